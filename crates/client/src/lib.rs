@@ -1,0 +1,1 @@
+//! Signing and the HTTP API of Batoff Purge, as a Rust SDK

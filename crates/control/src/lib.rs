@@ -1,0 +1,1 @@
+//! The Batoff Purge control plane

@@ -1,0 +1,1 @@
+//! The reference caching reverse proxy with the edge daemon inside

@@ -1,0 +1,34 @@
+//! The nouns of Batoff Purge.
+//!
+//! Everything here is plain data: what a customer asks for ([`Purge`], [`Selector`]), how the things it names are
+//! written in one normal form ([`PurgeUrl`], [`UrlPrefix`], [`Tag`], [`Hostname`]), where a record stands in the one
+//! order ([`Seq`], [`Cursor`], [`LogId`]), and what the two ends of a node's stream say to each other ([`message`]).
+//!
+//! **Invariants, by what is absent:** no async, no clock, no disk, no protobuf, no HTTP. A value that exists is valid:
+//! parsing happens at the rim, and inside the type is the proof.
+//!
+//! [`Selector::matches`] is the specification of what a purge hits; every index and cache is tested against it.
+
+pub mod message;
+mod moment;
+mod name;
+mod position;
+mod record;
+mod selector;
+mod site_table;
+mod tag;
+mod url;
+
+pub use self::moment::{Moment, UnixMillis};
+pub use self::name::{Hostname, HostPattern, InvalidName, NodeName, SiteId};
+pub use self::position::{Cursor, FillToken, Generation, InstanceId, LogId, Seq, TaskId, Term};
+pub use self::record::{Body, Record, SiteChange, SiteLimits};
+pub use self::selector::{Object, Purge, Selector, SelectorKind};
+pub use self::site_table::SiteTable;
+pub use self::tag::{CacheTags, InvalidTag, TAG_BYTES_MAX, TAGS_PER_RESPONSE_MAX, Tag};
+pub use self::url::{InvalidUrl, PurgeUrl, Scheme, URL_BYTES_MAX, UrlPrefix};
+
+/// The version of the semantics that this build understands: the set of selectors, the kinds of record, and the URL
+/// normaliser. A record names the lowest version that understands it; a node below that applies the record as
+/// *everything* for its site, never as something narrower.
+pub const SEMANTICS_VERSION: u32 = 1;

@@ -1,0 +1,241 @@
+//! What the two ends of a node's stream say to each other, as plain data. `proto/` says how it looks on the wire.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::{
+    Cursor, HostPattern, InstanceId, LogId, Moment, NodeName, Record, Selector, Seq, SiteId, TaskId, Term,
+};
+
+/// From a node to the control plane.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FromNode {
+    /// Always the first message of a stream, and only the first.
+    Hello(Hello),
+    /// Sent at the interval that `Welcome` named; doubles as an ack.
+    Heartbeat(Heartbeat),
+    /// Something was applied.
+    Ack(Ack),
+    /// The answer to a [`Count`].
+    Counted(Counted),
+    /// A cache is in the way.
+    Trouble(Trouble),
+}
+
+/// Who connects, and where it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hello {
+    /// The name, which must be the certificate's.
+    pub node: NodeName,
+    /// This run of the daemon.
+    pub instance: InstanceId,
+    /// Where it stands, when it stands anywhere.
+    pub position: Option<Position>,
+    /// The version of the protocol it speaks.
+    pub protocol: u32,
+    /// The version of the semantics it understands ([`crate::SEMANTICS_VERSION`]).
+    pub semantics: u32,
+    /// The daemon's version, for people.
+    pub version: String,
+    /// The caches it drives, by name, for people.
+    pub caches: Vec<String>,
+    /// What it does when its lease ends.
+    pub policy: LeasePolicy,
+}
+
+/// A cursor, said so that it can be checked: in which log, and which record stands there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The log.
+    pub log_id: LogId,
+    /// The place.
+    pub cursor: Cursor,
+    /// The task of the record right before the place; `None` at the start of the log and after a reset.
+    pub task: Option<TaskId>,
+}
+
+/// What a node does with its cached objects when it has no lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum LeasePolicy {
+    /// Goes on serving (an *available* node); while it is away, purges are `partial` rather than `completed`.
+    #[default]
+    Serve,
+    /// Serves an object only after the origin has confirmed it (a *strict* node).
+    Revalidate,
+}
+
+/// I am here, this is my clock, and this is how far I am.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// The node's clock when it sent this; echoed in the [`LeaseGrant`].
+    pub sent_at: Moment,
+    /// Everything before this place can no longer be served here.
+    pub cursor: Cursor,
+}
+
+/// Everything before `cursor` can no longer be served from any cache of this node. Cumulative.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ack {
+    /// The place reached.
+    pub cursor: Cursor,
+    /// What became of single records; may also follow later, for records whose objects were still being swept.
+    pub reports: Vec<RecordReport>,
+}
+
+/// What one record did on one node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordReport {
+    /// Which record.
+    pub seq: Seq,
+    /// Objects made unservable (soft: stale) since the last report on this record; each variant counts one.
+    pub objects: u64,
+    /// Whether no more will be reported on this record.
+    pub last: bool,
+    /// From receipt until the rule was in force.
+    pub in_force_after: Duration,
+    /// From receipt until the objects were out of the caches, as far as this report goes.
+    pub evicted_after: Duration,
+}
+
+/// The answer to a [`Count`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// The question's id.
+    pub id: u64,
+    /// Objects a selector, in the question's order.
+    pub objects: Vec<u64>,
+}
+
+/// A cache that cannot be reached or refuses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// Which cache.
+    pub cache: String,
+    /// What it said; empty when the trouble is over.
+    pub message: String,
+    /// The record that waits behind it.
+    pub stuck: Option<Seq>,
+}
+
+/// From the control plane to a node.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ToNode {
+    /// Always the first message.
+    Welcome(Welcome),
+    /// Records in their order, without a gap.
+    Records(Vec<Record>),
+    /// The answer to a heartbeat.
+    LeaseGrant(LeaseGrant),
+    /// What lies between your cursor and here cannot be given to you: drop everything.
+    Reset(Reset),
+    /// How many objects would these hit?
+    Count(Count),
+    /// The stream is about to end.
+    GoAway(GoAway),
+}
+
+/// What a node needs to know before its first record.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Welcome {
+    /// The log that is followed.
+    pub log_id: LogId,
+    /// The control plane's term.
+    pub term: Term,
+    /// The place after the last durable record, now.
+    pub tail: Cursor,
+    /// How long a lease lasts.
+    pub lease: Duration,
+    /// How often a heartbeat is expected.
+    pub heartbeat_interval: Duration,
+    /// The shortest delay before a reconnect.
+    pub reconnect_min: Duration,
+    /// The longest delay before a reconnect.
+    pub reconnect_max: Duration,
+    /// Whose each hostname is, as of the place that the stream resumes from (after a [`Reset`]: of its place).
+    pub sites: Vec<(SiteId, Vec<HostPattern>)>,
+}
+
+/// A lease, or why there is none now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseGrant {
+    /// The heartbeat's `sent_at`; the lease counts from there.
+    pub echo: Moment,
+    /// How long; zero when no lease is granted now.
+    pub duration: Duration,
+    /// The granting control plane's term.
+    pub term: Term,
+}
+
+/// Drop everything, and go on from `cursor` in `log_id`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reset {
+    /// The log to follow from now on.
+    pub log_id: LogId,
+    /// The place to go on from.
+    pub cursor: Cursor,
+    /// Why, for people.
+    pub reason: ResetReason,
+}
+
+/// Why a node is reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ResetReason {
+    /// The node stands nowhere yet.
+    New,
+    /// It stands in another log.
+    ForeignLog,
+    /// What it needs next has been trimmed.
+    Trimmed,
+    /// It claims to be beyond the tail.
+    BeyondTail,
+    /// Another record stands where it stands.
+    RecordDiffers,
+}
+
+impl ResetReason {
+    /// The reason's name in logs and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::ForeignLog => "foreign_log",
+            Self::Trimmed => "trimmed",
+            Self::BeyondTail => "beyond_tail",
+            Self::RecordDiffers => "record_differs",
+        }
+    }
+}
+
+/// How many objects would these selectors hit? Answered from the index, without touching the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// The question's id, for the answer.
+    pub id: u64,
+    /// Whose objects.
+    pub site: SiteId,
+    /// What to count, each by itself.
+    pub selectors: Vec<Selector>,
+}
+
+/// The stream is about to end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GoAway {
+    /// Why.
+    pub reason: GoAwayReason,
+    /// How long to wait before connecting again.
+    pub reconnect_after: Duration,
+    /// Where else to connect; empty: where you like.
+    pub endpoints: Vec<Arc<str>>,
+}
+
+/// Why a stream ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum GoAwayReason {
+    /// The control plane is stopping.
+    Draining,
+    /// A newer connection has the same identity.
+    Replaced,
+    /// The node was decommissioned.
+    Removed,
+    /// The node broke the protocol.
+    Protocol,
+}

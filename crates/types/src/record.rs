@@ -1,0 +1,58 @@
+use std::sync::Arc;
+
+use crate::{HostPattern, NodeName, Purge, Seq, SiteId, TaskId, UnixMillis};
+
+/// One accepted entry of the purge log, with its place in the order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its number.
+    pub seq: Seq,
+    /// When it was accepted, by the control plane's wall clock. For people; the proof does not use it.
+    pub accepted_at: UnixMillis,
+    /// The task that a customer follows, or the identity of an administrative change.
+    pub task: TaskId,
+    /// The id of the request that caused it, the same in every program's log lines.
+    pub request_id: Arc<str>,
+    /// The lowest [`crate::SEMANTICS_VERSION`] that understands the record.
+    pub semantics: u32,
+    /// What it says.
+    pub body: Body,
+}
+
+/// What a record says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// Matching objects must no longer be served.
+    Purge(Purge),
+    /// A site was created, changed or removed.
+    Site(SiteChange),
+    /// A node counts from here on: purges before its lease are complete without it, purges after are not.
+    NodeRegistered(NodeName),
+    /// A node was decommissioned.
+    NodeRemoved(NodeName),
+    /// A kind of record that this build does not know. Applied as a flush of everything: wider, never narrower.
+    Unknown,
+}
+
+/// The new state of a site. On each host of `affected` a hard rule is written, so that nothing cached under an earlier
+/// owner is served under the next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SiteChange {
+    /// Which site.
+    pub site: SiteId,
+    /// The names it owns from now on; `None` when the site is removed.
+    pub hostnames: Option<Vec<HostPattern>>,
+    /// Names whose owner changes by this record.
+    pub affected: Vec<HostPattern>,
+    /// Quotas that differ from the defaults; nodes ignore them.
+    pub limits: SiteLimits,
+}
+
+/// A site's quotas where they differ from the control plane's defaults.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SiteLimits {
+    /// URL and tag items a minute (and at once).
+    pub items_per_minute: Option<u32>,
+    /// Prefix, host and *everything* items a minute (and at once).
+    pub prefixes_per_minute: Option<u32>,
+}

@@ -1,0 +1,79 @@
+use std::collections::{BTreeMap, HashMap};
+
+use crate::{HostPattern, Hostname, SiteChange, SiteId};
+
+/// Whose a hostname is: the most specific name wins (an exact name over a wildcard, a longer wildcard over a shorter).
+///
+/// Built from the purge log's own records, so control plane and nodes agree at every place in the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SiteTable {
+    exact: HashMap<Hostname, SiteId>,
+    under: HashMap<Hostname, SiteId>,
+    sites: BTreeMap<SiteId, Vec<HostPattern>>,
+}
+
+impl SiteTable {
+    /// The site that owns `host`.
+    pub fn owner(&self, host: &str) -> Option<&SiteId> {
+        if let Some(site) = self.exact.get(host) {
+            return Some(site);
+        }
+        let mut rest = host;
+        while let Some((_, parent)) = rest.split_once('.') {
+            if let Some(site) = self.under.get(parent) {
+                return Some(site);
+            }
+            rest = parent;
+        }
+        None
+    }
+
+    /// The names a site owns, if the site exists.
+    pub fn hostnames(&self, site: &str) -> Option<&[HostPattern]> {
+        self.sites.get(site).map(Vec::as_slice)
+    }
+
+    /// All sites with their names, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&SiteId, &[HostPattern])> {
+        self.sites.iter().map(|(site, names)| (site, names.as_slice()))
+    }
+
+    /// The site that claims exactly this pattern.
+    pub fn claimant(&self, pattern: &HostPattern) -> Option<&SiteId> {
+        match pattern {
+            HostPattern::Exact(name) => self.exact.get(name),
+            HostPattern::Under(name) => self.under.get(name),
+        }
+    }
+
+    /// Takes over a change. A name that another site still claims moves to this one.
+    pub fn apply(&mut self, change: &SiteChange) {
+        self.set(&change.site, change.hostnames.as_deref());
+    }
+
+    /// Sets a site's names, or removes the site.
+    pub fn set(&mut self, site: &SiteId, hostnames: Option<&[HostPattern]>) {
+        for name in self.sites.remove(site).unwrap_or_default() {
+            let (map, key) = self.map(&name);
+            map.remove(key);
+        }
+        let Some(hostnames) = hostnames else { return };
+        for name in hostnames {
+            let previous = {
+                let (map, key) = self.map(name);
+                map.insert(key.clone(), site.clone())
+            };
+            if let Some(list) = previous.and_then(|other| self.sites.get_mut(&other)) {
+                list.retain(|claimed| claimed != name);
+            }
+        }
+        self.sites.insert(site.clone(), hostnames.to_vec());
+    }
+
+    fn map<'a>(&mut self, pattern: &'a HostPattern) -> (&mut HashMap<Hostname, SiteId>, &'a Hostname) {
+        match pattern {
+            HostPattern::Exact(name) => (&mut self.exact, name),
+            HostPattern::Under(name) => (&mut self.under, name),
+        }
+    }
+}

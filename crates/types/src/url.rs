@@ -1,0 +1,304 @@
+//! The one normaliser. Control plane, edge and proxy all write a URL the way this file does, or a purge misses.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::Hostname;
+
+/// The longest URL or prefix, in bytes, as given and in normal form.
+pub const URL_BYTES_MAX: usize = 8_192;
+
+/// What is wrong with a URL or a prefix; the text names the remedy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidUrl {
+    /// Over [`URL_BYTES_MAX`].
+    #[error("longer than {URL_BYTES_MAX} bytes")]
+    TooLong,
+    /// A control character, a tab or a line break.
+    #[error("has a control character; percent-escape it")]
+    ControlCharacter,
+    /// No scheme, or not `http` or `https`.
+    #[error("must begin with http:// or https://")]
+    Scheme,
+    /// A user name or password.
+    #[error("must not have a user name or password")]
+    UserInfo,
+    /// The host is missing or is none by the URL standard (IDNA included).
+    #[error("has no valid host")]
+    Host,
+    /// The port is not a number up to 65535.
+    #[error("has an invalid port")]
+    Port,
+    /// Anything else that the URL standard refuses.
+    #[error("is not a valid URL")]
+    Malformed,
+    /// A prefix that ends in `%` or `%` and one digit.
+    #[error("ends inside a percent-escape; end before it or complete it")]
+    EndsInEscape,
+}
+
+/// The two schemes a purge may name. They are checked, then dropped: a purge hits both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// `http`
+    Http,
+    /// `https`
+    Https,
+}
+
+impl Scheme {
+    /// The scheme's name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
+/// A URL in normal form.
+///
+/// Per the WHATWG URL standard: scheme and host in lower case, the host in ASCII (IDNA), default port, fragment and dot
+/// segments gone, an empty path written `/`. Beyond it: percent-escapes in upper-case hex, unreserved characters
+/// (RFC 3986, 2.3) unescaped, in path and query alike. Otherwise the query is kept as it is, an empty one (`?`) too.
+///
+/// ```
+/// use batoff_types::PurgeUrl;
+///
+/// let url: PurgeUrl = "HTTPS://Пример.рф:443/a/../caf%c3%a9/%7Euser?b=%2f&a#top".parse()?;
+/// assert_eq!(url.as_str(), "https://xn--e1afmkfd.xn--p1ai/caf%C3%A9/~user?b=%2F&a");
+/// assert_eq!(url.key(), "xn--e1afmkfd.xn--p1ai/caf%C3%A9/~user?b=%2F&a");
+/// # Ok::<(), batoff_types::InvalidUrl>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PurgeUrl(Normal);
+
+/// The beginning of URLs, in the same normal form; matched byte by byte on [`PurgeUrl::key`], not by path segment.
+///
+/// It names a whole host (`https://www.example.co` can never reach `www.example.com`), may reach into the query, and
+/// does not end inside a percent-escape.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UrlPrefix(Normal);
+
+impl PurgeUrl {
+    /// The URL in normal form, with its scheme.
+    pub fn as_str(&self) -> &str {
+        &self.0.text
+    }
+
+    /// `host[:port]/path[?query]`: what two URLs share when a purge of one hits the other.
+    pub fn key(&self) -> &str {
+        self.0.key()
+    }
+
+    /// The hostname, without a port.
+    pub fn host(&self) -> &str {
+        self.0.host()
+    }
+
+    /// The hostname as a value of its own.
+    pub fn hostname(&self) -> Hostname {
+        Hostname::from_normal(self.host())
+    }
+
+    /// The URL of a request as a cache sees it: scheme of the connection, `Host` (or `:authority`), and the target in
+    /// origin form.
+    pub fn of_request(scheme: Scheme, authority: &str, path_and_query: &str) -> Result<Self, InvalidUrl> {
+        if authority.contains(['/', '?', '#', '\\']) {
+            return Err(InvalidUrl::Host);
+        }
+        format!("{}://{authority}{path_and_query}", scheme.as_str()).parse()
+    }
+
+    /// From a key as [`PurgeUrl::key`] gives it, for stores that keep keys only.
+    pub fn from_key(key: &str) -> Result<Self, InvalidUrl> {
+        format!("https://{key}").parse()
+    }
+}
+
+impl UrlPrefix {
+    /// The prefix in normal form, with its scheme.
+    pub fn as_str(&self) -> &str {
+        &self.0.text
+    }
+
+    /// `host[:port]/path…`: the bytes that a matching URL's key begins with.
+    pub fn key(&self) -> &str {
+        self.0.key()
+    }
+
+    /// The hostname, without a port.
+    pub fn host(&self) -> &str {
+        self.0.host()
+    }
+
+    /// The hostname as a value of its own.
+    pub fn hostname(&self) -> Hostname {
+        Hostname::from_normal(self.host())
+    }
+}
+
+impl FromStr for PurgeUrl {
+    type Err = InvalidUrl;
+
+    fn from_str(text: &str) -> Result<Self, InvalidUrl> {
+        normalise(text).map(Self)
+    }
+}
+
+impl FromStr for UrlPrefix {
+    type Err = InvalidUrl;
+
+    fn from_str(text: &str) -> Result<Self, InvalidUrl> {
+        let normal = normalise(text)?;
+        let tail = normal.text.as_bytes();
+        let ends_in_escape = matches!(tail, [.., b'%'])
+            || matches!(tail, [.., b'%', digit] if digit.is_ascii_hexdigit());
+        if ends_in_escape { Err(InvalidUrl::EndsInEscape) } else { Ok(Self(normal)) }
+    }
+}
+
+impl fmt::Display for PurgeUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.text)
+    }
+}
+
+impl fmt::Debug for PurgeUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0.text, f)
+    }
+}
+
+impl fmt::Display for UrlPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.text)
+    }
+}
+
+impl fmt::Debug for UrlPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}…", self.0.text)
+    }
+}
+
+/// Normalised text, and where in it the host stands.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Normal {
+    text: Box<str>,
+    host_start: u16,
+    host_end: u16,
+}
+
+impl Normal {
+    fn key(&self) -> &str {
+        &self.text[usize::from(self.host_start)..]
+    }
+
+    fn host(&self) -> &str {
+        &self.text[usize::from(self.host_start)..usize::from(self.host_end)]
+    }
+}
+
+fn normalise(text: &str) -> Result<Normal, InvalidUrl> {
+    if text.len() > URL_BYTES_MAX {
+        return Err(InvalidUrl::TooLong);
+    }
+    // The standard strips tabs and line breaks; a purge that holds one is a mistake worth hearing of.
+    if text.chars().any(char::is_control) {
+        return Err(InvalidUrl::ControlCharacter);
+    }
+    let url = ::url::Url::parse(text).map_err(|error| match error {
+        ::url::ParseError::RelativeUrlWithoutBase => InvalidUrl::Scheme,
+        ::url::ParseError::InvalidPort => InvalidUrl::Port,
+        ::url::ParseError::EmptyHost
+        | ::url::ParseError::IdnaError
+        | ::url::ParseError::InvalidIpv4Address
+        | ::url::ParseError::InvalidIpv6Address
+        | ::url::ParseError::InvalidDomainCharacter => InvalidUrl::Host,
+        _ => InvalidUrl::Malformed,
+    })?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(InvalidUrl::Scheme);
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(InvalidUrl::UserInfo);
+    }
+    let host = url.host_str().ok_or(InvalidUrl::Host)?;
+
+    let mut normal = String::with_capacity(text.len() + 8);
+    normal.push_str(url.scheme());
+    normal.push_str("://");
+    let host_start = normal.len();
+    normal.push_str(host);
+    let host_end = normal.len();
+    if let Some(port) = url.port() {
+        normal.push(':');
+        normal.push_str(&port.to_string());
+    }
+    unescape_unreserved(url.path(), &mut normal);
+    if let Some(query) = url.query() {
+        normal.push('?');
+        unescape_unreserved(query, &mut normal);
+    }
+    if normal.len() > URL_BYTES_MAX {
+        return Err(InvalidUrl::TooLong);
+    }
+    // Both fit: the whole text is at most URL_BYTES_MAX.
+    Ok(Normal { text: normal.into(), host_start: host_start as u16, host_end: host_end as u16 })
+}
+
+/// Appends `text` with its percent-escapes in upper case and those of unreserved characters resolved.
+///
+/// A `%` that begins no escape stays as it is. An escaped hex digit right behind such a `%` stays escaped: resolved, it
+/// would make an escape of the two (`%%34` must not become `%4`), and normalising twice would give another URL.
+fn unescape_unreserved(text: &str, out: &mut String) {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        let escaped = match bytes[at..] {
+            [b'%', high, low, ..] => hex_digit(high).zip(hex_digit(low)).map(|(h, l)| h << 4 | l),
+            _ => None,
+        };
+        match escaped {
+            Some(byte) if is_unreserved(byte) && !(byte.is_ascii_hexdigit() && ends_in_open_escape(out)) => {
+                out.push(char::from(byte));
+                at += 3;
+            }
+            Some(byte) => {
+                const HEX: &[u8; 16] = b"0123456789ABCDEF";
+                out.push('%');
+                out.push(char::from(HEX[usize::from(byte >> 4)]));
+                out.push(char::from(HEX[usize::from(byte & 15)]));
+                at += 3;
+            }
+            None => {
+                // The URL parser has escaped everything outside ASCII.
+                out.push(char::from(bytes[at]));
+                at += 1;
+            }
+        }
+    }
+}
+
+fn ends_in_open_escape(out: &str) -> bool {
+    match out.as_bytes() {
+        [.., b'%'] => true,
+        [.., b'%', digit] => digit.is_ascii_hexdigit(),
+        _ => false,
+    }
+}
+
+const fn hex_digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
+}
+
+/// RFC 3986, section 2.3.
+const fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}

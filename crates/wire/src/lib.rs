@@ -1,0 +1,1 @@
+//! How the nouns look on the wire: protobuf and gRPC generated from proto/, with conversions

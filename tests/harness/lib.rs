@@ -1,0 +1,1 @@
+//! The harness: starts the real programs and ends them.
