@@ -1,1 +1,122 @@
-//! The arrows between the crates.
+//! The arrows between the crates: three layers, only downward. A new arrow is a decision; it is made here first.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
+
+/// Which of our crates each one may see. `tests` and `benches` see anything, and nothing sees them.
+const ARROWS: [(&str, &[&str]); 10] = [
+    ("batoff-types", &[]),
+    ("batoff-wire", &["batoff-types"]),
+    ("batoff-log", &["batoff-types"]),
+    ("batoff-delivery", &["batoff-types"]),
+    ("batoff-index", &["batoff-types"]),
+    ("batoff-control", &["batoff-types", "batoff-wire", "batoff-log", "batoff-delivery"]),
+    ("batoff-edge", &["batoff-types", "batoff-wire", "batoff-delivery", "batoff-index"]),
+    ("batoff-client", &["batoff-types"]),
+    ("batoff-proxy", &["batoff-types", "batoff-edge", "batoff-index"]),
+    ("batoff-cli", &["batoff-types", "batoff-client"]),
+];
+
+/// Crates without IO, clocks and async: what they may use beside ours is listed, so that a socket cannot slip in.
+const PURE: [(&str, &[&str]); 3] = [
+    ("batoff-types", &["bytes", "idna", "percent-encoding", "thiserror", "ulid", "url"]),
+    ("batoff-delivery", &["thiserror"]),
+    (
+        "batoff-index",
+        &["arc-swap", "dashmap", "foldhash", "hashbrown", "parking_lot", "smallvec", "thiserror"],
+    ),
+];
+
+#[test]
+fn arrows_point_only_downward() {
+    let allowed: BTreeMap<_, _> = ARROWS.into_iter().collect();
+    for (name, dependencies) in normal_dependencies(&metadata()) {
+        if matches!(name.as_str(), "batoff-tests" | "batoff-benches") {
+            continue;
+        }
+        let may = allowed.get(name.as_str()).unwrap_or_else(|| panic!("{name} has no place in ARROWS yet"));
+        for dependency in dependencies.iter().filter(|d| d.starts_with("batoff-")) {
+            assert!(
+                may.contains(&dependency.as_str()),
+                "{name} -> {dependency} is a new arrow; {name} may see {may:?} (tests/architecture.rs)"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_lower_layers_have_no_io_no_clock_and_no_async() {
+    let all = normal_dependencies(&metadata());
+    for (name, may) in PURE {
+        for dependency in all[name].iter().filter(|d| !d.starts_with("batoff-")) {
+            assert!(may.contains(&dependency.as_str()), "{name} must stay pure, but depends on {dependency}");
+        }
+    }
+    let root = metadata().workspace_root;
+    for (name, _) in PURE {
+        let folder = name.trim_start_matches("batoff-");
+        let sources = root.join("crates").join(folder).join("src");
+        for_each_line(sources.as_std_path(), &mut |file, number, line| {
+            for forbidden in ["std::net", "std::fs", "Instant::now", "SystemTime::now", "async fn", "tokio::"]
+            {
+                let code = line.split("//").next().unwrap_or_default();
+                assert!(!code.contains(forbidden), "{}:{number} uses {forbidden}", file.display());
+            }
+        });
+    }
+}
+
+#[test]
+fn one_crypto_provider_only() {
+    let metadata = metadata();
+    let resolve = metadata.resolve.as_ref().expect("cargo metadata resolves dependencies");
+    let ring = metadata.packages.iter().find(|package| package.name.as_str() == "ring");
+    let Some(ring) = ring else { return };
+    let users: BTreeSet<_> = resolve
+        .nodes
+        .iter()
+        .filter(|node| node.deps.iter().any(|dep| dep.pkg == ring.id))
+        .map(|node| node.id.to_string())
+        .collect();
+    assert!(users.is_empty(), "ring is linked beside aws-lc-rs, by {users:?}");
+}
+
+fn metadata() -> Metadata {
+    MetadataCommand::new()
+        .manifest_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
+        .other_options([
+            "--locked".to_owned(),
+            "--filter-platform".to_owned(),
+            "x86_64-unknown-linux-gnu".to_owned(),
+        ])
+        .exec()
+        .expect("cargo metadata runs")
+}
+
+fn normal_dependencies(metadata: &Metadata) -> BTreeMap<String, BTreeSet<String>> {
+    metadata
+        .workspace_packages()
+        .into_iter()
+        .map(|package| {
+            let normal = package.dependencies.iter().filter(|d| d.kind == DependencyKind::Normal);
+            (package.name.to_string(), normal.map(|d| d.name.clone()).collect())
+        })
+        .collect()
+}
+
+fn for_each_line(folder: &Path, check: &mut impl FnMut(&Path, usize, &str)) {
+    for entry in std::fs::read_dir(folder).expect("the crate has sources").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            for_each_line(&path, check);
+        } else if path.extension().is_some_and(|ext| ext == "rs") {
+            let text = std::fs::read_to_string(&path).expect("sources are text");
+            let tests = text.find("#[cfg(test)]").unwrap_or(text.len());
+            for (number, line) in text[..tests].lines().enumerate() {
+                check(&path, number + 1, line);
+            }
+        }
+    }
+}

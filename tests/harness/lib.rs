@@ -1,1 +1,38 @@
-//! The harness: starts the real programs and ends them.
+//! The harness: starts the real programs on free loopback ports in a temporary directory, talks to them as a customer,
+//! a visitor or an operator would, and ends them by pid.
+//!
+//! It signs requests by itself rather than through the SDK, so that a mistake in the SDK's signing cannot hide behind
+//! the same mistake here.
+
+mod dev;
+mod program;
+mod signed;
+mod visitor;
+
+pub use dev::{Dev, DevOptions, Node};
+pub use program::{Program, binary, free_port, kill, scratch};
+pub use signed::{Customer, Reply};
+pub use visitor::{Answer, Visitor};
+
+use std::time::Duration;
+
+/// How long any wait of the tests may last before it counts as failed. Generous: the machines are shared.
+pub const PATIENCE: Duration = Duration::from_secs(40);
+
+/// Asks again and again until there is an answer.
+///
+/// # Panics
+/// With `what` when [`PATIENCE`] is over.
+pub async fn eventually<T, F>(what: &str, mut ask: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Option<T>>,
+{
+    let started = std::time::Instant::now();
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(started.elapsed() < PATIENCE, "still waiting after {PATIENCE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+}

@@ -1,0 +1,121 @@
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Where the programs under test are: `tests/run` builds them and sets `BATOFF_BIN_DIR`.
+///
+/// # Panics
+/// When they have not been built.
+pub fn binary(name: &str) -> PathBuf {
+    let folder = std::env::var_os("BATOFF_BIN_DIR").map(PathBuf::from).unwrap_or_else(|| {
+        // Started by hand: the test itself lies in <target>/<profile>/deps.
+        let own = std::env::current_exe().expect("the test knows its own path");
+        own.ancestors().nth(2).expect("the test lies in target/<profile>/deps").to_path_buf()
+    });
+    let path = folder.join(name);
+    assert!(
+        path.exists(),
+        "{} is not built; run ./tests/run, or cargo build --workspace --bins",
+        path.display()
+    );
+    path
+}
+
+/// A temporary directory that goes when the value is dropped.
+pub fn scratch() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("batoff-test-").tempdir().expect("a temporary directory")
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("a bound address").port()
+}
+
+/// Sends a signal to exactly one process.
+pub fn kill(pid: u32, signal: Signal) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a pid");
+    kill_process(pid, signal).unwrap_or_else(|error| panic!("signal {signal:?} to {pid:?}: {error}"));
+}
+
+/// A running program; killed when dropped.
+pub struct Program {
+    child: Child,
+    name: String,
+}
+
+impl Program {
+    /// Starts a program of ours, with its output piped.
+    pub fn start(name: &str, args: &[&str], dir: &Path) -> Self {
+        let child = Self::command(name, args, dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{name} does not start: {error}"));
+        Self { child, name: name.to_owned() }
+    }
+
+    /// Runs a program of ours to its end.
+    pub fn run(name: &str, args: &[&str], dir: &Path) -> Output {
+        Self::command(name, args, dir).stdin(Stdio::null()).output().expect("the program runs")
+    }
+
+    fn command(name: &str, args: &[&str], dir: &Path) -> Command {
+        let mut command = Command::new(binary(name));
+        command.args(args).current_dir(dir);
+        // What the developer has set for a real system must not leak into a test.
+        for (key, _) in
+            std::env::vars().filter(|(key, _)| key.starts_with("BATOFF_") && key != "BATOFF_BIN_DIR")
+        {
+            command.env_remove(key);
+        }
+        command
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Takes the standard output.
+    pub fn stdout(&mut self) -> ChildStdout {
+        self.child.stdout.take().expect("the output is taken once")
+    }
+
+    /// Takes the standard error.
+    pub fn stderr(&mut self) -> ChildStderr {
+        self.child.stderr.take().expect("the output is taken once")
+    }
+
+    /// Whether it still runs; its exit code otherwise.
+    pub fn exit_code(&mut self) -> Option<i32> {
+        let status = self.child.try_wait().expect("the child can be waited for")?;
+        Some(status.code().unwrap_or(-1))
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub fn terminate(&mut self) -> i32 {
+        kill(self.pid(), Signal::TERM);
+        self.child.wait().expect("the child can be waited for").code().unwrap_or(-1)
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if self.exit_code().is_none() {
+            // `dev` ends its children when it is asked to; killed, they would notice only by their closed input.
+            kill(self.pid(), Signal::TERM);
+            for _ in 0..100 {
+                if self.exit_code().is_some() {
+                    return;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(100));
+            }
+            eprintln!("{} did not end within 10 s of SIGTERM; killing it", self.name);
+            drop(self.child.kill());
+            drop(self.child.wait());
+        }
+    }
+}
