@@ -21,7 +21,7 @@ mod url;
 
 pub use self::moment::{Moment, UnixMillis};
 pub use self::name::{Hostname, HostPattern, InvalidName, NodeName, SiteId};
-pub use self::position::{Cursor, FillToken, Generation, InstanceId, LogId, Seq, TaskId, Term};
+pub use self::position::{Cursor, FillToken, Generation, InstanceId, InvalidUlid, LogId, Seq, TaskId, Term};
 pub use self::record::{Body, Record, SiteChange, SiteLimits};
 pub use self::selector::{Object, Purge, Selector, SelectorKind};
 pub use self::site_table::SiteTable;

@@ -7,6 +7,10 @@ use crate::{
     Cursor, HostPattern, InstanceId, LogId, Moment, NodeName, Record, Selector, Seq, SiteId, TaskId, Term,
 };
 
+/// The version of the protocol that this build speaks: which kinds of message there are, and their order. Neither end
+/// sends a kind of message that the other's version does not have.
+pub const PROTOCOL_VERSION: u32 = 1;
+
 /// From a node to the control plane.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FromNode {
@@ -31,7 +35,7 @@ pub struct Hello {
     pub instance: InstanceId,
     /// Where it stands, when it stands anywhere.
     pub position: Option<Position>,
-    /// The version of the protocol it speaks.
+    /// The version of the protocol it speaks ([`PROTOCOL_VERSION`]).
     pub protocol: u32,
     /// The version of the semantics it understands ([`crate::SEMANTICS_VERSION`]).
     pub semantics: u32,
@@ -190,6 +194,8 @@ pub enum ResetReason {
     BeyondTail,
     /// Another record stands where it stands.
     RecordDiffers,
+    /// A reason that this build does not know; the reset is as binding.
+    Other,
 }
 
 impl ResetReason {
@@ -201,6 +207,7 @@ impl ResetReason {
             Self::Trimmed => "trimmed",
             Self::BeyondTail => "beyond_tail",
             Self::RecordDiffers => "record_differs",
+            Self::Other => "other",
         }
     }
 }

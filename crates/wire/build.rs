@@ -1,0 +1,12 @@
+//! Generates the messages from `proto/`, without a protobuf compiler on the machine.
+
+use std::error::Error;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    const ROOT: &str = "../../proto";
+    println!("cargo::rerun-if-changed={ROOT}");
+    let descriptors = protox::compile([format!("{ROOT}/batoff/purge/v1/purge.proto")], [ROOT])?;
+    // The service itself is written by hand (`grpc`): its streams carry encoded records, not generated structs.
+    tonic_prost_build::configure().build_client(false).build_server(false).compile_fds(descriptors)?;
+    Ok(())
+}

@@ -1,0 +1,53 @@
+//! Reading one field: either a value that is valid, or an error that names the field.
+
+use std::fmt::Display;
+use std::str::FromStr;
+use std::time::Duration;
+
+use batoff_types::{HostPattern, NodeName, Seq};
+
+use crate::{Problem, WireError, pb};
+
+/// Reads the bytes as the generated message `M`, called `name` in errors.
+pub fn message<M: prost::Message + Default>(name: &str, bytes: &[u8]) -> Result<M, WireError> {
+    M::decode(bytes).map_err(|error| WireError::new(name, Problem::NotProtobuf(error.to_string())))
+}
+
+pub fn required<T>(field: &str, value: Option<T>) -> Result<T, WireError> {
+    value.ok_or_else(|| WireError::new(field, Problem::Missing))
+}
+
+/// Reads text that has a grammar of its own.
+pub fn parsed<T: FromStr<Err: Display>>(field: &str, text: &str) -> Result<T, WireError> {
+    text.parse().map_err(|error: T::Err| WireError::new(field, Problem::Grammar(error.to_string())))
+}
+
+/// Reads the 16 bytes of an identity.
+pub fn ulid<T>(field: &str, bytes: &[u8], from: impl FnOnce([u8; 16]) -> T) -> Result<T, WireError> {
+    match bytes.try_into() {
+        Ok(bytes) => Ok(from(bytes)),
+        Err(_) => Err(WireError::new(field, Problem::UlidLength(bytes.len()))),
+    }
+}
+
+pub fn seq(field: &str, number: u64) -> Result<Seq, WireError> {
+    Seq::new(number).ok_or_else(|| WireError::new(field, Problem::Seq))
+}
+
+pub fn patterns(field: &str, texts: &[String]) -> Result<Vec<HostPattern>, WireError> {
+    texts.iter().enumerate().map(|(i, text)| parsed(&format!("{field}[{i}]"), text)).collect()
+}
+
+pub fn node(field: &str, node: &pb::Node) -> Result<NodeName, WireError> {
+    NodeName::new(&node.pop, &node.node)
+        .map_err(|error| WireError::new(field, Problem::Grammar(error.to_string())))
+}
+
+pub fn encode_node(node: &NodeName) -> pb::Node {
+    pb::Node { pop: node.pop().to_owned(), node: node.node().to_owned() }
+}
+
+/// Rounded down, so that a lease is never longer on the wire than it was granted; at most `u64::MAX`.
+pub fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,144 @@
+use batoff_types::{
+    Body, HostPattern, Purge, Record, SEMANTICS_VERSION, Selector, Seq, SiteChange, SiteLimits, TaskId,
+    UnixMillis,
+};
+use bytes::Bytes;
+use prost::Message;
+
+use crate::{WireError, field, pb, selector};
+
+/// The record as it is stored and sent: everything except its number, which its place gives.
+pub fn encode_record(record: &Record) -> Bytes {
+    encode(record).encode_to_vec().into()
+}
+
+/// Reads the record with number `seq`.
+///
+/// What this build does not understand becomes wider, never narrower:
+///
+/// | in the record | decoded as |
+/// | --- | --- |
+/// | a selector of an unknown kind, or with a value outside its grammar | [`Selector::Everything`] |
+/// | a purge without selectors | [`Selector::Everything`] |
+/// | an unknown kind of record | [`Body::Unknown`] |
+/// | a purge whose `semantics` is above [`SEMANTICS_VERSION`] | a hard purge of [`Selector::Everything`] for its site |
+/// | a change of a site above it | the change, with all names of the site among `affected` |
+/// | any other record above it, and one of these two that cannot be read | [`Body::Unknown`] |
+///
+/// Anything else that is malformed is an error that names the field.
+pub fn decode_record(seq: Seq, bytes: &[u8]) -> Result<Record, WireError> {
+    decode(seq, &field::message("record", bytes)?)
+}
+
+pub fn encode(record: &Record) -> pb::Record {
+    pb::Record {
+        accepted_at_millis: record.accepted_at.0,
+        task: record.task.to_bytes().to_vec(),
+        request_id: record.request_id.as_ref().to_owned(),
+        semantics: record.semantics,
+        body: encode_body(&record.body),
+    }
+}
+
+pub fn decode(seq: Seq, record: &pb::Record) -> Result<Record, WireError> {
+    let body = if record.semantics > SEMANTICS_VERSION {
+        record.body.as_ref().and_then(|body| widened(body).ok()).unwrap_or(Body::Unknown)
+    } else {
+        record.body.as_ref().map_or(Ok(Body::Unknown), decode_body)?
+    };
+    Ok(Record {
+        seq,
+        accepted_at: UnixMillis(record.accepted_at_millis),
+        task: field::ulid("task", &record.task, TaskId::from_bytes)?,
+        request_id: record.request_id.as_str().into(),
+        semantics: record.semantics,
+        body,
+    })
+}
+
+fn encode_body(body: &Body) -> Option<pb::record::Body> {
+    Some(match body {
+        Body::Purge(purge) => pb::record::Body::Purge(pb::Purge {
+            site: purge.site.as_str().to_owned(),
+            selectors: purge.selectors.iter().map(selector::encode).collect(),
+            soft: purge.soft,
+        }),
+        Body::Site(change) => pb::record::Body::SiteChange(encode_site_change(change)),
+        Body::NodeRegistered(node) => pb::record::Body::NodeRegistered(field::encode_node(node)),
+        Body::NodeRemoved(node) => pb::record::Body::NodeRemoved(field::encode_node(node)),
+        Body::Unknown => return None,
+    })
+}
+
+fn decode_body(body: &pb::record::Body) -> Result<Body, WireError> {
+    Ok(match body {
+        pb::record::Body::Purge(purge) => {
+            Body::Purge(decode_purge(purge).map_err(|error| error.within("purge"))?)
+        }
+        pb::record::Body::SiteChange(change) => {
+            Body::Site(decode_site_change(change).map_err(|error| error.within("site_change"))?)
+        }
+        pb::record::Body::NodeRegistered(node) => Body::NodeRegistered(field::node("node_registered", node)?),
+        pb::record::Body::NodeRemoved(node) => Body::NodeRemoved(field::node("node_removed", node)?),
+    })
+}
+
+/// A body of a semantics version that this build does not have: what it may mean at most.
+fn widened(body: &pb::record::Body) -> Result<Body, WireError> {
+    Ok(match decode_body(body)? {
+        Body::Purge(Purge { site, .. }) => {
+            Body::Purge(Purge { site, selectors: vec![Selector::Everything], soft: false })
+        }
+        // The table of sites must move on all the same: a node that lost track of it would miss purges by tag.
+        Body::Site(mut change) => {
+            for name in change.hostnames.iter().flatten() {
+                if !change.affected.contains(name) {
+                    change.affected.push(name.clone());
+                }
+            }
+            Body::Site(change)
+        }
+        Body::NodeRegistered(_) | Body::NodeRemoved(_) | Body::Unknown => Body::Unknown,
+    })
+}
+
+fn decode_purge(purge: &pb::Purge) -> Result<Purge, WireError> {
+    let mut selectors: Vec<Selector> = purge.selectors.iter().map(selector::decode_or_everything).collect();
+    if selectors.is_empty() {
+        selectors.push(Selector::Everything);
+    }
+    Ok(Purge { site: field::parsed("site", &purge.site)?, selectors, soft: purge.soft })
+}
+
+fn encode_site_change(change: &SiteChange) -> pb::SiteChange {
+    let limits = &change.limits;
+    pb::SiteChange {
+        site: change.site.as_str().to_owned(),
+        hostnames: change
+            .hostnames
+            .as_deref()
+            .map(|names| pb::Hostnames { patterns: names.iter().map(HostPattern::to_string).collect() }),
+        affected: change.affected.iter().map(HostPattern::to_string).collect(),
+        limits: (*limits != SiteLimits::default()).then_some(pb::SiteLimits {
+            items_per_minute: limits.items_per_minute,
+            prefixes_per_minute: limits.prefixes_per_minute,
+        }),
+    }
+}
+
+fn decode_site_change(change: &pb::SiteChange) -> Result<SiteChange, WireError> {
+    let limits = change.limits.unwrap_or_default();
+    Ok(SiteChange {
+        site: field::parsed("site", &change.site)?,
+        hostnames: change
+            .hostnames
+            .as_ref()
+            .map(|names| field::patterns("hostnames", &names.patterns))
+            .transpose()?,
+        affected: field::patterns("affected", &change.affected)?,
+        limits: SiteLimits {
+            items_per_minute: limits.items_per_minute,
+            prefixes_per_minute: limits.prefixes_per_minute,
+        },
+    })
+}
