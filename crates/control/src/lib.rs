@@ -1,1 +1,35 @@
-//! The Batoff Purge control plane
+//! The control plane: takes purges in, puts them into one order, sends them to every node, and knows when they are done.
+//!
+//! | module | answers |
+//! | --- | --- |
+//! | [`api`] | What may a customer ask, and in which words do we answer? |
+//! | [`admin`] | The same for the operator: sites, tokens, nodes. |
+//! | [`catalog`] | Who are the customers: sites, hostnames, tokens? |
+//! | [`commit`] | May this purge go into the log now? |
+//! | [`feed`] | What does the log say next? Tells catalog, tracker and hub, in that order. |
+//! | [`hub`] | The newest records, encoded once for all nodes. |
+//! | [`stream`] | The nodes' end: gRPC, identities, one position a node. |
+//! | [`tracker`] | Which purge is where, and when is it completed? The clocked shell of `batoff_delivery::Roster`. |
+//! | [`housekeeping`] | What may be forgotten? |
+//!
+//! **Invariants, by what is absent:** no rule of the delivery protocol is decided here (that is `batoff_delivery`), no
+//! protobuf type is named here (that is `batoff_wire`), and nothing is queued per node.
+
+pub mod admin;
+pub mod api;
+pub mod catalog;
+pub mod clock;
+pub mod commit;
+pub mod config;
+pub mod feed;
+pub mod housekeeping;
+pub mod hub;
+pub mod ids;
+pub mod init;
+pub mod metrics;
+pub mod ops;
+pub mod server;
+pub mod service;
+pub mod stream;
+pub mod tls;
+pub mod tracker;

@@ -1,0 +1,332 @@
+//! The customers: sites with their hostnames and limits (derived from the purge log's own records), and tokens (small
+//! records beside the log). Both are held in memory whole, so that no request waits for a look-up.
+
+mod history;
+mod row;
+mod secret;
+mod token;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use batoff_log::{CasError, Expect, Key, SCAN_ITEMS_MAX, Store, StoreError, Write};
+use batoff_types::{Cursor, HostPattern, Seq, SiteChange, SiteId, SiteLimits, SiteTable, UnixMillis};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
+use zeroize::Zeroizing;
+
+use self::history::SiteHistory;
+use crate::clock::Clock;
+use crate::ids::TaskIds;
+
+pub use self::secret::{MASTER_KEY_BYTES, MasterKey};
+pub use self::token::{
+    ADMIN_PREFIX, IssuedToken, SECRET_PREFIX, Scope, TOKEN_PREFIX, Token, TokenId, generate, hash, well_formed,
+};
+
+/// Tokens that one site may have. More are refused: a script that issues in a loop must not fill memory.
+pub const TOKENS_PER_SITE_MAX: usize = 1_000;
+
+/// Under this prefix are the tokens: `tokens/<site>/<id>`.
+const TOKENS: &str = "tokens/";
+
+/// A customer's site.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// Its name.
+    pub id: SiteId,
+    /// The names it owns.
+    pub hostnames: Vec<HostPattern>,
+    /// Its quotas where they differ from the configuration's.
+    pub limits: SiteLimits,
+}
+
+/// Why a presented token is not one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TokenRefusal {
+    /// Its check does not fit: mistyped, cut short, or not a token at all.
+    Malformed,
+    /// Never issued, or revoked.
+    Unknown,
+    /// Its time is over.
+    Expired,
+}
+
+/// What a new token is to be.
+#[derive(Clone, Debug)]
+pub struct NewToken {
+    /// The only site it is for.
+    pub site: SiteId,
+    /// What the operator calls it.
+    pub label: String,
+    /// What it may do.
+    pub scopes: Vec<Scope>,
+    /// From when on it is refused.
+    pub expires_at: Option<UnixMillis>,
+}
+
+/// Why a token was not issued.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IssueError {
+    /// There is no such site.
+    #[error("there is no such site")]
+    NoSuchSite,
+    /// The site has [`TOKENS_PER_SITE_MAX`] tokens.
+    #[error("the site has {TOKENS_PER_SITE_MAX} tokens; revoke some")]
+    TooMany,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Sites and tokens.
+pub struct Catalog {
+    store: Arc<dyn Store>,
+    clock: Clock,
+    ids: Arc<TaskIds>,
+    master: MasterKey,
+    table: ArcSwap<SiteTable>,
+    history: Mutex<SiteHistory>,
+    through: watch::Sender<Cursor>,
+    tokens: RwLock<Tokens>,
+}
+
+#[derive(Default)]
+struct Tokens {
+    by_hash: HashMap<[u8; 32], Arc<Token>>,
+    by_site: HashMap<SiteId, BTreeMap<TokenId, Arc<Token>>>,
+}
+
+impl Catalog {
+    /// Loads what was saved; records of the log after [`Catalog::saved_through`] are then to be handed in.
+    pub async fn load(
+        store: Arc<dyn Store>,
+        clock: Clock,
+        ids: Arc<TaskIds>,
+        master: MasterKey,
+    ) -> Result<Self, StoreError> {
+        let history = SiteHistory::load(store.kv()).await?;
+        let tokens = load_tokens(store.kv()).await?;
+        Ok(Self {
+            store,
+            clock,
+            ids,
+            master,
+            table: ArcSwap::from_pointee(history.table().clone()),
+            through: watch::Sender::new(history.saved_through()),
+            history: Mutex::new(history),
+            tokens: RwLock::new(tokens),
+        })
+    }
+
+    /// Whose each hostname is, now.
+    pub fn table(&self) -> Arc<SiteTable> {
+        self.table.load_full()
+    }
+
+    /// The site of that name.
+    pub fn site(&self, id: &str) -> Option<Site> {
+        let id: SiteId = id.parse().ok()?;
+        let hostnames = self.table().hostnames(id.as_str())?.to_vec();
+        let limits = self.history.lock().limits(&id);
+        Some(Site { id, hostnames, limits })
+    }
+
+    /// All sites, by name.
+    pub fn sites(&self) -> Vec<Site> {
+        let table = self.table();
+        let history = self.history.lock();
+        table
+            .iter()
+            .map(|(id, hostnames)| Site {
+                id: id.clone(),
+                hostnames: hostnames.to_vec(),
+                limits: history.limits(id),
+            })
+            .collect()
+    }
+
+    /// The token that this text is, if it may still be used.
+    pub fn find(&self, text: &str) -> Result<Arc<Token>, TokenRefusal> {
+        if !well_formed(TOKEN_PREFIX, text) {
+            return Err(TokenRefusal::Malformed);
+        }
+        // Looked up by hash: how long the look-up takes says nothing about the token.
+        let token = self.tokens.read().by_hash.get(&hash(text)).cloned().ok_or(TokenRefusal::Unknown)?;
+        if token.expires_at.is_some_and(|end| end <= self.clock.wall()) {
+            return Err(TokenRefusal::Expired);
+        }
+        Ok(token)
+    }
+
+    /// The whole string that the token's requests are signed with.
+    pub fn signing_secret(&self, token: TokenId) -> Zeroizing<String> {
+        self.master.signing_secret(token)
+    }
+
+    /// A site's tokens, oldest first.
+    pub fn tokens(&self, site: &str) -> Vec<Arc<Token>> {
+        self.tokens.read().by_site.get(site).map(|all| all.values().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Makes a token; durable before it is returned.
+    pub async fn issue(&self, new: NewToken) -> Result<IssuedToken, IssueError> {
+        if self.table().hostnames(new.site.as_str()).is_none() {
+            return Err(IssueError::NoSuchSite);
+        }
+        if self.tokens.read().by_site.get(&new.site).is_some_and(|all| all.len() >= TOKENS_PER_SITE_MAX) {
+            return Err(IssueError::TooMany);
+        }
+        let text = generate(TOKEN_PREFIX);
+        let mut scopes = new.scopes;
+        scopes.sort_unstable();
+        scopes.dedup();
+        let token = Arc::new(Token {
+            id: TokenId::from_ulid(self.ids.next().ulid()),
+            site: new.site,
+            label: new.label.into(),
+            scopes,
+            created_at: self.clock.wall(),
+            expires_at: new.expires_at,
+            hash: hash(&text),
+        });
+        put(self.store.kv(), &key_of(&token), row::encode_token(&token)).await?;
+        self.tokens.write().insert(Arc::clone(&token));
+        let secret = self.master.signing_secret(token.id);
+        Ok(IssuedToken { token, text, secret })
+    }
+
+    /// Takes a token back; it is refused from the moment this returns. `false` when the site has no such token.
+    pub async fn revoke(&self, site: &str, id: TokenId) -> Result<bool, StoreError> {
+        let token = self.tokens.read().by_site.get(site).and_then(|all| all.get(&id)).cloned();
+        let Some(token) = token else { return Ok(false) };
+        // Refused from here on even if the store fails; when it does, the revocation must be repeated to be durable.
+        self.tokens.write().remove(&token);
+        let deleted = delete(self.store.kv(), &key_of(&token)).await;
+        if deleted.is_err() {
+            self.tokens.write().insert(token);
+        }
+        deleted.map(|()| true)
+    }
+
+    /// Takes back all tokens of a site that is being removed.
+    pub async fn revoke_all(&self, site: &str) -> Result<(), StoreError> {
+        for token in self.tokens(site) {
+            self.revoke(site, token.id).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until changes of sites through `seq` are in the table.
+    pub async fn applied(&self, seq: Seq) {
+        let mut through = self.through.subscribe();
+        // The sender lives as long as `self`.
+        let _ = through.wait_for(|cursor| cursor.covers(seq)).await;
+    }
+
+    /// Takes over the next records of the log: the changes among them, and how far the log was read.
+    pub(crate) fn handle_records<'a>(
+        &self,
+        changes: impl IntoIterator<Item = (Seq, &'a SiteChange)>,
+        through: Cursor,
+    ) {
+        let mut history = self.history.lock();
+        let before = history.len();
+        for (seq, change) in changes {
+            history.push(seq, change.clone());
+        }
+        if history.len() != before {
+            self.table.store(Arc::new(history.table().clone()));
+        }
+        drop(history);
+        self.through.send_if_modified(|cursor| {
+            let newer = *cursor < through;
+            *cursor = through.max(*cursor);
+            newer
+        });
+    }
+
+    /// The table as it was at a place of the log that is still retained.
+    pub fn table_at(&self, cursor: Cursor) -> SiteTable {
+        self.history.lock().table_at(cursor)
+    }
+
+    /// How far the log had been taken over when it was last saved.
+    pub fn saved_through(&self) -> Cursor {
+        self.history.lock().saved_through()
+    }
+
+    /// Makes the changes of sites durable beside the log, so that a start need not read the whole of it.
+    pub(crate) async fn save(&self) -> Result<(), StoreError> {
+        let through = *self.through.borrow();
+        let unsaved = self.history.lock().unsaved(through);
+        history::save(self.store.kv(), &unsaved, through).await?;
+        self.history.lock().mark_saved(through);
+        Ok(())
+    }
+
+    /// Forgets changes that no table at or after `first` needs.
+    pub(crate) async fn forget(&self, first: Seq) -> Result<(), StoreError> {
+        let superseded = self.history.lock().superseded(first);
+        for seq in superseded {
+            history::forget(self.store.kv(), seq).await?;
+            self.history.lock().remove(seq);
+        }
+        Ok(())
+    }
+}
+
+impl Tokens {
+    fn insert(&mut self, token: Arc<Token>) {
+        self.by_hash.insert(token.hash, Arc::clone(&token));
+        self.by_site.entry(token.site.clone()).or_default().insert(token.id, token);
+    }
+
+    fn remove(&mut self, token: &Token) {
+        self.by_hash.remove(&token.hash);
+        if let Some(all) = self.by_site.get_mut(&token.site) {
+            all.remove(&token.id);
+        }
+    }
+}
+
+fn key_of(token: &Token) -> Key {
+    Key::from(format!("{TOKENS}{}/{}", token.site, token.id))
+}
+
+async fn load_tokens(kv: &dyn batoff_log::Kv) -> Result<Tokens, StoreError> {
+    let prefix = Key::from(TOKENS);
+    let mut tokens = Tokens::default();
+    let mut after = None;
+    loop {
+        let page = kv.scan(&prefix, after.as_ref(), SCAN_ITEMS_MAX).await?;
+        for (key, row) in &page {
+            let token = row::decode_token(&row.value)
+                .map_err(|error| StoreError::Corrupt(format!("token {key:?}: {error}")))?;
+            tokens.insert(Arc::new(token));
+        }
+        match page.into_iter().last() {
+            Some((key, _)) => after = Some(key),
+            None => return Ok(tokens),
+        }
+    }
+}
+
+/// Writes whatever the key held before.
+pub(crate) async fn put(kv: &dyn batoff_log::Kv, key: &Key, value: Vec<u8>) -> Result<(), StoreError> {
+    unconditional(kv.cas(key, Expect::Any, Write::Put { value: value.into(), ttl: None }).await)
+}
+
+/// Deletes whatever the key held.
+pub(crate) async fn delete(kv: &dyn batoff_log::Kv, key: &Key) -> Result<(), StoreError> {
+    unconditional(kv.cas(key, Expect::Any, Write::Delete).await)
+}
+
+fn unconditional(outcome: Result<batoff_log::Version, CasError>) -> Result<(), StoreError> {
+    match outcome {
+        // `Expect::Any` cannot conflict.
+        Ok(_) | Err(CasError::Conflict(_)) => Ok(()),
+        Err(CasError::Store(error)) => Err(error),
+    }
+}

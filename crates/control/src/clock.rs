@@ -1,0 +1,53 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use batoff_types::{Moment, UnixMillis};
+use tokio::time::Instant;
+
+/// The process's two clocks: a monotonic one for everything that the proof rests on, and the wall clock for people,
+/// signatures and retention.
+///
+/// The monotonic clock may stand still while the machine is suspended. That is the safe side here: leases granted to
+/// nodes then end *earlier* on the nodes (which count suspended time) than we believe.
+#[derive(Clone)]
+pub struct Clock {
+    origin: Instant,
+    wall: Arc<dyn Fn() -> UnixMillis + Send + Sync>,
+}
+
+impl Clock {
+    /// The machine's clocks.
+    pub fn system() -> Self {
+        Self::with_wall(|| {
+            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+        })
+    }
+
+    /// The machine's monotonic clock beside a wall clock of the caller's, for tests.
+    pub fn with_wall(wall: impl Fn() -> UnixMillis + Send + Sync + 'static) -> Self {
+        Self { origin: Instant::now(), wall: Arc::new(wall) }
+    }
+
+    /// Now, on the monotonic clock; the origin is the process's start.
+    pub fn now(&self) -> Moment {
+        Moment::from_micros(u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
+    /// Now, on the wall clock.
+    pub fn wall(&self) -> UnixMillis {
+        (self.wall)()
+    }
+
+    /// The wall clock as a function, as the store takes it.
+    pub fn wall_fn(&self) -> Arc<dyn Fn() -> UnixMillis + Send + Sync> {
+        Arc::clone(&self.wall)
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Clock").field("now", &self.now()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,270 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use batoff_log::{Appended, Dedupe, NewRecord, NewTask, Store, StoreError};
+use batoff_types::{
+    Body, HostPattern, Purge, Record, SEMANTICS_VERSION, Selector, Seq, SiteChange, SiteTable, TaskId, UnixMillis,
+};
+use tokio::sync::{OwnedRwLockReadGuard, OwnedSemaphorePermit, RwLock, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use crate::catalog::Catalog;
+use crate::clock::Clock;
+use crate::ids::TaskIds;
+use crate::metrics;
+
+/// How long a submission waits for the store before its answer is `outcome_unknown`. The append itself goes on.
+pub const APPEND_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a rejected submitter is asked to wait.
+pub const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The one way into the purge log: admits, bounds, counts. The group commit itself is the store's.
+pub struct Commit {
+    store: Arc<dyn Store>,
+    catalog: Arc<Catalog>,
+    ids: Arc<TaskIds>,
+    clock: Clock,
+    slots: Arc<Semaphore>,
+    /// Purges hold it shared from the check of their hostnames until they are durable; a change of a site holds it
+    /// alone until the catalog has taken it over. So no purge is accepted under names that its site has just lost.
+    sites: Arc<RwLock<()>>,
+    draining: CancellationToken,
+}
+
+/// A purge that has passed every check of the API.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    /// What to purge; its hostnames are checked once more, against the table of sites at the moment of the append.
+    pub purge: Purge,
+    /// The request's id, passed through to every node's log lines.
+    pub request_id: Arc<str>,
+    /// What makes a later request a repeat of this one: the signature, and the `Idempotency-Key`.
+    pub dedupe: Vec<Dedupe>,
+}
+
+/// A purge that is durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// Its task: of the first submission, when this is a repeat.
+    pub task: TaskId,
+    /// Where its record stands.
+    pub seq: Seq,
+    /// When it was accepted: the first submission, when this is a repeat.
+    pub accepted_at: UnixMillis,
+    /// The number of its items.
+    pub items_total: usize,
+    /// Whether it had been accepted before and nothing was done now.
+    pub replayed: bool,
+}
+
+/// Why a submission was not accepted, by what the caller can do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommitError {
+    /// Certainly nothing was accepted; try again.
+    #[error("cannot be made durable now: {reason}")]
+    Unavailable {
+        /// When to try again.
+        retry_after: Duration,
+        /// Why, for people.
+        reason: &'static str,
+    },
+    /// It may or may not take effect; resend the same bytes or the same key.
+    #[error("the outcome is not known yet")]
+    OutcomeUnknown {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The same `Idempotency-Key` was used with another body.
+    #[error("the Idempotency-Key was used with another body")]
+    KeyReused,
+    /// The site lost the hostname of this selector (or was removed) after the request was checked.
+    #[error("the site no longer owns the hostname of item {item}")]
+    SiteChanged {
+        /// The selector's index in the purge.
+        item: usize,
+    },
+    /// The record is larger than the store takes.
+    #[error("the record is larger than the {limit} bytes that the store takes")]
+    TooLarge {
+        /// In bytes.
+        limit: usize,
+    },
+}
+
+impl Commit {
+    /// At most `in_flight` submissions at a time; none once `draining` is cancelled.
+    pub fn new(
+        store: Arc<dyn Store>,
+        catalog: Arc<Catalog>,
+        ids: Arc<TaskIds>,
+        clock: Clock,
+        in_flight: usize,
+        draining: CancellationToken,
+    ) -> Self {
+        let slots = Arc::new(Semaphore::new(in_flight));
+        Self { store, catalog, ids, clock, slots, sites: Arc::default(), draining }
+    }
+
+    /// Makes a purge durable. Once called it runs to its end even if the caller goes away.
+    pub async fn submit(&self, submission: Submission) -> Result<Accepted, CommitError> {
+        if self.draining.is_cancelled() {
+            return Err(CommitError::Unavailable { retry_after: RETRY_AFTER, reason: "this control plane is stopping" });
+        }
+        let slot = Arc::clone(&self.slots)
+            .try_acquire_owned()
+            .map_err(|_| CommitError::Unavailable { retry_after: RETRY_AFTER, reason: "too many submissions at once" })?;
+        let sites = Arc::clone(&self.sites).read_owned().await;
+        still_owned(&self.catalog.table(), &submission.purge)?;
+
+        let Submission { purge, request_id, dedupe } = submission;
+        let (site, items_total, soft) = (purge.site.clone(), purge.selectors.len(), purge.soft);
+        let kinds: Vec<_> = purge.selectors.iter().map(Selector::kind).collect();
+        let record = self.record(Body::Purge(purge), Arc::clone(&request_id));
+        let (task, accepted_at) = (record.task, record.accepted_at);
+        let body = batoff_wire::encode_record(&record);
+        let new = NewRecord {
+            accepted_at,
+            task: Some(NewTask { site: site.clone(), task, meta: body.clone() }),
+            body,
+            dedupe,
+        };
+        match self.append(new, Hold { _slot: Some(slot), _sites: Some(sites) }).await? {
+            Appended::New { seq } => {
+                metrics::purge_accepted(&kinds);
+                tracing::info!(%site, %task, %seq, request_id = &*request_id, items = items_total, soft, "purge accepted");
+                Ok(Accepted { task, seq, accepted_at, items_total, replayed: false })
+            }
+            Appended::Duplicate { seq, task } => {
+                metrics::purge_replayed();
+                tracing::info!(%site, %task, %seq, request_id = &*request_id, "purge repeated");
+                self.replayed(seq, task).await
+            }
+            Appended::Conflict => Err(CommitError::KeyReused),
+        }
+    }
+
+    /// Makes a change of a site durable and waits until every later submission is checked against it. `decide` sees the
+    /// table as it is, with no purge on its way.
+    pub async fn change_site<E: From<CommitError>>(
+        &self,
+        request_id: &str,
+        decide: impl FnOnce(&SiteTable) -> Result<SiteChange, E>,
+    ) -> Result<Seq, E> {
+        let _alone = self.sites.write().await;
+        let change = decide(&self.catalog.table())?;
+        let seq = self.append_body(Body::Site(change), request_id).await?;
+        self.catalog.applied(seq).await;
+        Ok(seq)
+    }
+
+    /// Makes a record of the control plane's own durable: a node registered or removed, a site changed.
+    pub async fn append_body(&self, body: Body, request_id: &str) -> Result<Seq, CommitError> {
+        let record = self.record(body, request_id.into());
+        let new = NewRecord {
+            body: batoff_wire::encode_record(&record),
+            accepted_at: record.accepted_at,
+            task: None,
+            dedupe: Vec::new(),
+        };
+        match self.append(new, Hold { _slot: None, _sites: None }).await? {
+            Appended::New { seq } | Appended::Duplicate { seq, .. } => Ok(seq),
+            Appended::Conflict => Err(CommitError::KeyReused),
+        }
+    }
+
+    fn record(&self, body: Body, request_id: Arc<str>) -> Record {
+        Record {
+            // The store gives the number; the encoded form does not hold one.
+            seq: Seq::FIRST,
+            accepted_at: self.clock.wall(),
+            task: self.ids.next(),
+            request_id,
+            semantics: SEMANTICS_VERSION,
+            body,
+        }
+    }
+
+    async fn append(&self, record: NewRecord, hold: Hold) -> Result<Appended, CommitError> {
+        let store = Arc::clone(&self.store);
+        let clock = self.clock.clone();
+        // A task of its own: a client that hangs up must not cancel an append half way, nor let go of the sites' lock
+        // while its record is still on its way to the log.
+        let running = tokio::spawn(async move {
+            let began = clock.now();
+            let outcome = store.log().append(vec![record]).await;
+            metrics::commit_seconds(clock.now().since(began));
+            drop(hold);
+            outcome
+        });
+        match tokio::time::timeout(APPEND_PATIENCE, running).await {
+            Ok(Ok(Ok(appended))) => appended.into_iter().next().ok_or(CommitError::OutcomeUnknown { retry_after: RETRY_AFTER }),
+            Ok(Ok(Err(error))) => Err(refused(error)),
+            Ok(Err(_)) | Err(_) => Err(CommitError::OutcomeUnknown { retry_after: RETRY_AFTER }),
+        }
+    }
+
+    async fn replayed(&self, seq: Seq, task: TaskId) -> Result<Accepted, CommitError> {
+        let row = self.store.log().find_task(task).await.map_err(refused)?;
+        let items = row.as_ref().and_then(|row| match batoff_wire::decode_record(seq, &row.meta).ok()?.body {
+            Body::Purge(purge) => Some(purge.selectors.len()),
+            _ => None,
+        });
+        match (row, items) {
+            (Some(row), Some(items_total)) => {
+                Ok(Accepted { task, seq, accepted_at: row.accepted_at, items_total, replayed: true })
+            }
+            _ => Err(CommitError::OutcomeUnknown { retry_after: RETRY_AFTER }),
+        }
+    }
+}
+
+/// What an append keeps others from doing until it has ended.
+struct Hold {
+    _slot: Option<OwnedSemaphorePermit>,
+    _sites: Option<OwnedRwLockReadGuard<()>>,
+}
+
+fn still_owned(table: &SiteTable, purge: &Purge) -> Result<(), CommitError> {
+    if table.hostnames(purge.site.as_str()).is_none() {
+        return Err(CommitError::SiteChanged { item: 0 });
+    }
+    let foreign = |selector: &Selector| {
+        let host = match selector {
+            Selector::Url(url) => url.host(),
+            Selector::Prefix(prefix) => prefix.host(),
+            Selector::Host(host) => host.as_str(),
+            Selector::Tag(_) | Selector::Everything => return false,
+        };
+        table.owner(host) != Some(&purge.site)
+    };
+    match purge.selectors.iter().position(foreign) {
+        Some(item) => Err(CommitError::SiteChanged { item }),
+        None => Ok(()),
+    }
+}
+
+/// The names whose owner changes when `site` goes from what the table says to `next`.
+pub fn affected(table: &SiteTable, site: &str, next: &[HostPattern]) -> Vec<HostPattern> {
+    let now = table.hostnames(site).unwrap_or_default();
+    let gone = now.iter().filter(|name| !next.contains(name));
+    let came = next.iter().filter(|name| !now.contains(name));
+    gone.chain(came).cloned().collect()
+}
+
+fn refused(error: StoreError) -> CommitError {
+    match error {
+        StoreError::Unavailable { retry_after } => {
+            CommitError::Unavailable { retry_after: retry_after.max(RETRY_AFTER), reason: "the purge log is not available" }
+        }
+        StoreError::Full => {
+            CommitError::Unavailable { retry_after: RETRY_AFTER * 5, reason: "the purge log's storage is full" }
+        }
+        StoreError::Unknown { retry_after } => CommitError::OutcomeUnknown { retry_after: retry_after.max(RETRY_AFTER) },
+        StoreError::TooLarge { limit } => CommitError::TooLarge { limit },
+        StoreError::Invalid(_) | StoreError::Corrupt(_) | StoreError::WrongCluster | StoreError::Format(_) => {
+            tracing::error!(%error, "the purge log refuses service");
+            CommitError::Unavailable { retry_after: RETRY_AFTER * 30, reason: "the purge log needs an operator" }
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! What an operator may set. TOML, overridden by `BATOFF_<SECTION>_<KEY>`, overridden by flags; an unknown key is an
+//! error that names it, and nothing is bound before the whole of it has been checked.
+
+mod check;
+mod load;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use batoff_delivery::LeaseTimes;
+use serde::Deserialize;
+
+pub use self::check::ConfigError;
+
+/// The whole configuration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// `[data]`
+    pub data: DataConfig,
+    /// `[api]`
+    #[serde(default)]
+    pub api: ApiConfig,
+    /// `[admin]`
+    #[serde(default)]
+    pub admin: AdminConfig,
+    /// `[grpc]`
+    #[serde(default)]
+    pub grpc: GrpcConfig,
+    /// `[metrics]`
+    #[serde(default)]
+    pub metrics: MetricsConfig,
+    /// `[lease]`
+    #[serde(default)]
+    pub lease: LeaseConfig,
+    /// `[limits]`
+    #[serde(default)]
+    pub limits: LimitsConfig,
+    /// `[retention]`
+    #[serde(default)]
+    pub retention: RetentionConfig,
+    /// `[log]`
+    #[serde(default)]
+    pub log: LogConfig,
+}
+
+/// Where everything durable is.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataConfig {
+    /// The folder with the store, `master.key` and `admin.token`, as `batoff-control init` makes it.
+    pub dir: PathBuf,
+}
+
+/// The customers' HTTP API.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ApiConfig {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Says that a proxy in front ends TLS: allows plain HTTP beyond loopback.
+    pub behind_tls_proxy: bool,
+    /// The certificate chain (PEM); with `key`, the API speaks TLS itself.
+    pub cert: Option<PathBuf>,
+    /// The certificate's private key (PEM).
+    pub key: Option<PathBuf>,
+    /// How far a request's timestamp may be from our clock, either way, in seconds: 1 to 3,600.
+    pub clock_skew_seconds: u64,
+    /// Proxies whose `X-Forwarded-For` is believed, by address; for others the connection's address counts.
+    pub trusted_proxies: Vec<std::net::IpAddr>,
+}
+
+/// The operator's HTTP API.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdminConfig {
+    /// Where it listens: loopback, unless it has certificates.
+    pub listen: SocketAddr,
+    /// The authority whose client certificates are let in (PEM). With `cert` and `key`, mutual TLS.
+    pub ca: Option<PathBuf>,
+    /// The certificate chain (PEM).
+    pub cert: Option<PathBuf>,
+    /// The certificate's private key (PEM).
+    pub key: Option<PathBuf>,
+}
+
+/// The nodes' stream.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GrpcConfig {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// The authority that signs the nodes' certificates (PEM).
+    pub ca: Option<PathBuf>,
+    /// Our certificate chain (PEM).
+    pub cert: Option<PathBuf>,
+    /// The certificate's private key (PEM).
+    pub key: Option<PathBuf>,
+    /// No TLS at all; only on loopback. A node is then believed whatever name it says.
+    pub plaintext: bool,
+    /// Time for the TLS handshake, and again for the first message, in milliseconds.
+    pub hello_timeout_ms: u64,
+    /// How often a silent connection is pinged, in milliseconds.
+    pub keepalive_interval_ms: u64,
+    /// How long a ping may stay unanswered before the connection counts as dead, in milliseconds.
+    pub keepalive_timeout_ms: u64,
+    /// Under load, how long records may collect before they are sent, in milliseconds: 0 to 50. When idle a record is
+    /// sent at once whatever stands here.
+    pub gather_ms: u64,
+    /// The shortest delay that nodes are told to wait before a reconnect, in milliseconds.
+    pub reconnect_min_ms: u64,
+    /// The longest such delay, in milliseconds.
+    pub reconnect_max_ms: u64,
+}
+
+/// Metrics and health.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MetricsConfig {
+    /// Where `/metrics`, `/healthz` and `/readyz` listen.
+    pub listen: SocketAddr,
+}
+
+/// The times that the two-second guarantee is made of; checked together.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LeaseConfig {
+    /// How long a lease lasts, in milliseconds.
+    pub lease_ms: u64,
+    /// How often nodes send a heartbeat, in milliseconds.
+    pub heartbeat_ms: u64,
+    /// How old a node's oldest unacknowledged record may be for its lease to be renewed, in milliseconds.
+    pub grace_ms: u64,
+    /// Added to a lease before it counts as over, in milliseconds.
+    pub margin_ms: u64,
+    /// The largest relative difference between the rates of two clocks.
+    pub drift: f64,
+}
+
+/// Bounds of memory and of rates.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsConfig {
+    /// URL and tag items a site a minute, and at once. A site may have its own.
+    pub items_per_minute: u32,
+    /// Prefix, host and *everything* items a site a minute, and at once. A site may have its own.
+    pub prefixes_per_minute: u32,
+    /// Submissions being made durable at one time; further ones are answered 503.
+    pub submissions_in_flight: usize,
+    /// Tasks whose progress is kept in memory; older ones are answered from the log.
+    pub live_tasks: usize,
+    /// Records kept encoded in memory for nodes that follow live; a node further behind reads from the log.
+    pub tail_records: usize,
+    /// The same, in bytes.
+    pub tail_bytes: usize,
+    /// Connections of nodes at one time.
+    pub node_connections: usize,
+    /// Open event streams (SSE) at one time.
+    pub event_streams: usize,
+}
+
+/// How long things are kept.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetentionConfig {
+    /// Records older than this are trimmed, in hours. A node that needs one is reset.
+    pub log_hours: u64,
+    /// Records beyond this many bytes are trimmed, oldest first.
+    pub log_bytes: u64,
+    /// Tasks older than this are forgotten, in days.
+    pub task_days: u64,
+}
+
+/// Our own log lines, to standard error.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogConfig {
+    /// How a line looks.
+    pub format: LogFormat,
+    /// What is written, as `tracing` filters: `info`, or `info,batoff_control=debug`.
+    pub level: String,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Default for ApiConfig {
+    fn default() -> Self {
+        Self {
+            listen: loopback(8080),
+            behind_tls_proxy: false,
+            cert: None,
+            key: None,
+            clock_skew_seconds: 300,
+            trusted_proxies: Vec::new(),
+        }
+    }
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        Self { listen: loopback(8082), ca: None, cert: None, key: None }
+    }
+}
+
+impl Default for GrpcConfig {
+    fn default() -> Self {
+        Self {
+            listen: loopback(7443),
+            ca: None,
+            cert: None,
+            key: None,
+            plaintext: false,
+            hello_timeout_ms: 5_000,
+            keepalive_interval_ms: 10_000,
+            keepalive_timeout_ms: 5_000,
+            gather_ms: 5,
+            reconnect_min_ms: 50,
+            reconnect_max_ms: 5_000,
+        }
+    }
+}
+
+impl Default for MetricsConfig {
+    fn default() -> Self {
+        Self { listen: loopback(9464) }
+    }
+}
+
+impl Default for LeaseConfig {
+    fn default() -> Self {
+        Self { lease_ms: 1_000, heartbeat_ms: 250, grace_ms: 700, margin_ms: 50, drift: 0.01 }
+    }
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            items_per_minute: 10_000,
+            prefixes_per_minute: 60,
+            submissions_in_flight: 4_096,
+            live_tasks: 65_536,
+            tail_records: 65_536,
+            tail_bytes: 64 << 20,
+            node_connections: 12_000,
+            event_streams: 1_024,
+        }
+    }
+}
+
+impl Default for RetentionConfig {
+    fn default() -> Self {
+        Self { log_hours: 7 * 24, log_bytes: 1 << 30, task_days: 30 }
+    }
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, level: "info".into() }
+    }
+}
+
+impl LeaseConfig {
+    /// The times as the delivery rules take them.
+    pub fn times(&self) -> LeaseTimes {
+        LeaseTimes {
+            lease: Duration::from_millis(self.lease_ms),
+            heartbeat: Duration::from_millis(self.heartbeat_ms),
+            grace: Duration::from_millis(self.grace_ms),
+            margin: Duration::from_millis(self.margin_ms),
+            drift: self.drift,
+        }
+    }
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}

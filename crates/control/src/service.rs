@@ -1,0 +1,36 @@
+use std::sync::Arc;
+
+use batoff_log::Store;
+use tokio_util::sync::CancellationToken;
+
+use crate::catalog::Catalog;
+use crate::clock::Clock;
+use crate::commit::Commit;
+use crate::config::Config;
+use crate::hub::Hub;
+use crate::ids::TaskIds;
+use crate::tracker::Tracker;
+
+/// Everything that the APIs answer from. `api::router(Arc<Services>)` and `admin::router(Arc<Services>)` take it.
+pub struct Services {
+    /// As loaded and checked.
+    pub config: Arc<Config>,
+    /// Monotonic and wall time.
+    pub clock: Clock,
+    /// New task ids (request ids may be made from them too).
+    pub ids: Arc<TaskIds>,
+    /// Log, small records, health of both.
+    pub store: Arc<dyn Store>,
+    /// Sites and tokens.
+    pub catalog: Arc<Catalog>,
+    /// The way into the log.
+    pub commit: Arc<Commit>,
+    /// Where each purge is.
+    pub tracker: Arc<Tracker>,
+    /// The newest records, encoded.
+    pub hub: Arc<Hub>,
+    /// SHA-256 of the operator's token.
+    pub admin_token: [u8; 32],
+    /// Cancelled when the process begins to drain: long polls and event streams end, submissions get 503.
+    pub draining: CancellationToken,
+}
