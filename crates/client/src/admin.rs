@@ -1,0 +1,127 @@
+mod model;
+
+use reqwest::header::{self, HeaderValue};
+use reqwest::{Method, Request};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::client::header_value;
+use crate::reply::{self, Effect};
+use crate::{Endpoint, Error, Retry};
+
+pub use self::model::{
+    CacheReport, IssueToken, IssuedToken, NewSite, NodeReport, Site, SiteLimits, SitePatch, TokenReport,
+};
+use self::model::{Nodes, Sites, Tokens};
+
+/// The operator's API: sites, tokens, nodes. Its listener is not the customers'.
+#[derive(Clone)]
+pub struct AdminClient {
+    endpoint: Endpoint,
+    token: String,
+    http: reqwest::Client,
+    retry: Retry,
+}
+
+impl AdminClient {
+    /// Nothing is sent yet. `token` is the `bto_admin_…` that `batoff-control init` made.
+    ///
+    /// # Errors
+    /// [`Error::Unusable`] when TLS cannot be set up.
+    pub fn new(endpoint: Endpoint, token: &str) -> Result<Self, Error> {
+        let http = endpoint.connect()?;
+        Ok(Self { endpoint, token: token.trim().to_owned(), http, retry: Retry::default() })
+    }
+
+    /// The same, with another stubbornness.
+    pub fn with_retry(mut self, retry: Retry) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// All sites.
+    pub async fn sites(&self) -> Result<Vec<Site>, Error> {
+        self.get::<Sites>(&["sites"]).await.map(|list| list.sites)
+    }
+
+    /// One site.
+    pub async fn site(&self, site: &str) -> Result<Site, Error> {
+        self.get(&["sites", site]).await
+    }
+
+    /// Creates a site. Its hostnames must belong to no other.
+    pub async fn create_site(&self, site: &NewSite) -> Result<Site, Error> {
+        self.change(Method::POST, &["sites"], site).await
+    }
+
+    /// Changes a site. A hostname that leaves it is purged on every node.
+    pub async fn update_site(&self, site: &str, patch: &SitePatch) -> Result<Site, Error> {
+        self.change(Method::PATCH, &["sites", site], patch).await
+    }
+
+    /// Deletes a site with its tokens; everything that is cached for it is purged.
+    pub async fn delete_site(&self, site: &str) -> Result<(), Error> {
+        self.delete(&["sites", site], &[]).await
+    }
+
+    /// A site's tokens: what is known about them, never the tokens.
+    pub async fn tokens(&self, site: &str) -> Result<Vec<TokenReport>, Error> {
+        self.get::<Tokens>(&["sites", site, "tokens"]).await.map(|list| list.tokens)
+    }
+
+    /// Issues a token and its secret: the only time that they are shown.
+    pub async fn issue_token(&self, site: &str, token: &IssueToken) -> Result<IssuedToken, Error> {
+        self.change(Method::POST, &["sites", site, "tokens"], token).await
+    }
+
+    /// Revokes a token; refused everywhere within a second.
+    pub async fn revoke_token(&self, site: &str, token_id: &str) -> Result<(), Error> {
+        self.delete(&["sites", site, "tokens", token_id], &[]).await
+    }
+
+    /// All registered nodes.
+    pub async fn nodes(&self) -> Result<Vec<NodeReport>, Error> {
+        self.get::<Nodes>(&["nodes"]).await.map(|list| list.nodes)
+    }
+
+    /// Decommissions a node. Unless `force`d, one that is connected or may still serve is not removed.
+    pub async fn remove_node(&self, pop: &str, node: &str, force: bool) -> Result<(), Error> {
+        let query = [("force", "true".to_owned())];
+        self.delete(&["nodes", pop, node], if force { &query } else { &[] }).await
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &[&str]) -> Result<T, Error> {
+        let mut request = self.endpoint.request(Method::GET, path, &[]);
+        self.authorize(&mut request)?;
+        let response = reply::send(&self.http, &request, Effect::Read, self.retry).await?;
+        reply::json(response, Effect::Read).await
+    }
+
+    /// Changes are sent once: unlike a purge, creating something twice is not harmless.
+    async fn change<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &[&str],
+        body: &impl Serialize,
+    ) -> Result<T, Error> {
+        let mut request = self.endpoint.request(method, path, &[]);
+        request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let body = serde_json::to_vec(body).map_err(|e| Error::Unusable(e.to_string()))?;
+        *request.body_mut() = Some(body.into());
+        self.authorize(&mut request)?;
+        let response = reply::send(&self.http, &request, Effect::Submission, Retry::NEVER).await?;
+        reply::json(response, Effect::Submission).await
+    }
+
+    async fn delete(&self, path: &[&str], query: &[(&str, String)]) -> Result<(), Error> {
+        let mut request = self.endpoint.request(Method::DELETE, path, query);
+        self.authorize(&mut request)?;
+        reply::send(&self.http, &request, Effect::Read, self.retry).await.map(|_| ())
+    }
+
+    fn authorize(&self, request: &mut Request) -> Result<(), Error> {
+        let value = header_value("token", &format!("Bearer {}", self.token))?;
+        request.headers_mut().insert(header::AUTHORIZATION, value);
+        Ok(())
+    }
+}

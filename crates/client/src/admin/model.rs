@@ -1,0 +1,151 @@
+use serde::{Deserialize, Serialize};
+
+/// A customer's site.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Site {
+    /// Its name.
+    pub site_id: String,
+    /// The names it owns, wildcards as `*.example.com`.
+    #[serde(default)]
+    pub hostnames: Vec<String>,
+    /// Its quotas where they differ from the configuration's.
+    #[serde(default)]
+    pub limits: SiteLimits,
+}
+
+/// A site's own quotas; what is not set follows the control plane's configuration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SiteLimits {
+    /// URL and tag items a minute, and at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub items_per_minute: Option<u32>,
+    /// Prefix, host and *everything* items a minute, and at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefixes_per_minute: Option<u32>,
+}
+
+impl SiteLimits {
+    /// Whether nothing is set.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A site to create.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NewSite {
+    /// 1 to 64 of `a-z 0-9 -`.
+    pub site_id: String,
+    /// The names it will own.
+    pub hostnames: Vec<String>,
+    /// Its quotas.
+    #[serde(skip_serializing_if = "SiteLimits::is_empty")]
+    pub limits: SiteLimits,
+}
+
+/// What to change of a site; what is not set stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SitePatch {
+    /// All the names it shall own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hostnames: Option<Vec<String>>,
+    /// Its quotas.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limits: Option<SiteLimits>,
+}
+
+/// A token to issue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct IssueToken {
+    /// What people call it.
+    pub label: String,
+    /// `purge` (which includes reading) or `read`.
+    pub scopes: Vec<String>,
+    /// From when on it is refused (RFC 3339).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
+}
+
+/// A token and its secret, shown once.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IssuedToken {
+    /// Its public name, for revoking it.
+    pub token_id: String,
+    /// `bto_live_…`
+    pub token: String,
+    /// `bts_live_…`
+    pub secret: String,
+}
+
+impl std::fmt::Debug for IssuedToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IssuedToken").field("token_id", &self.token_id).finish_non_exhaustive()
+    }
+}
+
+/// What is known about a token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenReport {
+    /// Its public name.
+    pub token_id: String,
+    /// What people call it.
+    #[serde(default)]
+    pub label: String,
+    /// What it may do.
+    #[serde(default)]
+    pub scopes: Vec<String>,
+    /// When it was issued.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<String>,
+    /// From when on it is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
+}
+
+/// A registered node, as the control plane sees it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NodeReport {
+    /// Its PoP.
+    pub pop: String,
+    /// Its name there.
+    pub node: String,
+    /// How it stands, in one word.
+    pub state: String,
+    /// Everything up to this seq is evicted there.
+    pub cursor: u64,
+    /// Records it is behind.
+    pub lag_records: u64,
+    /// Seconds it is behind.
+    pub lag_seconds: f64,
+    /// Milliseconds that its lease still runs; none without one.
+    pub lease_remaining_ms: Option<u64>,
+    /// Its caches and their trouble.
+    pub caches: Vec<CacheReport>,
+}
+
+/// One cache on a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CacheReport {
+    /// Its name.
+    pub name: String,
+    /// What is wrong with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Sites {
+    pub sites: Vec<Site>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Tokens {
+    pub tokens: Vec<TokenReport>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Nodes {
+    pub nodes: Vec<NodeReport>,
+}

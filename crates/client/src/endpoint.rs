@@ -1,0 +1,190 @@
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use reqwest::{Certificate, Method, Request, Url};
+
+use crate::Error;
+
+/// A connection that is not there after this long is given up; the call counts as `Unavailable`.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// An answer that has not come after this long is given up (a wait asked of the API is added to it).
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Where an API listens, and whom to trust there.
+#[derive(Clone)]
+pub struct Endpoint {
+    base: Url,
+    roots: Option<Vec<Certificate>>,
+}
+
+impl Endpoint {
+    /// The API's base, such as `https://purge.example.net/v1`; without a path, `/v1` is meant.
+    pub fn new(base: &str) -> Result<Self, Error> {
+        Self::with_default_path(base, "/v1")
+    }
+
+    /// The admin API's base, such as `http://127.0.0.1:8082`; without a path, `/admin/v1` is meant.
+    pub fn admin(base: &str) -> Result<Self, Error> {
+        Self::with_default_path(base, "/admin/v1")
+    }
+
+    fn with_default_path(text: &str, path: &str) -> Result<Self, Error> {
+        let unusable = |why: &dyn fmt::Display| {
+            Error::Unusable(format!(
+                "{text:?} is not the address of an API ({why}); give one like https://host{path}"
+            ))
+        };
+        let mut base = Url::parse(text.trim()).map_err(|e| unusable(&e))?;
+        if !matches!(base.scheme(), "http" | "https") || !base.has_host() {
+            return Err(unusable(&"it must begin with https:// or http://"));
+        }
+        if base.query().is_some() || base.fragment().is_some() || !base.username().is_empty() {
+            return Err(unusable(&"it must have no user, query or fragment"));
+        }
+        if base.path() == "/" {
+            base.set_path(path);
+        }
+        let trimmed = base.path().trim_end_matches('/').to_owned();
+        base.set_path(&trimmed);
+        Ok(Self { base, roots: None })
+    }
+
+    /// Trust the certificates in this PEM file *instead of* the system's: for an API with a private authority.
+    pub fn with_ca_file(mut self, path: &Path) -> Result<Self, Error> {
+        let unusable = |why: &dyn fmt::Display| Error::Unusable(format!("CA file {}: {why}", path.display()));
+        let pem = std::fs::read(path).map_err(|e| unusable(&e))?;
+        let roots = Certificate::from_pem_bundle(&pem).map_err(|e| unusable(&e))?;
+        if roots.is_empty() {
+            return Err(unusable(&"it holds no certificate in PEM form"));
+        }
+        self.roots = Some(roots);
+        Ok(self)
+    }
+
+    /// Whether tokens would cross a network in the clear.
+    pub fn is_plaintext_beyond_loopback(&self) -> bool {
+        self.base.scheme() == "http" && !self.is_loopback()
+    }
+
+    fn is_loopback(&self) -> bool {
+        match self.base.host_str() {
+            Some("localhost") => true,
+            Some(host) => {
+                let host = host.trim_start_matches('[').trim_end_matches(']');
+                host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+            }
+            None => false,
+        }
+    }
+
+    /// The API's base, without a slash at the end.
+    pub fn as_str(&self) -> &str {
+        self.base.as_str()
+    }
+
+    /// A request under the base; segments and values are escaped here, so nothing escapes its place.
+    pub(crate) fn request(&self, method: Method, segments: &[&str], query: &[(&str, String)]) -> Request {
+        let mut url = self.base.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.extend(segments);
+        }
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let mut request = Request::new(method, url);
+        *request.timeout_mut() = Some(ANSWER_TIMEOUT);
+        request
+    }
+
+    pub(crate) fn connect(&self) -> Result<reqwest::Client, Error> {
+        if rustls::crypto::CryptoProvider::get_default().is_none() {
+            // Another thread may have been faster; then its provider is in force, which is as good.
+            let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        }
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("batoff-client/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none());
+        if self.base.scheme() == "http" {
+            // Without TLS no roots are needed, and a machine without any must not fail over them.
+            builder = builder.tls_certs_only([]);
+        } else if let Some(roots) = &self.roots {
+            builder = builder.tls_certs_only(roots.iter().cloned());
+        }
+        if self.is_loopback() {
+            builder = builder.no_proxy();
+        }
+        builder
+            .build()
+            .map_err(|e| Error::Unusable(format!("no HTTP client for {}: {}", self.base, causes(&e))))
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Endpoint({})", self.base)
+    }
+}
+
+/// An error with all its causes in one line: reqwest's own text hides the interesting half.
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_address_gets_its_version() {
+        assert_eq!(Endpoint::new("https://api.example.net").unwrap().as_str(), "https://api.example.net/v1");
+        assert_eq!(
+            Endpoint::new("https://api.example.net/v1/").unwrap().as_str(),
+            "https://api.example.net/v1"
+        );
+        assert_eq!(Endpoint::new("https://h/eu/v1").unwrap().as_str(), "https://h/eu/v1");
+        assert_eq!(
+            Endpoint::admin("http://127.0.0.1:8082").unwrap().as_str(),
+            "http://127.0.0.1:8082/admin/v1"
+        );
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_with_an_example() {
+        for bad in ["", "api.example.net", "ftp://x/v1", "https://u@x/v1", "https://x/v1?a=b"] {
+            let error = Endpoint::new(bad).unwrap_err().to_string();
+            assert!(error.contains("https://"), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn names_stay_in_their_segment() {
+        let endpoint = Endpoint::new("http://127.0.0.1:1/v1").unwrap();
+        let query = [("cursor", "a&b=c d".to_owned())];
+        let request = endpoint.request(Method::GET, &["sites", "a/../b?x", "purges"], &query);
+        assert_eq!(request.url().path(), "/v1/sites/a%2F..%2Fb%3Fx/purges");
+        assert_eq!(request.url().query(), Some("cursor=a%26b%3Dc+d"));
+    }
+
+    #[test]
+    fn plain_http_is_for_loopback() {
+        let plain = |text| Endpoint::new(text).unwrap().is_plaintext_beyond_loopback();
+        assert!(plain("http://10.0.0.1/v1"));
+        assert!(!plain("http://127.0.0.1:8080/v1"));
+        assert!(!plain("http://[::1]:8080/v1"));
+        assert!(!plain("http://localhost:8080/v1"));
+        assert!(!plain("https://10.0.0.1/v1"));
+    }
+}
