@@ -1,0 +1,222 @@
+//! The layout of the contract: these bytes are what other implementations, and logs on disk, hold.
+
+use std::time::Duration;
+
+use batoff_types::message::{
+    Ack, Count, Counted, FromNode, GoAway, GoAwayReason, Heartbeat, Hello, LeaseGrant, LeasePolicy, Position,
+    RecordReport, Reset, ResetReason, ToNode, Trouble, Welcome,
+};
+use batoff_types::{
+    Body, Cursor, InstanceId, LogId, Moment, NodeName, Purge, Record, Selector, Seq, SiteChange, SiteLimits,
+    TaskId, Term, UnixMillis,
+};
+use batoff_wire::{encode_from_node, encode_record, encode_to_node};
+
+use super::raw::{Raw, raw};
+
+const ULID: [u8; 16] = *b"0123456789abcdef";
+
+fn selectors() -> Vec<Selector> {
+    vec![
+        Selector::Url("http://a.example/x?y".parse().unwrap()),
+        Selector::Prefix("https://a.example/im".parse().unwrap()),
+        Selector::Tag("product:42".parse().unwrap()),
+        Selector::Host("a.example".parse().unwrap()),
+        Selector::Everything,
+    ]
+}
+
+fn with_selectors(message: Raw, field: u32) -> Raw {
+    message
+        .bytes(field, raw().bytes(1, "http://a.example/x?y"))
+        .bytes(field, raw().bytes(2, "https://a.example/im"))
+        .bytes(field, raw().bytes(3, "product:42"))
+        .bytes(field, raw().bytes(4, "a.example"))
+        .bytes(field, raw().bytes(5, raw()))
+}
+
+fn record(body: Body) -> Record {
+    Record {
+        seq: Seq::FIRST,
+        accepted_at: UnixMillis(1_776_672_751_000),
+        task: TaskId::from_bytes(ULID),
+        request_id: "req-1".into(),
+        semantics: 1,
+        body,
+    }
+}
+
+fn raw_record() -> Raw {
+    raw().varint(1, 1_776_672_751_000).bytes(2, ULID).bytes(3, "req-1").varint(4, 1)
+}
+
+#[test]
+fn a_record_is_laid_out_as_the_contract_says() {
+    let check = |body, expected: Raw| assert_eq!(encode_record(&record(body)), expected.as_ref());
+
+    check(
+        Body::Purge(Purge { site: "shop".parse().unwrap(), selectors: selectors(), soft: true }),
+        raw_record().bytes(5, with_selectors(raw().bytes(1, "shop"), 2).varint(3, 1)),
+    );
+    check(
+        Body::Site(SiteChange {
+            site: "shop".parse().unwrap(),
+            hostnames: Some(vec!["a.example".parse().unwrap(), "*.b.example".parse().unwrap()]),
+            affected: vec!["*.b.example".parse().unwrap()],
+            limits: SiteLimits { items_per_minute: Some(7), prefixes_per_minute: Some(0) },
+        }),
+        raw_record().bytes(
+            6,
+            raw()
+                .bytes(1, "shop")
+                .bytes(2, raw().bytes(1, "a.example").bytes(1, "*.b.example"))
+                .bytes(3, "*.b.example")
+                .bytes(4, raw().varint(1, 7).varint(2, 0)),
+        ),
+    );
+    check(
+        Body::Site(SiteChange {
+            site: "shop".parse().unwrap(),
+            hostnames: None,
+            affected: vec![],
+            limits: SiteLimits::default(),
+        }),
+        raw_record().bytes(6, raw().bytes(1, "shop")),
+    );
+    let node = NodeName::new("fra1", "edge-03").unwrap();
+    let raw_node = raw().bytes(1, "fra1").bytes(2, "edge-03");
+    check(Body::NodeRegistered(node.clone()), raw_record().bytes(7, &raw_node));
+    check(Body::NodeRemoved(node), raw_record().bytes(8, &raw_node));
+    check(Body::Unknown, raw_record());
+}
+
+#[test]
+fn messages_of_a_node_are_laid_out_as_the_contract_says() {
+    let check = |message, expected: Raw| assert_eq!(encode_from_node(&message), expected.as_ref());
+
+    check(
+        FromNode::Hello(Hello {
+            node: NodeName::new("fra1", "edge-03").unwrap(),
+            instance: InstanceId::from_bytes(ULID),
+            position: Some(Position {
+                log_id: LogId::from_bytes(ULID),
+                cursor: Cursor::new(300),
+                task: Some(TaskId::from_bytes(ULID)),
+            }),
+            protocol: 1,
+            semantics: 2,
+            version: "0.1.0".to_owned(),
+            caches: vec!["nginx".to_owned(), "varnish".to_owned()],
+            policy: LeasePolicy::Revalidate,
+        }),
+        raw().bytes(
+            1,
+            raw()
+                .bytes(1, raw().bytes(1, "fra1").bytes(2, "edge-03"))
+                .bytes(2, ULID)
+                .bytes(3, raw().bytes(1, ULID).varint(2, 300).bytes(3, ULID))
+                .varint(4, 1)
+                .varint(5, 2)
+                .bytes(6, "0.1.0")
+                .bytes(7, "nginx")
+                .bytes(7, "varnish")
+                .varint(8, 2),
+        ),
+    );
+    check(
+        FromNode::Heartbeat(Heartbeat { sent_at: Moment::from_micros(1_000), cursor: Cursor::new(3) }),
+        raw().bytes(2, raw().varint(1, 1_000).varint(2, 3)),
+    );
+    check(
+        FromNode::Ack(Ack {
+            cursor: Cursor::new(3),
+            reports: vec![RecordReport {
+                seq: Seq::FIRST,
+                objects: 2,
+                last: true,
+                in_force_after: Duration::from_micros(40),
+                evicted_after: Duration::from_millis(5),
+            }],
+        }),
+        raw().bytes(
+            3,
+            raw()
+                .varint(1, 3)
+                .bytes(2, raw().varint(1, 1).varint(2, 2).varint(3, 1).varint(4, 40).varint(5, 5_000)),
+        ),
+    );
+    check(
+        FromNode::Counted(Counted { id: 9, objects: vec![1, 2] }),
+        raw().bytes(4, raw().varint(1, 9).bytes(2, [1, 2])),
+    );
+    check(
+        FromNode::Trouble(Trouble {
+            cache: "nginx".to_owned(),
+            message: "refused".to_owned(),
+            stuck: Some(Seq::FIRST),
+        }),
+        raw().bytes(5, raw().bytes(1, "nginx").bytes(2, "refused").varint(3, 1)),
+    );
+}
+
+#[test]
+fn messages_to_a_node_are_laid_out_as_the_contract_says() {
+    let check = |message, expected: Raw| assert_eq!(encode_to_node(&message), expected.as_ref());
+
+    check(
+        ToNode::Welcome(Welcome {
+            log_id: LogId::from_bytes(ULID),
+            term: Term(4),
+            tail: Cursor::new(300),
+            lease: Duration::from_secs(1),
+            heartbeat_interval: Duration::from_millis(250),
+            reconnect_min: Duration::from_millis(50),
+            reconnect_max: Duration::from_secs(5),
+            sites: vec![("shop".parse().unwrap(), vec!["*.a.example".parse().unwrap()])],
+        }),
+        raw().bytes(
+            1,
+            raw()
+                .bytes(1, ULID)
+                .varint(2, 4)
+                .varint(3, 300)
+                .varint(4, 1_000_000)
+                .varint(5, 250_000)
+                .varint(6, 50_000)
+                .varint(7, 5_000_000)
+                .bytes(8, raw().bytes(1, "shop").bytes(2, "*.a.example")),
+        ),
+    );
+    check(
+        ToNode::Records(vec![Record { seq: Seq::new(300).unwrap(), ..record(Body::Unknown) }]),
+        raw().bytes(2, raw().varint(1, 300).bytes(2, raw_record())),
+    );
+    check(
+        ToNode::LeaseGrant(LeaseGrant {
+            echo: Moment::from_micros(7),
+            duration: Duration::from_secs(1),
+            term: Term(4),
+        }),
+        raw().bytes(3, raw().varint(1, 7).varint(2, 1_000_000).varint(3, 4)),
+    );
+    check(
+        ToNode::Reset(Reset {
+            log_id: LogId::from_bytes(ULID),
+            cursor: Cursor::new(5),
+            reason: ResetReason::Trimmed,
+        }),
+        raw().bytes(4, raw().bytes(1, ULID).varint(2, 5).varint(3, 3)),
+    );
+    check(
+        ToNode::Count(Count { id: 9, site: "shop".parse().unwrap(), selectors: selectors() }),
+        raw().bytes(5, with_selectors(raw().varint(1, 9).bytes(2, "shop"), 3)),
+    );
+    check(
+        ToNode::GoAway(GoAway {
+            reason: GoAwayReason::Removed,
+            reconnect_after: Duration::from_secs(2),
+            endpoints: vec!["https://b.example:7443".into()],
+        }),
+        raw().bytes(6, raw().varint(1, 3).varint(2, 2_000_000).bytes(3, "https://b.example:7443")),
+    );
+}

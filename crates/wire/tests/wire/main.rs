@@ -1,0 +1,10 @@
+//! The wire: what goes in comes out, what is malformed is named, and what is not understood is never narrower.
+
+mod forward_compatible;
+mod frame;
+mod layout;
+mod malformed;
+mod over_loopback;
+mod raw;
+mod round_trip;
+mod strategies;
