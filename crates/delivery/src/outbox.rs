@@ -1,0 +1,168 @@
+use batoff_types::{Cursor, Seq};
+
+use crate::Resume;
+
+/// What one message, and one stream, may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutboxLimits {
+    /// Records in one message, at most. More wait for the next message.
+    pub records: u64,
+    /// Bytes of encoded records in one message, at most, unless a single record is larger. The shell, which has the
+    /// bytes, keeps this one.
+    pub bytes: usize,
+    /// Records sent and not yet acknowledged, at most. A node that does not acknowledge is sent nothing more, and what
+    /// lies for it in buffers stays bounded (I5).
+    pub in_flight: u64,
+}
+
+impl Default for OutboxLimits {
+    fn default() -> Self {
+        Self { records: 512, bytes: 256 * 1024, in_flight: 65_536 }
+    }
+}
+
+/// Which records go into the next message: all from `first` through `last`, or fewer if they are too many bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ToSend {
+    /// The first record.
+    pub first: Seq,
+    /// The last record, not before `first`.
+    pub last: Seq,
+}
+
+/// The node said something that cannot be; its stream is to be ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProtocolError {
+    /// It acknowledged what it was never sent.
+    #[error("the node acknowledged through {acked}, but was sent records only through {sent}")]
+    AckBeyondSent {
+        /// What it acknowledged.
+        acked: Cursor,
+        /// What it was sent.
+        sent: Cursor,
+    },
+}
+
+/// The control plane's end of one node's stream: how far it was sent, and how far it has acknowledged.
+///
+/// Nothing is queued here. A node that reads slowly costs these few words and nothing else.
+#[derive(Clone, Copy, Debug)]
+pub struct Outbox {
+    limits: OutboxLimits,
+    /// Where the stream began; what lies before was acknowledged on another stream, or is covered by a reset.
+    base: Cursor,
+    sent: Cursor,
+    acked: Cursor,
+}
+
+impl Outbox {
+    /// For a stream on which `Welcome`, and then the reset if there is one, are sent first.
+    pub fn new(resume: &Resume, limits: OutboxLimits) -> Self {
+        let base = resume.cursor();
+        let acked = match resume {
+            Resume::At(cursor) => *cursor,
+            Resume::Reset(_) => Cursor::START,
+        };
+        Self { limits, base, sent: base, acked }
+    }
+
+    /// What to send next when the log reaches to `tail`; `None` when there is nothing, or too much is in flight.
+    pub fn poll_range(&self, tail: Cursor) -> Option<ToSend> {
+        let waiting = tail.get().saturating_sub(self.sent.get());
+        let in_flight = self.sent.get().saturating_sub(self.acked.max(self.base).get());
+        let count = waiting.min(self.limits.records).min(self.limits.in_flight.saturating_sub(in_flight));
+        let last = Cursor::new(self.sent.get() + count).last()?;
+        (count > 0).then(|| ToSend { first: self.sent.next(), last })
+    }
+
+    /// The records through `through` were handed to the stream.
+    pub fn handle_sent(&mut self, through: Seq) {
+        debug_assert!(!self.sent.covers(through), "I3: {through:?} was sent before {}", self.sent);
+        self.sent = self.sent.max(Cursor::after(through));
+    }
+
+    /// An ack or heartbeat came. Acks are cumulative: an older or repeated one changes nothing.
+    pub fn handle_ack(&mut self, cursor: Cursor) -> Result<(), ProtocolError> {
+        if cursor > self.sent {
+            return Err(ProtocolError::AckBeyondSent { acked: cursor, sent: self.sent });
+        }
+        self.acked = self.acked.max(cursor);
+        Ok(())
+    }
+
+    /// Everything before this place was sent.
+    pub const fn sent(&self) -> Cursor {
+        self.sent
+    }
+
+    /// Everything before this place was acknowledged on this stream; [`Cursor::START`] until a reset is acknowledged.
+    pub const fn acked(&self) -> Cursor {
+        self.acked
+    }
+
+    /// The limits it was made with.
+    pub const fn limits(&self) -> &OutboxLimits {
+        &self.limits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use batoff_types::LogId;
+    use batoff_types::message::{Reset, ResetReason};
+
+    use super::*;
+
+    fn seq(number: u64) -> Seq {
+        Seq::new(number).unwrap()
+    }
+
+    fn outbox(at: u64, limits: OutboxLimits) -> Outbox {
+        Outbox::new(&Resume::At(Cursor::new(at)), limits)
+    }
+
+    #[test]
+    fn a_stream_is_sent_everything_after_its_resume_point_in_bounded_messages() {
+        let mut outbox = outbox(10, OutboxLimits { records: 4, ..OutboxLimits::default() });
+        assert_eq!(outbox.poll_range(Cursor::new(10)), None);
+        assert_eq!(outbox.poll_range(Cursor::new(12)), Some(ToSend { first: seq(11), last: seq(12) }));
+        assert_eq!(outbox.poll_range(Cursor::new(99)), Some(ToSend { first: seq(11), last: seq(14) }));
+        outbox.handle_sent(seq(13));
+        assert_eq!(outbox.poll_range(Cursor::new(99)), Some(ToSend { first: seq(14), last: seq(17) }));
+    }
+
+    #[test]
+    fn a_node_that_does_not_acknowledge_is_sent_a_bounded_number_of_records() {
+        let mut outbox = outbox(0, OutboxLimits { records: 4, in_flight: 6, ..OutboxLimits::default() });
+        outbox.handle_sent(seq(4));
+        assert_eq!(outbox.poll_range(Cursor::new(99)), Some(ToSend { first: seq(5), last: seq(6) }));
+        outbox.handle_sent(seq(6));
+        assert_eq!(outbox.poll_range(Cursor::new(99)), None);
+        outbox.handle_ack(Cursor::new(1)).unwrap();
+        assert_eq!(outbox.poll_range(Cursor::new(99)), Some(ToSend { first: seq(7), last: seq(7) }));
+    }
+
+    #[test]
+    fn an_ack_beyond_what_was_sent_is_a_protocol_error_and_an_old_one_is_nothing() {
+        let mut outbox = outbox(5, OutboxLimits::default());
+        outbox.handle_sent(seq(7));
+        outbox.handle_ack(Cursor::new(7)).unwrap();
+        outbox.handle_ack(Cursor::new(6)).unwrap();
+        assert_eq!(outbox.acked(), Cursor::new(7));
+        let beyond = ProtocolError::AckBeyondSent { acked: Cursor::new(8), sent: Cursor::new(7) };
+        assert_eq!(outbox.handle_ack(Cursor::new(8)), Err(beyond));
+    }
+
+    #[test]
+    fn after_a_reset_nothing_counts_as_acknowledged_but_records_flow() {
+        let reset = Reset {
+            log_id: LogId::from_bytes([1; 16]),
+            cursor: Cursor::new(100_000),
+            reason: ResetReason::New,
+        };
+        let outbox = Outbox::new(&Resume::Reset(reset), OutboxLimits::default());
+        assert_eq!(outbox.acked(), Cursor::START);
+        let next = ToSend { first: seq(100_001), last: seq(100_002) };
+        assert_eq!(outbox.poll_range(Cursor::new(100_002)), Some(next));
+    }
+}

@@ -1,0 +1,156 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use batoff_types::{Cursor, Moment, NodeName, Seq};
+
+use super::node::Node;
+use super::{LateNode, Lateness, NodeCounts, NodeState, NodeView, Roster};
+use crate::PURGE_TARGET;
+
+/// What a node is to one record.
+enum Standing {
+    Confirmed,
+    Fenced,
+    Late(Lateness),
+}
+
+impl Node {
+    /// `None` when the node was registered after the record: it started empty.
+    fn standing_at(&self, seq: Seq) -> Option<Standing> {
+        if self.registered.covers(seq) {
+            return None;
+        }
+        let has_no_lease = matches!(self.state, NodeState::Away | NodeState::Joining);
+        let floor_covers = self.state == NodeState::Away || self.floor.covers(seq);
+        Some(if self.confirmed_by_all().covers(seq) {
+            Standing::Confirmed
+        } else if self.confirmed.covers(seq) {
+            Standing::Late(Lateness::Held)
+        } else if self.is_strict()
+            && has_no_lease
+            && floor_covers
+            && self.holds.iter().all(|hold| hold.safe.covers(seq))
+        {
+            Standing::Fenced
+        } else if self.is_unreachable() {
+            Standing::Late(Lateness::Unreachable)
+        } else if self.connection.is_none() {
+            Standing::Late(Lateness::LeaseRuns)
+        } else {
+            Standing::Late(Lateness::Lagging)
+        })
+    }
+}
+
+impl NodeCounts {
+    fn add(&mut self, standing: &Standing) {
+        self.total += 1;
+        match standing {
+            Standing::Confirmed => self.confirmed += 1,
+            Standing::Fenced => self.fenced += 1,
+            Standing::Late(Lateness::Unreachable) => self.unreachable += 1,
+            Standing::Late(Lateness::LeaseRuns | Lateness::Lagging | Lateness::Held) => {}
+        }
+    }
+}
+
+impl Roster {
+    /// How all nodes stand with a record. Costs a look at each node.
+    pub fn counts_at(&self, seq: Seq) -> NodeCounts {
+        let mut counts = NodeCounts::default();
+        for standing in self.all().filter_map(|node| node.standing_at(seq)) {
+            counts.add(&standing);
+        }
+        counts
+    }
+
+    /// The same by PoP.
+    pub fn counts_by_pop(&self, seq: Seq) -> BTreeMap<&str, NodeCounts> {
+        let mut pops = BTreeMap::<&str, NodeCounts>::new();
+        for node in self.all() {
+            if let Some(standing) = node.standing_at(seq) {
+                pops.entry(node.name.pop()).or_default().add(&standing);
+            }
+        }
+        pops
+    }
+
+    /// The nodes that a record waits for, and why. Costs a look at each node.
+    pub fn late_at(&self, seq: Seq) -> Vec<LateNode> {
+        let late = |node: &Node| match node.standing_at(seq)? {
+            Standing::Late(why) => Some(LateNode { node: node.name.clone(), why }),
+            Standing::Confirmed | Standing::Fenced => None,
+        };
+        self.all().filter_map(late).collect()
+    }
+
+    /// Whether a purge is `partial`: not completed within [`PURGE_TARGET`] of becoming durable, because an available
+    /// node cannot be reached. Costs a look at each node, unless the purge is completed or young.
+    pub fn is_partial(&self, now: Moment, seq: Seq) -> bool {
+        !self.watermark.covers(seq)
+            && now.since(self.durable.at(seq)) >= PURGE_TARGET
+            && self
+                .all()
+                .any(|node| matches!(node.standing_at(seq), Some(Standing::Late(Lateness::Unreachable))))
+    }
+
+    /// One node.
+    pub fn node(&self, now: Moment, name: &NodeName) -> Option<NodeView> {
+        let index = *self.by_name.get(name)?;
+        self.nodes.get(index)?.as_ref().map(|node| self.view(now, node))
+    }
+
+    /// All nodes, in no order.
+    pub fn nodes(&self, now: Moment) -> impl Iterator<Item = NodeView> {
+        self.all().map(move |node| self.view(now, node))
+    }
+
+    /// How many nodes there are, with those that are being removed.
+    pub fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// Whether there is no node. Then the watermark follows the tail.
+    pub fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+
+    /// How many nodes are in each state, in the order of [`NodeState::ALL`].
+    pub fn count_by_state(&self) -> [(NodeState, usize); 4] {
+        NodeState::ALL.map(|state| (state, self.all().filter(|node| node.state == state).count()))
+    }
+
+    /// What every node has acknowledged, strict or not, with a lease or without: records before it are needed by none.
+    /// The tail when there is no node.
+    pub fn confirmed_by_all(&self) -> Cursor {
+        self.all().map(|node| node.confirmed).min().unwrap_or(self.durable.tail())
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().flatten()
+    }
+
+    fn view(&self, now: Moment, node: &Node) -> NodeView {
+        let leased = matches!(node.state, NodeState::Leased | NodeState::Unknown);
+        let tail = self.durable.tail();
+        // Between two streams the node's cursor is the furthest it said.
+        let reached = if node.connection.is_some() { node.cursor } else { node.confirmed };
+        NodeView {
+            name: node.name.clone(),
+            registered: node.registered,
+            state: node.state,
+            policy: node.policy,
+            connected: node.connection.is_some(),
+            instance: node.instance,
+            cursor: node.cursor,
+            confirmed: node.confirmed,
+            floor: if node.state == NodeState::Away { tail } else { node.floor },
+            lag_records: tail.get().saturating_sub(reached.get()),
+            lag: self.durable.oldest_after(reached).map_or(Duration::ZERO, |at| now.since(at)),
+            lease_remaining: if leased { node.until.since(now) } else { Duration::ZERO },
+            refusal: node.refusal,
+            held: !node.holds.is_empty(),
+            removing: node.removal.is_some(),
+        }
+    }
+}

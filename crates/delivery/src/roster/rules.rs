@@ -1,0 +1,39 @@
+/// The rules that make `completed` true. They cannot be switched off, except one at a time in this crate's simulation,
+/// which has to notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rule {
+    /// G1: no lease below what was declared completed while the node had none.
+    Floor,
+    /// G1: no lease below what an earlier incarnation acknowledged.
+    Confirmed,
+    /// G1: no lease below the tail that a start of the control plane recovered.
+    FloorAtStart,
+    /// G2: no renewal for a node that does not get on.
+    Progress,
+    /// G3: a joining node that does not get on is not waited for.
+    JoiningStuck,
+    /// G4: what another incarnation may serve by its lease is not yet safe.
+    OneIncarnation,
+    /// No lease of an earlier control plane counts as run out before the longest ever granted has.
+    WaitAfterStart,
+}
+
+/// Which rules are in force: all of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Rules {
+    #[cfg(test)]
+    pub(super) off: Option<Rule>,
+}
+
+impl Rules {
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, reason = "the simulation's build looks at it")]
+    pub(super) const fn in_force(self, _: Rule) -> bool {
+        true
+    }
+
+    #[cfg(test)]
+    pub(super) fn in_force(self, rule: Rule) -> bool {
+        self.off != Some(rule)
+    }
+}
