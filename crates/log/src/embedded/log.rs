@@ -1,0 +1,139 @@
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use batoff_types::{Seq, SiteId, TaskId, UnixMillis};
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use redb::ReadTransaction;
+
+use super::fault::Fault;
+use super::read::{self, Page};
+use super::tail::follow;
+use super::writer::Request;
+use super::{EmbeddedStore, writer};
+use crate::error::{ReadError, StoreError};
+use crate::purge_log::{
+    Appended, BATCH_BYTES_MAX, BATCH_RECORDS_MAX, LIST_TASKS_MAX, LogState, NewRecord, PurgeLog,
+    READ_BYTES_MAX, READ_RECORDS_MAX, RECORD_BYTES_MAX, StoredRecord, TaskRow,
+};
+
+#[async_trait]
+impl PurgeLog for EmbeddedStore {
+    async fn append(&self, batch: Vec<NewRecord>) -> Result<Vec<Appended>, StoreError> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        let bytes = check_batch(&batch)?;
+        self.requests.ask(|reply| Request::Append { batch, bytes, reply }).await
+    }
+
+    async fn read(
+        &self,
+        from: Seq,
+        max_items: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<StoredRecord>, ReadError> {
+        let items = max_items.clamp(1, READ_RECORDS_MAX);
+        let bytes = max_bytes.min(READ_BYTES_MAX);
+        match self.read_snapshot(move |snapshot| read::page(snapshot, from, items, bytes)).await? {
+            Page::Records(records) => Ok(records),
+            Page::Trimmed { first } => Err(ReadError::Trimmed { first }),
+            Page::AheadOfLog { tail } => Err(ReadError::AheadOfLog { tail }),
+        }
+    }
+
+    fn tail(&self, from: Seq) -> BoxStream<'static, Result<Arc<[StoredRecord]>, ReadError>> {
+        follow(Arc::clone(&self.shared), self.requests.clone(), from)
+    }
+
+    async fn state(&self) -> Result<LogState, StoreError> {
+        self.shared.check_running()?;
+        Ok(self.shared.state())
+    }
+
+    async fn trim(&self, keep_from: Seq) -> Result<Seq, StoreError> {
+        loop {
+            // A bounded piece at a time, so that appends get their turn in between.
+            let piece = self.requests.ask(|reply| Request::Trim { keep_from, reply }).await?;
+            if piece.is_last {
+                return Ok(piece.first);
+            }
+        }
+    }
+
+    async fn find_by_time(&self, at: UnixMillis) -> Result<Seq, StoreError> {
+        self.read_snapshot(move |snapshot| read::first_since(snapshot, at)).await
+    }
+
+    async fn find_task(&self, task: TaskId) -> Result<Option<TaskRow>, StoreError> {
+        self.read_snapshot(move |snapshot| read::task(snapshot, task)).await
+    }
+
+    async fn list_tasks(
+        &self,
+        site: &SiteId,
+        before: Option<TaskId>,
+        limit: usize,
+    ) -> Result<Vec<TaskRow>, StoreError> {
+        let (site, limit) = (site.clone(), limit.min(LIST_TASKS_MAX));
+        self.read_snapshot(move |snapshot| read::tasks_of(snapshot, &site, before, limit)).await
+    }
+
+    async fn put_completions(&self, rows: Vec<(TaskId, Bytes)>) -> Result<(), StoreError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        if rows.iter().any(|(_, row)| row.len() > RECORD_BYTES_MAX) {
+            return Err(StoreError::TooLarge { limit: RECORD_BYTES_MAX });
+        }
+        let bytes = rows.iter().map(|(_, row)| row.len() + 16).sum();
+        if bytes > BATCH_BYTES_MAX {
+            return Err(StoreError::TooLarge { limit: BATCH_BYTES_MAX });
+        }
+        self.requests.ask(|reply| Request::PutCompletions { rows, bytes, reply }).await
+    }
+
+    async fn forget_tasks(&self, older_than: UnixMillis) -> Result<u64, StoreError> {
+        let mut forgotten = 0;
+        let mut from = 0;
+        loop {
+            let piece = self.requests.ask(|reply| Request::ForgetTasks { older_than, from, reply }).await?;
+            forgotten += piece.forgotten;
+            match piece.next {
+                Some(next) => from = next,
+                None => return Ok(forgotten),
+            }
+        }
+    }
+}
+
+impl EmbeddedStore {
+    pub(super) async fn read_snapshot<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&ReadTransaction) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.shared.read(|mend| self.requests.mention(mend), work).await
+    }
+}
+
+/// The batch's size in bytes, if it keeps the rules of [`PurgeLog::append`].
+fn check_batch(batch: &[NewRecord]) -> Result<usize, StoreError> {
+    if batch.len() > BATCH_RECORDS_MAX {
+        return Err(StoreError::Invalid("a batch has at most 4096 records"));
+    }
+    let mut bytes = 0;
+    for record in batch {
+        let size = record.body.len() + record.task.as_ref().map_or(0, |task| task.meta.len());
+        if size > RECORD_BYTES_MAX {
+            return Err(StoreError::TooLarge { limit: RECORD_BYTES_MAX });
+        }
+        if record.task.is_none() && !record.dedupe.is_empty() {
+            return Err(StoreError::Invalid("a record with dedupe keys must have a task"));
+        }
+        bytes += size + writer::RECORD_OVERHEAD_BYTES;
+    }
+    if bytes > BATCH_BYTES_MAX + batch.len() * writer::RECORD_OVERHEAD_BYTES {
+        return Err(StoreError::TooLarge { limit: BATCH_BYTES_MAX });
+    }
+    Ok(bytes)
+}

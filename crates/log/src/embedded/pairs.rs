@@ -1,0 +1,53 @@
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+
+use super::writer::Request;
+use super::{EmbeddedStore, read, watch};
+use crate::error::{CasError, StoreError};
+use crate::kv::{
+    Expect, KEY_BYTES_MAX, Key, Kv, KvEvent, SCAN_ITEMS_MAX, VALUE_BYTES_MAX, Version, Versioned, Write,
+};
+
+#[async_trait]
+impl Kv for EmbeddedStore {
+    async fn get(&self, key: &Key) -> Result<Option<Versioned>, StoreError> {
+        let key = key.clone();
+        let pair = self.read_snapshot(move |snapshot| read::pair(snapshot, &key)).await?;
+        let now = self.shared.now();
+        Ok(pair.filter(|pair| pair.is_alive(now)).map(|pair| pair.into_versioned()))
+    }
+
+    async fn scan(
+        &self,
+        prefix: &Key,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> Result<Vec<(Key, Versioned)>, StoreError> {
+        let (prefix, after, now) = (prefix.clone(), after.cloned(), self.shared.now());
+        let limit = limit.min(SCAN_ITEMS_MAX);
+        let work = move |snapshot: &redb::ReadTransaction| {
+            read::pairs(snapshot, &prefix, after.as_ref(), limit, now)
+        };
+        Ok(self.read_snapshot(work).await?.1)
+    }
+
+    async fn cas(&self, key: &Key, expect: Expect, write: Write) -> Result<Version, CasError> {
+        if key.as_bytes().is_empty() || key.as_bytes().len() > KEY_BYTES_MAX {
+            return Err(StoreError::Invalid("a key has 1 to 1024 bytes").into());
+        }
+        if matches!(&write, Write::Put { value, .. } if value.len() > VALUE_BYTES_MAX) {
+            return Err(StoreError::TooLarge { limit: VALUE_BYTES_MAX }.into());
+        }
+        let key = key.clone();
+        match self.requests.ask(|reply| Request::Cas { key, expect, write, reply }).await? {
+            Ok(version) => Ok(version),
+            Err(conflict) => Err(CasError::Conflict(conflict)),
+        }
+    }
+
+    fn watch(&self, prefix: &Key) -> BoxStream<'static, KvEvent> {
+        watch::watch(Arc::clone(&self.shared), self.requests.clone(), prefix.clone())
+    }
+}

@@ -1,0 +1,234 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use batoff_types::{LogId, UnixMillis};
+use parking_lot::RwLock;
+use redb::{Database, ReadTransaction, ReadableDatabase};
+use tokio::sync::{broadcast, watch};
+
+use super::database::Standing;
+use super::fault::Fault;
+use super::measure;
+use super::peers::Peers;
+use super::writer::{REOPEN_FIRST_DELAY, Request};
+use crate::error::StoreError;
+use crate::kv::{Key, Versioned};
+use crate::purge_log::{LogState, StoredRecord};
+use crate::store::{Clock, Health};
+
+/// Commits kept in memory for tails that follow live.
+/// A tail that falls further behind reads from the file until it has caught up; nobody else notices.
+const FEED_COMMITS: usize = 256;
+
+/// Commits of more bytes than this are not kept for the live feed; tails read them from the file. Together with
+/// [`FEED_COMMITS`] this bounds the feed to 64 MiB.
+const FEED_COMMIT_BYTES: usize = 256 * 1024;
+
+/// What live tails hear after a commit.
+#[derive(Clone)]
+pub(super) enum Feed {
+    Records(Arc<[StoredRecord]>),
+    /// Something happened that must be looked up in the file (or in the store's standing).
+    LookAgain,
+}
+
+/// What live watches hear after a commit.
+#[derive(Clone)]
+pub(super) enum Changes {
+    Commit {
+        commit: u64,
+        changes: Arc<[(Key, Option<Versioned>)]>,
+    },
+    /// Something happened that must be looked up in the file (or in the store's standing).
+    LookAgain,
+}
+
+/// Whether anything may still be expected of the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Mode {
+    Running,
+    Closed,
+    Corrupt(String),
+}
+
+/// One opening of the file.
+#[derive(Clone)]
+pub(super) struct Opened {
+    pub(super) database: Arc<Database>,
+    /// Which opening it is; tells a report about an earlier one from news.
+    pub(super) opening: u64,
+}
+
+/// What the writer and the readers have in common. The writer alone changes it.
+pub(super) struct Shared {
+    pub(super) clock: Clock,
+    pub(super) peers: Peers,
+    pub(super) health: watch::Sender<Health>,
+    log_id: LogId,
+    state: RwLock<LogState>,
+    mode: RwLock<Mode>,
+    opened: RwLock<Option<Opened>>,
+    feed: broadcast::Sender<Feed>,
+    changes: broadcast::Sender<Changes>,
+    /// Nobody can ask for anything any more.
+    abandoned: AtomicBool,
+}
+
+impl Shared {
+    pub(super) fn new(clock: Clock, database: Database, standing: &Standing) -> Self {
+        let shared = Self {
+            clock,
+            peers: Peers::new(),
+            health: watch::Sender::new(Health::Ok),
+            log_id: standing.log_id,
+            state: RwLock::new(LogState {
+                log_id: standing.log_id,
+                first: standing.first,
+                tail: standing.tail,
+            }),
+            mode: RwLock::new(Mode::Running),
+            opened: RwLock::new(Some(Opened { database: Arc::new(database), opening: 0 })),
+            feed: broadcast::Sender::new(FEED_COMMITS),
+            changes: broadcast::Sender::new(FEED_COMMITS),
+            abandoned: AtomicBool::new(false),
+        };
+        measure::tail(standing.tail);
+        shared
+    }
+
+    pub(super) fn now(&self) -> UnixMillis {
+        (self.clock)()
+    }
+
+    /// Why nothing can be expected any more; `Ok` while the store runs.
+    pub(super) fn check_running(&self) -> Result<(), StoreError> {
+        match &*self.mode.read() {
+            Mode::Running => Ok(()),
+            Mode::Closed => Err(unavailable()),
+            Mode::Corrupt(detail) => Err(StoreError::Corrupt(detail.clone())),
+        }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        *self.mode.read() == Mode::Closed
+    }
+
+    /// The store was dropped; its writer ends after the group in hand.
+    pub(super) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn state(&self) -> LogState {
+        *self.state.read()
+    }
+
+    pub(super) fn opened(&self) -> Option<Opened> {
+        self.opened.read().clone()
+    }
+
+    /// Runs `work` on a snapshot of the last commit, off the async threads. `mend` is told when the file failed, so
+    /// that the writer opens it again although nobody writes.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        mend: impl FnOnce(Request),
+        work: impl FnOnce(&ReadTransaction) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.check_running()?;
+        let Opened { database, opening } = self.opened().ok_or_else(unavailable)?;
+        let snapshot = tokio::task::spawn_blocking(move || work(&database.begin_read()?)).await;
+        match snapshot {
+            Ok(Ok(found)) => Ok(found),
+            Ok(Err(fault)) => {
+                tracing::error!(%fault, "the purge log could not be read");
+                if !matches!(fault, Fault::Damaged(_)) {
+                    mend(Request::Mend { opening });
+                    return Err(unavailable());
+                }
+                Err(fault.certain())
+            }
+            Err(_) => Err(unavailable()),
+        }
+    }
+
+    pub(super) fn subscribe_feed(&self) -> broadcast::Receiver<Feed> {
+        self.feed.subscribe()
+    }
+
+    pub(super) fn subscribe_changes(&self) -> broadcast::Receiver<Changes> {
+        self.changes.subscribe()
+    }
+
+    /// Tells the world what a commit has made durable.
+    pub(super) fn publish(
+        &self,
+        standing: &Standing,
+        records: Vec<StoredRecord>,
+        changes: Vec<(Key, Option<Versioned>)>,
+    ) {
+        *self.state.write() = LogState { log_id: self.log_id, first: standing.first, tail: standing.tail };
+        // Sending fails when nobody listens.
+        if !records.is_empty() {
+            measure::tail(standing.tail);
+            let bytes: usize = records.iter().map(|record| record.body.len()).sum();
+            let feed =
+                if bytes <= FEED_COMMIT_BYTES { Feed::Records(records.into()) } else { Feed::LookAgain };
+            let _ = self.feed.send(feed);
+        }
+        if !changes.is_empty() {
+            let _ = self.changes.send(Changes::Commit { commit: standing.commit, changes: changes.into() });
+        }
+    }
+
+    /// Makes readers wait for the next opening, and returns when the last of them has let go of this one.
+    pub(super) fn let_go(&self) {
+        let Some(Opened { mut database, .. }) = self.opened.write().take() else { return };
+        loop {
+            match Arc::try_unwrap(database) {
+                // Dropping it closes the file.
+                Ok(_) => return,
+                Err(shared) => {
+                    // A read is a page or two; and this happens only after a failure and at the end.
+                    database = shared;
+                    std::thread::sleep(std::time::Duration::from_millis(1));
+                }
+            }
+        }
+    }
+
+    pub(super) fn put_opened(&self, database: Database, opening: u64, standing: &Standing) {
+        *self.opened.write() = Some(Opened { database: Arc::new(database), opening });
+        *self.state.write() = LogState { log_id: self.log_id, first: standing.first, tail: standing.tail };
+        measure::tail(standing.tail);
+        self.nudge();
+    }
+
+    pub(super) fn become_closed(&self) {
+        let mut mode = self.mode.write();
+        if *mode == Mode::Running {
+            *mode = Mode::Closed;
+            self.health.send_replace(Health::Down { reason: "the purge log was closed".to_owned() });
+        }
+        drop(mode);
+        self.peers.close();
+        self.nudge();
+    }
+
+    pub(super) fn become_corrupt(&self, detail: String) {
+        self.health.send_replace(Health::Down { reason: detail.clone() });
+        *self.mode.write() = Mode::Corrupt(detail);
+        self.nudge();
+    }
+
+    fn nudge(&self) {
+        let _ = self.feed.send(Feed::LookAgain);
+        let _ = self.changes.send(Changes::LookAgain);
+    }
+}
+
+pub(super) fn unavailable() -> StoreError {
+    StoreError::Unavailable { retry_after: REOPEN_FIRST_DELAY }
+}

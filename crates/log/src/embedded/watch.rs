@@ -1,0 +1,110 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use tokio::sync::broadcast;
+
+use super::read;
+use super::shared::{Changes, Shared};
+use super::writer::Queue;
+use crate::kv::{Key, KvEvent, SCAN_ITEMS_MAX};
+
+/// How long a watch waits before it reads again from a store that could not be read.
+const READ_AGAIN_DELAY: Duration = Duration::from_millis(100);
+
+/// See [`Kv::watch`](crate::Kv::watch).
+pub(super) fn watch(shared: Arc<Shared>, requests: Queue, prefix: Key) -> BoxStream<'static, KvEvent> {
+    // Subscribed before the snapshot is taken, so that nothing falls between the two.
+    let changes = shared.subscribe_changes();
+    let watch = Watch { shared, requests, prefix, changes, place: Place::Begin };
+    stream::unfold(watch, |mut watch| async {
+        let events = watch.next_events().await?;
+        Some((stream::iter(events), watch))
+    })
+    .flatten()
+    .boxed()
+}
+
+enum Place {
+    /// Nothing was told yet.
+    Begin,
+    /// Something was told that may be wrong by now.
+    Lost,
+    /// All commits up to this one were told.
+    Live { commit: u64 },
+}
+
+struct Watch {
+    shared: Arc<Shared>,
+    requests: Queue,
+    prefix: Key,
+    changes: broadcast::Receiver<Changes>,
+    place: Place,
+}
+
+impl Watch {
+    /// What is to be told next; `None` at the end.
+    async fn next_events(&mut self) -> Option<Vec<KvEvent>> {
+        loop {
+            match self.place {
+                Place::Begin => return self.snapshot(Vec::new()).await,
+                Place::Lost => return self.snapshot(vec![KvEvent::Reset]).await,
+                Place::Live { commit } => match self.changes.recv().await {
+                    Ok(Changes::Commit { commit: news, changes }) if news > commit => {
+                        self.place = Place::Live { commit: news };
+                        let events: Vec<_> = changes
+                            .iter()
+                            .filter(|(key, _)| key.starts_with(&self.prefix))
+                            .map(|(key, value)| event(key, value.clone()))
+                            .collect();
+                        if !events.is_empty() {
+                            return Some(events);
+                        }
+                    }
+                    // The snapshot showed it already.
+                    Ok(Changes::Commit { .. }) => {}
+                    Ok(Changes::LookAgain) | Err(broadcast::error::RecvError::Lagged(_)) => {
+                        self.place = Place::Lost;
+                    }
+                    Err(broadcast::error::RecvError::Closed) => return None,
+                },
+            }
+        }
+    }
+
+    /// All pairs as of one commit, after `events`.
+    async fn snapshot(&mut self, mut events: Vec<KvEvent>) -> Option<Vec<KvEvent>> {
+        loop {
+            self.shared.check_running().ok()?;
+            let (prefix, now) = (self.prefix.clone(), self.shared.now());
+            let work = move |snapshot: &redb::ReadTransaction| {
+                let mut pairs = Vec::new();
+                loop {
+                    let after = pairs.last().map(|(key, _): &(Key, _)| key.clone());
+                    let (commit, page) = read::pairs(snapshot, &prefix, after.as_ref(), SCAN_ITEMS_MAX, now)?;
+                    let is_last = page.len() < SCAN_ITEMS_MAX;
+                    pairs.extend(page);
+                    if is_last {
+                        return Ok((commit, pairs));
+                    }
+                }
+            };
+            if let Ok((commit, pairs)) = self.shared.read(|mend| self.requests.mention(mend), work).await {
+                self.place = Place::Live { commit };
+                events.extend(pairs.into_iter().map(|(key, versioned)| KvEvent::Put { key, versioned }));
+                events.push(KvEvent::Synced);
+                return Some(events);
+            }
+            tokio::time::sleep(READ_AGAIN_DELAY).await;
+        }
+    }
+}
+
+fn event(key: &Key, value: Option<crate::kv::Versioned>) -> KvEvent {
+    let key = key.clone();
+    match value {
+        Some(versioned) => KvEvent::Put { key, versioned },
+        None => KvEvent::Delete { key },
+    }
+}

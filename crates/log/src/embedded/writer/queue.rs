@@ -1,0 +1,170 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::time::Duration;
+
+use batoff_types::{Seq, TaskId, UnixMillis};
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::super::shared::{Shared, unavailable};
+use crate::error::StoreError;
+use crate::kv::{Expect, Key, Version, Versioned, Write};
+use crate::purge_log::{Appended, NewRecord};
+
+/// Requests that may wait for the writer. A further one is refused as [`StoreError::Unavailable`].
+pub(super) const QUEUE_REQUESTS_MAX: usize = 8_192;
+
+/// Bytes that may wait for the writer. A further request is refused as [`StoreError::Unavailable`].
+const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// What a record costs in the queue beside its payload: keys, ids, the channel of its answer.
+pub(in super::super) const RECORD_OVERHEAD_BYTES: usize = 256;
+
+/// When to come back after the queue was full: a few commits later.
+const QUEUE_FULL_RETRY: Duration = Duration::from_millis(100);
+
+/// When to repeat a request whose outcome is not known.
+pub(super) const UNKNOWN_RETRY: Duration = Duration::from_millis(200);
+
+pub(in super::super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// How far a bounded piece of a trim came.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct TrimmedPiece {
+    pub(in super::super) first: Seq,
+    pub(in super::super) is_last: bool,
+}
+
+/// How far a bounded piece of forgetting came.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct ForgottenPiece {
+    pub(in super::super) forgotten: u64,
+    /// Where the next piece begins; `None` when there is nothing more to forget.
+    pub(in super::super) next: Option<u64>,
+}
+
+/// What the writer is asked for.
+pub(in super::super) enum Request {
+    Append {
+        batch: Vec<NewRecord>,
+        bytes: usize,
+        reply: Reply<Vec<Appended>>,
+    },
+    Trim {
+        keep_from: Seq,
+        reply: Reply<TrimmedPiece>,
+    },
+    PutCompletions {
+        rows: Vec<(TaskId, Bytes)>,
+        bytes: usize,
+        reply: Reply<()>,
+    },
+    ForgetTasks {
+        older_than: UnixMillis,
+        from: u64,
+        reply: Reply<ForgottenPiece>,
+    },
+    Cas {
+        key: Key,
+        expect: Expect,
+        write: Write,
+        reply: Reply<Result<Version, Option<Versioned>>>,
+    },
+    /// A read of this opening of the file failed: open it again.
+    Mend {
+        opening: u64,
+    },
+    Close {
+        reply: oneshot::Sender<()>,
+    },
+}
+
+impl Request {
+    pub(super) fn records(&self) -> usize {
+        match self {
+            Self::Append { batch, .. } => batch.len(),
+            _ => 1,
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Append { bytes, .. } | Self::PutCompletions { bytes, .. } => *bytes,
+            Self::Cas { key, write: Write::Put { value, .. }, .. } => key.as_bytes().len() + value.len(),
+            _ => 0,
+        }
+    }
+
+    /// Answers a request that was not carried out. Whoever asked may have gone: that is no concern of ours, here and
+    /// in [`Answer`].
+    pub(super) fn refuse(self, error: StoreError) {
+        match self {
+            Self::Append { reply, .. } => drop(reply.send(Err(error))),
+            Self::Trim { reply, .. } => drop(reply.send(Err(error))),
+            Self::PutCompletions { reply, .. } => drop(reply.send(Err(error))),
+            Self::ForgetTasks { reply, .. } => drop(reply.send(Err(error))),
+            Self::Cas { reply, .. } => drop(reply.send(Err(error))),
+            Self::Mend { .. } => {}
+            Self::Close { reply } => drop(reply.send(())),
+        }
+    }
+}
+
+/// The answer to a request that was carried out in a transaction not yet durable.
+pub(super) struct Answer(Box<dyn FnOnce(Result<(), StoreError>) + Send>);
+
+impl Answer {
+    pub(super) fn new<T: Send + 'static>(reply: Reply<T>, value: T) -> Self {
+        Self(Box::new(move |outcome| drop(reply.send(outcome.map(|()| value)))))
+    }
+
+    /// The transaction is durable, or failed so.
+    pub(super) fn give(self, outcome: Result<(), StoreError>) {
+        (self.0)(outcome);
+    }
+}
+
+/// The way to the writer.
+#[derive(Clone)]
+pub(in super::super) struct Queue {
+    pub(super) requests: SyncSender<Request>,
+    pub(super) queued_bytes: Arc<AtomicUsize>,
+    pub(super) shared: Arc<Shared>,
+}
+
+impl Queue {
+    /// Sends a request and waits for its answer.
+    pub(in super::super) async fn ask<T>(
+        &self,
+        request: impl FnOnce(Reply<T>) -> Request,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(request(reply))?;
+        answer.await.unwrap_or(Err(StoreError::Unknown { retry_after: UNKNOWN_RETRY }))
+    }
+
+    /// Sends a request unless the queue is full; never waits.
+    pub(in super::super) fn send(&self, request: Request) -> Result<(), StoreError> {
+        self.shared.check_running()?;
+        let bytes = request.bytes();
+        let waiting = self.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let sent = if waiting.saturating_add(bytes) > QUEUE_BYTES_MAX && waiting > 0 {
+            Err(StoreError::Unavailable { retry_after: QUEUE_FULL_RETRY })
+        } else {
+            self.requests.try_send(request).map_err(|error| match error {
+                TrySendError::Full(_) => StoreError::Unavailable { retry_after: QUEUE_FULL_RETRY },
+                TrySendError::Disconnected(_) => unavailable(),
+            })
+        };
+        if sent.is_err() {
+            self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        sent
+    }
+
+    /// Sends a request that another one will repeat if this one is lost.
+    pub(in super::super) fn mention(&self, request: Request) {
+        let _ = self.send(request);
+    }
+}
