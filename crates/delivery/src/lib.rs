@@ -19,6 +19,8 @@ mod lease;
 mod outbox;
 mod resume;
 mod roster;
+#[cfg(test)]
+mod simulation;
 mod times;
 
 pub use self::inbox::{Inbox, InboxConfig, InboxError, OutOfOrder, PROTOCOL_VERSION, Received};

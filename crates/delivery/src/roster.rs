@@ -2,7 +2,7 @@ mod counts;
 mod durable;
 mod judge;
 mod node;
-mod rules;
+pub(crate) mod rules;
 mod view;
 mod watermark;
 
@@ -128,7 +128,7 @@ impl Roster {
         Self::with_rules(times, now, recovered, Rules::default())
     }
 
-    fn with_rules(times: LeaseTimes, now: Moment, recovered: Recovered, rules: Rules) -> Self {
+    pub(crate) fn with_rules(times: LeaseTimes, now: Moment, recovered: Recovered, rules: Rules) -> Self {
         let wait = if rules.in_force(Rule::WaitAfterStart) {
             times.held_for(recovered.max_lease_granted)
         } else {

@@ -1,7 +1,7 @@
 /// The rules that make `completed` true. They cannot be switched off, except one at a time in this crate's simulation,
 /// which has to notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rule {
+pub(crate) enum Rule {
     /// G1: no lease below what was declared completed while the node had none.
     Floor,
     /// G1: no lease below what an earlier incarnation acknowledged.
@@ -20,20 +20,20 @@ pub(super) enum Rule {
 
 /// Which rules are in force: all of them.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Rules {
+pub(crate) struct Rules {
     #[cfg(test)]
-    pub(super) off: Option<Rule>,
+    pub(crate) off: Option<Rule>,
 }
 
 impl Rules {
     #[cfg(not(test))]
     #[expect(clippy::unused_self, reason = "the simulation's build looks at it")]
-    pub(super) const fn in_force(self, _: Rule) -> bool {
+    pub(crate) const fn in_force(self, _: Rule) -> bool {
         true
     }
 
     #[cfg(test)]
-    pub(super) fn in_force(self, rule: Rule) -> bool {
+    pub(crate) fn in_force(self, rule: Rule) -> bool {
         self.off != Some(rule)
     }
 }
