@@ -3,6 +3,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+/// The longest hostname, in bytes of its normal form; the DNS has none longer.
+pub const HOSTNAME_BYTES_MAX: usize = 255;
+
 /// A name that does not follow its grammar; the text says which rule it breaks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} {value:?}: {rule}")]
@@ -24,7 +27,11 @@ impl InvalidName {
 fn label(what: &'static str, text: &str) -> Result<Arc<str>, InvalidName> {
     let fits = (1..=64).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-    if fits { Ok(text.into()) } else { Err(InvalidName::new(what, text, "must be 1 to 64 of a-z, 0-9 and -")) }
+    if fits {
+        Ok(text.into())
+    } else {
+        Err(InvalidName::new(what, text, "must be 1 to 64 of a-z, 0-9 and -"))
+    }
 }
 
 /// The name of a customer's site: 1 to 64 of `a-z 0-9 -`, chosen when the site is created.
@@ -110,7 +117,8 @@ impl fmt::Display for NodeName {
 }
 
 /// A hostname in normal form: lower case, ASCII (IDNA per UTS 46 as the WHATWG URL standard uses it), or an IP literal
-/// as it stands in a URL; without a port.
+/// as it stands in a URL; without a port, at most [`HOSTNAME_BYTES_MAX`] long, and without a wildcard ([`HostPattern`]
+/// has those).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Hostname(Arc<str>);
 
@@ -131,7 +139,9 @@ impl FromStr for Hostname {
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
         let invalid = |rule| InvalidName::new("hostname", text, rule);
-        if text.is_empty() || text.contains(|c: char| "/?#@\\%".contains(c) || c.is_whitespace() || c.is_control()) {
+        if text.is_empty()
+            || text.contains(|c: char| "/?#@\\%".contains(c) || c.is_whitespace() || c.is_control())
+        {
             return Err(invalid("must be a bare hostname, without scheme, path or white space"));
         }
         if text.contains(':') && !text.starts_with('[') || text.contains("]:") {
@@ -140,7 +150,11 @@ impl FromStr for Hostname {
         match ::url::Host::parse(text) {
             Ok(host) => {
                 let host = host.to_string();
-                if host.len() > 255 {
+                // Looked for here, because some other characters become one on the way (U+FF0A).
+                if host.contains('*') {
+                    return Err(invalid("must be one hostname, without a wildcard"));
+                }
+                if host.len() > HOSTNAME_BYTES_MAX {
                     return Err(invalid("must be at most 255 bytes"));
                 }
                 Ok(Self(host.into()))
@@ -189,9 +203,11 @@ impl FromStr for HostPattern {
     fn from_str(text: &str) -> Result<Self, InvalidName> {
         match text.strip_prefix("*.") {
             Some(name) => name.parse().map(Self::Under),
-            None if text.contains('*') => {
-                Err(InvalidName::new("hostname", text, "a wildcard stands alone at the front, as in *.example.com"))
-            }
+            None if text.contains('*') => Err(InvalidName::new(
+                "hostname",
+                text,
+                "a wildcard stands alone at the front, as in *.example.com",
+            )),
             None => text.parse().map(Self::Exact),
         }
     }

@@ -172,9 +172,11 @@ macro_rules! ulid_newtype {
         impl FromStr for $name {
             type Err = InvalidUlid;
 
-            /// Takes exactly 26 characters of Crockford base 32, in upper case.
+            /// Takes exactly 26 characters of Crockford base 32, in upper case, without its aliases (`I`, `L`, `O`): each
+            /// identity has one spelling.
             fn from_str(text: &str) -> Result<Self, InvalidUlid> {
-                if text.len() != 26 || text.bytes().any(|b| b.is_ascii_lowercase()) {
+                // 26 characters hold 130 bits; the parser would drop the two beyond 128.
+                if text.starts_with(|first| first > '7') || text.bytes().any(|b| b.is_ascii_lowercase()) {
                     return Err(InvalidUlid);
                 }
                 Ulid::from_string(text).map(Self).map_err(|_| InvalidUlid)
@@ -185,7 +187,7 @@ macro_rules! ulid_newtype {
 
 /// The text is not a ULID in upper case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a ULID: expected 26 characters of Crockford base 32 in upper case")]
+#[error("not a ULID: expected 26 characters of Crockford base 32 in upper case, the first at most 7")]
 pub struct InvalidUlid;
 
 ulid_newtype!(

@@ -79,7 +79,7 @@ impl Selector {
     pub fn matches(&self, site: &SiteId, object: &Object<'_>) -> bool {
         match self {
             Self::Url(url) => url.key() == object.url.key(),
-            Self::Prefix(prefix) => object.url.key().starts_with(prefix.key()),
+            Self::Prefix(prefix) => prefix.matches(object.url),
             Self::Tag(tag) => object.site == Some(site) && object.tags.contains(tag),
             Self::Host(host) => host.as_str() == object.url.host(),
             Self::Everything => object.site == Some(site),

@@ -58,16 +58,25 @@ impl SiteTable {
             map.remove(key);
         }
         let Some(hostnames) = hostnames else { return };
+        let mut owned = Vec::with_capacity(hostnames.len());
         for name in hostnames {
             let previous = {
                 let (map, key) = self.map(name);
                 map.insert(key.clone(), site.clone())
             };
-            if let Some(list) = previous.and_then(|other| self.sites.get_mut(&other)) {
-                list.retain(|claimed| claimed != name);
+            match previous {
+                // Said twice: its own claims were dropped above.
+                Some(other) if other == *site => continue,
+                Some(other) => {
+                    if let Some(list) = self.sites.get_mut(&other) {
+                        list.retain(|claimed| claimed != name);
+                    }
+                }
+                None => {}
             }
+            owned.push(name.clone());
         }
-        self.sites.insert(site.clone(), hostnames.to_vec());
+        self.sites.insert(site.clone(), owned);
     }
 
     fn map<'a>(&mut self, pattern: &'a HostPattern) -> (&mut HashMap<Hostname, SiteId>, &'a Hostname) {

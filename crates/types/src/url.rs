@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::Hostname;
+use crate::name::{HOSTNAME_BYTES_MAX, Hostname};
 
 /// The longest URL or prefix, in bytes, as given and in normal form.
 pub const URL_BYTES_MAX: usize = 8_192;
@@ -23,8 +23,8 @@ pub enum InvalidUrl {
     /// A user name or password.
     #[error("must not have a user name or password")]
     UserInfo,
-    /// The host is missing or is none by the URL standard (IDNA included).
-    #[error("has no valid host")]
+    /// The host is missing, longer than [`HOSTNAME_BYTES_MAX`], has a `*`, or is none by the URL standard (IDNA included).
+    #[error("has no valid host; wildcards are for a site's hostnames only")]
     Host,
     /// The port is not a number up to 65535.
     #[error("has an invalid port")]
@@ -61,6 +61,8 @@ impl Scheme {
 /// Per the WHATWG URL standard: scheme and host in lower case, the host in ASCII (IDNA), default port, fragment and dot
 /// segments gone, an empty path written `/`. Beyond it: percent-escapes in upper-case hex, unreserved characters
 /// (RFC 3986, 2.3) unescaped, in path and query alike. Otherwise the query is kept as it is, an empty one (`?`) too.
+/// Spaces around the URL do not belong to it, a backslash in the path is a slash, and a dot behind the host stays: that
+/// is the standard. Equality includes the scheme; what a purge hits is decided by [`PurgeUrl::key`].
 ///
 /// ```
 /// use batoff_types::PurgeUrl;
@@ -102,17 +104,26 @@ impl PurgeUrl {
     }
 
     /// The URL of a request as a cache sees it: scheme of the connection, `Host` (or `:authority`), and the target in
-    /// origin form.
+    /// origin form (`/path?query`).
+    ///
+    /// A cache must not store the answer to a request for which this is an error: no purge of a URL could hit it.
     pub fn of_request(scheme: Scheme, authority: &str, path_and_query: &str) -> Result<Self, InvalidUrl> {
-        if authority.contains(['/', '?', '#', '\\']) {
+        // Otherwise part of the one could pass for part of the other: the standard skips slashes before a host.
+        if authority.is_empty() || authority.contains(['/', '?', '#', '\\']) {
             return Err(InvalidUrl::Host);
+        }
+        if !path_and_query.starts_with('/') {
+            return Err(InvalidUrl::Malformed);
         }
         format!("{}://{authority}{path_and_query}", scheme.as_str()).parse()
     }
 
-    /// From a key as [`PurgeUrl::key`] gives it, for stores that keep keys only.
+    /// From a key as [`PurgeUrl::key`] gives it, for stores that keep keys only; has that key again.
     pub fn from_key(key: &str) -> Result<Self, InvalidUrl> {
-        format!("https://{key}").parse()
+        let (authority, path_and_query) = key.split_at(key.find('/').ok_or(InvalidUrl::Malformed)?);
+        // Under https that port would be dropped, and the key another.
+        let scheme = if authority.ends_with(":443") { Scheme::Http } else { Scheme::Https };
+        Self::of_request(scheme, authority, path_and_query)
     }
 }
 
@@ -136,6 +147,11 @@ impl UrlPrefix {
     pub fn hostname(&self) -> Hostname {
         Hostname::from_normal(self.host())
     }
+
+    /// Whether a purge of this prefix hits `url`.
+    pub fn matches(&self, url: &PurgeUrl) -> bool {
+        url.key().starts_with(self.key())
+    }
 }
 
 impl FromStr for PurgeUrl {
@@ -152,8 +168,8 @@ impl FromStr for UrlPrefix {
     fn from_str(text: &str) -> Result<Self, InvalidUrl> {
         let normal = normalise(text)?;
         let tail = normal.text.as_bytes();
-        let ends_in_escape = matches!(tail, [.., b'%'])
-            || matches!(tail, [.., b'%', digit] if digit.is_ascii_hexdigit());
+        let ends_in_escape =
+            matches!(tail, [.., b'%']) || matches!(tail, [.., b'%', digit] if digit.is_ascii_hexdigit());
         if ends_in_escape { Err(InvalidUrl::EndsInEscape) } else { Ok(Self(normal)) }
     }
 }
@@ -221,10 +237,14 @@ fn normalise(text: &str) -> Result<Normal, InvalidUrl> {
     if !matches!(url.scheme(), "http" | "https") {
         return Err(InvalidUrl::Scheme);
     }
-    if !url.username().is_empty() || url.password().is_some() {
+    if has_user_info(text) {
         return Err(InvalidUrl::UserInfo);
     }
-    let host = url.host_str().ok_or(InvalidUrl::Host)?;
+    // The standard lets `*` pass. A purge of `https://*.example.com/` would be accepted, and hit nothing.
+    let host = url
+        .host_str()
+        .filter(|host| host.len() <= HOSTNAME_BYTES_MAX && !host.contains('*'))
+        .ok_or(InvalidUrl::Host)?;
 
     let mut normal = String::with_capacity(text.len() + 8);
     normal.push_str(url.scheme());
@@ -246,6 +266,13 @@ fn normalise(text: &str) -> Result<Normal, InvalidUrl> {
     }
     // Both fit: the whole text is at most URL_BYTES_MAX.
     Ok(Normal { text: normal.into(), host_start: host_start as u16, host_end: host_end as u16 })
+}
+
+/// Whether the authority has an `@`. The standard drops an empty user name (`https://@host/`), so the URL that it has
+/// parsed does not tell.
+fn has_user_info(text: &str) -> bool {
+    let after_scheme = text.split_once(':').map_or("", |(_, rest)| rest.trim_start_matches(['/', '\\']));
+    after_scheme.split(['/', '\\', '?', '#']).next().is_some_and(|authority| authority.contains('@'))
 }
 
 /// Appends `text` with its percent-escapes in upper case and those of unreserved characters resolved.

@@ -1,6 +1,6 @@
 //! The wire: what goes in comes out, what is malformed is named, and what is not understood is never narrower.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod forward_compatible;
 mod frame;

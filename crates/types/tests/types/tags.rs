@@ -1,0 +1,86 @@
+//! Tags, and the header that carries them.
+
+use batoff_types::InvalidTag::{self, Character, Empty, TooLong};
+use batoff_types::{CacheTags, TAG_BYTES_MAX, TAGS_PER_RESPONSE_MAX, Tag};
+use proptest::prelude::*;
+
+#[test]
+fn a_tag_is_visible_and_has_no_comma() {
+    let check = |text: &str, expected: Result<(), InvalidTag>| {
+        assert_eq!(text.parse::<Tag>().map(|tag| assert_eq!(tag.as_str(), text)), expected, "{text:?}");
+    };
+    check("product:42", Ok(()));
+    check("!\"#$%&'()*+-./:;<=>?@[\\]^_`{|}~", Ok(()));
+    check("товар:42", Ok(()));
+    check(&"x".repeat(TAG_BYTES_MAX), Ok(()));
+    check(&"x".repeat(TAG_BYTES_MAX + 1), Err(TooLong));
+    check(&"я".repeat(TAG_BYTES_MAX / 2 + 1), Err(TooLong));
+    check("", Err(Empty));
+    check("a,b", Err(Character));
+    check("a b", Err(Character));
+    check(" a", Err(Character));
+    check("a\u{a0}b", Err(Character));
+    check("a\tb", Err(Character));
+    check("a\u{7f}", Err(Character));
+}
+
+#[test]
+fn tags_are_case_sensitive_and_not_normalised() {
+    assert_ne!("A".parse::<Tag>(), "a".parse::<Tag>());
+    assert_ne!("\u{e9}".parse::<Tag>(), "e\u{301}".parse::<Tag>());
+}
+
+#[test]
+fn a_header_is_read_member_by_member() {
+    let check = |lines: &[&str], expected: &[&str], ignored| {
+        let read = CacheTags::parse(lines.iter().map(|line| line.as_bytes()));
+        let tags: Vec<&str> = read.tags.iter().map(Tag::as_str).collect();
+        assert_eq!((tags.as_slice(), read.ignored), (expected, ignored), "{lines:?}");
+    };
+    check(&[], &[], 0);
+    check(&[""], &[], 0);
+    check(&["a"], &["a"], 0);
+    check(&["a, b,c"], &["a", "b", "c"], 0);
+    check(&[" \ta \t,\t b "], &["a", "b"], 0);
+    check(&[",,a,,", " , "], &["a"], 0);
+    check(&["b, a", "c"], &["b", "a", "c"], 0);
+    check(&["a,b,a", "a"], &["a", "b"], 0);
+    check(&["A,a"], &["A", "a"], 0);
+    check(&["a b, c"], &["c"], 1);
+    check(&[&"x".repeat(TAG_BYTES_MAX + 1), "c"], &["c"], 1);
+    check(&["товар"], &["товар"], 0);
+}
+
+#[test]
+fn members_over_the_limit_are_counted_and_not_taken() {
+    let line = |count: usize| (0..count).map(|i| format!("tag-{i}")).collect::<Vec<_>>().join(",");
+    let read = CacheTags::parse([line(TAGS_PER_RESPONSE_MAX).as_bytes()]);
+    assert_eq!((read.tags.len(), read.ignored), (TAGS_PER_RESPONSE_MAX, 0));
+
+    let read = CacheTags::parse([line(TAGS_PER_RESPONSE_MAX + 3).as_bytes(), b"tag-0"]);
+    assert_eq!((read.tags.len(), read.ignored), (TAGS_PER_RESPONSE_MAX, 3));
+    assert_eq!(read.tags.last().map(Tag::as_str), Some("tag-15"));
+}
+
+#[test]
+fn bytes_that_are_no_text_are_ignored_by_themselves() {
+    let read = CacheTags::parse([b"a,\xff\xfe,b".as_slice()]);
+    assert_eq!((read.tags.len(), read.ignored), (2, 1));
+}
+
+proptest! {
+    #[test]
+    fn joining_lines_with_a_comma_changes_nothing(lines in proptest::collection::vec("[ab, \t\u{7f}я]{0,12}", 0..5)) {
+        let apart = CacheTags::parse(lines.iter().map(|line| line.as_bytes()));
+        prop_assert_eq!(CacheTags::parse([lines.join(",").as_bytes()]), apart);
+    }
+
+    #[test]
+    fn any_header_stays_within_the_limits(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let read = CacheTags::parse([bytes.as_slice()]);
+        prop_assert!(read.tags.len() <= TAGS_PER_RESPONSE_MAX);
+        for tag in &read.tags {
+            prop_assert_eq!(tag.as_str().parse::<Tag>(), Ok(tag.clone()));
+        }
+    }
+}
