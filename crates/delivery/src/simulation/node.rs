@@ -1,3 +1,6 @@
+use std::collections::VecDeque;
+use std::time::Duration;
+
 use batoff_types::message::{LeasePolicy, Position, RecordReport, Reset};
 use batoff_types::{Cursor, InstanceId, Moment, NodeName, TaskId, Term};
 
@@ -22,7 +25,8 @@ pub(super) struct Node {
     life: u64,
     pub(super) connection: u64,
     heard: u64,
-    /// When the work that was begun is finished; records are applied one after another.
+    /// Records are applied one after another: what was begun, and when it is done.
+    work: VecDeque<(u64, Work)>,
     busy_until: u64,
     /// What came while the machine was frozen.
     mailbox: Vec<(u64, ToNode)>,
@@ -54,6 +58,7 @@ impl Node {
             life: 0,
             connection: 0,
             heard: 0,
+            work: VecDeque::new(),
             busy_until: 0,
             mailbox: Vec::new(),
             stored: None,
@@ -228,22 +233,31 @@ impl World {
         let node = &mut self.nodes[index];
         let done = node.busy_until.max(now) + seconds(takes);
         node.busy_until = done;
+        node.work.push_back((done, work));
         let life = node.life;
-        self.at(done, Event::Worked { node: index, life, work });
+        self.at(done, Event::Worked { node: index, life });
     }
 
-    pub(super) fn worked(&mut self, index: usize, life: u64, work: Work) {
-        let forget = self.random.chance(0.5);
-        let node = &mut self.nodes[index];
+    pub(super) fn worked(&mut self, index: usize, life: u64) {
+        let now = self.now;
+        let node = &self.nodes[index];
         if !node.up || node.life != life {
             return;
         }
-        if node.frozen_until > self.now {
-            // Later work of the same node waits behind, in order.
-            node.busy_until = node.busy_until.max(node.frozen_until);
+        if node.frozen_until > now {
             let thawed = node.frozen_until;
-            return self.at(thawed, Event::Worked { node: index, life, work });
+            return self.at(thawed, Event::Worked { node: index, life });
         }
+        while let Some((_, work)) = self.nodes[index].work.pop_front_if(|(done, _)| *done <= now) {
+            self.finish(index, work);
+        }
+        self.pump(index);
+    }
+
+    fn finish(&mut self, index: usize, work: Work) {
+        let often = if self.random.chance(0.5) { 0.7 } else { 0.05 };
+        let stores = self.random.chance(often);
+        let node = &mut self.nodes[index];
         match work {
             Work::Records(records) => {
                 for Received { record, at: _ } in records {
@@ -251,21 +265,19 @@ impl World {
                         seq: record.seq,
                         objects: 1,
                         last: true,
-                        in_force_after: Default::default(),
-                        evicted_after: Default::default(),
+                        in_force_after: Duration::ZERO,
+                        evicted_after: Duration::ZERO,
                     };
-                    node.inbox.handle_applied(record.seq, record.task, report).unwrap();
+                    let outcome = node.inbox.handle_applied(record.seq, record.task, report);
+                    assert_eq!(outcome, Ok(()), "seed {}", self.seed);
                 }
             }
             Work::Reset(reset) => node.inbox.handle_reset_applied(&reset),
         }
         // A cursor that is stored late sends the node back to where it was before.
-        let often = if forget { 0.7 } else { 0.05 };
-        if self.random.chance(often) {
-            let node = &mut self.nodes[index];
+        if stores {
             node.stored = node.inbox.position();
         }
-        self.pump(index);
     }
 
     pub(super) fn freeze(&mut self, index: usize, time: f64) {
@@ -299,6 +311,7 @@ impl World {
         let node = &mut self.nodes[index];
         node.up = true;
         node.life += 1;
+        node.work.clear();
         node.busy_until = 0;
         node.mailbox.clear();
         node.connection = 0;

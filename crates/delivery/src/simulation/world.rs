@@ -5,7 +5,7 @@ use batoff_types::message::{FromNode, LeasePolicy, ToNode};
 
 use super::Switches;
 use super::control::{Control, Stored};
-use super::node::{Node, Work};
+use super::node::Node;
 use super::random::Random;
 
 /// No new faults after this, and no judgement on what was accepted in the last seconds.
@@ -34,7 +34,7 @@ pub(super) enum Event {
     Down { node: usize, connection: u64, message: ToNode },
     Wake { node: usize, life: u64 },
     Supervise { node: usize, life: u64 },
-    Worked { node: usize, life: u64, work: Work },
+    Worked { node: usize, life: u64 },
     Thaw(usize),
     Kick(usize),
     NodeBack(usize),
@@ -152,7 +152,7 @@ impl World {
             Event::Down { node, connection, message } => self.arrive_down(node, connection, message),
             Event::Wake { node, life } => self.wake(node, life),
             Event::Supervise { node, life } => self.supervise(node, life),
-            Event::Worked { node, life, work } => self.worked(node, life, work),
+            Event::Worked { node, life } => self.worked(node, life),
             Event::Thaw(node) => self.thaw(node),
             Event::Kick(node) => self.kick(node),
             Event::NodeBack(node) => self.node_back(node),
