@@ -1,0 +1,400 @@
+use std::sync::Arc;
+
+use batoff_types::{
+    Cursor, FillToken, Generation, PurgeUrl, Record, Selector, SiteId, SiteTable, Tag, TaskId,
+};
+use parking_lot::{Mutex, RwLock};
+
+use crate::place::Rule;
+use crate::plan::Plan;
+use crate::rules::{Rules, Target};
+use crate::state::State;
+use crate::store::Store;
+use crate::sweep::{Pending, Sweep};
+use crate::{Entry, Listing, Match, Matches, Place, Refused, Snapshot, Stats, Variant, Verdict};
+
+/// Rules forgotten under one lock; then readers get their turn.
+const FORGET_PER_LOCK: usize = 256;
+
+/// The limits of an index.
+#[derive(Clone, Debug)]
+pub struct IndexConfig {
+    /// Rules kept, each some 400 bytes with its URL. More than that, and the oldest are folded into their host's or
+    /// site's rule: a purge of one URL becomes, for objects that old, a purge of its host. 0 turns every purge into a
+    /// flush.
+    pub rules_max: usize,
+}
+
+impl Default for IndexConfig {
+    /// 262,144 rules: some 100 MiB when full.
+    fn default() -> Self {
+        Self { rules_max: 262_144 }
+    }
+}
+
+/// What one node's caches hold and what was purged. A handle: clones are the same index.
+///
+/// `L` is the cache's own locator of an object. Every method takes `&self`, may be called from any thread, and blocks
+/// only for others' short critical sections; none waits for a sweep.
+#[derive(Clone)]
+pub struct Index<L: Clone = ()> {
+    inner: Arc<Inner<L>>,
+}
+
+/// Locks, in the order in which they are taken: `writer`, `state`, the store's, `pending`.
+pub(crate) struct Inner<L> {
+    config: IndexConfig,
+    /// Held by what changes the state: records come one at a time, and prepare their work outside `state`.
+    writer: Mutex<()>,
+    pub(crate) state: RwLock<State>,
+    pub(crate) store: Store<L>,
+    pub(crate) pending: Mutex<Pending>,
+}
+
+impl<L: Clone> Index<L> {
+    /// An empty index at the start of a log, in generation 0, that knows no site. A node that joins a running log sets
+    /// it with [`Index::reset`].
+    pub fn new(config: IndexConfig) -> Self {
+        Self::restore(
+            config,
+            Snapshot {
+                generation: Generation::default(),
+                cursor: Cursor::START,
+                task: None,
+                sites: SiteTable::default(),
+                forgotten_through: Cursor::START,
+                rules: Vec::new(),
+            },
+        )
+    }
+
+    /// The index that was remembered, without its objects: the same question gets the same verdict. What the caches
+    /// still hold is to be [inserted](Index::insert) again, each object with its old token.
+    pub fn restore(config: IndexConfig, snapshot: Snapshot) -> Self {
+        let mut rules = Rules::default();
+        for Rule { place, hard, soft } in &snapshot.rules {
+            for (seq, soft) in [(hard, false), (soft, true)] {
+                if let Some(seq) = seq {
+                    rules.raise(place, seq.get(), soft, u64::MAX);
+                }
+            }
+        }
+        let mut state = State {
+            generation: snapshot.generation,
+            applied: snapshot.cursor,
+            task: snapshot.task,
+            sites: Arc::new(snapshot.sites),
+            forgotten_through: snapshot.forgotten_through,
+            rules,
+            folded: 0,
+        };
+        // Nothing is held, so nothing has to be swept.
+        while state.rules.len() > config.rules_max
+            && state.rules.fold_oldest(&state.sites, u64::MAX).is_some()
+        {
+            state.folded += 1;
+        }
+        let inner = Inner {
+            config,
+            writer: Mutex::default(),
+            state: RwLock::new(state),
+            store: Store::default(),
+            pending: Mutex::default(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// To be called before the request to the origin is sent, and kept with the object: every purge that is applied
+    /// after this hits what is being fetched.
+    pub fn begin_fill(&self) -> FillToken {
+        self.inner.state.read().token()
+    }
+
+    /// May an object with this URL, these tags and this token be served? From the rules alone, for a cache that keeps
+    /// token and tags with the object itself.
+    ///
+    /// Tags beyond the 16 that a response may have do no harm but cost time. What is older than
+    /// [`Index::forget`] went is Gone: such a cache must not have rules forgotten, or must ask
+    /// [`Index::check_registered`].
+    pub fn check(&self, url: &PurgeUrl, tags: &[Tag], token: FillToken) -> Verdict {
+        let object = Target { key: url.key(), host: url.host(), tags };
+        self.inner.state.read().verdict_on_arrival(&object, token)
+    }
+
+    /// As [`Index::check`], for an object that the caller knows to be registered: it was [inserted](Index::insert)
+    /// with this token and these tags, and every match and every removal that the index handed out up to the place that
+    /// [`Index::forget`] was given has been carried out. Forgotten rules do not make it Gone: they did not hit it.
+    pub fn check_registered(&self, url: &PurgeUrl, tags: &[Tag], token: FillToken) -> Verdict {
+        let object = Target { key: url.key(), host: url.host(), tags };
+        self.inner.state.read().verdict(&object, token)
+    }
+
+    /// Registers an object that a cache has stored, in the place of the one with the same URL and variant.
+    ///
+    /// A stale one is taken, as stale.
+    ///
+    /// # Errors
+    /// [`Refused::Gone`] when a purge, a reset or the forgotten past lies between the beginning of its fetch and now.
+    /// Then the cache must drop what it stored; whatever was registered before under this name is still registered.
+    pub fn insert(&self, entry: Entry<L>) -> Result<(), Refused> {
+        let object = Target { key: entry.url.key(), host: entry.url.host(), tags: &entry.tags };
+        // The rules are held while the object is put in. A record needs them to itself to leave its rule, and walks
+        // only after that: so either the rule stands here and the object is refused, or the object stands in the
+        // store before the walk begins and the walk meets it. There is no third case.
+        let state = self.inner.state.read();
+        match state.verdict_on_arrival(&object, entry.token) {
+            Verdict::Gone => Err(Refused::Gone),
+            verdict => {
+                self.inner.store.put(entry, verdict == Verdict::Stale);
+                Ok(())
+            }
+        }
+    }
+
+    /// An object that its cache has dropped by itself. Gives its locator back if it was registered.
+    pub fn remove(&self, url: &PurgeUrl, variant: Variant) -> Option<L> {
+        self.remove_if(url, variant, |_, _| true)
+    }
+
+    /// As [`Index::remove`], if `same` says so of the object's locator and token: for a cache that hears of a removal
+    /// late, when a newer fill may have taken the name.
+    pub fn remove_if(
+        &self,
+        url: &PurgeUrl,
+        variant: Variant,
+        same: impl Fn(&L, FillToken) -> bool,
+    ) -> Option<L> {
+        let mut removed = None;
+        self.inner.store.revise(url.key(), |_, stored| {
+            let leaves = stored.variant == variant && same(&stored.locator, stored.token);
+            if leaves {
+                removed = Some(stored.locator.clone());
+            }
+            leaves
+        });
+        removed
+    }
+
+    /// A registered object, and whether it may be served: for a cache that keeps neither token nor tags. One that was
+    /// purged is found, as Gone, until its purge is swept.
+    pub fn lookup(&self, url: &PurgeUrl, variant: Variant) -> Option<(Verdict, L)> {
+        let state = self.inner.state.read();
+        self.inner
+            .store
+            .look(url, variant, |key, stored| (state.verdict_on(key, stored), stored.locator.clone()))
+    }
+
+    /// Applies a record of the log. When this returns, it is in force, however many objects it hits; the matches are
+    /// for clean-up.
+    ///
+    /// Records are expected in their order without a gap. One that was applied before changes nothing; a rule may come
+    /// late.
+    pub fn apply(&self, record: &Record) -> Matches<L> {
+        let inner = &self.inner;
+        let _writer = inner.writer.lock();
+        let (applied, before) = {
+            let state = inner.state.read();
+            (state.applied, state.sites.clone())
+        };
+        let late = applied.covers(record.seq);
+        let seq = record.seq.get();
+        let Plan { places, soft, sites } = Plan::of(record, &before, late);
+        let sites = sites.map(Arc::new);
+        // Open before the rule is written, so that nobody takes the record for swept.
+        let id = (!places.is_empty()).then(|| inner.pending.lock().open(seq));
+        let swept = inner.pending.lock().swept_through();
+
+        let mut state = inner.state.write();
+        for place in &places {
+            state.rules.raise(place, seq, soft, swept);
+        }
+        if !late {
+            state.applied = Cursor::after(record.seq);
+            state.task = Some(record.task);
+            if let Some(sites) = sites {
+                state.sites = sites;
+            }
+        }
+        self.fold(&mut state, swept);
+        let generation = state.generation;
+        drop(state);
+
+        let sweep = id.map(|id| Sweep::of_record(id, soft, generation, before, places));
+        Matches::new(inner.clone(), sweep)
+    }
+
+    /// Drops everything and goes on from `cursor`, in a generation that this node has never had, with the site table as
+    /// of there. Every token given out so far is void. What was registered is handed out by [`Index::sweep`].
+    pub fn reset(&self, generation: Generation, cursor: Cursor, sites: SiteTable) {
+        let _writer = self.inner.writer.lock();
+        self.restart(generation, cursor, None, Arc::new(sites));
+    }
+
+    /// Drops everything and stays where it is; the new generation, which must be stored before anything is served
+    /// again. What was registered is handed out by [`Index::sweep`].
+    pub fn flush(&self) -> Generation {
+        let _writer = self.inner.writer.lock();
+        let (generation, cursor, task, sites) = {
+            let state = self.inner.state.read();
+            (Generation(state.generation.0 + 1), state.applied, state.task, state.sites.clone())
+        };
+        self.restart(generation, cursor, task, sites);
+        generation
+    }
+
+    /// Goes on with clean-up that nobody does: [`Matches`] dropped half way, resets, folded rules. Up to `max` matches
+    /// that the cache must act on; `None` when nothing is left, an empty batch when there may be more.
+    pub fn sweep(&self, max: usize) -> Option<Vec<Match<L>>> {
+        let mut sweep = self.inner.pending.lock().take()?;
+        match sweep.run(&self.inner, max) {
+            Some(batch) => {
+                self.inner.pending.lock().put_back(sweep);
+                Some(batch)
+            }
+            None => {
+                self.inner.pending.lock().finish(&sweep);
+                Some(Vec::new())
+            }
+        }
+    }
+
+    /// Drops the rules of records before `through` that are swept, and gives back how far that went.
+    ///
+    /// From then on whatever *arrives* with an older token is Gone: a fill that is open since, a scanned file, an
+    /// object of [`Index::check`]. What is registered is not: the rules that go did not hit it. So this is only for a
+    /// node whose caches register all they hold and have carried out every match handed out so far, and `through`
+    /// should lie as long ago as the longest fill (an hour), or younger fills are refused.
+    pub fn forget(&self, through: Cursor) -> Cursor {
+        let _writer = self.inner.writer.lock();
+        let swept = self.inner.pending.lock().swept_through();
+        let through = {
+            let mut state = self.inner.state.write();
+            let through = through.get().min(swept).min(state.applied.get());
+            // First this, then the rules go: in between both hold.
+            state.forgotten_through = state.forgotten_through.max(Cursor::new(through));
+            through
+        };
+        while self.inner.state.write().rules.forget(through, FORGET_PER_LOCK) > 0 {}
+        self.forgotten_through()
+    }
+
+    /// How many objects a purge would hit that may still be served, fresh or stale. Walks over them in steps: for dry
+    /// runs, not for the hot path.
+    pub fn count(&self, site: &SiteId, selector: &Selector) -> u64 {
+        self.list(site, selector).filter(|object| object.verdict < Verdict::Gone).count() as u64
+    }
+
+    /// The registered objects that a purge would hit, whatever their verdict, fetched as they are asked for.
+    pub fn list(&self, site: &SiteId, selector: &Selector) -> Listing<L> {
+        Listing::new(self.inner.clone(), Place::of(site, selector))
+    }
+
+    /// All registered objects by host and URL, fetched as they are asked for.
+    pub fn iter(&self) -> Listing<L> {
+        Listing::new(self.inner.clone(), Place::Whole)
+    }
+
+    /// What has been applied.
+    pub fn applied(&self) -> Cursor {
+        self.inner.state.read().applied
+    }
+
+    /// The task of the record right before [`Index::applied`].
+    pub fn task(&self) -> Option<TaskId> {
+        self.inner.state.read().task
+    }
+
+    /// The generation.
+    pub fn generation(&self) -> Generation {
+        self.inner.state.read().generation
+    }
+
+    /// What arrives with an older token is Gone.
+    pub fn forgotten_through(&self) -> Cursor {
+        self.inner.state.read().forgotten_through
+    }
+
+    /// Whose each hostname is.
+    pub fn sites(&self) -> Arc<SiteTable> {
+        self.inner.state.read().sites.clone()
+    }
+
+    /// Sizes and places. Looks at every host once: for metrics, not for the hot path.
+    pub fn stats(&self) -> Stats {
+        let mut stats = Stats { backlog: self.inner.pending.lock().len() as u64, ..Stats::default() };
+        let sites = {
+            let state = self.inner.state.read();
+            stats.rules = state.rules.len() as u64;
+            stats.bytes.rules = state.rules.bytes();
+            stats.folded = state.folded;
+            stats.applied = state.applied;
+            stats.forgotten_through = state.forgotten_through;
+            state.sites.clone()
+        };
+        self.inner.store.describe(&sites, &mut stats);
+        stats
+    }
+
+    /// All that must be remembered across a restart. Copies every rule: with hundreds of thousands of them records wait
+    /// for some ten milliseconds.
+    pub fn snapshot(&self) -> Snapshot {
+        self.snapshot_since(Cursor::START)
+    }
+
+    /// As [`Index::snapshot`], but only with rules that were raised after `cursor`. Restored together with those of an
+    /// earlier snapshot of the same generation, no verdict on a purge is lost: a rule that was folded or forgotten
+    /// since is still in the earlier one.
+    pub fn snapshot_since(&self, cursor: Cursor) -> Snapshot {
+        let state = self.inner.state.read();
+        Snapshot {
+            generation: state.generation,
+            cursor: state.applied,
+            task: state.task,
+            sites: SiteTable::clone(&state.sites),
+            forgotten_through: state.forgotten_through,
+            rules: state.rules.since(cursor.get()),
+        }
+    }
+
+    /// Keeps the number of rules bounded. The wider rule stands before the narrower goes, and what it hits besides is
+    /// swept like what any rule hits.
+    fn fold(&self, state: &mut State, swept: u64) {
+        while state.rules.len() > self.inner.config.rules_max {
+            let Some(folded) = state.rules.fold_oldest(&state.sites, swept) else { return };
+            state.folded += 1;
+            let mut pending = self.inner.pending.lock();
+            for (seq, soft) in [(folded.hard, false), (folded.soft, true)] {
+                if seq > 0 {
+                    let (id, places) = (pending.open(seq), vec![folded.into.clone()]);
+                    let sites = state.sites.clone();
+                    pending.leave(Sweep::of_record(id, soft, state.generation, sites, places));
+                }
+            }
+        }
+    }
+
+    fn restart(&self, generation: Generation, cursor: Cursor, task: Option<TaskId>, sites: Arc<SiteTable>) {
+        let mut state = self.inner.state.write();
+        state.generation = generation;
+        state.applied = cursor;
+        state.task = task;
+        state.sites = sites;
+        state.forgotten_through = cursor;
+        let rules = std::mem::take(&mut state.rules);
+        self.inner.pending.lock().restart();
+        drop(state);
+        // Freeing hundreds of thousands of rules takes a while.
+        drop(rules);
+    }
+}
+
+impl<L: Clone> std::fmt::Debug for Index<L> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let state = self.inner.state.read();
+        f.debug_struct("Index")
+            .field("generation", &state.generation)
+            .field("applied", &state.applied)
+            .field("rules", &state.rules.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,93 @@
+/// Older purges of one place that are remembered until their objects are swept.
+/// One more makes the oldest forgotten here: what it hit and nobody has swept yet is then counted for a later record.
+/// Verdicts are not affected: they need the newest only.
+const UNSWEPT_MAX: usize = 64;
+
+/// The purges that one place has seen, of one strength.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seqs {
+    /// The newest; 0: none. It alone decides verdicts.
+    newest: u64,
+    /// Older ones whose objects may not all be swept, rising. They decide whose hit an object was, so that it is
+    /// counted once, for the record that hit it first.
+    unswept: Vec<u64>,
+}
+
+impl Seqs {
+    pub(crate) fn newest(&self) -> u64 {
+        self.newest
+    }
+
+    /// Takes a purge in, whenever it comes. Everything through `swept` has been swept.
+    pub(crate) fn raise(&mut self, seq: u64, swept: u64) {
+        if seq == self.newest {
+            return;
+        }
+        let older = if seq > self.newest { std::mem::replace(&mut self.newest, seq) } else { seq };
+        self.unswept.retain(|&known| known > swept);
+        if older <= swept {
+            return;
+        }
+        if let Err(at) = self.unswept.binary_search(&older) {
+            self.unswept.insert(at, older);
+        }
+        if self.unswept.len() > UNSWEPT_MAX {
+            self.unswept.remove(0);
+        }
+    }
+
+    /// Whether a remembered purge lies after `after` and before `before`.
+    pub(crate) fn any_between(&self, after: u64, before: u64) -> bool {
+        let lies_between = |seq: u64| after < seq && seq < before;
+        lies_between(self.newest) || self.unswept.iter().any(|&seq| lies_between(seq))
+    }
+}
+
+/// A rule: two strengths, kept apart so that a later soft purge never weakens an earlier hard one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Level {
+    pub(crate) hard: Seqs,
+    pub(crate) soft: Seqs,
+}
+
+impl Level {
+    pub(crate) fn newest(&self) -> u64 {
+        self.hard.newest().max(self.soft.newest())
+    }
+
+    pub(crate) fn raise(&mut self, seq: u64, soft: bool, swept: u64) {
+        if soft { self.soft.raise(seq, swept) } else { self.hard.raise(seq, swept) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_decides_in_whatever_order_purges_come() {
+        for order in [[3, 5, 9], [9, 3, 5], [5, 9, 3]] {
+            let mut seqs = Seqs::default();
+            order.into_iter().for_each(|seq| seqs.raise(seq, 0));
+            assert_eq!(seqs.newest(), 9);
+            assert_eq!(seqs.unswept, [3, 5]);
+        }
+    }
+
+    #[test]
+    fn swept_purges_are_dropped_when_the_next_one_comes() {
+        let mut seqs = Seqs::default();
+        (1..=4).for_each(|seq| seqs.raise(seq, 0));
+        seqs.raise(5, 3);
+        assert_eq!(seqs.unswept, [4]);
+        assert!(seqs.any_between(3, 5));
+        assert!(!seqs.any_between(4, 5));
+    }
+
+    #[test]
+    fn memory_of_unswept_purges_is_bounded() {
+        let mut seqs = Seqs::default();
+        (1..=1_000).for_each(|seq| seqs.raise(seq, 0));
+        assert_eq!(seqs.unswept.len(), UNSWEPT_MAX);
+    }
+}

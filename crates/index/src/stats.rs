@@ -1,0 +1,48 @@
+use batoff_types::Cursor;
+
+/// How large an index is, and how far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Objects registered, each variant one; those that are Gone and not yet swept among them.
+    pub entries: u64,
+    /// Of those, objects under hostnames that no site owns: only a URL, a prefix, a host or a flush can hit them.
+    pub unowned: u64,
+    /// Distinct URLs.
+    pub urls: u64,
+    /// Distinct tags that some object carries.
+    pub tags: u64,
+    /// Rules in force.
+    pub rules: u64,
+    /// Records (and folded rules) whose objects have not all been swept.
+    pub backlog: u64,
+    /// Rules that were widened because there were more than
+    /// [`IndexConfig::rules_max`](crate::IndexConfig::rules_max), since the start.
+    pub folded: u64,
+    /// What was applied.
+    pub applied: Cursor,
+    /// See [`Index::forget`](crate::Index::forget).
+    pub forgotten_through: Cursor,
+    /// Memory by part.
+    pub bytes: Bytes,
+}
+
+/// Estimated memory, in bytes: sizes of what is stored, with an allowance for the containers' slack; without the
+/// allocator's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bytes {
+    /// The URL map with its entries and the URLs' text.
+    pub urls: u64,
+    /// The order of URLs by host, for prefixes.
+    pub order: u64,
+    /// Tags and which entries carry them.
+    pub tags: u64,
+    /// Rules.
+    pub rules: u64,
+}
+
+impl Bytes {
+    /// All parts together.
+    pub const fn total(&self) -> u64 {
+        self.urls + self.order + self.tags + self.rules
+    }
+}

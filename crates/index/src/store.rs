@@ -1,0 +1,148 @@
+//! What the cache holds: objects by URL, in order, and by tag.
+
+mod order;
+mod page;
+mod tagged;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use batoff_types::{PurgeUrl, SiteTable};
+use dashmap::DashMap;
+
+pub(crate) use self::order::Order;
+pub(crate) use self::page::{Key, Page, Stored};
+pub(crate) use self::tagged::Tagged;
+use crate::stats::Stats;
+use crate::{Entry, Variant};
+
+/// Locks: a page's shard first, then at most one of `order` and `tagged`, never the other way round. Every object is in
+/// all three or in none, as seen by whoever holds its page.
+pub(crate) struct Store<L> {
+    pages: DashMap<Key, Page<L>, foldhash::fast::RandomState>,
+    pub(crate) order: Order,
+    pub(crate) tagged: Tagged,
+    next_id: AtomicU64,
+    entries: AtomicU64,
+    url_bytes: AtomicU64,
+    tag_links: AtomicU64,
+}
+
+impl<L> Default for Store<L> {
+    fn default() -> Self {
+        Self {
+            pages: DashMap::with_hasher(foldhash::fast::RandomState::default()),
+            order: Order::default(),
+            tagged: Tagged::default(),
+            next_id: AtomicU64::new(1),
+            entries: AtomicU64::new(0),
+            url_bytes: AtomicU64::new(0),
+            tag_links: AtomicU64::new(0),
+        }
+    }
+}
+
+impl<L> Store<L> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.load(Relaxed) == 0
+    }
+
+    /// Stores an object in the place of the one of the same URL and variant.
+    pub(crate) fn put(&self, entry: Entry<L>, stale: bool) {
+        let Entry { url, variant, mut tags, token, locator } = entry;
+        let text_bytes = url.as_str().len() as u64;
+        let mut page = self.pages.entry(Key(Arc::new(url))).or_default();
+        let key = page.key().clone();
+        if page.is_empty() {
+            self.url_bytes.fetch_add(text_bytes, Relaxed);
+        }
+        let replaced =
+            page.iter().position(|stored| stored.variant == variant).map(|at| page.swap_remove(at));
+        tags.sort_unstable();
+        tags.dedup();
+        let id = self.next_id.fetch_add(1, Relaxed);
+        let tags: Arc<[_]> = tags.into_iter().map(|tag| self.tagged.enter(tag, id, &key)).collect();
+        self.order.enter(&key);
+        self.entries.fetch_add(1, Relaxed);
+        self.tag_links.fetch_add(tags.len() as u64, Relaxed);
+        page.push(Stored { id, variant, token, stale, tags, locator });
+        if let Some(replaced) = replaced {
+            self.unlink(&key, &replaced, false);
+        }
+    }
+
+    /// Shows one object.
+    pub(crate) fn look<T>(
+        &self,
+        url: &PurgeUrl,
+        variant: Variant,
+        show: impl FnOnce(&Key, &Stored<L>) -> T,
+    ) -> Option<T> {
+        let page = self.pages.get(url.key())?;
+        let stored = page.iter().find(|stored| stored.variant == variant)?;
+        Some(show(page.key(), stored))
+    }
+
+    /// Shows every object under a URL.
+    pub(crate) fn look_at_all(&self, key: &str, mut show: impl FnMut(&Key, &Stored<L>)) {
+        if let Some(page) = self.pages.get(key) {
+            page.iter().for_each(|stored| show(page.key(), stored));
+        }
+    }
+
+    /// The shared copy of a URL that some object has.
+    pub(crate) fn key(&self, key: &str) -> Option<Key> {
+        self.pages.get(key).map(|page| page.key().clone())
+    }
+
+    /// Goes through the objects under a URL: `leave` may change one, and says whether it must leave.
+    pub(crate) fn revise(&self, key: &str, mut leave: impl FnMut(&Key, &mut Stored<L>) -> bool) {
+        let emptied = {
+            let Some(mut page) = self.pages.get_mut(key) else { return };
+            let key = page.key().clone();
+            let mut at = 0;
+            while at < page.len() {
+                if leave(&key, &mut page[at]) {
+                    let gone = page.swap_remove(at);
+                    self.unlink(&key, &gone, page.is_empty());
+                } else {
+                    at += 1;
+                }
+            }
+            page.is_empty()
+        };
+        if emptied {
+            // Another object may have come between the two locks.
+            self.pages.remove_if(key, |_, page| page.is_empty());
+        }
+    }
+
+    /// Fills in what the store knows.
+    pub(crate) fn describe(&self, sites: &SiteTable, stats: &mut Stats) {
+        stats.entries = self.entries.load(Relaxed);
+        stats.unowned = self.order.unowned(sites);
+        stats.urls = self.pages.len() as u64;
+        stats.tags = self.tagged.len() as u64;
+        let links = self.tag_links.load(Relaxed);
+        // Hash maps are filled to 7/8 at most and 7/16 at least, B-tree nodes to 1/2 at least: an allowance of a half.
+        let with_slack = |bytes: usize| (bytes + bytes / 2) as u64;
+        let page = with_slack(size_of::<Key>() + size_of::<Page<L>>()) + (size_of::<PurgeUrl>() + 16) as u64;
+        stats.bytes.urls = stats.urls * page
+            + stats.entries.saturating_sub(stats.urls) * size_of::<Stored<L>>() as u64
+            + self.url_bytes.load(Relaxed);
+        stats.bytes.order = stats.urls * with_slack(size_of::<Key>());
+        stats.bytes.tags = links * (with_slack(size_of::<(u64, Key)>()) + 16) + stats.tags * 64;
+    }
+
+    fn unlink(&self, key: &Key, stored: &Stored<L>, last: bool) {
+        for tag in &*stored.tags {
+            self.tagged.leave(tag, stored.id);
+        }
+        self.order.leave(key, last);
+        self.entries.fetch_sub(1, Relaxed);
+        self.tag_links.fetch_sub(stored.tags.len() as u64, Relaxed);
+        if last {
+            self.url_bytes.fetch_sub(key.0.as_str().len() as u64, Relaxed);
+        }
+    }
+}
