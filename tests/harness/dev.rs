@@ -37,7 +37,7 @@ impl Default for DevOptions<'_> {
 
 /// The line of JSON that `batoff dev --json` prints. Every member is part of the command's contract.
 #[derive(Debug, Deserialize)]
-#[expect(missing_docs, reason = "the names say it")]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Line {
     pub api: String,
     pub admin: String,
@@ -55,7 +55,7 @@ pub struct Line {
 
 /// One node of it.
 #[derive(Clone, Debug, Deserialize)]
-#[expect(missing_docs, reason = "the names say it")]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Node {
     pub pop: String,
     pub node: String,
