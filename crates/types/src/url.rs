@@ -24,7 +24,7 @@ pub enum InvalidUrl {
     #[error("must not have a user name or password")]
     UserInfo,
     /// The host is missing, longer than [`HOSTNAME_BYTES_MAX`], has a `*`, or is none by the URL standard (IDNA included).
-    #[error("has no valid host; wildcards are for a site's hostnames only")]
+    #[error("has no valid host; a wildcard is none")]
     Host,
     /// The port is not a number up to 65535.
     #[error("has an invalid port")]
@@ -118,11 +118,13 @@ impl PurgeUrl {
         format!("{}://{authority}{path_and_query}", scheme.as_str()).parse()
     }
 
-    /// From a key as [`PurgeUrl::key`] gives it, for stores that keep keys only; has that key again.
+    /// From a key as [`PurgeUrl::key`] gives it, for stores that keep keys only. The key is the same again; the scheme
+    /// may be the other one.
     pub fn from_key(key: &str) -> Result<Self, InvalidUrl> {
         let (authority, path_and_query) = key.split_at(key.find('/').ok_or(InvalidUrl::Malformed)?);
-        // Under https that port would be dropped, and the key another.
-        let scheme = if authority.ends_with(":443") { Scheme::Http } else { Scheme::Https };
+        // Under http that port would be dropped, and the key be another. Otherwise http, which is never longer than what
+        // the key came from.
+        let scheme = if authority.ends_with(":80") { Scheme::Https } else { Scheme::Http };
         Self::of_request(scheme, authority, path_and_query)
     }
 }

@@ -256,10 +256,13 @@ fn a_request_cannot_pass_part_of_its_target_for_a_host() {
 }
 
 #[test]
-fn a_key_without_a_host_is_none() {
+fn a_key_has_a_host_and_fits_if_its_url_did() {
     let check = |key: &str, expected| assert_eq!(PurgeUrl::from_key(key).map(|_| ()), expected, "{key:?}");
     check("a.example/x", Ok(()));
     check("/b.example/x", Err(Host));
     check("", Err(Malformed));
     check("a.example", Err(Malformed));
+
+    let longest = format!("a.example/{}", "x".repeat(URL_BYTES_MAX - "http://a.example/".len()));
+    assert_eq!(PurgeUrl::from_key(&longest).map(|url| url.key().to_owned()), Ok(longest));
 }
