@@ -1,0 +1,109 @@
+//! The customers' HTTP API: what may be asked, and in which words do we answer?
+//!
+//! | module | answers |
+//! | --- | --- |
+//! | `reply` | What has every reply? Request id, date, and a refusal's body |
+//! | `admission` | Who is asking, and did they? Token, size, signature and timestamp, scope |
+//! | `purge_body`, `query`, `items` | What is asked for? |
+//! | `quota`, `auth_failures` | Not too often? |
+//! | `idempotency`, `replays` | Was it asked before? |
+//! | `submit`, `task`, `list`, `events`, `sla` | The routes |
+//! | `openapi` | How is all of this described? |
+//! | [`problem`] | How do we say no? |
+//!
+//! The order of checks is the contract's: route, token, size, signature and timestamp, scope, media type, JSON, items,
+//! quota, durability. **Invariants, by what is absent:** a body is never parsed before its signature is accepted, and
+//! nothing here is durable or decides what `completed` means.
+
+mod admission;
+mod auth_failures;
+mod body;
+mod bucket;
+mod client_address;
+mod document;
+mod events;
+mod idempotency;
+mod items;
+mod json;
+mod language;
+mod list;
+mod openapi;
+pub mod problem;
+mod purge_body;
+pub mod query;
+mod quota;
+mod replays;
+pub mod reply;
+mod request_id;
+mod signature;
+pub mod sla;
+mod state;
+mod submit;
+mod task;
+mod timestamp;
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use axum::{Router, middleware};
+use batoff_log::StoreError;
+use http::{Method, Request, StatusCode};
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use self::problem::{Code, Problem};
+use self::state::Api;
+use crate::service::Services;
+
+pub use self::document::{NodesDocument, TaskDocument};
+pub use self::request_id::RequestId;
+
+/// All routes of the API. To be served with `ConnectInfo<SocketAddr>`, which the bucket of failed authentications goes
+/// by.
+pub fn router(services: Arc<Services>) -> Router {
+    let clock = services.clock.clone();
+    let (routes, description) = OpenApiRouter::with_openapi(openapi::base())
+        .routes(routes!(submit::submit))
+        .routes(routes!(task::task))
+        .routes(routes!(list::list))
+        .routes(routes!(events::stream))
+        .routes(routes!(sla::sla))
+        .with_state(Arc::new(Api::new(services)))
+        .split_for_parts();
+    routes
+        .merge(openapi::routes(description))
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(other_method)
+        .layer(CatchPanicLayer::custom(|_| after_panic()))
+        .layer(middleware::from_fn_with_state(clock, reply::finish))
+}
+
+async fn no_such_route(request: Request<Body>) -> Problem {
+    let (parts, body) = request.into_parts();
+    admission::discard(&parts.headers, body);
+    Problem::detailed(Code::NotFound, "there is no such route; the API is described at /openapi.json")
+}
+
+/// `OPTIONS` says what the route can; any other method is refused. `Allow` is added by the router.
+async fn other_method(request: Request<Body>) -> Response {
+    let (parts, body) = request.into_parts();
+    admission::discard(&parts.headers, body);
+    if parts.method == Method::OPTIONS {
+        return StatusCode::NO_CONTENT.into_response();
+    }
+    Problem::detailed(Code::MethodNotAllowed, format!("{} is not among the methods in Allow", parts.method))
+        .into_response()
+}
+
+/// A bug of ours. Whether a submission got as far as the log cannot be said, so the client is asked to repeat it.
+fn after_panic() -> Response {
+    Problem::detailed(Code::OutcomeUnknown, "an internal error; it has been logged").into_response()
+}
+
+/// The answer when status cannot be read.
+pub(crate) fn store_error(error: StoreError) -> Problem {
+    tracing::warn!(%error, "the store cannot be read");
+    Problem::detailed(Code::Unavailable, "the store cannot be read now")
+}

@@ -1,0 +1,220 @@
+//! The checks that every request passes before anybody looks at what it asks for: token, size, signature and timestamp,
+//! scope, in this order.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{FromRequestParts, RawPathParams};
+use batoff_types::{SiteId, TaskId};
+use http::header::{AUTHORIZATION, EXPECT};
+use http::request::Parts;
+use http::{Extensions, HeaderMap, Request};
+
+use super::body::{self, BODY_BYTES_MAX, Received, Unread};
+use super::client_address;
+use super::problem::{Code, Problem};
+use super::request_id::RequestId;
+use super::signature::{Signature, Signed};
+use super::state::Api;
+use super::timestamp::Timestamp;
+use crate::catalog::{Scope, Token, TokenRefusal};
+
+/// The header with the instant of signing.
+pub const TIMESTAMP_HEADER: &str = "x-batoff-timestamp";
+
+/// The header with the signature.
+pub const SIGNATURE_HEADER: &str = "x-batoff-signature";
+
+/// A request that its token's owner has really sent, for the token's own site.
+#[derive(Debug)]
+pub struct Admitted {
+    /// Whose it is.
+    pub token: Arc<Token>,
+    /// The token as sent, for streams that end when it is revoked.
+    pub bearer: String,
+    /// The site of the path, which is the token's.
+    pub site: SiteId,
+    /// The request's id.
+    pub request_id: RequestId,
+    /// When it was signed.
+    pub timestamp: Timestamp,
+    /// The signature that was accepted.
+    pub signature: Signature,
+    /// The raw body.
+    pub body: Received,
+    /// Everything else that was sent.
+    pub parts: Parts,
+    task: Option<String>,
+}
+
+impl Admitted {
+    /// The task that the path names. What is no task id names no task.
+    pub fn task(&self) -> Result<TaskId, Problem> {
+        self.task.as_deref().and_then(|text| text.parse().ok()).ok_or_else(no_such_task)
+    }
+
+    /// The request's header fields.
+    pub const fn headers(&self) -> &HeaderMap {
+        &self.parts.headers
+    }
+
+    /// The query as sent.
+    pub fn query(&self) -> Option<&str> {
+        self.parts.uri.query()
+    }
+}
+
+/// The answer for a task that the site does not have.
+pub fn no_such_task() -> Problem {
+    Problem::detailed(Code::NotFound, "this site has no such task; tasks are kept 30 days")
+}
+
+/// The client's address, as the bucket of failures counts it.
+pub fn address(api: &Api, headers: &HeaderMap, extensions: &Extensions) -> IpAddr {
+    client_address::of(headers, extensions, &api.services.config.api.trusted_proxies)
+}
+
+/// Lets a request in, or says why not. After a refusal the rest of the body is read and thrown away.
+///
+/// `needed` says which scope the request needs; it is asked once the signature is accepted.
+pub async fn admit(
+    api: &Api,
+    request: Request<Body>,
+    needed: impl FnOnce(&Parts) -> Scope + Send,
+) -> Result<Admitted, Problem> {
+    let (mut parts, body) = request.into_parts();
+    let address = address(api, &parts.headers, &parts.extensions);
+    let (bearer, token) = match find_token(api, &parts.headers) {
+        Ok(found) => found,
+        Err(problem) => {
+            discard(&parts.headers, body);
+            return Err(failed(api, address, problem));
+        }
+    };
+    let body = receive(&parts.headers, body).await?;
+    let (timestamp, signature) =
+        verify(api, &parts, &token, &body).map_err(|problem| failed(api, address, problem))?;
+
+    let params = RawPathParams::from_request_parts(&mut parts, &()).await.ok();
+    let param = |name: &str| {
+        params.as_ref()?.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_owned())
+    };
+    let site = param("site_id").filter(|site| *site == token.site.as_str());
+    let exists = api.services.catalog.table().hostnames(token.site.as_str()).is_some();
+    let scope = needed(&parts);
+    if site.is_none() || !exists || !token.allows(scope) {
+        let detail = format!("the token is for another site, or has not the scope {}", scope.as_str());
+        return Err(Problem::detailed(Code::ScopeDenied, detail));
+    }
+    let request_id =
+        parts.extensions.get::<RequestId>().cloned().unwrap_or_else(|| RequestId::of(&parts.headers));
+    let task = param("task_id");
+    Ok(Admitted {
+        site: token.site.clone(),
+        token,
+        bearer,
+        request_id,
+        timestamp,
+        signature,
+        body,
+        parts,
+        task,
+    })
+}
+
+/// Throws away what a refused client still sends, unless it waits to be asked for it.
+pub fn discard(headers: &HeaderMap, body: Body) {
+    if !headers.contains_key(EXPECT) {
+        body::discard(body);
+    }
+}
+
+fn find_token(api: &Api, headers: &HeaderMap) -> Result<(String, Arc<Token>), Problem> {
+    let refuse = |detail: &'static str| Problem::detailed(Code::InvalidToken, detail);
+    let given = single(headers, AUTHORIZATION.as_str())
+        .ok_or_else(|| refuse("send exactly one header Authorization: Bearer bto_live_…"))?;
+    let bearer = given
+        .split_once(' ')
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| token.trim_matches(' '))
+        .ok_or_else(|| refuse("Authorization must be Bearer and the token"))?;
+    match api.services.catalog.find(bearer) {
+        Ok(token) => Ok((bearer.to_owned(), token)),
+        Err(TokenRefusal::Malformed) => {
+            Err(refuse("the token is mistyped or cut short: its check does not fit"))
+        }
+        Err(TokenRefusal::Unknown) => Err(refuse("the token is unknown or was revoked")),
+        Err(TokenRefusal::Expired) => Err(refuse("the token has expired; issue a new one")),
+    }
+}
+
+async fn receive(headers: &HeaderMap, body: Body) -> Result<Received, Problem> {
+    match body::read(body).await {
+        Ok(received) => Ok(received),
+        Err(Unread::TooLarge(rest)) => {
+            discard(headers, rest);
+            let detail = format!("at most {BODY_BYTES_MAX} bytes: split the request");
+            Err(Problem::detailed(Code::BodyTooLarge, detail))
+        }
+        Err(Unread::Broken) => {
+            Err(Problem::detailed(Code::InvalidRequest, "the body ended early or came too slowly"))
+        }
+    }
+}
+
+fn verify(
+    api: &Api,
+    parts: &Parts,
+    token: &Token,
+    body: &Received,
+) -> Result<(Timestamp, Signature), Problem> {
+    let refuse = |detail: String| Problem::detailed(Code::BadSignature, detail);
+    let field = |name: &'static str| {
+        single(&parts.headers, name).ok_or_else(|| refuse(format!("send exactly one header {name}")))
+    };
+    let timestamp_text = field(TIMESTAMP_HEADER)?;
+    let timestamp: Timestamp = timestamp_text
+        .parse()
+        .map_err(|error: super::timestamp::MalformedTimestamp| refuse(error.to_string()))?;
+    let signature: Signature = field(SIGNATURE_HEADER)?
+        .parse()
+        .map_err(|error: super::signature::MalformedSignature| refuse(error.to_string()))?;
+    let skew_max = Duration::from_secs(api.services.config.api.clock_skew_seconds);
+    timestamp.check(api.services.clock.wall(), skew_max).map_err(|skewed| refuse(skewed.to_string()))?;
+
+    let signed = Signed {
+        timestamp: timestamp_text,
+        method: parts.method.as_str(),
+        target: parts.uri.path_and_query().map_or("/", |target| target.as_str()),
+        body_sha256: &body.sha256,
+    };
+    let secret = api.services.catalog.signing_secret(token.id);
+    if signature.verify(secret.as_bytes(), signed) {
+        return Ok((timestamp, signature));
+    }
+    Err(refuse(
+        "the signature does not fit: HMAC-SHA-256 with the signing secret over timestamp, method, path and query, and \
+         the body's SHA-256 in hex, joined by newlines"
+            .to_owned(),
+    ))
+}
+
+/// A failed authentication, or, when there were too many from this address, that.
+fn failed(api: &Api, address: IpAddr, problem: Problem) -> Problem {
+    match api.auth_failures.count(api.services.clock.now(), address) {
+        Ok(()) => problem,
+        Err(wait) => {
+            let detail = "too many failed authentications from this address";
+            Problem::detailed(Code::RateLimited, detail).retry_after(wait)
+        }
+    }
+}
+
+/// The value of a field that was sent exactly once.
+pub fn single<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let mut lines = headers.get_all(name).iter();
+    let line = lines.next().filter(|_| lines.next().is_none())?;
+    line.to_str().ok()
+}

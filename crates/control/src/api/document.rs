@@ -1,0 +1,233 @@
+//! Tasks as JSON. The names and forms are the contract's.
+
+use batoff_types::{Selector, UnixMillis};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::tracker::{NodeCounts, PopView, TaskView};
+
+/// RFC 3339, UTC, whole seconds. A time beyond the year 9999 is told as the last second before.
+pub fn time(at: UnixMillis) -> String {
+    let secs = i64::try_from(at.as_secs()).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_second(secs)
+        .unwrap_or(jiff::Timestamp::MAX)
+        .strftime("%Y-%m-%dT%H:%M:%SZ")
+        .to_string()
+}
+
+/// The answer to a submission. A repeat of the submission gets exactly this again, however far the task is by then.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct AcceptedDocument {
+    /// The task to follow: a ULID.
+    #[schema(example = "01JF7M2KZ7YH9Q4K0P2BDH9W3Y")]
+    pub task_id: String,
+    /// Always `pending`.
+    #[schema(example = "pending")]
+    pub state: &'static str,
+    /// The number of items.
+    #[schema(example = 2)]
+    pub items_total: usize,
+    /// Always 0.
+    #[schema(example = 0)]
+    pub items_done: usize,
+    /// When it was accepted.
+    #[schema(example = "2026-04-20T08:12:31Z", format = DateTime)]
+    pub started_at: String,
+}
+
+/// A task.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Task)]
+pub struct TaskDocument {
+    /// Its id: a ULID.
+    #[schema(example = "01JF7M2KZ7YH9Q4K0P2BDH9W3Y")]
+    pub task_id: String,
+    /// `pending`: durable, not yet sent to any node. `in_progress`: at least one node has it. `completed`: no node can
+    /// serve any of it any more. `partial`: the two-second target passed while a node that may serve without a lease is
+    /// unreachable; it becomes `completed` when that node has caught up.
+    #[schema(example = "completed")]
+    pub state: &'static str,
+    /// The number of items.
+    #[schema(example = 2)]
+    pub items_total: usize,
+    /// `items_total` at `completed`, 0 before.
+    #[schema(example = 2)]
+    pub items_done: usize,
+    /// When it was accepted.
+    #[schema(example = "2026-04-20T08:12:31Z", format = DateTime)]
+    pub started_at: String,
+    /// When it was completed; only with `completed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "2026-04-20T08:12:32Z", format = DateTime)]
+    pub completed_at: Option<String>,
+    /// Milliseconds from durable to completed; only with `completed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = 412)]
+    pub propagation_ms: Option<u64>,
+    /// Cached objects (each variant counts one) that this purge made unservable, as far as the nodes have reported.
+    #[schema(example = 318)]
+    pub objects_evicted: u64,
+    /// Whether all nodes have reported their objects.
+    pub objects_final: bool,
+    /// The nodes.
+    pub nodes: NodesDocument,
+    /// The items in normal form; only with `include=items`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub items: Option<Vec<ItemDocument>>,
+    /// The task PoP by PoP, sorted by name; only with `include=pops`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pops: Option<Vec<PopDocument>>,
+}
+
+/// How many nodes stand where.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[schema(as = Nodes)]
+pub struct NodesDocument {
+    /// All registered nodes.
+    #[schema(example = 42)]
+    pub total: u32,
+    /// Have confirmed it.
+    #[schema(example = 41)]
+    pub confirmed: u32,
+    /// Hold no valid lease and have therefore stopped serving from their caches.
+    #[schema(example = 1)]
+    pub fenced: u32,
+    /// May serve without a lease, and cannot be reached.
+    #[schema(example = 0)]
+    pub unreachable: u32,
+}
+
+/// An item in normal form.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Item)]
+pub struct ItemDocument {
+    /// `url`, `prefix`, `tag`, `host` or `everything`.
+    #[schema(example = "url")]
+    pub kind: &'static str,
+    /// What it names; absent for `everything`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "https://www.example.com/b")]
+    pub value: Option<String>,
+    /// Cached objects that it would hit; only in a dry run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = 3)]
+    pub objects: Option<u64>,
+}
+
+/// One PoP's part in a task.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Pop)]
+pub struct PopDocument {
+    /// The PoP's name.
+    #[schema(example = "fra1")]
+    pub pop: String,
+    /// Its nodes.
+    pub nodes: NodesDocument,
+    /// Milliseconds until its slowest node had confirmed; absent while none has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = 41)]
+    pub slowest_ms: Option<u64>,
+    /// Objects made unservable there, as far as reported.
+    #[schema(example = 9)]
+    pub objects_evicted: u64,
+}
+
+/// The answer to a dry run.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = DryRun)]
+pub struct DryRunDocument {
+    /// Always true.
+    pub dry_run: bool,
+    /// The items in normal form, each with what it would hit.
+    pub items: Vec<ItemDocument>,
+    /// The sum over the items. An object that several items hit counts for each.
+    #[schema(example = 3)]
+    pub objects_total: u64,
+    /// Whom it was asked of.
+    pub nodes: AnsweredDocument,
+}
+
+/// How many nodes answered within a second.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[schema(as = Answered)]
+pub struct AnsweredDocument {
+    /// All registered nodes.
+    #[schema(example = 3)]
+    pub total: u32,
+    /// Those that answered.
+    #[schema(example = 3)]
+    pub answered: u32,
+}
+
+/// A page of tasks.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = TaskList)]
+pub struct TaskListDocument {
+    /// The tasks, newest first. With a filter a page may be short, or empty, and still not be the last.
+    pub purges: Vec<TaskDocument>,
+    /// What to give as `cursor` for the next page; absent on the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
+}
+
+impl From<&TaskView> for TaskDocument {
+    fn from(view: &TaskView) -> Self {
+        Self {
+            task_id: view.task.to_string(),
+            state: view.state.as_str(),
+            items_total: view.items_total(),
+            items_done: view.items_done(),
+            started_at: time(view.started_at),
+            completed_at: view.completed_at.map(time),
+            propagation_ms: view.propagation_ms,
+            objects_evicted: view.objects_evicted,
+            objects_final: view.objects_final,
+            nodes: view.nodes.into(),
+            items: None,
+            pops: None,
+        }
+    }
+}
+
+impl From<NodeCounts> for NodesDocument {
+    fn from(counts: NodeCounts) -> Self {
+        let NodeCounts { total, confirmed, fenced, unreachable } = counts;
+        Self { total, confirmed, fenced, unreachable }
+    }
+}
+
+impl From<&Selector> for ItemDocument {
+    fn from(selector: &Selector) -> Self {
+        let value = Some(selector.value()).filter(|_| *selector != Selector::Everything);
+        Self { kind: selector.kind().as_str(), value: value.map(str::to_owned), objects: None }
+    }
+}
+
+impl From<PopView> for PopDocument {
+    fn from(view: PopView) -> Self {
+        Self {
+            pop: view.pop.to_string(),
+            nodes: view.nodes.into(),
+            slowest_ms: view.slowest_ms,
+            objects_evicted: view.objects_evicted,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_whole_seconds_of_utc() {
+        assert_eq!(time(UnixMillis(1_776_672_751_999)), "2026-04-20T08:12:31Z");
+        assert_eq!(time(UnixMillis(0)), "1970-01-01T00:00:00Z");
+        assert!(time(UnixMillis(u64::MAX)).starts_with("9999-12-3"));
+    }
+
+    #[test]
+    fn everything_has_no_value() {
+        let item = ItemDocument::from(&Selector::Everything);
+        assert_eq!(serde_json::to_value(item).unwrap(), serde_json::json!({ "kind": "everything" }));
+    }
+}

@@ -1,0 +1,84 @@
+//! `GET /v1/sites/{site_id}/purges/stream`: tell me as it happens.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt;
+use http::Request;
+
+use super::admission::{self, admit};
+use super::document::TaskDocument;
+use super::problem::{Code, Problem};
+use super::query::Query;
+use super::reply::with_header;
+use super::state::Api;
+use super::store_error;
+use crate::catalog::Scope;
+use crate::tracker::TaskEvent;
+
+/// How often a silent stream says that it is alive, so that nothing in between closes it.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// How often a stream asks whether its token is still valid: revocation takes effect within a second.
+const TOKEN_CHECK: Duration = Duration::from_millis(500);
+
+/// How long a client waits before it connects again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The longest `Last-Event-ID` that is looked at, in bytes; ours are shorter.
+const EVENT_ID_MAX: usize = 256;
+
+/// Server-sent events: one when a purge is accepted, and one at each change of its state.
+#[utoipa::path(
+    get, path = "/v1/sites/{site_id}/purges/stream", tag = "purges", operation_id = "streamPurges",
+    params(
+        ("site_id" = String, Path, description = "The site's name"),
+        ("Last-Event-ID" = Option<String>, Header, description = "Go on after this event"),
+    ),
+    responses((
+        status = 200, description = "Events named `purge` with an `id` to resume after, and a task as `data`",
+        content_type = "text/event-stream", body = TaskDocument,
+    ))
+)]
+pub async fn stream(State(api): State<Arc<Api>>, request: Request<Body>) -> Result<Response, Problem> {
+    let admitted = admit(&api, request, |_| Scope::Read).await?;
+    Query::parse(admitted.query(), &[])?;
+    let permit = Arc::clone(&api.event_streams).try_acquire_owned().map_err(|_| {
+        let detail = "too many event streams are open; close one, or ask for the list";
+        Problem::detailed(Code::Unavailable, detail).retry_after(Duration::from_secs(5))
+    })?;
+    let last = admission::single(admitted.headers(), "last-event-id").filter(|id| id.len() <= EVENT_ID_MAX);
+    let events = api.services.tracker.subscribe(&admitted.site, last).await.map_err(store_error)?;
+
+    let revoked = revoked(Arc::clone(&api), admitted.bearer);
+    let first = futures_util::stream::once(async { Ok(Event::default().retry(RETRY).comment("batoff")) });
+    let events = first
+        .chain(events.map(|event| Ok::<_, Infallible>(event_of(&event))))
+        .take_until(revoked)
+        .map(move |event| {
+            // One permit a stream, for as long as it lives.
+            let _ = &permit;
+            event
+        });
+    let keep_alive = KeepAlive::new().interval(KEEP_ALIVE).text("alive");
+    let response = Sse::new(events).keep_alive(keep_alive).into_response();
+    Ok(with_header(response, "x-accel-buffering", "no"))
+}
+
+fn event_of(event: &TaskEvent) -> Event {
+    // Strings and numbers always serialise, and JSON has no line breaks of its own.
+    let data = serde_json::to_string(&TaskDocument::from(&event.task)).unwrap_or_default();
+    Event::default().event("purge").id(&*event.id).data(data)
+}
+
+/// Ready when the token may no longer be used.
+async fn revoked(api: Arc<Api>, bearer: String) {
+    while api.services.catalog.find(&bearer).is_ok() {
+        tokio::time::sleep(TOKEN_CHECK).await;
+    }
+}

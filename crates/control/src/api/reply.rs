@@ -1,0 +1,103 @@
+//! The layer around every route, the customers' and the operator's alike: gives the request its id, and every reply its id, date, and (for a refusal) its body.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use http::header::{
+    ACCEPT_LANGUAGE, ALLOW, CACHE_CONTROL, CONTENT_LANGUAGE, CONTENT_TYPE, DATE, RETRY_AFTER, VARY,
+    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use super::language::Language;
+use super::problem::Problem;
+use super::request_id::{self, RequestId};
+use crate::clock::Clock;
+use crate::metrics;
+
+/// The media type of a refusal.
+pub const PROBLEM_JSON: &str = "application/problem+json";
+
+/// See the module. The clock is what `Date` is read from.
+pub async fn finish(State(clock): State<Clock>, mut request: Request, next: Next) -> Response {
+    let request_id = RequestId::of(request.headers());
+    let lines = request.headers().get_all(ACCEPT_LANGUAGE).iter().filter_map(|line| line.to_str().ok());
+    let language = Language::negotiate(lines);
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    request.extensions_mut().insert(request_id.clone());
+
+    let mut response = next.run(request).await;
+    if let Some(problem) = response.extensions_mut().remove::<Arc<Problem>>() {
+        metrics::request_rejected(problem.code);
+        tracing::info!(
+            request_id = request_id.as_str(), %method, path = %path.escape_debug(), code = problem.code.as_str(),
+            detail = problem.detail.as_deref(), errors = problem.errors.len(), "request refused"
+        );
+        render(&mut response, &problem, language, request_id.as_str());
+    }
+    let headers = response.headers_mut();
+    put(headers, request_id::HEADER, request_id.as_str());
+    put(headers, DATE.as_str(), &httpdate::fmt_http_date(at(clock.wall().0)));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    complete_allow(headers);
+    response
+}
+
+fn render(response: &mut Response, problem: &Problem, language: Language, request_id: &str) {
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+    headers.insert(CONTENT_LANGUAGE, HeaderValue::from_static(language.tag()));
+    headers.append(VARY, HeaderValue::from_static("Accept-Language"));
+    if problem.code.status() == StatusCode::UNAUTHORIZED {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"batoff\""));
+    }
+    if let Some(secs) = problem.retry_after_secs() {
+        headers.insert(RETRY_AFTER, HeaderValue::from(secs));
+    }
+    // Strings, numbers and lists of them always serialise.
+    *response.body_mut() =
+        serde_json::to_vec(&problem.document(language, request_id)).unwrap_or_default().into();
+}
+
+/// `OPTIONS` is answered on every route, and a comma is followed by a space.
+fn complete_allow(headers: &mut HeaderMap) {
+    let Some(allow) = headers.get(ALLOW).and_then(|allow| allow.to_str().ok()) else { return };
+    let mut methods: Vec<&str> =
+        allow.split(',').map(str::trim).filter(|method| !method.is_empty()).collect();
+    methods.push("OPTIONS");
+    let all = methods.join(", ");
+    put(headers, ALLOW.as_str(), &all);
+}
+
+fn put(headers: &mut HeaderMap, name: &'static str, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+/// The last second that HTTP's date format can name; a clock beyond is told as this.
+const DATE_MAX_SECS: u64 = 253_402_300_799;
+
+fn at(unix_millis: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs((unix_millis / 1_000).min(DATE_MAX_SECS))
+}
+
+/// A reply with a JSON body.
+pub fn json(status: StatusCode, document: &impl serde::Serialize) -> Response {
+    let body = serde_json::to_vec(document).unwrap_or_default();
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// Adds a field whose value we made ourselves.
+pub fn with_header(mut response: Response, name: &'static str, value: &str) -> Response {
+    put(response.headers_mut(), name, value);
+    response
+}

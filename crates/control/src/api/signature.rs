@@ -1,0 +1,159 @@
+//! `X-Batoff-Signature`: HMAC-SHA-256, keyed with the token's signing secret, over four lines.
+//!
+//! ```text
+//! <timestamp as sent>
+//! <METHOD>
+//! <path and query exactly as sent>
+//! <lower-case hex SHA-256 of the raw body>
+//! ```
+//!
+//! joined by `\n`, with no newline at the end.
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+/// What a signature is made over.
+#[derive(Clone, Copy, Debug)]
+pub struct Signed<'a> {
+    /// `X-Batoff-Timestamp` as sent.
+    pub timestamp: &'a str,
+    /// The method, in upper case.
+    pub method: &'a str,
+    /// Path and query exactly as sent.
+    pub target: &'a str,
+    /// SHA-256 of the raw body.
+    pub body_sha256: &'a [u8; 32],
+}
+
+/// A signature as it was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Signature([u8; 32]);
+
+/// The header is not a signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("X-Batoff-Signature must be sha256= and 64 lower-case hex digits")]
+pub struct MalformedSignature;
+
+impl Signature {
+    /// The 32 bytes.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// Whether it is the signature of `signed` under `secret`. Takes the same time wherever it differs.
+    pub fn verify(&self, secret: &[u8], signed: Signed<'_>) -> bool {
+        // HMAC takes keys of any length.
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret) else { return false };
+        mac.update(signed.timestamp.as_bytes());
+        mac.update(b"\n");
+        mac.update(signed.method.as_bytes());
+        mac.update(b"\n");
+        mac.update(signed.target.as_bytes());
+        mac.update(b"\n");
+        mac.update(hex::encode(signed.body_sha256).as_bytes());
+        mac.verify_slice(&self.0).is_ok()
+    }
+}
+
+impl std::str::FromStr for Signature {
+    type Err = MalformedSignature;
+
+    fn from_str(text: &str) -> Result<Self, MalformedSignature> {
+        let digits = text.strip_prefix("sha256=").ok_or(MalformedSignature)?;
+        if digits.bytes().any(|b| b.is_ascii_uppercase()) {
+            return Err(MalformedSignature);
+        }
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(digits, &mut bytes).map_err(|_| MalformedSignature)?;
+        Ok(Self(bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sha2::Digest;
+
+    use super::*;
+
+    const SECRET: &[u8] = b"bts_live_0000000000000000000000000000";
+
+    fn sha256(body: &str) -> [u8; 32] {
+        Sha256::digest(body.as_bytes()).into()
+    }
+
+    /// The vectors were made by OpenSSL, not by this code:
+    ///
+    /// ```sh
+    /// body='{"urls":["https://www.example.com/index.html"]}'
+    /// hash=$(printf %s "$body" | openssl dgst -sha256 -r | cut -d' ' -f1)
+    /// printf '1745145600.123456789\nPOST\n/v1/sites/shop/purge?dry_run=true\n%s' "$hash" |
+    ///     openssl dgst -sha256 -hmac bts_live_0000000000000000000000000000
+    /// ```
+    #[test]
+    fn agrees_with_openssl() {
+        let body = sha256(r#"{"urls":["https://www.example.com/index.html"]}"#);
+        assert_eq!(hex::encode(body), "88b34e13536a99139b050dced0c82b2ccd0e2e0941c79eb9681017ab93421a31");
+        let post = Signed {
+            timestamp: "1745145600.123456789",
+            method: "POST",
+            target: "/v1/sites/shop/purge?dry_run=true",
+            body_sha256: &body,
+        };
+        let signature: Signature =
+            "sha256=bfd109893d4c2c161f289e7c0b6f10552dce243b12b91eec52181eca81e0e1cc".parse().unwrap();
+        assert!(signature.verify(SECRET, post));
+
+        let get = Signed {
+            timestamp: "1745145600",
+            method: "GET",
+            target: "/v1/sites/shop/purge/01JF7M2KZ7YH9Q4K0P2BDH9W3Y",
+            body_sha256: &sha256(""),
+        };
+        let signature: Signature =
+            "sha256=4cd006940f023199f06313cc2fc09a77e9f2628de5e3b9f9af6547926ea14452".parse().unwrap();
+        assert!(signature.verify(SECRET, get));
+    }
+
+    #[test]
+    fn every_line_is_signed() {
+        let body = sha256(r#"{"urls":["https://www.example.com/index.html"]}"#);
+        let right = Signed {
+            timestamp: "1745145600.123456789",
+            method: "POST",
+            target: "/v1/sites/shop/purge?dry_run=true",
+            body_sha256: &body,
+        };
+        let signature: Signature =
+            "sha256=bfd109893d4c2c161f289e7c0b6f10552dce243b12b91eec52181eca81e0e1cc".parse().unwrap();
+        let other = sha256("");
+        let wrong = [
+            Signed { timestamp: "1745145600.12345678", ..right },
+            Signed { method: "GET", ..right },
+            Signed { target: "/v1/sites/shop/purge", ..right },
+            Signed { body_sha256: &other, ..right },
+        ];
+        for signed in wrong {
+            assert!(!signature.verify(SECRET, signed), "{signed:?}");
+        }
+        assert!(!signature.verify(b"bts_live_1", right));
+    }
+
+    #[test]
+    fn only_64_lower_case_digits_are_a_signature() {
+        let digits = "0123456789abcdef".repeat(4);
+        assert!(format!("sha256={digits}").parse::<Signature>().is_ok());
+        let malformed = [
+            String::new(),
+            digits.clone(),
+            format!("sha256={}", digits.to_uppercase()),
+            format!("sha256={}", &digits[1..]),
+            format!("sha256={digits}0"),
+            format!("sha1={digits}"),
+            format!("sha256= {digits}"),
+            format!("SHA256={digits}"),
+        ];
+        for text in malformed {
+            assert_eq!(text.parse::<Signature>(), Err(MalformedSignature), "{text:?}");
+        }
+    }
+}

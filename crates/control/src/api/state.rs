@@ -1,0 +1,50 @@
+//! What the API keeps for itself, beside the [`Services`] that it answers from.
+
+use std::sync::Arc;
+
+use batoff_types::{SiteId, SiteLimits};
+use tokio::sync::Semaphore;
+
+use super::auth_failures::AuthFailures;
+use super::quota::{Quotas, Rates};
+use super::replays::Replays;
+use crate::service::Services;
+
+/// Shared by all requests. Nothing in here is durable: a start begins with full buckets, and repeats of requests that
+/// came before it are recognised by the log.
+pub struct Api {
+    /// The control plane.
+    pub services: Arc<Services>,
+    /// The sites' buckets.
+    pub quotas: Quotas,
+    /// The addresses' buckets.
+    pub auth_failures: AuthFailures,
+    /// Submissions that were accepted lately.
+    pub replays: Replays,
+    /// One permit an open event stream.
+    pub event_streams: Arc<Semaphore>,
+}
+
+impl Api {
+    /// With full buckets.
+    pub fn new(services: Arc<Services>) -> Self {
+        Self {
+            quotas: Quotas::default(),
+            auth_failures: AuthFailures::default(),
+            replays: Replays::default(),
+            event_streams: Arc::new(Semaphore::new(services.config.limits.event_streams)),
+            services,
+        }
+    }
+
+    /// The rates that hold for a site now; the configured ones for a site that does not exist.
+    pub fn rates(&self, site: &SiteId) -> Rates {
+        let limits = &self.services.config.limits;
+        let configured = SiteLimits {
+            items_per_minute: Some(limits.items_per_minute),
+            prefixes_per_minute: Some(limits.prefixes_per_minute),
+        };
+        let own = self.services.catalog.site(site.as_str()).map(|site| site.limits).unwrap_or_default();
+        Rates::of(own, configured)
+    }
+}

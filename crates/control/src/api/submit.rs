@@ -1,0 +1,326 @@
+//! `POST /v1/sites/{site_id}/purge`: from a body to a durable purge, or to a dry run.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use batoff_types::{Purge, Selector, SiteId};
+use http::header::{CONTENT_TYPE, LOCATION};
+use http::request::Parts;
+use http::{HeaderMap, Request, StatusCode};
+
+use super::admission::{self, Admitted, admit};
+use super::document::{AcceptedDocument, AnsweredDocument, DryRunDocument, ItemDocument, time};
+use super::idempotency;
+use super::items::{self, Cost};
+use super::problem::{Code, ItemError, Problem};
+use super::purge_body::PurgeRequest;
+use super::query::Query;
+use super::quota::Rates;
+use super::replays::Known;
+use super::reply::{json, with_header};
+use super::state::Api;
+use crate::catalog::Scope;
+use crate::commit::{Accepted, CommitError, Submission};
+use crate::metrics;
+use crate::tracker::Counts;
+
+const PARAMETERS: [&str; 1] = ["dry_run"];
+
+/// Submit a purge.
+///
+/// `202` means durable: the purge is on stable storage and will reach every node whatever crashes next. All or nothing:
+/// one bad item refuses the request, each bad item is named, and nothing is queued.
+///
+/// A submission that comes again with the same signature 2 s or more after the first, or with the same
+/// `Idempotency-Key`, does no new work: it gets the first one's reply, and `Idempotency-Replayed: true`.
+#[utoipa::path(
+    post, path = "/v1/sites/{site_id}/purge", tag = "purges", operation_id = "submitPurge",
+    params(
+        ("site_id" = String, Path, description = "The site's name"),
+        ("dry_run" = Option<bool>, Query, description = "Validate and count, queue nothing, cost no quota"),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters; a repeat within 24 h is not done again"),
+    ),
+    request_body(content = PurgeRequest, content_type = "application/json"),
+    responses(
+        (status = 202, description = "Accepted, and durable", body = AcceptedDocument, headers(
+            ("Location" = String, description = "Path of the task"),
+            ("Idempotency-Replayed" = bool, description = "`true` when this is the reply of an earlier, equal submission"),
+            ("RateLimit" = String, description = "What is left of the site's quotas"),
+            ("RateLimit-Policy" = String, description = "The site's quotas"),
+        )),
+        (status = 200, description = "Dry run", body = DryRunDocument, headers(
+            ("RateLimit" = String, description = "What is left of the site's quotas"),
+            ("RateLimit-Policy" = String, description = "The site's quotas"),
+        )),
+    )
+)]
+pub async fn submit(State(api): State<Arc<Api>>, request: Request<Body>) -> Response {
+    let address = admission::address(&api, request.headers(), request.extensions());
+    match admit(&api, request, scope_of).await {
+        Ok(admitted) => {
+            let site = admitted.site.clone();
+            let rates = api.rates(&site);
+            let response = accept(&api, admitted, rates).await.into_response();
+            let standing = api.quotas.standing(api.services.clock.now(), &site, rates);
+            rate_limit(response, &rates.policy(), &standing.field())
+        }
+        // Nobody in particular is asking: the bucket that such a request is taken from is the address's.
+        Err(problem) => {
+            let (policy, field) = api.auth_failures.describe(api.services.clock.now(), address);
+            rate_limit(problem.into_response(), &policy, &field)
+        }
+    }
+}
+
+fn rate_limit(response: Response, policy: &str, field: &str) -> Response {
+    with_header(with_header(response, "ratelimit-policy", policy), "ratelimit", field)
+}
+
+/// Whoever may read may try. A query that is not understood is no dry run.
+fn scope_of(parts: &Parts) -> Scope {
+    match is_dry_run(parts.uri.query()) {
+        Ok(true) => Scope::Read,
+        Ok(false) | Err(_) => Scope::Purge,
+    }
+}
+
+fn is_dry_run(query: Option<&str>) -> Result<bool, Problem> {
+    Query::parse(query, &PARAMETERS)?.flag("dry_run")
+}
+
+async fn accept(api: &Api, admitted: Admitted, rates: Rates) -> Result<Response, Problem> {
+    check_media_type(admitted.headers())?;
+    let dry_run = is_dry_run(admitted.query())?;
+    let request = PurgeRequest::parse(&admitted.body.bytes)?;
+    let keys = idempotency::keys(&admitted, api.services.clock.wall())?;
+    if !dry_run && let Some(known) = api.replays.find(&keys, api.services.clock.wall()) {
+        return repeat(&admitted, known);
+    }
+    let table = api.services.catalog.table();
+    let selectors = items::selectors(&request, &admitted.site, &table, rates.burst())?;
+    if dry_run {
+        let counts = api.services.tracker.count(&admitted.site, &selectors).await;
+        return Ok(json(StatusCode::OK, &dry_run_document(&selectors, &counts)));
+    }
+    let taken = Taken::take(api, &admitted.site, rates, Cost::of(&selectors))?;
+    if let Some(max) = request.max_objects {
+        let counts = api.services.tracker.count(&admitted.site, &selectors).await;
+        check_objects(&counts, max)?;
+    }
+    // From here on the purge may take effect even if the client goes away, so what it costs is spent.
+    let cost = taken.spend();
+    let submission = Submission {
+        purge: Purge { site: admitted.site.clone(), selectors, soft: request.soft },
+        request_id: admitted.request_id.shared(),
+        dedupe: keys.clone(),
+    };
+    match api.services.commit.submit(submission).await {
+        Ok(accepted) => {
+            if accepted.replayed {
+                api.quotas.give_back(&admitted.site, cost);
+            }
+            api.replays.remember(&keys, &accepted, accepted.accepted_at);
+            Ok(accepted_response(&admitted.site, &accepted))
+        }
+        Err(error) => {
+            if !matches!(error, CommitError::OutcomeUnknown { .. }) {
+                api.quotas.give_back(&admitted.site, cost);
+            }
+            Err(refused(error, &request, &admitted.site))
+        }
+    }
+}
+
+/// `application/json`, with any parameter but another charset than UTF-8.
+fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
+    let given = admission::single(headers, CONTENT_TYPE.as_str()).unwrap_or_default();
+    let mut parts = given.split(';').map(str::trim);
+    let essence = parts.next().unwrap_or_default();
+    let other_charset = parts.filter_map(|parameter| parameter.split_once('=')).any(|(name, value)| {
+        name.trim().eq_ignore_ascii_case("charset")
+            && !value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+    });
+    if essence.eq_ignore_ascii_case("application/json") && !other_charset {
+        return Ok(());
+    }
+    let detail = "send the body as Content-Type: application/json, in UTF-8";
+    Err(Problem::detailed(Code::UnsupportedMediaType, detail))
+}
+
+fn repeat(admitted: &Admitted, known: Known) -> Result<Response, Problem> {
+    match known {
+        Known::Conflict => Err(key_reused()),
+        Known::Repeat(accepted) => {
+            metrics::purge_replayed();
+            tracing::info!(
+                site = %admitted.site, task = %accepted.task, seq = %accepted.seq,
+                request_id = admitted.request_id.as_str(), "purge repeated"
+            );
+            Ok(accepted_response(&admitted.site, &accepted))
+        }
+    }
+}
+
+fn accepted_response(site: &SiteId, accepted: &Accepted) -> Response {
+    let document = AcceptedDocument {
+        task_id: accepted.task.to_string(),
+        state: "pending",
+        items_total: accepted.items_total,
+        items_done: 0,
+        started_at: time(accepted.accepted_at),
+    };
+    let location = format!("/v1/sites/{site}/purge/{}", accepted.task);
+    let response = with_header(json(StatusCode::ACCEPTED, &document), LOCATION.as_str(), &location);
+    if accepted.replayed { with_header(response, "idempotency-replayed", "true") } else { response }
+}
+
+fn dry_run_document(selectors: &[Selector], counts: &Counts) -> DryRunDocument {
+    let objects = |place: usize| counts.objects.get(place).copied().unwrap_or(0);
+    let item = |(place, selector): (usize, &Selector)| ItemDocument {
+        objects: Some(objects(place)),
+        ..ItemDocument::from(selector)
+    };
+    DryRunDocument {
+        dry_run: true,
+        items: selectors.iter().enumerate().map(item).collect(),
+        objects_total: total(counts),
+        nodes: AnsweredDocument { total: counts.nodes_total, answered: counts.nodes_answered },
+    }
+}
+
+fn total(counts: &Counts) -> u64 {
+    counts.objects.iter().fold(0, |sum, objects| sum.saturating_add(*objects))
+}
+
+fn check_objects(counts: &Counts, max: u64) -> Result<(), Problem> {
+    let objects = total(counts);
+    if objects <= max {
+        return Ok(());
+    }
+    let detail = format!(
+        "the purge would hit {objects} objects on the {} of {} nodes that answered",
+        counts.nodes_answered, counts.nodes_total
+    );
+    let mut problem = Problem::detailed(Code::TooManyObjects, detail);
+    problem
+        .errors
+        .push(ItemError::at("/max_objects", format!("{objects} is over {max}")).with_value(max.to_string()));
+    Err(problem)
+}
+
+/// Quota that was taken; given back when the request ends before it is spent, be it because the client went away.
+struct Taken<'a> {
+    api: &'a Api,
+    site: &'a SiteId,
+    cost: Cost,
+}
+
+impl<'a> Taken<'a> {
+    fn take(api: &'a Api, site: &'a SiteId, rates: Rates, cost: Cost) -> Result<Self, Problem> {
+        match api.quotas.take(api.services.clock.now(), site, rates, cost) {
+            Ok(()) => Ok(Self { api, site, cost }),
+            Err(wait) => {
+                let detail = "the site's quota is used up; nothing was queued";
+                Err(Problem::detailed(Code::RateLimited, detail).retry_after(wait))
+            }
+        }
+    }
+
+    fn spend(mut self) -> Cost {
+        std::mem::take(&mut self.cost)
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.api.quotas.give_back(self.site, self.cost);
+    }
+}
+
+fn key_reused() -> Problem {
+    let detail = "this Idempotency-Key came with another body within the last 24 h; take a new key";
+    Problem::detailed(Code::IdempotencyKeyReused, detail)
+}
+
+fn refused(error: CommitError, request: &PurgeRequest, site: &SiteId) -> Problem {
+    match error {
+        CommitError::Unavailable { retry_after, reason } => {
+            Problem::detailed(Code::Unavailable, format!("{reason}; nothing was accepted"))
+                .retry_after(retry_after)
+        }
+        CommitError::OutcomeUnknown { retry_after } => {
+            let detail =
+                "it may or may not take effect: send the same bytes, or the same Idempotency-Key, again";
+            Problem::detailed(Code::OutcomeUnknown, detail).retry_after(retry_after)
+        }
+        CommitError::KeyReused => key_reused(),
+        CommitError::SiteChanged { item } => {
+            let (pointer, value) = place_of(request, item);
+            let detail = format!("the host is no longer a hostname of site {site}");
+            Problem::of_item(Code::InvalidUrl, ItemError::at(pointer, detail).with_value(value))
+        }
+        CommitError::TooLarge { limit } => {
+            let detail =
+                format!("in normal form the purge is over the {limit} bytes of a record: split the request");
+            Problem::detailed(Code::BodyTooLarge, detail)
+        }
+    }
+}
+
+/// Where in the body a selector came from: selectors stand in the order of these lists.
+fn place_of(request: &PurgeRequest, mut item: usize) -> (Cow<'static, str>, String) {
+    let lists = [
+        ("urls", &request.urls),
+        ("prefixes", &request.prefixes),
+        ("tags", &request.tags),
+        ("hosts", &request.hosts),
+    ];
+    for (name, list) in lists {
+        match list.get(item) {
+            Some(value) => return (format!("/{name}/{item}").into(), value.clone()),
+            None => item -= list.len(),
+        }
+    }
+    ("/everything".into(), "true".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_json_in_utf_8_is_taken() {
+        let check = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, value.parse().unwrap());
+            check_media_type(&headers).is_ok()
+        };
+        for value in [
+            "application/json",
+            "Application/JSON",
+            "application/json; charset=UTF-8",
+            "application/json;x=y",
+        ] {
+            assert!(check(value), "{value}");
+        }
+        for value in ["", "text/json", "application/jsonp", "application/json; charset=latin1", "text/plain"]
+        {
+            assert!(!check(value), "{value}");
+        }
+        assert!(check_media_type(&HeaderMap::new()).is_err());
+    }
+
+    #[test]
+    fn a_selectors_place_in_the_body_is_found_again() {
+        let request = PurgeRequest {
+            urls: vec!["u0".into(), "u1".into()],
+            hosts: vec!["h0".into()],
+            ..PurgeRequest::default()
+        };
+        assert_eq!(place_of(&request, 1), ("/urls/1".into(), "u1".to_owned()));
+        assert_eq!(place_of(&request, 2), ("/hosts/0".into(), "h0".to_owned()));
+    }
+}
