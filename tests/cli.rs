@@ -1,1 +1,160 @@
-//! The command line.
+//! The `batoff` command as customers and operators use it, against a running system.
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+use batoff_tests::{Dev, DevOptions, binary, eventually, kill};
+use rustix::process::Signal;
+use serde_json::Value;
+
+/// Runs `batoff` as somebody whose credentials are in the environment.
+fn batoff(dev: &Dev, args: &[&str], input: &str) -> Output {
+    let mut child = Command::new(binary("batoff"))
+        .args(args)
+        .env_clear()
+        .env("BATOFF_API", &dev.line.api)
+        .env("BATOFF_SITE", &dev.line.site)
+        .env("BATOFF_TOKEN", &dev.line.token)
+        .env("BATOFF_SECRET", &dev.line.secret)
+        .env("BATOFF_ADMIN", &dev.line.admin)
+        .env("BATOFF_ADMIN_TOKEN", &dev.line.admin_token)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("batoff starts");
+    // A command that fails early closes its input; what it says tells more than our error would.
+    drop(child.stdin.take().expect("piped").write_all(input.as_bytes()));
+    child.wait_with_output().expect("batoff ends")
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// The JSON documents of a command that succeeded, one a line.
+fn documents(dev: &Dev, args: &[&str], input: &str) -> Vec<Value> {
+    let args: Vec<&str> = args.iter().copied().chain(["--output", "json"]).collect();
+    let output = batoff(dev, &args, input);
+    assert!(output.status.success(), "{args:?}: {}", said(&output));
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    text.lines().map(|line| serde_json::from_str(line).expect("one JSON document a line")).collect()
+}
+
+#[tokio::test]
+async fn a_purge_from_the_command_line_leaves_every_node() {
+    let dev = Dev::start(DevOptions::default());
+    dev.warm("/cli/a").await;
+    dev.warm("/product/5").await;
+    let (url, prefix) = (dev.url("/cli/a"), dev.url("/cli/"));
+
+    let dry = documents(&dev, &["purge", "--prefix", &prefix, "--dry-run"], "");
+    assert!(dry.iter().any(|line| line.to_string().contains("\"objects\":3")), "{dry:?}");
+    assert_eq!(dev.x_cache("/cli/a").await, ["HIT", "HIT", "HIT"]);
+
+    let output = batoff(&dev, &["purge", "--url", &url, "--tag", "product:5", "--wait"], "");
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(dev.x_cache("/cli/a").await, ["MISS", "MISS", "MISS"]);
+    assert_eq!(dev.x_cache("/product/5").await, ["MISS", "MISS", "MISS"]);
+
+    let listed = documents(&dev, &["list"], "");
+    let task = listed[0]["task_id"].as_str().expect("an id").to_owned();
+    let shown = documents(&dev, &["status", &task, "--pops", "--wait"], "");
+    assert_eq!((&shown[0]["state"], &shown[0]["items_total"]), (&"completed".into(), &2.into()));
+    assert_eq!(shown[0]["pops"].as_array().map(Vec::len), Some(3));
+}
+
+#[tokio::test]
+async fn many_urls_are_split_into_requests_that_the_api_takes() {
+    let dev = Dev::start(DevOptions { pops: 1, ..DevOptions::default() });
+    let urls: Vec<String> = (0..450).map(|n| dev.url(&format!("/many/{n}"))).collect();
+    let tasks = documents(&dev, &["purge", "--file", "-", "--wait"], &urls.join("\n"));
+    let items: Vec<u64> = tasks.iter().filter_map(|task| task["items_total"].as_u64()).collect();
+    assert_eq!(items, [200, 200, 50]);
+    assert!(tasks.iter().all(|task| task["state"] == "completed"), "{tasks:?}");
+}
+
+#[tokio::test]
+async fn mistakes_are_explained_and_exit_with_the_right_code() {
+    let dev = Dev::start(DevOptions { pops: 1, ..DevOptions::default() });
+    let check = |args: &[&str], code: i32, words: &[&str]| {
+        let output = batoff(&dev, args, "");
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {}", said(&output));
+        for word in words {
+            assert!(said(&output).contains(word), "{args:?} does not say {word:?}: {}", said(&output));
+        }
+    };
+    check(&["purge"], 64, &["--url"]);
+    check(&["purge", "--wait", "soon", "--tag", "a"], 64, &["soon"]);
+    check(&["purge", "https://elsewhere.example/"], 1, &["elsewhere.example"]);
+    check(&["purge", "--tag", "two words"], 1, &["two words"]);
+    check(&["purge", "--tag", "a", "--secret", "bts_live_wrong"], 1, &["signature"]);
+    check(&["purge", "--tag", "a", "--api", "http://127.0.0.1:1"], 75, &["127.0.0.1:1"]);
+    check(&["status", "01JF7M2KZ7YH9Q4K0P2BDH9W3Y"], 1, &[]);
+    check(&["tokens", "list", "no-such-site"], 1, &["no-such-site"]);
+}
+
+#[tokio::test]
+async fn a_waited_for_purge_that_does_not_complete_exits_with_1() {
+    let dev = Dev::start(DevOptions { pops: 1, ..DevOptions::default() });
+    // Frozen, and under a lease: for about a second nobody can say that it does not serve.
+    kill(dev.line.nodes[0].pid, Signal::STOP);
+    let output = batoff(&dev, &["purge", "--url", &dev.url("/x"), "--wait", "0"], "");
+    kill(dev.line.nodes[0].pid, Signal::CONT);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+}
+
+#[tokio::test]
+async fn an_operator_makes_a_site_and_its_customer_purges_until_the_token_is_revoked() {
+    let dev = Dev::start(DevOptions { pops: 1, ..DevOptions::default() });
+    let made = documents(&dev, &["sites", "create", "shop", "--host", "www.shop.test", "--host", "*.img.shop.test"], "");
+    assert_eq!(made[0]["site_id"], "shop");
+    let issued = documents(&dev, &["tokens", "issue", "shop", "--label", "deploy"], "");
+    let (token, secret) = (issued[0]["token"].as_str().unwrap(), issued[0]["secret"].as_str().unwrap());
+    let purge = |url: &str| {
+        batoff(&dev, &["purge", url, "--wait", "--site", "shop", "--token", token, "--secret", secret], "")
+    };
+
+    let proxy = &dev.line.nodes[0].proxy;
+    dev.visitor.warm(proxy, "a.img.shop.test", "/1.png").await;
+    let output = purge("https://a.img.shop.test/1.png");
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(dev.visitor.read(proxy, "a.img.shop.test", "/1.png").await.x_cache, "MISS");
+    assert_eq!(purge("https://img.shop.test/").status.code(), Some(1), "a wildcard is not the name above it");
+
+    let taken = batoff(&dev, &["sites", "create", "thief", "--host", "www.shop.test"], "");
+    assert_eq!(taken.status.code(), Some(1), "{}", said(&taken));
+
+    // A hostname that leaves the site takes what was cached for it along.
+    dev.visitor.warm(proxy, "a.img.shop.test", "/2.png").await;
+    documents(&dev, &["sites", "update", "shop", "--host", "www.shop.test"], "");
+    eventually("what was cached under the lost name is gone", || async {
+        let answer = dev.visitor.read(proxy, "a.img.shop.test", "/2.png").await;
+        (answer.x_cache == "MISS").then_some(())
+    })
+    .await;
+
+    let id = documents(&dev, &["tokens", "list", "shop"], "")[0]["token_id"].as_str().unwrap().to_owned();
+    let revoked = batoff(&dev, &["tokens", "revoke", "shop", &id], "");
+    assert!(revoked.status.success(), "{}", said(&revoked));
+    let refused = purge("https://www.shop.test/");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(said(&refused).contains("token"), "{}", said(&refused));
+}
+
+#[tokio::test]
+async fn a_removed_node_is_not_waited_for() {
+    let dev = Dev::start(DevOptions { pops: 2, ..DevOptions::default() });
+    let nodes = documents(&dev, &["nodes", "list"], "");
+    assert_eq!(nodes.len(), 2);
+    assert!(nodes.iter().all(|node| node["state"] == "leased"), "{nodes:?}");
+    let gone = &dev.line.nodes[1];
+    kill(gone.pid, Signal::STOP);
+    let name = format!("{}/{}", gone.pop, gone.node);
+    let output = batoff(&dev, &["nodes", "remove", &name, "--force"], "");
+    kill(gone.pid, Signal::CONT);
+    assert!(output.status.success(), "{}", said(&output));
+    let task = dev.customer.purge(&serde_json::json!({"urls": [dev.url("/x")]})).await.task();
+    let task = dev.customer.completed(&task).await;
+    assert_eq!(task["nodes"]["total"], 1, "{task}");
+}
