@@ -30,6 +30,9 @@ mod tail;
 mod watch;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

@@ -18,6 +18,10 @@ mod presence;
 mod purge_log;
 mod store;
 
+#[cfg(any(test, feature = "conformance"))]
+#[allow(clippy::expect_used, reason = "a suite of tests; a broken promise is a panic")]
+pub mod conformance;
+
 pub use self::error::{CasError, ReadError, StoreError};
 pub use self::kv::{
     Expect, KEY_BYTES_MAX, Key, Kv, KvEvent, SCAN_ITEMS_MAX, VALUE_BYTES_MAX, Version, Versioned, Write,
