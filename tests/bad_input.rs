@@ -78,7 +78,11 @@ fn values_that_break_a_rule_are_refused_with_the_rule() {
     control("[api]\nlisten = \"0.0.0.0:0\"", &["behind_tls_proxy"]);
     let config = control_config(dir, "").replace("control.toml", "plain.toml");
     let text = fs::read_to_string(dir.join("control.toml")).unwrap();
-    fs::write(&config, text.replace("listen = \"127.0.0.1:0\"\nplaintext", "listen = \"0.0.0.0:0\"\nplaintext")).unwrap();
+    fs::write(
+        &config,
+        text.replace("listen = \"127.0.0.1:0\"\nplaintext", "listen = \"0.0.0.0:0\"\nplaintext"),
+    )
+    .unwrap();
     refused(dir, "batoff-control", &["--config", &config, "--check"], USAGE, &["loopback"]);
 
     let config = proxy_config(dir, "listen = \"127.0.0.1:0\"").replace("proxy.toml", "far.toml");
@@ -91,7 +95,9 @@ fn values_that_break_a_rule_are_refused_with_the_rule() {
 fn the_examples_in_deploy_are_accepted() {
     let deploy = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy");
     let dir = scratch();
-    for (program, file) in [("batoff-control", "control.toml"), ("batoff-proxy", "proxy.toml"), ("batoff-edge", "edge.toml")] {
+    for (program, file) in
+        [("batoff-control", "control.toml"), ("batoff-proxy", "proxy.toml"), ("batoff-edge", "edge.toml")]
+    {
         let path = format!("{deploy}/{file}");
         let output = Program::run(program, &["--config", &path, "--check"], dir.path());
         assert!(output.status.success(), "{file}: {}", String::from_utf8_lossy(&output.stderr));

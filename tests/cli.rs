@@ -107,7 +107,11 @@ async fn a_waited_for_purge_that_does_not_complete_exits_with_1() {
 #[tokio::test]
 async fn an_operator_makes_a_site_and_its_customer_purges_until_the_token_is_revoked() {
     let dev = Dev::start(DevOptions { pops: 1, ..DevOptions::default() });
-    let made = documents(&dev, &["sites", "create", "shop", "--host", "www.shop.test", "--host", "*.img.shop.test"], "");
+    let made = documents(
+        &dev,
+        &["sites", "create", "shop", "--host", "www.shop.test", "--host", "*.img.shop.test"],
+        "",
+    );
     assert_eq!(made[0]["site_id"], "shop");
     let issued = documents(&dev, &["tokens", "issue", "shop", "--label", "deploy"], "");
     let (token, secret) = (issued[0]["token"].as_str().unwrap(), issued[0]["secret"].as_str().unwrap());
