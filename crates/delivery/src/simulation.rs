@@ -107,11 +107,6 @@ fn a_start_without_a_floor_is_noticed() {
 }
 
 #[test]
-fn a_lease_below_an_earlier_ack_is_noticed() {
-    is_noticed("confirmed", Switches { off: Some(Rule::Confirmed), ..Switches::default() });
-}
-
-#[test]
 fn a_lease_below_the_floor_is_noticed() {
     is_noticed("the floor", Switches { off: Some(Rule::Floor), ..Switches::default() });
 }

@@ -16,19 +16,18 @@ enum Standing {
 
 impl Node {
     /// `None` when the node was registered after the record: it started empty.
-    fn standing_at(&self, seq: Seq) -> Option<Standing> {
+    fn standing_at(&self, seq: Seq, tail: Cursor) -> Option<Standing> {
         if self.registered.covers(seq) {
             return None;
         }
         let has_no_lease = matches!(self.state, NodeState::Away | NodeState::Joining);
-        let floor_covers = self.state == NodeState::Away || self.floor.covers(seq);
         Some(if self.confirmed_by_all().covers(seq) {
             Standing::Confirmed
         } else if self.confirmed.covers(seq) {
             Standing::Late(Lateness::Held)
         } else if self.is_strict()
             && has_no_lease
-            && floor_covers
+            && self.floor_at(tail).covers(seq)
             && self.holds.iter().all(|hold| hold.safe.covers(seq))
         {
             Standing::Fenced
@@ -58,7 +57,7 @@ impl Roster {
     /// How all nodes stand with a record. Costs a look at each node.
     pub fn counts_at(&self, seq: Seq) -> NodeCounts {
         let mut counts = NodeCounts::default();
-        for standing in self.all().filter_map(|node| node.standing_at(seq)) {
+        for standing in self.all().filter_map(|node| node.standing_at(seq, self.durable.tail())) {
             counts.add(&standing);
         }
         counts
@@ -68,7 +67,7 @@ impl Roster {
     pub fn counts_by_pop(&self, seq: Seq) -> BTreeMap<&str, NodeCounts> {
         let mut pops = BTreeMap::<&str, NodeCounts>::new();
         for node in self.all() {
-            if let Some(standing) = node.standing_at(seq) {
+            if let Some(standing) = node.standing_at(seq, self.durable.tail()) {
                 pops.entry(node.name.pop()).or_default().add(&standing);
             }
         }
@@ -77,7 +76,7 @@ impl Roster {
 
     /// The nodes that a record waits for, and why. Costs a look at each node.
     pub fn late_at(&self, seq: Seq) -> Vec<LateNode> {
-        let late = |node: &Node| match node.standing_at(seq)? {
+        let late = |node: &Node| match node.standing_at(seq, self.durable.tail())? {
             Standing::Late(why) => Some(LateNode { node: node.name.clone(), why }),
             Standing::Confirmed | Standing::Fenced => None,
         };
@@ -89,9 +88,12 @@ impl Roster {
     pub fn is_partial(&self, now: Moment, seq: Seq) -> bool {
         !self.watermark.covers(seq)
             && now.since(self.durable.at(seq)) >= PURGE_TARGET
-            && self
-                .all()
-                .any(|node| matches!(node.standing_at(seq), Some(Standing::Late(Lateness::Unreachable))))
+            && self.all().any(|node| {
+                matches!(
+                    node.standing_at(seq, self.durable.tail()),
+                    Some(Standing::Late(Lateness::Unreachable))
+                )
+            })
     }
 
     /// One node.
@@ -144,7 +146,7 @@ impl Roster {
             instance: node.instance,
             cursor: node.cursor,
             confirmed: node.confirmed,
-            floor: if node.state == NodeState::Away { tail } else { node.floor },
+            floor: node.floor_at(tail),
             lag_records: tail.get().saturating_sub(reached.get()),
             lag: self.durable.oldest_after(reached).map_or(Duration::ZERO, |at| now.since(at)),
             lease_remaining: if leased { node.until.since(now) } else { Duration::ZERO },

@@ -27,22 +27,30 @@ impl Judge {
     /// Answers a heartbeat. True: with a lease.
     pub(super) fn grant(self, now: Moment, node: &mut Node, durable: &DurableTimes) -> bool {
         let behind = self.is_behind(now, node, durable);
-        node.refusal = self.refusal(node, behind);
+        node.refusal = self.refusal(node, behind, durable.tail());
         if node.refusal.is_some() {
             if behind && self.rules.in_force(Rule::JoiningStuck) {
                 node.step(Event::FellBehind, durable.tail());
             }
             return false;
         }
+        debug_assert!(
+            node.cursor >= node.confirmed.max(node.floor_at(durable.tail())) || !self.rules.all_in_force(),
+            "I1, G1: {} gets a lease at {}, confirmed {}, floor {}",
+            node.name,
+            node.cursor,
+            node.confirmed,
+            node.floor
+        );
         node.step(Event::Granted, durable.tail());
         node.until = node.until.max(now + self.times.held_for(self.times.lease));
         true
     }
 
-    fn refusal(self, node: &Node, behind: bool) -> Option<Refusal> {
+    fn refusal(self, node: &Node, behind: bool, tail: Cursor) -> Option<Refusal> {
         if node.removal.is_some() {
             Some(Refusal::Removed)
-        } else if node.cursor < node.floor && self.rules.in_force(Rule::Floor) {
+        } else if node.cursor < node.floor_at(tail) && self.rules.in_force(Rule::Floor) {
             Some(Refusal::BehindFloor)
         } else if node.cursor < node.confirmed && self.rules.in_force(Rule::Confirmed) {
             Some(Refusal::BehindConfirmed)

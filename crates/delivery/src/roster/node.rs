@@ -27,7 +27,7 @@ pub(super) enum Event {
     Silent,
 }
 
-/// The whole diagram of `docs`: what becomes of a lease.
+/// The whole diagram: what becomes of a lease.
 pub(super) const fn step(state: NodeState, event: Event) -> NodeState {
     use Event::{FellBehind, Granted, Heard, LeaseOver, NewInstance, Silent};
     use NodeState::{Away, Joining, Leased, Unknown};
@@ -35,9 +35,8 @@ pub(super) const fn step(state: NodeState, event: Event) -> NodeState {
         (Away, Heard | NewInstance) => Joining,
         // The new incarnation has no lease; that of the old one is kept as a hold.
         (Leased, NewInstance) => Joining,
-        (Unknown | Joining | Leased, Granted) => Leased,
-        // A message is heard before it is answered, so this does not come; and whoever is granted a lease has one.
-        (Away, Granted) => Leased,
+        // Away only when it is up to date with the tail, which is then its floor.
+        (Unknown | Away | Joining | Leased, Granted) => Leased,
         (Unknown | Leased, LeaseOver) => Away,
         // It has no lease, so it need not be waited for.
         (Joining, FellBehind | Silent) => Away,
@@ -128,6 +127,11 @@ impl Node {
             self.floor = tail;
         }
         self.state = next;
+    }
+
+    /// What it must have applied before it gets a lease (G1): all that may have been declared completed without it.
+    pub(super) fn floor_at(&self, tail: Cursor) -> Cursor {
+        if self.state == NodeState::Away { tail } else { self.floor }
     }
 
     pub(super) fn acknowledge(&mut self, cursor: Cursor) {

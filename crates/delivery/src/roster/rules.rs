@@ -36,4 +36,13 @@ impl Rules {
     pub(crate) fn in_force(self, rule: Rule) -> bool {
         self.off != Some(rule)
     }
+
+    /// Whether the asserts may expect what the rules bring about.
+    pub(crate) fn all_in_force(self) -> bool {
+        #[cfg(test)]
+        let all = self.off.is_none();
+        #[cfg(not(test))]
+        let all = true;
+        all
+    }
 }

@@ -303,7 +303,8 @@ impl World {
         if forgets {
             node.stored = None;
         }
-        let down = self.random.between(0.05, 0.5);
+        let longest = if self.random.chance(0.3) { 0.02 } else { 0.5 };
+        let down = self.random.between(0.002, longest);
         self.after(down, Event::NodeBack(index));
     }
 

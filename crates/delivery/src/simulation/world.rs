@@ -38,6 +38,7 @@ pub(super) enum Event {
     Thaw(usize),
     Kick(usize),
     NodeBack(usize),
+    Crash(usize),
     Look(usize),
     Purge,
     Tick,
@@ -155,13 +156,14 @@ impl World {
             Event::Worked { node, life } => self.worked(node, life),
             Event::Thaw(node) => self.thaw(node),
             Event::Kick(node) => self.kick(node),
+            Event::Crash(node) => self.crash_node(node),
             Event::NodeBack(node) => self.node_back(node),
             Event::Look(node) => self.look(node),
             Event::Purge => {
                 if self.control.is_some() {
                     self.accept_purge();
                 }
-                let mean = if self.random.chance(0.5) { 0.05 } else { 0.5 };
+                let mean = [0.004, 0.05, 0.05, 0.5, 0.5, 0.5][self.random.below(6)];
                 let next = self.random.around(mean);
                 self.after(next, Event::Purge);
             }
@@ -239,10 +241,21 @@ impl World {
                 self.freeze(node, time);
             }
             14..17 => self.crash_node(node),
+            // A daemon that dies again and again while it catches up.
+            17 => {
+                for _ in 0..4 {
+                    let soon = self.random.between(0.0, 1.2);
+                    self.after(soon, Event::Crash(node));
+                }
+            }
             _ => {
                 if self.control.take().is_some() {
                     let down = self.random.between(0.05, 0.4);
                     self.after(down, Event::ControlBack);
+                    if self.random.chance(0.3) {
+                        let soon = down + self.random.between(0.1, 0.8);
+                        self.after(soon, Event::Crash(node));
+                    }
                 }
             }
         }
