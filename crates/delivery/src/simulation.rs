@@ -20,17 +20,11 @@ use crate::roster::rules::Rule;
 const SEEDS: u64 = 200;
 
 /// What is switched off in a run: nothing, or one rule.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Switches {
     times: LeaseTimes,
     off: Option<Rule>,
     lease_counts_from_receipt: bool,
-}
-
-impl Default for Switches {
-    fn default() -> Self {
-        Self { times: LeaseTimes::default(), off: None, lease_counts_from_receipt: false }
-    }
 }
 
 fn setting(name: &str, default: u64) -> u64 {

@@ -1,1 +1,389 @@
+use std::sync::Arc;
 
+use batoff_types::message::{GoAwayReason, ResetReason};
+use batoff_types::{Body, LogId, UnixMillis};
+
+use super::*;
+
+const LOG: LogId = LogId::from_bytes([9; 16]);
+const OTHER_LOG: LogId = LogId::from_bytes([8; 16]);
+
+fn seq(number: u64) -> Seq {
+    Seq::new(number).unwrap()
+}
+
+fn task(number: u64) -> TaskId {
+    TaskId::from_bytes(u128::from(number).to_be_bytes())
+}
+
+fn record(number: u64) -> Record {
+    Record {
+        seq: seq(number),
+        accepted_at: UnixMillis(0),
+        task: task(number),
+        request_id: Arc::from("r"),
+        semantics: 1,
+        body: Body::Unknown,
+    }
+}
+
+fn records(numbers: std::ops::RangeInclusive<u64>) -> ToNode {
+    ToNode::Records(numbers.map(record).collect())
+}
+
+fn report(number: u64, objects: u64) -> RecordReport {
+    let (in_force_after, evicted_after) = (Duration::from_micros(5), Duration::from_millis(2));
+    RecordReport { seq: seq(number), objects, last: true, in_force_after, evicted_after }
+}
+
+fn position(cursor: u64) -> Option<Position> {
+    Some(Position { log_id: LOG, cursor: Cursor::new(cursor), task: None })
+}
+
+fn welcome(log_id: LogId, term: u64, tail: u64) -> ToNode {
+    ToNode::Welcome(Welcome {
+        log_id,
+        term: Term(term),
+        tail: Cursor::new(tail),
+        lease: Duration::from_secs(1),
+        heartbeat_interval: Duration::from_millis(250),
+        reconnect_min: Duration::from_millis(50),
+        reconnect_max: Duration::from_secs(5),
+        sites: Vec::new(),
+    })
+}
+
+fn reset(cursor: u64) -> Reset {
+    Reset { log_id: LOG, cursor: Cursor::new(cursor), reason: ResetReason::New }
+}
+
+fn grant(echo: u64, duration: Duration, term: u64) -> ToNode {
+    ToNode::LeaseGrant(LeaseGrant { echo: at(echo), duration, term: Term(term) })
+}
+
+/// Milliseconds.
+fn at(millis: u64) -> Moment {
+    Moment::from_micros(millis * 1_000)
+}
+
+fn inbox(position: Option<Position>) -> Inbox {
+    let config = InboxConfig::new("fra1/edge-1".parse().unwrap(), LeasePolicy::Revalidate);
+    Inbox::new(config, InstanceId::from_bytes([1; 16]), position, Term(2))
+}
+
+/// Connected at 1,000 ms, welcomed, standing at `cursor`.
+fn connected(cursor: u64) -> Inbox {
+    let mut inbox = inbox(position(cursor));
+    assert_eq!(inbox.hello().position, position(cursor));
+    inbox.handle(at(1_000), welcome(LOG, 3, cursor)).unwrap();
+    inbox
+}
+
+/// Applies all that is queued; gives their numbers.
+fn apply_all(inbox: &mut Inbox) -> Vec<u64> {
+    let mut applied = Vec::new();
+    while let Some(Received { record, .. }) = inbox.poll_record() {
+        inbox.handle_applied(record.seq, record.task, report(record.seq.get(), 1)).unwrap();
+        applied.push(record.seq.get());
+    }
+    applied
+}
+
+#[test]
+fn records_are_given_out_in_order_and_acknowledged_once_applied() {
+    let mut inbox = connected(4);
+    inbox.handle(at(1_001), records(5..=7)).unwrap();
+    let first = inbox.poll_record().unwrap();
+    assert_eq!((first.record.seq, first.at), (seq(5), at(1_001)));
+    assert_eq!(inbox.poll_ack(), None, "received is not applied");
+    inbox.handle_applied(seq(5), task(5), report(5, 3)).unwrap();
+    assert_eq!(inbox.poll_ack(), Some(Ack { cursor: Cursor::new(5), reports: vec![report(5, 3)] }));
+    assert_eq!(inbox.poll_ack(), None);
+    assert_eq!(apply_all(&mut inbox), [6, 7]);
+    let ack = inbox.poll_ack().unwrap();
+    assert_eq!((ack.cursor, ack.reports.len()), (Cursor::new(7), 2), "one ack says both");
+    let expected = Position { log_id: LOG, cursor: Cursor::new(7), task: Some(task(7)) };
+    assert_eq!(inbox.position(), Some(expected));
+}
+
+#[test]
+fn a_gap_ends_the_connection_and_loses_nothing() {
+    let mut inbox = connected(4);
+    inbox.handle(at(1_001), records(5..=5)).unwrap();
+    let gap = InboxError::Gap { expected: seq(6), got: seq(7) };
+    assert_eq!(inbox.handle(at(1_002), records(7..=7)), Err(gap));
+    assert!(inbox.handle(at(1_003), records(6..=6)).is_err(), "nothing more on this stream");
+    assert_eq!(inbox.next_heartbeat_at(), None);
+    assert_eq!(inbox.hello().position, position(4));
+    inbox.handle(at(1_004), welcome(LOG, 3, 7)).unwrap();
+    inbox.handle(at(1_005), records(5..=7)).unwrap();
+    assert_eq!(apply_all(&mut inbox), [5, 6, 7]);
+}
+
+#[test]
+fn records_at_or_below_the_cursor_are_ignored() {
+    let mut inbox = connected(4);
+    inbox.handle(at(1_001), records(2..=6)).unwrap();
+    inbox.handle(at(1_001), records(3..=4)).unwrap();
+    assert_eq!(apply_all(&mut inbox), [5, 6]);
+}
+
+#[test]
+fn a_new_connection_forgets_what_was_not_polled_and_repeats_nothing_that_was() {
+    let mut inbox = connected(4);
+    inbox.handle(at(1_001), records(5..=8)).unwrap();
+    let in_hand = inbox.poll_record().unwrap().record;
+    assert_eq!(inbox.hello().position, position(4), "5 is not applied yet");
+    inbox.handle(at(1_002), welcome(LOG, 3, 8)).unwrap();
+    inbox.handle(at(1_003), records(5..=8)).unwrap();
+    inbox.handle_applied(in_hand.seq, in_hand.task, report(5, 1)).unwrap();
+    assert_eq!(apply_all(&mut inbox), [6, 7, 8]);
+}
+
+#[test]
+fn the_cursor_never_skips_a_record() {
+    let mut inbox = connected(4);
+    inbox.handle(at(1_001), records(5..=6)).unwrap();
+    inbox.poll_record();
+    inbox.poll_record();
+    let skipped = inbox.handle_applied(seq(6), task(6), report(6, 1));
+    assert_eq!(skipped, Err(OutOfOrder { expected: seq(5), got: seq(6) }));
+    assert_eq!(inbox.cursor(), Cursor::new(4));
+    inbox.handle_applied(seq(5), task(5), report(5, 1)).unwrap();
+    inbox.handle_applied(seq(5), task(5), report(5, 1)).unwrap();
+    assert_eq!(inbox.cursor(), Cursor::new(5));
+}
+
+#[test]
+fn a_full_queue_asks_to_stop_reading() {
+    let mut config = InboxConfig::new("fra1/edge-1".parse().unwrap(), LeasePolicy::Serve);
+    (config.queue_records, config.queue_bytes) = (3, 1 << 20);
+    let mut inbox = Inbox::new(config.clone(), InstanceId::from_bytes([1; 16]), position(0), Term(0));
+    inbox.hello();
+    inbox.handle(at(0), welcome(LOG, 1, 9)).unwrap();
+    inbox.handle(at(0), records(1..=2)).unwrap();
+    assert!(inbox.wants_more());
+    inbox.handle(at(0), records(3..=4)).unwrap();
+    assert!(!inbox.wants_more());
+    inbox.poll_record();
+    inbox.poll_record();
+    assert!(inbox.wants_more());
+    // The same by weight.
+    (config.queue_records, config.queue_bytes) = (100, 1_000);
+    let mut inbox = Inbox::new(config, InstanceId::from_bytes([1; 16]), position(0), Term(0));
+    inbox.hello();
+    inbox.handle(at(0), welcome(LOG, 1, 99)).unwrap();
+    inbox.handle(at(0), records(1..=20)).unwrap();
+    assert!(!inbox.wants_more());
+    apply_all(&mut inbox);
+    assert!(inbox.wants_more());
+}
+
+#[test]
+fn heartbeats_keep_their_interval_and_double_as_acks() {
+    let mut inbox = connected(4);
+    inbox.handle(at(1_000), records(5..=5)).unwrap();
+    apply_all(&mut inbox);
+    inbox.poll_ack();
+    let first = Heartbeat { sent_at: at(1_000), cursor: Cursor::new(5) };
+    assert_eq!(inbox.poll_heartbeat(at(1_000)), Some(first));
+    assert_eq!(inbox.poll_heartbeat(at(1_249)), None);
+    assert_eq!(inbox.next_heartbeat_at(), Some(at(1_250)));
+    // One that wakes late sends one, not all that it missed.
+    assert!(inbox.poll_heartbeat(at(9_000)).is_some());
+    assert_eq!(inbox.next_heartbeat_at(), Some(at(9_250)));
+    inbox.handle(at(9_001), records(6..=6)).unwrap();
+    let record = inbox.poll_record().unwrap().record;
+    inbox.handle_applied(record.seq, record.task, report(6, 0)).unwrap();
+    inbox.poll_ack();
+    inbox.poll_heartbeat(at(9_250));
+    assert_eq!(inbox.poll_ack(), None);
+}
+
+#[test]
+fn a_lease_counts_from_the_heartbeat_and_outlives_a_connection() {
+    let mut inbox = connected(4);
+    inbox.poll_heartbeat(at(1_000));
+    inbox.handle(at(1_200), grant(1_000, Duration::from_secs(1), 3)).unwrap();
+    assert!(inbox.lease().may_serve(at(1_999)) && !inbox.lease().may_serve(at(2_000)));
+    inbox.hello();
+    assert!(inbox.lease().may_serve(at(1_999)));
+}
+
+#[test]
+fn a_lease_for_a_heartbeat_that_was_never_sent_is_refused() {
+    let mut inbox = connected(4);
+    inbox.poll_heartbeat(at(1_000));
+    let refused = inbox.handle(at(1_001), grant(1_001, Duration::from_secs(1), 3));
+    assert!(matches!(refused, Err(InboxError::Unexpected(_))), "{refused:?}");
+    assert_eq!(inbox.lease().valid_until(), Moment::ZERO);
+}
+
+#[test]
+fn a_lower_term_is_refused_in_welcome_and_in_a_grant() {
+    let mut inbox = inbox(position(4));
+    inbox.hello();
+    let lower = InboxError::LowerTerm { given: Term(1), seen: Term(2) };
+    assert_eq!(inbox.handle(at(0), welcome(LOG, 1, 4)), Err(lower));
+    inbox.hello();
+    inbox.handle(at(0), welcome(LOG, 7, 4)).unwrap();
+    assert_eq!(inbox.max_term(), Term(7));
+    inbox.poll_heartbeat(at(0));
+    let lower = InboxError::LowerTerm { given: Term(6), seen: Term(7) };
+    assert_eq!(inbox.handle(at(1), grant(0, Duration::from_secs(1), 6)), Err(lower));
+    assert_eq!(inbox.lease().valid_until(), Moment::ZERO);
+}
+
+#[test]
+fn a_refused_node_asks_again_as_soon_as_it_has_caught_up() {
+    let mut inbox = connected(4);
+    inbox.poll_heartbeat(at(1_000));
+    inbox.handle(at(1_010), grant(1_000, Duration::ZERO, 3)).unwrap();
+    assert_eq!(inbox.next_heartbeat_at(), Some(at(1_250)));
+    inbox.handle(at(1_020), records(5..=5)).unwrap();
+    apply_all(&mut inbox);
+    assert_eq!(inbox.next_heartbeat_at(), Some(Moment::from_micros(1_062_500)));
+}
+
+#[test]
+fn a_reset_takes_the_lease_and_everything_pending_and_is_acknowledged_when_done() {
+    let mut inbox = connected(4);
+    inbox.poll_heartbeat(at(1_000));
+    inbox.handle(at(1_001), grant(1_000, Duration::from_secs(1), 3)).unwrap();
+    inbox.handle(at(1_002), records(5..=6)).unwrap();
+    let in_hand = inbox.poll_record().unwrap().record;
+    inbox.handle(at(1_003), ToNode::Reset(reset(90))).unwrap();
+    assert!(!inbox.lease().may_serve(at(1_003)));
+    inbox.handle(at(1_004), records(91..=91)).unwrap();
+    let reset = inbox.poll_reset().unwrap();
+    assert_eq!(inbox.poll_record(), None, "first everything has to go");
+    inbox.handle_applied(in_hand.seq, in_hand.task, report(5, 1)).unwrap();
+    assert_eq!((inbox.position(), inbox.poll_ack()), (None, None));
+    inbox.handle_reset_applied(&reset);
+    assert_eq!(inbox.poll_ack(), Some(Ack { cursor: Cursor::new(90), reports: Vec::new() }));
+    assert_eq!(apply_all(&mut inbox), [91]);
+}
+
+#[test]
+fn a_node_does_not_say_its_cursor_before_it_knows_that_it_is_believed() {
+    // Its log has the same identity and as many records, but another last one: a copy of a volume that went its own
+    // way. A heartbeat with that cursor would be taken for an ack of the reset that is on its way.
+    let mut inbox = connected(50);
+    let blind = inbox.poll_heartbeat(at(1_000)).unwrap();
+    assert_eq!(blind.cursor, Cursor::START);
+    inbox.handle(at(1_001), ToNode::Reset(reset(50))).unwrap();
+    assert_eq!(inbox.poll_heartbeat(at(1_250)).unwrap().cursor, Cursor::START);
+    // Nor does a lease that was granted all the same come into force.
+    inbox.handle(at(1_260), grant(1_250, Duration::from_secs(1), 3)).unwrap();
+    assert!(!inbox.lease().may_serve(at(1_261)));
+    let reset = inbox.poll_reset().unwrap();
+    inbox.handle_reset_applied(&reset);
+    assert_eq!(inbox.poll_ack().unwrap().cursor, Cursor::new(50));
+    assert_eq!(inbox.poll_heartbeat(at(1_500)).unwrap().cursor, Cursor::new(50));
+}
+
+#[test]
+fn an_accepted_position_is_said_in_the_next_heartbeat() {
+    let mut inbox = connected(50);
+    inbox.poll_heartbeat(at(1_000));
+    assert!(!inbox.is_following());
+    inbox.handle(at(1_001), grant(1_000, Duration::from_secs(1), 3)).unwrap();
+    assert!(inbox.is_following() && inbox.lease().may_serve(at(1_002)));
+    assert_eq!(inbox.poll_heartbeat(at(1_250)).unwrap().cursor, Cursor::new(50));
+}
+
+#[test]
+fn a_node_that_stands_nowhere_takes_nothing_but_a_reset() {
+    for (ours, log, tail) in [(None, LOG, 9), (position(4), OTHER_LOG, 9), (position(10), LOG, 9)] {
+        let mut inbox = inbox(ours);
+        inbox.hello();
+        inbox.handle(at(0), welcome(log, 3, tail)).unwrap();
+        assert!(inbox.handle(at(0), records(1..=1)).is_err(), "{ours:?}");
+        assert_eq!(inbox.cursor(), ours.map_or(Cursor::START, |ours| ours.cursor), "nothing was applied");
+    }
+}
+
+#[test]
+fn a_reset_that_a_new_connection_overtook_is_not_taken_for_the_new_one() {
+    let mut inbox = inbox(None);
+    inbox.hello();
+    inbox.handle(at(0), welcome(LOG, 3, 9)).unwrap();
+    inbox.handle(at(0), ToNode::Reset(reset(9))).unwrap();
+    let old = inbox.poll_reset().unwrap();
+    assert_eq!(inbox.hello().position, None, "half of it may be gone");
+    inbox.handle_reset_applied(&old);
+    assert_eq!(inbox.position(), None);
+    inbox.handle(at(1), welcome(LOG, 3, 12)).unwrap();
+    inbox.handle(at(1), ToNode::Reset(reset(12))).unwrap();
+    inbox.handle_reset_applied(&old);
+    assert_eq!(inbox.position(), None);
+    let new = inbox.poll_reset().unwrap();
+    inbox.handle_reset_applied(&new);
+    assert_eq!(inbox.position(), position(12));
+}
+
+#[test]
+fn messages_out_of_their_place_are_refused() {
+    let check = |prepare: fn(&mut Inbox), message: ToNode| {
+        let mut inbox = inbox(position(4));
+        prepare(&mut inbox);
+        let outcome = inbox.handle(at(5), message);
+        assert!(matches!(outcome, Err(InboxError::Unexpected(_))), "{outcome:?}");
+    };
+    let hello = |inbox: &mut Inbox| {
+        inbox.hello();
+    };
+    let welcomed = |inbox: &mut Inbox| {
+        inbox.hello();
+        inbox.handle(at(0), welcome(LOG, 3, 4)).unwrap();
+    };
+    let resetting = |inbox: &mut Inbox| {
+        inbox.hello();
+        inbox.handle(at(0), welcome(LOG, 3, 4)).unwrap();
+        inbox.handle(at(0), ToNode::Reset(reset(9))).unwrap();
+    };
+    check(|_| (), welcome(LOG, 3, 4));
+    check(hello, records(5..=5));
+    check(hello, ToNode::Reset(reset(9)));
+    check(welcomed, welcome(LOG, 3, 4));
+    check(welcomed, grant(0, Duration::from_secs(1), 3));
+    check(resetting, ToNode::Reset(reset(9)));
+}
+
+#[test]
+fn questions_and_farewells_reach_the_shell() {
+    let mut inbox = connected(4);
+    for id in 0..COUNTS_MAX as u64 + 1 {
+        let count = Count { id, site: "demo".parse().unwrap(), selectors: Vec::new() };
+        inbox.handle(at(1_001), ToNode::Count(count)).unwrap();
+    }
+    assert_eq!(inbox.poll_count().map(|count| count.id), Some(1), "the oldest gave way");
+    let farewell =
+        GoAway { reason: GoAwayReason::Draining, reconnect_after: Duration::ZERO, endpoints: Vec::new() };
+    inbox.handle(at(1_002), ToNode::GoAway(farewell.clone())).unwrap();
+    assert_eq!(inbox.poll_go_away(), Some(farewell));
+    assert!(inbox.poll_welcome().is_some());
+    inbox.hello();
+    assert_eq!(inbox.poll_count(), None);
+    assert_eq!(inbox.poll_welcome(), None);
+}
+
+#[test]
+fn reports_are_added_up_sent_in_bounded_acks_and_bounded_while_they_wait() {
+    let mut inbox = connected(0);
+    inbox.handle(at(1_001), records(1..=600)).unwrap();
+    apply_all(&mut inbox);
+    inbox.handle_report(report(1, 41));
+    let first = inbox.poll_ack().unwrap();
+    assert_eq!((first.cursor, first.reports.len(), first.reports[0].objects), (Cursor::new(600), 512, 42));
+    let second = inbox.poll_ack().unwrap();
+    assert_eq!((second.cursor, second.reports.len()), (Cursor::new(600), 88));
+    assert_eq!(inbox.poll_ack(), None);
+    // Late ones, for objects that were still being swept.
+    inbox.handle_report(report(3, 5));
+    inbox.handle_report(report(601, 5));
+    assert_eq!(inbox.poll_ack().unwrap().reports, [report(3, 5)], "601 is not applied");
+    inbox.handle(at(1_002), records(601..=9_000)).unwrap();
+    apply_all(&mut inbox);
+    assert_eq!(inbox.reports_dropped(), 8_400 - 8_192);
+}

@@ -88,3 +88,56 @@ impl DurableTimes {
         (cursor < self.tail).then(|| self.at(cursor.next()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seq(number: u64) -> Seq {
+        Seq::new(number).unwrap()
+    }
+
+    #[test]
+    fn what_was_there_at_the_start_is_as_old_as_the_start() {
+        let start = Moment::from_micros(500);
+        let mut times = DurableTimes::new(start, Cursor::new(10));
+        assert_eq!((times.at(seq(3)), times.oldest_after(Cursor::new(10))), (start, None));
+        times.handle_appended(Moment::from_micros(9_000), Cursor::new(12));
+        assert_eq!(times.oldest_after(Cursor::new(9)), Some(start));
+        assert_eq!(times.oldest_after(Cursor::new(10)), Some(Moment::from_micros(9_000)));
+        times.handle_appended(Moment::from_micros(99_000), Cursor::new(11));
+        assert_eq!(times.tail(), Cursor::new(12), "old news");
+    }
+
+    #[test]
+    fn records_are_never_younger_than_they_are_and_hardly_older() {
+        // Bursts and pauses, long enough to fill several levels.
+        let mut times = DurableTimes::new(Moment::ZERO, Cursor::START);
+        let mut exact = Vec::new();
+        let mut now = Moment::ZERO;
+        for step in 0..400_000_u64 {
+            now = now
+                + Duration::from_micros(match step % 7 {
+                    0 => 0,
+                    1..=4 => 130,
+                    5 => 1_900,
+                    _ => 21_000,
+                });
+            exact.push(now);
+            times.handle_appended(now, Cursor::new(exact.len() as u64));
+        }
+        for (index, real) in exact.iter().enumerate().step_by(97) {
+            let told = times.at(seq(index as u64 + 1));
+            let age = now.since(*real);
+            let allowed = if age < Duration::from_secs(4) { Duration::from_millis(1) } else { age / 200 };
+            assert!(told <= *real, "record {index} is told to be younger than it is");
+            assert!(
+                real.since(told) <= allowed,
+                "record {index}, {age:?} old, is told as {:?} older",
+                real.since(told)
+            );
+        }
+        let kept: usize = times.levels.iter().map(VecDeque::len).sum();
+        assert!(kept <= WIDTHS.len() * SPANS_PER_LEVEL, "I5");
+    }
+}

@@ -178,3 +178,33 @@ impl Node {
         !self.is_strict() && (self.state == NodeState::Away || self.connection.is_none())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_diagram_of_the_design_holds() {
+        use Event::{FellBehind, Granted, Heard, LeaseOver, NewInstance, Silent};
+        use NodeState::{Away, Joining, Leased, Unknown};
+        let check = |from, arrows: [(Event, NodeState); 6]| {
+            for (event, to) in arrows {
+                assert_eq!(step(from, event), to, "{from:?} {event:?}");
+            }
+        };
+        let ignored =
+            |state| [Heard, NewInstance, Granted, LeaseOver, FellBehind, Silent].map(|event| (event, state));
+        let mut arrows = ignored(Unknown);
+        (arrows[2].1, arrows[3].1) = (Leased, Away);
+        check(Unknown, arrows);
+        let mut arrows = ignored(Away);
+        (arrows[0].1, arrows[1].1, arrows[2].1) = (Joining, Joining, Leased);
+        check(Away, arrows);
+        let mut arrows = ignored(Joining);
+        (arrows[2].1, arrows[4].1, arrows[5].1) = (Leased, Away, Away);
+        check(Joining, arrows);
+        let mut arrows = ignored(Leased);
+        (arrows[1].1, arrows[3].1) = (Joining, Away);
+        check(Leased, arrows);
+    }
+}
