@@ -1,2 +1,62 @@
-//! The program.
-fn main() {}
+//! `batoff`: purges for customers, sites and nodes for operators, and a whole system on loopback for everyone.
+//!
+//! Exit codes: 0, 1 (refused, or a purge that was waited for did not complete), 64 (usage or configuration),
+//! 70 (internal), 75 (temporary: try again later).
+
+mod args;
+mod certs;
+mod dev;
+mod exit;
+mod listing;
+mod nodes;
+mod output;
+mod private_file;
+mod purge;
+mod settings;
+mod sites;
+mod status;
+mod tokens;
+mod when;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::args::{Cli, Command};
+use crate::exit::Failure;
+use crate::settings::Settings;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    // Fails only when a provider is installed already, and nothing ran before this line.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return exit::of_parser(&error),
+    };
+    match tokio::runtime::Runtime::new() {
+        Ok(runtime) => exit::of_command(runtime.block_on(run(cli))),
+        Err(error) => exit::of_command(Err(Failure::Internal(format!("no runtime: {error}")))),
+    }
+}
+
+async fn run(cli: Cli) -> Result<(), Failure> {
+    let settings = || Settings::load(cli.connection.clone());
+    match cli.command {
+        Command::Purge(args) => purge::run(args, &settings()?).await,
+        Command::Status(args) => status::run(args, &settings()?).await,
+        Command::List(args) => listing::run(args, &settings()?).await,
+        Command::Sites(command) => sites::run(command, &settings()?).await,
+        Command::Tokens(command) => tokens::run(command, &settings()?).await,
+        Command::Nodes(command) => nodes::run(command, &settings()?).await,
+        Command::Certs(command) => certs::run(command),
+        Command::Dev(args) => dev::run(args).await,
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "batoff", &mut script);
+            output::text(&String::from_utf8_lossy(&script))
+        }
+    }
+}

@@ -2,7 +2,7 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
-use reqwest::{Certificate, Method, Request, Url};
+use reqwest::{Certificate, Identity, Method, Request, Url};
 
 use crate::Error;
 
@@ -17,6 +17,7 @@ pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Endpoint {
     base: Url,
     roots: Option<Vec<Certificate>>,
+    identity: Option<Identity>,
 }
 
 impl Endpoint {
@@ -48,7 +49,7 @@ impl Endpoint {
         }
         let trimmed = base.path().trim_end_matches('/').to_owned();
         base.set_path(&trimmed);
-        Ok(Self { base, roots: None })
+        Ok(Self { base, roots: None, identity: None })
     }
 
     /// Trust the certificates in this PEM file *instead of* the system's: for an API with a private authority.
@@ -60,6 +61,22 @@ impl Endpoint {
             return Err(unusable(&"it holds no certificate in PEM form"));
         }
         self.roots = Some(roots);
+        Ok(self)
+    }
+
+    /// Show this certificate chain and key (PEM files) to a server that asks for them: an admin API beyond loopback does.
+    pub fn with_identity_files(mut self, cert: &Path, key: &Path) -> Result<Self, Error> {
+        let read = |path: &Path| {
+            std::fs::read(path)
+                .map_err(|e| Error::Unusable(format!("client certificate {}: {e}", path.display())))
+        };
+        let mut pem = read(key)?;
+        pem.push(b'\n');
+        pem.extend(read(cert)?);
+        let identity = Identity::from_pem(&pem).map_err(|e| {
+            Error::Unusable(format!("{} with {}: {}", cert.display(), key.display(), causes(&e)))
+        })?;
+        self.identity = Some(identity);
         Ok(self)
     }
 
@@ -112,6 +129,9 @@ impl Endpoint {
             builder = builder.tls_certs_only([]);
         } else if let Some(roots) = &self.roots {
             builder = builder.tls_certs_only(roots.iter().cloned());
+        }
+        if let Some(identity) = &self.identity {
+            builder = builder.identity(identity.clone());
         }
         if self.is_loopback() {
             builder = builder.no_proxy();

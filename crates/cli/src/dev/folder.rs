@@ -1,0 +1,177 @@
+use std::io;
+use std::path::{Path, PathBuf};
+
+use batoff_types::NodeName;
+use serde::{Deserialize, Serialize};
+
+use crate::certs::{Authority, CertFiles, Holder};
+use crate::exit::Failure;
+use crate::private_file;
+
+/// Throw-away certificates are made anew at each start, so they need not last.
+const CERT_DAYS: u32 = 30;
+
+/// Where `dev` keeps everything. A temporary folder goes when this value goes.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    temporary: Option<tempfile::TempDir>,
+}
+
+/// What customers of the demo site need; kept, so that the same folder shows the same ones again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DemoCredentials {
+    /// The site.
+    pub site: String,
+    /// The token's public name.
+    pub token_id: String,
+    /// The token.
+    pub token: String,
+    /// Its signing secret.
+    pub secret: String,
+}
+
+impl Folder {
+    /// The named folder (made if need be; other files in it are left alone), or a temporary one.
+    pub fn open(named: Option<&Path>) -> Result<Self, Failure> {
+        let folder = match named {
+            Some(path) => {
+                std::fs::create_dir_all(path).map_err(|e| broken(path, &e))?;
+                // Children run in another working directory's view of the world only if we let them.
+                Self { path: path.canonicalize().map_err(|e| broken(path, &e))?, temporary: None }
+            }
+            None => {
+                let temporary = tempfile::Builder::new().prefix("batoff-dev-").tempdir();
+                let temporary = temporary.map_err(|e| {
+                    Failure::Usage(format!("no temporary folder ({e}); name one with --data-dir"))
+                })?;
+                Self { path: temporary.path().to_owned(), temporary: Some(temporary) }
+            }
+        };
+        for part in ["certs", "config", "logs", "nodes"] {
+            let part = folder.path.join(part);
+            std::fs::create_dir_all(&part).map_err(|e| broken(&part, &e))?;
+        }
+        Ok(folder)
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether it goes when `dev` ends.
+    pub fn is_temporary(&self) -> bool {
+        self.temporary.is_some()
+    }
+
+    /// The control plane's data.
+    pub fn control_data(&self) -> PathBuf {
+        self.path.join("control")
+    }
+
+    /// Whether `batoff-control init` has run here.
+    pub fn is_initialized(&self) -> bool {
+        ["master.key", "admin.token"].iter().all(|name| self.control_data().join(name).exists())
+    }
+
+    /// The operator's token.
+    pub fn admin_token(&self) -> Result<String, Failure> {
+        let path = self.control_data().join("admin.token");
+        let text = std::fs::read_to_string(&path).map_err(|e| broken(&path, &e))?;
+        Ok(text.trim().to_owned())
+    }
+
+    /// A node's cursor and rules.
+    pub fn node_state(&self, node: &NodeName) -> PathBuf {
+        self.path.join("nodes").join(file_name(node))
+    }
+
+    /// Where a program's log goes.
+    pub fn log(&self, program: &str) -> PathBuf {
+        self.path.join("logs").join(format!("{program}.log"))
+    }
+
+    /// Writes a configuration file.
+    pub fn write_config(&self, program: &str, text: &str) -> Result<PathBuf, Failure> {
+        let path = self.path.join("config").join(format!("{program}.toml"));
+        private_file::replace(&path, text.as_bytes()).map_err(|e| broken(&path, &e))?;
+        Ok(path)
+    }
+
+    /// The authority's certificate.
+    pub fn ca(&self) -> PathBuf {
+        self.path.join("certs/ca.pem")
+    }
+
+    /// The authority, made at the first start.
+    pub fn authority(&self) -> Result<Authority, Failure> {
+        let certs = self.path.join("certs");
+        Ok(if self.ca().exists() { Authority::open(&certs)? } else { Authority::create(&certs)? })
+    }
+
+    /// A fresh certificate.
+    pub fn issue(&self, authority: &Authority, holder: &Holder) -> Result<CertFiles, Failure> {
+        Ok(authority.issue(holder, CERT_DAYS)?.save_over(&self.path.join("certs"))?)
+    }
+
+    /// The credentials of an earlier start, if there was one.
+    pub fn credentials(&self) -> Option<DemoCredentials> {
+        serde_json::from_slice(&std::fs::read(self.credentials_path()).ok()?).ok()
+    }
+
+    /// Keeps the credentials for the next start.
+    pub fn keep_credentials(&self, credentials: &DemoCredentials) -> Result<(), Failure> {
+        let path = self.credentials_path();
+        let text = serde_json::to_vec_pretty(credentials).map_err(|e| Failure::Internal(e.to_string()))?;
+        private_file::replace(&path, &text).map_err(|e| broken(&path, &e))
+    }
+
+    fn credentials_path(&self) -> PathBuf {
+        self.path.join("credentials.json")
+    }
+}
+
+/// A node's name as one file name.
+pub fn file_name(node: &NodeName) -> String {
+    format!("{}-{}", node.pop(), node.node())
+}
+
+fn broken(path: &Path, error: &io::Error) -> Failure {
+    Failure::Usage(format!("{}: {error}; choose another folder with --data-dir", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_with_other_files_serves_and_keeps_its_credentials() {
+        let outer = tempfile::tempdir().unwrap();
+        std::fs::write(outer.path().join("notes.txt"), "mine").unwrap();
+        let credentials = DemoCredentials {
+            site: "demo".into(),
+            token_id: "1".into(),
+            token: "bto_live_x".into(),
+            secret: "bts_live_x".into(),
+        };
+        let folder = Folder::open(Some(outer.path())).unwrap();
+        assert_eq!(folder.credentials(), None);
+        folder.authority().unwrap();
+        folder.keep_credentials(&credentials).unwrap();
+
+        let again = Folder::open(Some(outer.path())).unwrap();
+        again.authority().unwrap();
+        assert_eq!(again.credentials(), Some(credentials));
+        assert_eq!(std::fs::read_to_string(outer.path().join("notes.txt")).unwrap(), "mine");
+    }
+
+    #[test]
+    fn a_temporary_folder_goes() {
+        let folder = Folder::open(None).unwrap();
+        let path = folder.path().to_owned();
+        assert!(folder.is_temporary() && path.exists());
+        drop(folder);
+        assert!(!path.exists());
+    }
+}

@@ -1,0 +1,238 @@
+use std::path::PathBuf;
+use std::time::Duration;
+
+use batoff_client::AdminClient;
+use batoff_client::Endpoint;
+use futures_util::future::try_join_all;
+use tokio::process::Command;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::announcement::{Running, RunningNode};
+use super::child::{Program, RunningChild};
+use super::folder::{Folder, file_name};
+use super::origin::Origin;
+use super::plan::{ControlAddresses, NodePlan, Plan};
+use super::supervisor::Fleet;
+use super::{DevArgs, config, provision, ready, tail};
+use crate::certs::{Authority, Holder};
+use crate::exit::Failure;
+use crate::output::note;
+
+/// How long a node may drain when everything ends; then it is killed.
+const NODE_PATIENCE: Duration = Duration::from_secs(4);
+
+/// The same for the control plane, which ends after the nodes.
+const CONTROL_PATIENCE: Duration = Duration::from_millis(2_500);
+
+/// Everything that `dev` runs, from the plan to the last process.
+#[derive(Debug)]
+pub struct System {
+    folder: Folder,
+    plan: Plan,
+    verbose: bool,
+    control: Fleet,
+    nodes: Fleet,
+    /// Cancelled when a program has died for good.
+    lost: CancellationToken,
+    /// Cancelled when all programs have ended: origin and log readers may go.
+    ended: CancellationToken,
+}
+
+struct Control {
+    addresses: ControlAddresses,
+    pid: u32,
+    console: [Option<String>; 3],
+}
+
+impl System {
+    /// Nothing runs yet.
+    pub fn new(args: &DevArgs, folder: Folder, plan: Plan) -> Self {
+        let lost = CancellationToken::new();
+        Self {
+            folder,
+            plan,
+            verbose: args.verbose,
+            control: Fleet::new(args.keep, CONTROL_PATIENCE, lost.clone()),
+            nodes: Fleet::new(args.keep, NODE_PATIENCE, lost.clone()),
+            lost,
+            ended: CancellationToken::new(),
+        }
+    }
+
+    /// Where its data is.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// Starts everything and waits until it is ready: every node registered, caught up, leased.
+    pub async fn start(&self) -> Result<Running, Failure> {
+        tokio::select! {
+            running = self.start_all() => running,
+            () = self.lost.cancelled() => Err(Failure::Failed("a program died while the system was starting".to_owned())),
+        }
+    }
+
+    /// Ends everything, nodes first, so that none of them loses its lease on the way.
+    pub async fn stop(&self, deadline: Duration) {
+        let ended = async {
+            self.nodes.stop().await;
+            self.control.stop().await;
+        };
+        if timeout(deadline, ended).await.is_err() {
+            note("some programs did not end in time; they end with this one");
+        }
+        self.ended.cancel();
+    }
+
+    async fn start_all(&self) -> Result<Running, Failure> {
+        let authority = self.folder.authority()?;
+        let origin = Origin::start(self.plan.origin, self.ended.clone()).await;
+        let origin =
+            origin.map_err(|e| Failure::Temporary(format!("origin on {}: {e}", self.plan.origin)))?.address();
+        let control = self.start_control(&authority).await?;
+        let ControlAddresses { api, admin, grpc, metrics } = control.addresses;
+        ready::control(metrics).await?;
+
+        let admin_token = self.folder.admin_token()?;
+        let operator = AdminClient::new(Endpoint::admin(&format!("http://{admin}"))?, &admin_token)?;
+        let hosts = provision::site(&operator).await?;
+        let credentials = provision::credentials(&operator, api, &self.folder).await?;
+        provision::forget_other_nodes(&operator, &self.plan.nodes).await?;
+
+        let starting = self.plan.nodes.iter().map(|node| self.start_node(node, &authority, grpc, origin));
+        let nodes = try_join_all(starting).await?;
+        ready::nodes(&operator, &nodes).await?;
+
+        let [console, console_user, console_password] = control.console;
+        Ok(Running {
+            api: format!("http://{api}"),
+            admin: format!("http://{admin}"),
+            admin_token,
+            grpc: format!("https://{grpc}"),
+            control_metrics: format!("http://{metrics}/metrics"),
+            control_pid: control.pid,
+            origin: format!("http://{origin}"),
+            site: credentials.site,
+            hosts,
+            token: credentials.token,
+            secret: credentials.secret,
+            nodes: nodes.into_iter().map(|(node, pid)| running_node(&node, pid)).collect(),
+            console,
+            console_user,
+            console_password,
+        })
+    }
+
+    async fn start_control(&self, authority: &Authority) -> Result<Control, Failure> {
+        let data = self.folder.control_data();
+        if !self.folder.is_initialized() {
+            initialize(&data).await?;
+        }
+        let hosts = ["127.0.0.1", "::1", "localhost"].map(str::to_owned).to_vec();
+        let certs = self.folder.issue(authority, &Holder::Control(hosts))?;
+        let text = |at: &ControlAddresses| config::control(&data, at, &self.folder.ca(), &certs);
+        let program = self.program(
+            "control",
+            "batoff-control",
+            &text(&self.plan.control),
+            &["LOG_", "LEASE_", "LIMITS_", "RETENTION_"],
+        )?;
+        let child = self.run(&program).await?;
+        let addresses = ControlAddresses {
+            api: child.address("api")?,
+            admin: child.address("admin")?,
+            grpc: child.address("grpc")?,
+            metrics: child.address("metrics")?,
+        };
+        self.folder.write_config("control", &text(&addresses))?;
+        let console = ["console", "console_user", "console_password"]
+            .map(|name| child.announced(name).map(str::to_owned));
+        let [url, user, password] = console;
+        let url = url.map(|url| if url.contains("://") { url } else { format!("http://{url}") });
+        let control = Control { addresses, pid: child.pid(), console: [url, user, password] };
+        self.control.watch(child, program);
+        Ok(control)
+    }
+
+    async fn start_node(
+        &self,
+        node: &NodePlan,
+        authority: &Authority,
+        grpc: std::net::SocketAddr,
+        origin: std::net::SocketAddr,
+    ) -> Result<(NodePlan, u32), Failure> {
+        let certs = self.folder.issue(authority, &Holder::Node(node.name.clone()))?;
+        let state = self.folder.node_state(&node.name);
+        let text = |node: &NodePlan| config::proxy(node, &state, grpc, origin, &self.folder.ca(), &certs);
+        let name = file_name(&node.name);
+        let program = self.program(&name, "batoff-proxy", &text(node), &["LOG_"])?;
+        let child = self.run(&program).await?;
+        let bound = NodePlan {
+            name: node.name.clone(),
+            proxy: child.address("proxy")?,
+            metrics: child.address("metrics")?,
+        };
+        self.folder.write_config(&name, &text(&bound))?;
+        let pid = child.pid();
+        self.nodes.watch(child, program);
+        Ok((bound, pid))
+    }
+
+    fn program(
+        &self,
+        name: &str,
+        executable: &str,
+        config: &str,
+        sections: &'static [&'static str],
+    ) -> Result<Program, Failure> {
+        Ok(Program {
+            name: name.to_owned(),
+            executable: beside_us(executable)?,
+            config: self.folder.write_config(name, config)?,
+            log: self.folder.log(name),
+            sections,
+        })
+    }
+
+    async fn run(&self, program: &Program) -> Result<RunningChild, Failure> {
+        if self.verbose {
+            tail::follow(program.name.clone(), program.log.clone(), self.ended.clone());
+        }
+        program.start().await
+    }
+}
+
+fn running_node(node: &NodePlan, pid: u32) -> RunningNode {
+    RunningNode {
+        pop: node.name.pop().to_owned(),
+        node: node.name.node().to_owned(),
+        proxy: format!("http://{}", node.proxy),
+        metrics: format!("http://{}/metrics", node.metrics),
+        pid,
+    }
+}
+
+/// Makes the control plane's keys.
+async fn initialize(data: &std::path::Path) -> Result<(), Failure> {
+    let executable = beside_us("batoff-control")?;
+    let made =
+        Command::new(&executable).arg("init").arg("--data-dir").arg(data).kill_on_drop(true).output().await;
+    let made = made.map_err(|e| {
+        Failure::Usage(format!(
+            "cannot start {}: {e}; build all programs with `cargo build --bins`",
+            executable.display()
+        ))
+    })?;
+    if made.status.success() {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(&made.stderr);
+    Err(Failure::Failed(format!("batoff-control init: {}", text.trim())))
+}
+
+/// All programs of one build are in one folder.
+fn beside_us(program: &str) -> Result<PathBuf, Failure> {
+    let us = std::env::current_exe().map_err(|e| Failure::Internal(format!("where am I? {e}")))?;
+    Ok(us.with_file_name(program))
+}

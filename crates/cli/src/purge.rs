@@ -1,0 +1,145 @@
+mod dry_run;
+mod input;
+mod progress;
+mod split;
+
+use std::time::{Duration, Instant};
+
+use batoff_client::{Client, Error, PurgeRequest, Task};
+
+use self::progress::Progress;
+use crate::args::{Format, PurgeArgs};
+use crate::exit::Failure;
+use crate::settings::Settings;
+use crate::{output, status};
+
+/// Times in a row that one request waits for its quota; after that someone else is using it up, and we say so.
+const QUOTA_WAITS_MAX: u32 = 20;
+
+/// `batoff purge`
+pub async fn run(args: PurgeArgs, settings: &Settings) -> Result<(), Failure> {
+    let purge = input::collect(&args)?;
+    let requests = split::split(&purge);
+    if purge.max_objects.is_some() && requests.len() > 1 {
+        return Err(Failure::Usage(format!(
+            "--max-objects is checked a request, and these items make {} of them; purge at most 200 items (60 prefixes \
+             and hosts) with it",
+            requests.len()
+        )));
+    }
+    let client = settings.client()?;
+    let site = settings.site()?;
+    if args.dry_run {
+        return dry_run::run(&client, site, &requests, settings.format()).await;
+    }
+    let progress = Progress::new(requests.len(), purge.items());
+    let mut tasks = Vec::with_capacity(requests.len());
+    for (number, request) in requests.iter().enumerate() {
+        let key = args.idempotency_key.as_deref().map(|key| key_of(key, number, requests.len()));
+        match submit(&client, site, request, key.as_deref(), &progress).await {
+            Ok(task) => {
+                progress.accepted(request.items());
+                // Without a wait a script sees each task as soon as it exists, also when a later request fails.
+                if args.wait.is_none() && settings.format() == Format::Json {
+                    output::json(&task)?;
+                }
+                tasks.push(task);
+            }
+            Err(error) => {
+                progress.finish();
+                return Err(stopped(error, &tasks, number, requests.len()));
+            }
+        }
+    }
+    progress.finish();
+    match args.wait {
+        Some(limit) => wait(&client, site, tasks, limit, settings.format()).await,
+        None if settings.format() == Format::Json => Ok(()),
+        None => status::print_tasks(&tasks),
+    }
+}
+
+/// One key names one request, so a purge that was split has one for each.
+fn key_of(key: &str, number: usize, of: usize) -> String {
+    if of == 1 { key.to_owned() } else { format!("{key}-{}", number + 1) }
+}
+
+async fn submit(
+    client: &Client,
+    site: &str,
+    request: &PurgeRequest,
+    key: Option<&str>,
+    progress: &Progress,
+) -> Result<Task, Error> {
+    let mut waits = 0;
+    loop {
+        // Signed anew after each wait: nothing was accepted, and an old timestamp would be refused.
+        let error = match client.send(&client.prepare(site, request, key)?).await {
+            Ok(task) => return Ok(task),
+            Err(error) => error,
+        };
+        let Error::RateLimited { retry_after, .. } = &error else { return Err(error) };
+        waits += 1;
+        if waits > QUOTA_WAITS_MAX {
+            return Err(error);
+        }
+        progress.waiting_for_quota(*retry_after);
+        tokio::time::sleep(*retry_after).await;
+        progress.sending();
+    }
+}
+
+fn stopped(error: Error, accepted: &[Task], number: usize, of: usize) -> Failure {
+    let failure = Failure::from(error);
+    if of == 1 {
+        return failure;
+    }
+    for task in accepted {
+        output::note(&format!("accepted: {}", task.task_id));
+    }
+    let context = format!(
+        "request {} of {of} failed, {} were accepted, the rest was not sent",
+        number + 1,
+        accepted.len()
+    );
+    match failure {
+        Failure::Failed(text) => Failure::Failed(format!("{context}\n{text}")),
+        Failure::Usage(text) => Failure::Usage(format!("{context}\n{text}")),
+        Failure::Internal(text) => Failure::Internal(format!("{context}\n{text}")),
+        Failure::Temporary(text) => Failure::Temporary(format!("{context}\n{text}")),
+    }
+}
+
+async fn wait(
+    client: &Client,
+    site: &str,
+    tasks: Vec<Task>,
+    limit: Duration,
+    format: Format,
+) -> Result<(), Failure> {
+    let begun = Instant::now();
+    let mut seen = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        let task = client.wait(site, &task.task_id, limit.saturating_sub(begun.elapsed())).await?;
+        if format == Format::Json {
+            output::json(&task)?;
+        }
+        seen.push(task);
+    }
+    if format == Format::Human {
+        status::print_tasks(&seen)?;
+    }
+    status::all_completed(&seen, limit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_request_of_a_split_purge_has_its_own_key() {
+        assert_eq!(key_of("deploy-7", 0, 1), "deploy-7");
+        assert_eq!(key_of("deploy-7", 0, 2), "deploy-7-1");
+        assert_eq!(key_of("deploy-7", 1, 2), "deploy-7-2");
+    }
+}
