@@ -1,1 +1,34 @@
-//! The Batoff Purge edge daemon
+//! The edge daemon: takes purges from the control plane and makes them true on one node.
+//!
+//! ```text
+//!  control plane ⇄ follow ──▶ apply ──▶ index (rule in force) ──▶ caches (objects out)
+//!                    │ lease                                         │
+//!                    ▼                                               ▼
+//!                  fence ◀── may_serve() ── hit path of a cache    ack ──▶ control plane
+//! ```
+//!
+//! A cache in the same process embeds it: [`Daemon::open`] gives the index to register objects in and to ask at each
+//! hit, [`Opened::start`] connects, and [`DaemonHandle::may_serve`] is the last question before an object goes out.
+//!
+//! It is not: the log, the order of purges, or what a purge hits. Those come from the control plane, `batoff-delivery`
+//! and `batoff-index`; here are the sockets, the clock and the disk around them.
+
+mod apply;
+mod boottime;
+pub mod caches;
+pub mod config;
+mod daemon;
+mod fence;
+mod follow;
+pub mod logs;
+pub mod metrics;
+pub mod monitor;
+pub mod program;
+mod saver;
+mod state_dir;
+mod status;
+
+pub use self::boottime::boottime;
+pub use self::daemon::{Daemon, DaemonConfig, DaemonHandle, Opened, StartError};
+pub use self::fence::Fence;
+pub use self::state_dir::StateError;

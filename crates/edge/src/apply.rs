@@ -1,0 +1,301 @@
+//! From a record to an ack: the rule in force, then the objects out of the caches.
+//!
+//! ```text
+//!            ┌ rule in force (µs) ┐      ┌ every cache that asks no index has evicted ┐
+//!  record ──▶ index.apply ────────┴─────▶ lanes ──────────────────────────────────────┴─▶ applied ──▶ ack
+//!                 └ objects ──▶ sweeper ──▶ lanes (memory given back) ──▶ later reports
+//! ```
+//! Runs beside the stream and never waits for a cache itself, so a slow cache costs no heartbeat.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use batoff_delivery::Received;
+use batoff_index::Index;
+use batoff_types::message::{RecordReport, Reset, Trouble};
+use batoff_types::{Body, Moment, Record, Seq, SiteTable, TaskId};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use self::lane::Lane;
+use self::sweep::{BATCH_OBJECTS, Sweep, Sweeper};
+use crate::caches::Cache;
+use crate::metrics::EvictReason;
+use crate::state_dir::StateDir;
+use crate::{boottime, metrics};
+
+mod lane;
+mod reset;
+mod sweep;
+#[cfg(test)]
+mod tests;
+
+/// Objects that are counted before an ack goes out. A record that hits more is acknowledged as soon as it cannot be
+/// served, and the rest is reported later.
+const OBJECTS_BEFORE_ACK: u64 = 1_000;
+
+/// Attempts to find them before the ack goes out anyway: each looks at a few thousand objects at most, perhaps in vain.
+const LOOKS_BEFORE_ACK: usize = 4;
+
+/// Records whose objects may wait to be removed. Over it further records wait, and the control plane sees their acks
+/// late.
+const SWEEPS_MAX: usize = 8_192;
+
+/// Orders and outcomes on their way between the stream and the applier.
+const CHANNEL_RECORDS: usize = 1_024;
+
+/// What the stream asks for.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// Apply this.
+    Record(Received),
+    /// Drop everything.
+    Reset { reset: Reset, sites: SiteTable },
+}
+
+/// What the stream hears.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// Cannot be served from any cache here any more. In the order of the log.
+    Applied { seq: Seq, task: TaskId, report: RecordReport },
+    /// More about a record that was applied before.
+    Report(RecordReport),
+    /// Everything is dropped.
+    Reset(Reset),
+    /// A cache is in the way, or no longer.
+    Trouble(Trouble),
+}
+
+/// The number of an order; only rising.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Ticket(u64);
+
+/// What the lanes and the sweeper tell the applier.
+#[derive(Debug)]
+enum News {
+    CacheDone { cache: String, ticket: Ticket },
+    Swept { ticket: Ticket, report: RecordReport },
+    Trouble(Trouble),
+}
+
+/// A record that is in force and not yet out of every cache.
+struct Pending {
+    ticket: Ticket,
+    task: TaskId,
+    received_at: Moment,
+    report: RecordReport,
+}
+
+/// The stream's end of the applier.
+pub(crate) struct ApplyHandle {
+    pub(crate) orders: mpsc::Sender<Order>,
+    pub(crate) outcomes: mpsc::Receiver<Outcome>,
+}
+
+/// Applies records in their order; owns everything that is under way.
+pub(crate) struct Applier<L: Clone> {
+    index: Arc<Index<L>>,
+    state: Arc<StateDir>,
+    lanes: Arc<[Arc<Lane<L>>]>,
+    /// Whether an ack has to wait for some cache.
+    waits: bool,
+    next_ticket: u64,
+    void_below: Arc<AtomicU64>,
+    pending: VecDeque<Pending>,
+    /// Ticket and reset whose flush is under way.
+    resetting: Option<(Ticket, Reset)>,
+    /// How far each cache that is waited for has come.
+    done: BTreeMap<String, Ticket>,
+    sweeps: mpsc::Sender<Sweep<L>>,
+    outcomes: mpsc::Sender<Outcome>,
+}
+
+impl<L: Clone + Send + Sync + 'static> Applier<L> {
+    /// Starts the applier, its sweeper and a lane for each cache. They end when `stop` is cancelled.
+    pub(crate) fn spawn(
+        index: Arc<Index<L>>,
+        caches: Vec<Arc<dyn Cache<L>>>,
+        state: Arc<StateDir>,
+        stop: &CancellationToken,
+    ) -> ApplyHandle {
+        let (orders, orders_in) = mpsc::channel(CHANNEL_RECORDS);
+        let (outcomes, outcomes_out) = mpsc::channel(CHANNEL_RECORDS);
+        // As long as what is under way: the applier must be able to wait for the sweeper without the sweeper waiting for it.
+        let (news, news_in) = mpsc::unbounded_channel();
+        let (sweeps, sweeps_in) = mpsc::channel(SWEEPS_MAX);
+        let lanes: Arc<[_]> = caches.into_iter().map(|cache| Arc::new(Lane::new(cache))).collect();
+        for lane in lanes.iter() {
+            let run = Arc::clone(lane).run(news.clone());
+            spawn_until(stop, run);
+        }
+        let void_below = Arc::new(AtomicU64::new(0));
+        let sweeper = Sweeper {
+            index: Arc::clone(&index),
+            lanes: Arc::clone(&lanes),
+            void_below: Arc::clone(&void_below),
+            news,
+        };
+        spawn_until(stop, sweeper.run(sweeps_in));
+        let applier = Self {
+            index,
+            state,
+            waits: lanes.iter().any(|lane| lane.is_waited_for()),
+            lanes,
+            next_ticket: 1,
+            void_below,
+            pending: VecDeque::new(),
+            resetting: None,
+            done: BTreeMap::new(),
+            sweeps,
+            outcomes,
+        };
+        spawn_until(stop, applier.run(orders_in, news_in));
+        ApplyHandle { orders, outcomes: outcomes_out }
+    }
+
+    async fn run(mut self, mut orders: mpsc::Receiver<Order>, mut news: mpsc::UnboundedReceiver<News>) {
+        loop {
+            let outcomes = tokio::select! {
+                // What is finished goes out before more is begun.
+                biased;
+                Some(news) = news.recv() => self.handle_news(news),
+                Some(order) = orders.recv() => match order {
+                    Order::Record(received) => match self.handle_record(received).await {
+                        Some(outcomes) => outcomes,
+                        None => return,
+                    },
+                    Order::Reset { reset, sites } => self.handle_reset(reset, sites).await,
+                },
+                else => return,
+            };
+            for outcome in outcomes {
+                if self.outcomes.send(outcome).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// `None` when the daemon is stopping.
+    async fn handle_record(&mut self, received: Received) -> Option<Vec<Outcome>> {
+        let Received { record, at } = received;
+        let record = Arc::new(record);
+        let ticket = self.ticket();
+        let mut matches = self.index.apply(&record);
+        let in_force_after = boottime().since(at);
+        tracing::debug!(seq = %record.seq, task = %record.task, request_id = %record.request_id, "rule in force");
+        metrics::applied(self.index.applied());
+        let mut report = RecordReport {
+            seq: record.seq,
+            objects: 0,
+            last: false,
+            in_force_after,
+            evicted_after: in_force_after,
+        };
+        if purges(&record) {
+            for lane in self.lanes.iter() {
+                lane.push_record(&record);
+            }
+        }
+        if self.waits {
+            self.pending.push_back(Pending { ticket, task: record.task, received_at: at, report });
+            let sweep = Sweep { ticket, record, received_at: at, report, matches };
+            self.sweeps.send(sweep).await.ok()?;
+            return Some(Vec::new());
+        }
+
+        for _ in 0..LOOKS_BEFORE_ACK {
+            if matches.found() >= OBJECTS_BEFORE_ACK {
+                break;
+            }
+            let Some(batch) = matches.next_batch(BATCH_OBJECTS) else { break };
+            let batch: Arc<[_]> = batch.into();
+            for lane in self.lanes.iter() {
+                lane.push_objects(Some(record.seq), &batch);
+            }
+        }
+        report.objects = matches.found();
+        report.last = matches.is_finished();
+        report.evicted_after = boottime().since(at);
+        metrics::evicted(effect(&record), report.objects);
+        let applied = Outcome::Applied { seq: record.seq, task: record.task, report };
+        if !report.last {
+            report.objects = 0;
+            self.sweeps.send(Sweep { ticket, record, received_at: at, report, matches }).await.ok()?;
+        }
+        Some(vec![applied])
+    }
+
+    fn handle_news(&mut self, news: News) -> Vec<Outcome> {
+        match news {
+            News::Trouble(trouble) => vec![Outcome::Trouble(trouble)],
+            News::CacheDone { cache, ticket } => {
+                let done = self.done.entry(cache).or_insert(ticket);
+                *done = ticket.max(*done);
+                self.finished()
+            }
+            News::Swept { ticket, .. } if ticket.0 < self.void_below.load(Ordering::Acquire) => Vec::new(),
+            News::Swept { ticket, report } => {
+                match self.pending.iter_mut().find(|entry| entry.ticket == ticket) {
+                    Some(pending) => {
+                        pending.report = report;
+                        self.finished()
+                    }
+                    None => vec![Outcome::Report(report)],
+                }
+            }
+        }
+    }
+
+    /// What every cache that is waited for has now behind it.
+    fn finished(&mut self) -> Vec<Outcome> {
+        let waited_for = self.lanes.iter().filter(|lane| lane.is_waited_for()).count();
+        if self.done.len() < waited_for {
+            return Vec::new();
+        }
+        let Some(done) = self.done.values().copied().min() else { return Vec::new() };
+        let mut outcomes = Vec::new();
+        if let Some((ticket, reset)) = self.resetting.take() {
+            if ticket > done {
+                self.resetting = Some((ticket, reset));
+                return outcomes;
+            }
+            outcomes.push(Outcome::Reset(reset));
+        }
+        while let Some(pending) = self.pending.pop_front_if(|front| front.ticket <= done && front.report.last)
+        {
+            let report =
+                RecordReport { evicted_after: boottime().since(pending.received_at), ..pending.report };
+            outcomes.push(Outcome::Applied { seq: report.seq, task: pending.task, report });
+        }
+        outcomes
+    }
+
+    fn ticket(&mut self) -> Ticket {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        ticket
+    }
+}
+
+fn spawn_until(stop: &CancellationToken, run: impl Future<Output = ()> + Send + 'static) {
+    let stop = stop.clone();
+    tokio::spawn(async move { stop.run_until_cancelled(run).await });
+}
+
+const fn purges(record: &Record) -> bool {
+    match record.body {
+        Body::Purge(_) | Body::Site(_) | Body::Unknown => true,
+        Body::NodeRegistered(_) | Body::NodeRemoved(_) => false,
+    }
+}
+
+const fn effect(record: &Record) -> EvictReason {
+    match &record.body {
+        Body::Purge(purge) if purge.soft => EvictReason::SoftPurge,
+        Body::Purge(_) => EvictReason::Purge,
+        Body::Site(_) => EvictReason::SiteChange,
+        Body::NodeRegistered(_) | Body::NodeRemoved(_) | Body::Unknown => EvictReason::Unknown,
+    }
+}

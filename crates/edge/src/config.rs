@@ -1,0 +1,173 @@
+//! What the operator wrote: TOML, overridden by `BATOFF_<SECTION>_<KEY>`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use batoff_types::NodeName;
+use batoff_types::message::LeasePolicy;
+use serde::Deserialize;
+
+mod control;
+mod load;
+
+pub use self::control::{ControlSection, Endpoint};
+pub use self::load::{ConfigError, ConfigFile, load, load_str};
+
+/// The configuration of the standalone daemon.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EdgeConfig {
+    /// `[node]`
+    pub node: NodeSection,
+    /// `[control]`
+    pub control: ControlSection,
+    /// `[state]`
+    pub state: StateSection,
+    /// `[lease]`
+    #[serde(default)]
+    pub lease: LeaseSection,
+    /// `[metrics]`
+    #[serde(default = "MetricsSection::edge")]
+    pub metrics: MetricsSection,
+    /// `[log]`
+    #[serde(default)]
+    pub log: LogSection,
+    /// `[caches]`
+    #[serde(default)]
+    pub caches: CachesSection,
+}
+
+/// `[node]`: who this is. It must be what the certificate says.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeSection {
+    /// The PoP: 1 to 64 of `a-z 0-9 -`.
+    pub pop: String,
+    /// The node's name in its PoP: 1 to 64 of `a-z 0-9 -`.
+    pub node: String,
+}
+
+/// `[state]`: where the cursor, the rules and the generation outlive the process.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StateSection {
+    /// A directory of this node's own; made when it does not exist.
+    pub dir: PathBuf,
+}
+
+/// `[lease]`
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeaseSection {
+    /// What to do with cached objects when the lease has run out.
+    #[serde(default)]
+    pub on_lease_lost: OnLeaseLost,
+}
+
+/// What a node does with its cached objects when it has no lease.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnLeaseLost {
+    /// `"serve"`: goes on serving.
+    #[default]
+    Serve,
+    /// `"revalidate"`: asks the origin about each object before it is served.
+    Revalidate,
+}
+
+/// `[metrics]`: where `/metrics`, `/healthz` and `/readyz` are.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MetricsSection {
+    /// The address; port 0 takes a free one.
+    pub listen: SocketAddr,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogSection {
+    /// How lines look.
+    #[serde(default)]
+    pub format: LogFormat,
+    /// Which lines: a `tracing` filter such as `info` or `batoff_edge=debug,info`.
+    #[serde(default)]
+    pub level: LogLevel,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A `tracing` filter.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(transparent)]
+pub struct LogLevel(pub String);
+
+/// `[caches]`: what this daemon drives.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CachesSection {
+    /// Really no cache at all: the daemon follows, keeps its rules and acknowledges. For measuring and for tests.
+    #[serde(default)]
+    pub none: bool,
+}
+
+impl NodeSection {
+    /// The name, checked.
+    pub fn name(&self) -> Result<NodeName, ConfigError> {
+        NodeName::new(&self.pop, &self.node).map_err(|error| ConfigError::invalid("node", error.to_string()))
+    }
+}
+
+impl OnLeaseLost {
+    /// As the control plane is told.
+    pub const fn policy(self) -> LeasePolicy {
+        match self {
+            Self::Serve => LeasePolicy::Serve,
+            Self::Revalidate => LeasePolicy::Revalidate,
+        }
+    }
+}
+
+impl MetricsSection {
+    /// Where the standalone daemon listens when nothing is said.
+    pub fn edge() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9465)) }
+    }
+}
+
+impl Default for LogLevel {
+    fn default() -> Self {
+        Self("info".to_owned())
+    }
+}
+
+impl ConfigFile for EdgeConfig {
+    const SECTIONS: &'static [&'static str] =
+        &["node", "control", "state", "lease", "metrics", "log", "caches"];
+    const TYPED: &'static [&'static str] = &["control.endpoints", "control.plaintext", "caches.none"];
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        self.node.name()?;
+        self.control.validate()?;
+        if self.caches.none {
+            return Ok(());
+        }
+        Err(ConfigError::invalid(
+            "caches",
+            "this daemon drives no cache yet, so nothing on this node would be evicted; run batoff-proxy, which has its \
+             cache and the daemon in one process, or set `none = true` to follow the purges without a cache",
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,288 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use batoff_delivery::{Inbox, InboxConfig};
+use batoff_index::{Index, IndexConfig};
+use batoff_types::message::{LeasePolicy, Position};
+use batoff_types::{Cursor, FillToken, Generation, InstanceId, NodeName, Term};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use ulid::Ulid;
+
+use crate::apply::Applier;
+use crate::caches::Cache;
+use crate::config::{ConfigError, ControlSection, EdgeConfig, Endpoint};
+use crate::fence::Fence;
+use crate::follow::Follower;
+use crate::monitor::Monitored;
+use crate::saver::{self, Wanted};
+use crate::state_dir::{StateDir, StateError};
+use crate::status::Status;
+use crate::{boottime, metrics};
+
+/// For the last write of the state when the daemon is drained.
+const LAST_WRITE_MAX: Duration = Duration::from_secs(5);
+
+/// What a daemon needs to know.
+#[derive(Clone, Debug)]
+pub struct DaemonConfig {
+    /// The node's name, which must be its certificate's.
+    pub node: NodeName,
+    /// What it does when its lease ends.
+    pub policy: LeasePolicy,
+    /// How the control plane is reached.
+    pub control: ControlSection,
+    /// The directory that outlives the process.
+    pub state_dir: std::path::PathBuf,
+}
+
+/// The daemon cannot start; the text names what is in the way and the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The state directory.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+impl StartError {
+    /// Whether the operator has to change something (64), as opposed to waiting (75).
+    pub fn is_usage(&self) -> bool {
+        match self {
+            Self::Config(_) => true,
+            Self::State(error) => error.is_usage(),
+        }
+    }
+}
+
+impl TryFrom<&EdgeConfig> for DaemonConfig {
+    type Error = ConfigError;
+
+    fn try_from(config: &EdgeConfig) -> Result<Self, ConfigError> {
+        Ok(Self {
+            node: config.node.name()?,
+            policy: config.lease.on_lease_lost.policy(),
+            control: config.control.clone(),
+            state_dir: config.state.dir.clone(),
+        })
+    }
+}
+
+/// The daemon of one node.
+#[derive(Debug)]
+pub struct Daemon;
+
+/// A daemon whose state is read and whose index stands; not connected yet.
+pub struct Opened<L: Clone> {
+    config: DaemonConfig,
+    endpoints: Vec<Endpoint>,
+    index: Arc<Index<L>>,
+    state: Arc<StateDir>,
+    position: Option<Position>,
+    term: Term,
+    fence: Arc<Fence>,
+}
+
+/// A running daemon.
+pub struct DaemonHandle<L: Clone> {
+    index: Arc<Index<L>>,
+    fence: Arc<Fence>,
+    status: Arc<Status>,
+    reload: Arc<Notify>,
+    stop_following: CancellationToken,
+    stop_applying: CancellationToken,
+    following: JoinHandle<()>,
+    saving: JoinHandle<()>,
+}
+
+impl Daemon {
+    /// Opens the state directory and restores the index: rules that were in force before are in force again before
+    /// anything can be cached.
+    pub fn open<L: Clone + Send + Sync + 'static>(
+        config: DaemonConfig,
+        index: IndexConfig,
+    ) -> Result<Opened<L>, StartError> {
+        let endpoints = config.control.endpoints()?;
+        let opened = StateDir::open(&config.state_dir)?;
+        let (position, term) =
+            opened.stored.as_ref().map_or((None, Term(0)), |stored| (stored.position, stored.term));
+        let index = match opened.stored {
+            Some(stored) => {
+                let mut snapshot = stored.snapshot;
+                snapshot.generation = opened.generation;
+                Index::restore(index, snapshot)
+            }
+            None => {
+                let fresh = Index::new(index);
+                fresh.reset(opened.generation, Cursor::START, batoff_types::SiteTable::default());
+                fresh
+            }
+        };
+        tracing::info!(
+            node = %config.node,
+            generation = opened.generation.0,
+            cursor = %position.map_or(Cursor::START, |position| position.cursor),
+            resumes = position.is_some(),
+            "state read"
+        );
+        let fence = Arc::new(Fence::new(config.policy));
+        Ok(Opened {
+            config,
+            endpoints,
+            index: Arc::new(index),
+            state: Arc::new(opened.state),
+            position,
+            term,
+            fence,
+        })
+    }
+}
+
+impl<L: Clone + Send + Sync + 'static> Opened<L> {
+    /// The index to register objects in and to ask at each hit.
+    pub fn index(&self) -> Arc<Index<L>> {
+        Arc::clone(&self.index)
+    }
+
+    /// The right to serve, for hit paths that are built before the daemon runs.
+    pub fn fence(&self) -> Arc<Fence> {
+        Arc::clone(&self.fence)
+    }
+
+    /// Connects, and applies what comes to `caches`. Needs a tokio runtime. Returns at once; the control plane may be
+    /// away for as long as it likes.
+    pub fn start(self, caches: Vec<Box<dyn Cache<L>>>) -> DaemonHandle<L> {
+        metrics::declare();
+        metrics::applied(self.index.applied());
+        let caches: Vec<Arc<dyn Cache<L>>> = caches.into_iter().map(Arc::from).collect();
+        let (stop_following, stop_applying) = (CancellationToken::new(), CancellationToken::new());
+        let (status, reload) = (Arc::new(Status::default()), Arc::new(Notify::new()));
+
+        let (wanted, wanted_by_saver) = watch::channel(Wanted { position: self.position, term: self.term });
+        let (durable_term, durable_term_seen) = watch::channel(self.term);
+        let saving =
+            saver::run(Arc::clone(&self.index), Arc::clone(&self.state), wanted_by_saver, durable_term);
+        let saving = tokio::spawn(saving);
+
+        let mut inbox = InboxConfig::new(self.config.node, self.config.policy);
+        inbox.version = env!("CARGO_PKG_VERSION").to_owned();
+        inbox.caches = caches.iter().map(|cache| cache.name().to_owned()).collect();
+        let instance = InstanceId::from_ulid(Ulid::from_parts(boottime().as_micros(), rand::random()));
+        let follower = Follower {
+            control: self.config.control,
+            endpoints: self.endpoints,
+            inbox: Inbox::new(inbox, instance, self.position, self.term),
+            index: Arc::clone(&self.index),
+            apply: Applier::spawn(Arc::clone(&self.index), caches.clone(), self.state, &stop_applying),
+            caches,
+            fence: Arc::clone(&self.fence),
+            status: Arc::clone(&status),
+            wanted,
+            durable_term: durable_term_seen,
+            reload: Arc::clone(&reload),
+        };
+        let following = tokio::spawn(follower.run(stop_following.clone()));
+        DaemonHandle {
+            index: self.index,
+            fence: self.fence,
+            status,
+            reload,
+            stop_following,
+            stop_applying,
+            following,
+            saving,
+        }
+    }
+}
+
+impl<L: Clone + Send + Sync + 'static> DaemonHandle<L> {
+    /// Whether a cached object may be served now. **The last step of a hit**, after the rules: reads the clock itself.
+    pub fn may_serve(&self) -> bool {
+        self.fence.may_serve()
+    }
+
+    /// What happens to hits without a lease.
+    pub fn policy(&self) -> LeasePolicy {
+        self.fence.policy()
+    }
+
+    /// Everything before this place is in force here.
+    pub fn applied(&self) -> Cursor {
+        self.index.applied()
+    }
+
+    /// The token of a fill that begins now.
+    pub fn begin_fill(&self) -> FillToken {
+        self.index.begin_fill()
+    }
+
+    /// The node's generation.
+    pub fn generation(&self) -> Generation {
+        self.index.generation()
+    }
+
+    /// The index.
+    pub fn index(&self) -> Arc<Index<L>> {
+        Arc::clone(&self.index)
+    }
+
+    /// The right to serve.
+    pub fn fence(&self) -> Arc<Fence> {
+        Arc::clone(&self.fence)
+    }
+
+    /// Whether the node can do its job; the reason when it cannot.
+    pub fn ready(&self) -> Result<(), String> {
+        self.status.ready(&self.fence)
+    }
+
+    /// Reads the certificates again and reconnects with them. Files that cannot be read leave the stream as it is.
+    pub fn reload(&self) {
+        self.reload.notify_one();
+    }
+
+    /// Fences (a strict node stops serving from its cache here), then stops and stores where it stands.
+    pub async fn shutdown(self) {
+        self.status.stopping();
+        self.stop_following.cancel();
+        // Ends by itself when cancelled; an error would be a panic in it, which its own log line tells.
+        let _ = self.following.await;
+        self.stop_applying.cancel();
+        if tokio::time::timeout(LAST_WRITE_MAX, self.saving).await.is_err() {
+            tracing::warn!(
+                "the last write of the state did not finish; a restart replays from the one before"
+            );
+        }
+    }
+}
+
+/// What `/metrics` and `/readyz` ask, apart from the handle that [`DaemonHandle::shutdown`] consumes.
+#[derive(Debug)]
+pub struct DaemonMonitor<L: Clone> {
+    index: Arc<Index<L>>,
+    fence: Arc<Fence>,
+    status: Arc<Status>,
+}
+
+impl<L: Clone + Send + Sync + 'static> DaemonHandle<L> {
+    /// For the monitoring listener.
+    pub fn monitor(&self) -> DaemonMonitor<L> {
+        let (index, fence, status) =
+            (Arc::clone(&self.index), Arc::clone(&self.fence), Arc::clone(&self.status));
+        DaemonMonitor { index, fence, status }
+    }
+}
+
+impl<L: Clone + Send + Sync + 'static> Monitored for DaemonMonitor<L> {
+    fn ready(&self) -> Result<(), String> {
+        self.status.ready(&self.fence)
+    }
+
+    fn refresh(&self) {
+        metrics::index(&self.index.stats());
+        metrics::lease_remaining(self.fence.until().since(boottime()));
+    }
+}

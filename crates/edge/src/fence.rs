@@ -1,0 +1,82 @@
+//! The right to serve from cache, as the hit path sees it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use batoff_types::Moment;
+use batoff_types::message::LeasePolicy;
+
+use crate::boottime;
+
+/// Shared by the stream, which renews it, and every request that hits, which asks it last.
+#[derive(Debug)]
+pub struct Fence {
+    policy: LeasePolicy,
+    /// The end of the lease in microseconds of `CLOCK_BOOTTIME`; 0 when there is none.
+    until: AtomicU64,
+}
+
+impl Fence {
+    /// Without a lease.
+    pub const fn new(policy: LeasePolicy) -> Self {
+        Self { policy, until: AtomicU64::new(0) }
+    }
+
+    /// What happens when there is no lease.
+    pub const fn policy(&self) -> LeasePolicy {
+        self.policy
+    }
+
+    /// Whether a cached object may be served now, as far as the lease goes. **The last step of a hit**, after the rules:
+    /// it reads the clock itself, so a process that froze in between does not serve on waking.
+    pub fn may_serve(&self) -> bool {
+        match self.policy {
+            LeasePolicy::Serve => true,
+            LeasePolicy::Revalidate => self.is_leased(),
+        }
+    }
+
+    /// Whether there is a lease now, whatever the policy.
+    pub fn is_leased(&self) -> bool {
+        boottime() < self.until()
+    }
+
+    /// The end of the lease; [`Moment::ZERO`] when there is none.
+    pub fn until(&self) -> Moment {
+        Moment::from_micros(self.until.load(Ordering::Acquire))
+    }
+
+    /// Takes over the end of the lease as the inbox has it.
+    pub(crate) fn set_until(&self, until: Moment) {
+        self.until.store(until.as_micros(), Ordering::Release);
+    }
+
+    /// Gives the lease up; serving under it ends here.
+    pub(crate) fn close(&self) {
+        self.set_until(Moment::ZERO);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_strict_node_serves_only_under_its_lease() {
+        let fence = Fence::new(LeasePolicy::Revalidate);
+        assert!(!fence.may_serve());
+        fence.set_until(boottime() + Duration::from_secs(60));
+        assert!(fence.may_serve());
+        fence.set_until(boottime());
+        assert!(!fence.may_serve());
+        fence.set_until(boottime() + Duration::from_secs(60));
+        fence.close();
+        assert!(!fence.may_serve());
+    }
+
+    #[test]
+    fn an_available_node_serves_without_one() {
+        assert!(Fence::new(LeasePolicy::Serve).may_serve());
+    }
+}

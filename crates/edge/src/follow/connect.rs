@@ -1,0 +1,135 @@
+//! One attempt to open a stream.
+
+use std::path::Path;
+use std::time::Duration;
+
+use batoff_types::message::{FromNode, Hello, ToNode};
+use batoff_wire::grpc::client::PurgeStreamClient;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Identity};
+
+use crate::config::{ControlSection, Endpoint};
+
+/// For the TCP connection and the TLS handshake. A held packet must not hold the node.
+const CONNECT_MAX: Duration = Duration::from_secs(3);
+
+/// From `Hello` to `Welcome`. A control plane that takes longer than this is not there; another may be.
+pub(super) const WELCOME_MAX: Duration = Duration::from_secs(5);
+
+/// How often an idle connection is tried, and how long an answer may take.
+const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(5);
+const KEEP_ALIVE_MAX: Duration = Duration::from_secs(3);
+
+/// Messages on their way to the control plane. When they are all taken it does not read, and heartbeats wait.
+const OUTGOING_MESSAGES: usize = 64;
+
+/// An open stream, before its `Welcome`.
+pub(super) struct Stream {
+    pub(super) outgoing: mpsc::Sender<FromNode>,
+    pub(super) incoming: Streaming<ToNode>,
+}
+
+/// Why a stream could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectError {
+    #[error("cannot read {path}: {source}")]
+    File { path: String, source: std::io::Error },
+    #[error("{0} is not set")]
+    Missing(&'static str),
+    #[error("cannot connect: {}", chain(.0))]
+    Transport(#[from] tonic::transport::Error),
+    #[error("no connection within {} s", CONNECT_MAX.as_secs())]
+    ConnectTimedOut,
+    #[error("no answer to Hello within {} s", WELCOME_MAX.as_secs())]
+    WelcomeTimedOut,
+    #[error("the control plane refused the stream: {}", refusal(.0))]
+    Refused(#[from] Box<tonic::Status>),
+}
+
+/// Connects and says `hello`. The certificates are read from their files each time, so a renewed one is used at once.
+pub(super) async fn open(
+    control: &ControlSection,
+    endpoint: &Endpoint,
+    hello: Hello,
+) -> Result<Stream, ConnectError> {
+    let channel = tokio::time::timeout(CONNECT_MAX, connect(control, endpoint))
+        .await
+        .map_err(|_| ConnectError::ConnectTimedOut)??;
+    let (outgoing, messages) = mpsc::channel(OUTGOING_MESSAGES);
+    // There is room: the channel is new.
+    let _ = outgoing.try_send(FromNode::Hello(hello));
+    let mut client = PurgeStreamClient::new(channel);
+    let connecting = client.connect(ReceiverStream::new(messages));
+    let response = tokio::time::timeout(WELCOME_MAX, connecting)
+        .await
+        .map_err(|_| ConnectError::WelcomeTimedOut)?
+        .map_err(Box::new)?;
+    Ok(Stream { outgoing, incoming: response.into_inner() })
+}
+
+async fn connect(control: &ControlSection, endpoint: &Endpoint) -> Result<Channel, ConnectError> {
+    // No time-out on the stream itself: it is meant to last.
+    let mut builder = Channel::builder(endpoint.uri().clone())
+        .connect_timeout(CONNECT_MAX)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEP_ALIVE_EVERY)
+        .keep_alive_timeout(KEEP_ALIVE_MAX)
+        .keep_alive_while_idle(true);
+    if !control.plaintext {
+        builder = builder.tls_config(tls(control).await?)?;
+    }
+    Ok(builder.connect().await?)
+}
+
+async fn tls(control: &ControlSection) -> Result<ClientTlsConfig, ConnectError> {
+    let ca = read("control.ca", control.ca.as_deref()).await?;
+    let cert = read("control.cert", control.cert.as_deref()).await?;
+    let key = read("control.key", control.key.as_deref()).await?;
+    let config = ClientTlsConfig::new()
+        .ca_certificate(Certificate::from_pem(ca))
+        .identity(Identity::from_pem(cert, key));
+    Ok(match &control.server_name {
+        Some(name) => config.domain_name(name),
+        None => config,
+    })
+}
+
+/// Whether the files of `control` can be read now; the reason when they cannot.
+pub(super) async fn check_files(control: &ControlSection) -> Result<(), ConnectError> {
+    if !control.plaintext {
+        tls(control).await?;
+    }
+    Ok(())
+}
+
+async fn read(key: &'static str, path: Option<&Path>) -> Result<Vec<u8>, ConnectError> {
+    let path = path.ok_or(ConnectError::Missing(key))?;
+    tokio::fs::read(path)
+        .await
+        .map_err(|source| ConnectError::File { path: format!("{key} = {}", path.display()), source })
+}
+
+/// tonic says "transport error" and keeps the reason in the sources.
+fn chain(error: &tonic::transport::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
+/// With TLS 1.3 a certificate that the server refuses shows up only here, as a stream that ended for no reason.
+pub(super) fn refusal(status: &tonic::Status) -> String {
+    let hint = match status.code() {
+        tonic::Code::Cancelled | tonic::Code::Unknown => {
+            " (when the connection is closed right after the handshake, this node's certificate was refused)"
+        }
+        _ => "",
+    };
+    format!("{:?}: {}{hint}", status.code(), status.message())
+}

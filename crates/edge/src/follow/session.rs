@@ -1,0 +1,209 @@
+//! A stream from its `Hello` to its end.
+
+use std::time::Duration;
+
+use batoff_delivery::InboxError;
+use batoff_types::message::{Count, Counted, FromNode, GoAway, ToNode, Trouble, Welcome};
+use batoff_types::{Moment, SiteTable};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::Following;
+use super::connect::{self, ConnectError, Stream, WELCOME_MAX};
+use crate::apply::{Order, Outcome};
+use crate::boottime;
+
+/// Every heartbeat is answered. A stream on which nothing came for so long is dead, whatever TCP says.
+const SILENCE_MAX: Duration = Duration::from_secs(3);
+
+/// Why a stream ended.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Ended {
+    #[error("{0}")]
+    Connect(ConnectError),
+    #[error("{0}")]
+    Failed(String),
+    #[error("{0}")]
+    Inbox(#[from] InboxError),
+    #[error("the control plane asked to reconnect ({:?})", .0.reason)]
+    GoAway(GoAway),
+    #[error("reset in the middle of a stream; connecting again for the sites as of there")]
+    SitesUnknown,
+    #[error("the certificates are to be read again")]
+    Reload,
+}
+
+/// What can happen on a stream.
+enum Event {
+    Message(Result<Option<ToNode>, tonic::Status>),
+    Outcome(Outcome),
+    RoomForOrders,
+    HeartbeatDue,
+    TermDurable,
+    Silence,
+    Reload,
+}
+
+impl<L: Clone + Send + Sync + 'static> Following<L> {
+    pub(super) async fn session(&mut self, mut stream: Stream) -> Ended {
+        let mut welcomed = false;
+        let mut heard = Instant::now();
+        loop {
+            let limit = if welcomed { self.silence_max() } else { WELCOME_MAX };
+            match self.next_event(&mut stream, heard + limit).await {
+                Event::Message(Ok(Some(message))) => {
+                    heard = Instant::now();
+                    if let Err(error) = self.with.inbox.handle(boottime(), message) {
+                        if matches!(error, InboxError::Gap { .. }) {
+                            ::metrics::counter!("batoff_edge_gaps_total").increment(1);
+                            tracing::error!(%error, "gap in the order of records");
+                        }
+                        return error.into();
+                    }
+                    if let Some(welcome) = self.with.inbox.poll_welcome() {
+                        welcomed = true;
+                        self.handle_welcome(welcome, &stream.outgoing);
+                    }
+                    self.renew();
+                }
+                Event::Message(Ok(None)) => {
+                    return Ended::Failed("the control plane closed the stream".to_owned());
+                }
+                Event::Message(Err(status)) => return Ended::Failed(connect::refusal(&status)),
+                Event::Outcome(outcome) => {
+                    if let Some(trouble) = self.handle_outcome(outcome)
+                        && welcomed
+                    {
+                        tell(&stream.outgoing, trouble);
+                    }
+                }
+                Event::TermDurable => self.renew(),
+                Event::RoomForOrders | Event::HeartbeatDue => {}
+                Event::Silence => {
+                    return Ended::Failed(format!("nothing heard for {:.1} s", limit.as_secs_f64()));
+                }
+                Event::Reload => {
+                    match connect::check_files(&self.with.control).await {
+                        Ok(()) => return Ended::Reload,
+                        Err(error) => {
+                            tracing::error!(%error, "the new certificates cannot be used; the stream stays")
+                        }
+                    }
+                    continue;
+                }
+            }
+            if let Some(ended) = self.pump(&stream.outgoing) {
+                return ended;
+            }
+        }
+    }
+
+    async fn next_event(&mut self, stream: &mut Stream, silent_at: Instant) -> Event {
+        let inbox = &self.with.inbox;
+        let wants_more = inbox.wants_more();
+        let heartbeat_in = inbox.next_heartbeat_at().map(|at| at.since(boottime()));
+        tokio::select! {
+            Some(outcome) = self.with.apply.outcomes.recv() => Event::Outcome(outcome),
+            // Not reading is how the control plane learns that this node is slow.
+            message = stream.incoming.message(), if wants_more => Event::Message(message),
+            () = sleep(heartbeat_in) => Event::HeartbeatDue,
+            Ok(_) = self.with.apply.orders.reserve(), if inbox.queued() > 0 => Event::RoomForOrders,
+            Ok(()) = self.with.durable_term.changed() => Event::TermDurable,
+            () = self.with.reload.notified() => Event::Reload,
+            () = tokio::time::sleep_until(silent_at), if wants_more => Event::Silence,
+        }
+    }
+
+    fn handle_welcome(&mut self, welcome: Welcome, outgoing: &mpsc::Sender<FromNode>) {
+        tracing::info!(
+            log_id = %welcome.log_id,
+            term = welcome.term.0,
+            tail = %welcome.tail,
+            cursor = %self.with.inbox.cursor(),
+            "connected to the control plane"
+        );
+        self.backoff.set_limits(welcome.reconnect_min, welcome.reconnect_max);
+        let mut sites = SiteTable::default();
+        for (site, names) in &welcome.sites {
+            sites.set(site, Some(names));
+        }
+        self.sites = Some(sites);
+        self.catching_up_to = Some(welcome.tail);
+        self.with.status.connected();
+        // The term is to be durable before anything is done in it.
+        self.store();
+        for trouble in self.troubles.clone() {
+            tell(outgoing, trouble);
+        }
+    }
+
+    /// Moves on whatever can move: resets and records to the applier, acks and heartbeats to the control plane.
+    fn pump(&mut self, outgoing: &mpsc::Sender<FromNode>) -> Option<Ended> {
+        if let Some(reset) = self.with.inbox.poll_reset() {
+            self.with.status.set_caught_up(false);
+            self.renew();
+            self.store();
+            let Some(sites) = self.sites.take() else { return Some(Ended::SitesUnknown) };
+            let tail = self.catching_up_to.unwrap_or(reset.cursor);
+            self.catching_up_to = Some(tail.max(reset.cursor));
+            if self.with.apply.orders.try_send(Order::Reset { reset, sites }).is_err() {
+                return Some(Ended::Failed("too much is under way for a reset; connecting again".to_owned()));
+            }
+        }
+        while self.with.inbox.queued() > 0
+            && let Ok(room) = self.with.apply.orders.try_reserve()
+            && let Some(received) = self.with.inbox.poll_record()
+        {
+            self.sites = None;
+            self.backoff.reset();
+            room.send(Order::Record(received));
+        }
+        while let Some(count) = self.with.inbox.poll_count() {
+            self.count(count, outgoing.clone());
+        }
+        // An old or empty log is caught up with without a single record.
+        if self.with.inbox.is_following() {
+            self.moved();
+        }
+        while let Ok(room) = outgoing.try_reserve() {
+            let Some(ack) = self.with.inbox.poll_ack() else { break };
+            room.send(FromNode::Ack(ack));
+        }
+        if let Ok(room) = outgoing.try_reserve()
+            && let Some(heartbeat) = self.with.inbox.poll_heartbeat(boottime())
+        {
+            room.send(FromNode::Heartbeat(heartbeat));
+        }
+        if self.with.fence.until() > Moment::ZERO && self.with.fence.is_leased() {
+            self.backoff.reset();
+        }
+        self.with.inbox.poll_go_away().map(Ended::GoAway)
+    }
+
+    /// Answers a question beside the stream: counting may take long.
+    fn count(&self, count: Count, outgoing: mpsc::Sender<FromNode>) {
+        let index = std::sync::Arc::clone(&self.with.index);
+        tokio::task::spawn_blocking(move || {
+            let Count { id, site, selectors } = count;
+            let objects = selectors.iter().map(|selector| index.count(&site, selector)).collect();
+            // Whoever asked has a time limit; a stream that is full or gone needs no answer.
+            let _ = outgoing.try_send(FromNode::Counted(Counted { id, objects }));
+        });
+    }
+
+    fn silence_max(&self) -> Duration {
+        SILENCE_MAX
+    }
+}
+
+fn tell(outgoing: &mpsc::Sender<FromNode>, trouble: Trouble) {
+    // A stream that is full has more urgent news; the trouble is told again at the next welcome.
+    let _ = outgoing.try_send(FromNode::Trouble(trouble));
+}
+
+async fn sleep(duration: Option<Duration>) {
+    match duration {
+        Some(duration) => tokio::time::sleep(duration).await,
+        None => std::future::pending().await,
+    }
+}

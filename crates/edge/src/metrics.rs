@@ -1,0 +1,105 @@
+//! The figures of a node. Each is there from the start, at 0, so that its absence is an alarm and not a habit.
+
+use metrics::{counter, describe_counter, describe_gauge, gauge};
+use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+
+/// Why objects left because of a record. The label `reason` of `batoff_edge_evicted_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EvictReason {
+    /// A hard purge.
+    Purge,
+    /// A soft purge; the object stays and is stale.
+    SoftPurge,
+    /// A hostname changed hands.
+    SiteChange,
+    /// A record that this build does not know, applied as a flush.
+    Unknown,
+    /// A reset, or a rule that was widened to keep their number bounded.
+    Leftover,
+}
+
+impl EvictReason {
+    const ALL: [Self; 5] = [Self::Purge, Self::SoftPurge, Self::SiteChange, Self::Unknown, Self::Leftover];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Purge => "purge",
+            Self::SoftPurge => "soft_purge",
+            Self::SiteChange => "site_change",
+            Self::Unknown => "unknown",
+            Self::Leftover => "leftover",
+        }
+    }
+}
+
+/// Installs this process's one recorder. Call it before anything records; what is recorded earlier is lost.
+pub fn install() -> Result<PrometheusHandle, BuildError> {
+    let handle = PrometheusBuilder::new().install_recorder()?;
+    declare();
+    Ok(handle)
+}
+
+/// Declares the node's figures at 0.
+pub(crate) fn declare() {
+    describe_gauge!("batoff_edge_applied_seq", "The last record whose rule is in force on this node");
+    describe_gauge!(
+        "batoff_edge_acked_seq",
+        "The last record that can certainly not be served by any cache here"
+    );
+    describe_counter!("batoff_edge_evicted_total", "Objects made unservable (or stale) by a record");
+    describe_gauge!("batoff_edge_index_entries", "Objects in the index");
+    describe_gauge!("batoff_edge_index_bytes", "Memory of the index in bytes, estimated");
+    describe_gauge!("batoff_edge_index_rules", "Rules in force");
+    describe_gauge!("batoff_edge_sweep_backlog", "Records whose objects are still being removed");
+    describe_gauge!("batoff_edge_lease_remaining_seconds", "Seconds until the lease ends; 0 without one");
+    describe_gauge!("batoff_edge_trouble", "1 while a cache cannot be reached or refuses");
+    describe_counter!(
+        "batoff_edge_reconnects_total",
+        "Streams to the control plane that ended and were opened again"
+    );
+    describe_counter!("batoff_edge_gaps_total", "Gaps in the order of records; must stay 0");
+    describe_counter!("batoff_edge_resets_total", "Times this node had to drop everything");
+    describe_gauge!("batoff_edge_connected", "1 while the control plane has welcomed this node");
+    for name in [
+        "batoff_edge_applied_seq",
+        "batoff_edge_acked_seq",
+        "batoff_edge_index_entries",
+        "batoff_edge_index_bytes",
+        "batoff_edge_index_rules",
+        "batoff_edge_sweep_backlog",
+        "batoff_edge_lease_remaining_seconds",
+        "batoff_edge_connected",
+    ] {
+        gauge!(name).set(0.0);
+    }
+    for name in ["batoff_edge_reconnects_total", "batoff_edge_gaps_total", "batoff_edge_resets_total"] {
+        counter!(name).absolute(0);
+    }
+    for reason in EvictReason::ALL {
+        evicted(reason, 0);
+    }
+}
+
+pub(crate) fn evicted(reason: EvictReason, objects: u64) {
+    counter!("batoff_edge_evicted_total", "reason" => reason.as_str()).increment(objects);
+}
+
+pub(crate) fn trouble(cache: &str, in_trouble: bool) {
+    gauge!("batoff_edge_trouble", "cache" => cache.to_owned()).set(f64::from(u8::from(in_trouble)));
+}
+
+pub(crate) fn applied(cursor: batoff_types::Cursor) {
+    gauge!("batoff_edge_applied_seq").set(cursor.get() as f64);
+}
+
+pub(crate) fn index(stats: &batoff_index::Stats) {
+    gauge!("batoff_edge_index_entries").set(stats.entries as f64);
+    gauge!("batoff_edge_index_bytes").set(stats.bytes.total() as f64);
+    gauge!("batoff_edge_index_rules").set(stats.rules as f64);
+    gauge!("batoff_edge_sweep_backlog").set(stats.backlog as f64);
+    gauge!("batoff_edge_applied_seq").set(stats.applied.get() as f64);
+}
+
+pub(crate) fn lease_remaining(remaining: std::time::Duration) {
+    gauge!("batoff_edge_lease_remaining_seconds").set(remaining.as_secs_f64());
+}

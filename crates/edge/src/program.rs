@@ -1,0 +1,148 @@
+//! What every daemon on a node does alike: flags, exit codes, the line that announces it, and when to stop.
+
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::StartError;
+use crate::config::ConfigError;
+
+/// The flags of a daemon.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Flags {
+    /// The configuration file (TOML). Each key can be overridden by BATOFF_<SECTION>_<KEY>.
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Check the configuration and exit.
+    #[arg(long)]
+    pub check: bool,
+    /// Print one line of JSON with the bound addresses to stdout when listening.
+    #[arg(long)]
+    pub announce: bool,
+    /// Drain and exit when stdin is closed, as it is when the parent dies.
+    #[arg(long)]
+    pub exit_with_parent: bool,
+}
+
+/// Why a program ends, as its exit code says it (sysexits.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It was asked to.
+    Done,
+    /// The configuration or the command line is wrong (64).
+    Usage,
+    /// A defect of ours (70).
+    Internal,
+    /// Something outside is not there now; starting again may help (75).
+    Temporary,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Done => 0,
+            Exit::Usage => 64,
+            Exit::Internal => 70,
+            Exit::Temporary => 75,
+        })
+    }
+}
+
+impl Exit {
+    /// The code that fits an error of the start.
+    pub fn of(error: &anyhow::Error) -> Self {
+        if error.downcast_ref::<ConfigError>().is_some() {
+            return Self::Usage;
+        }
+        match error.downcast_ref::<StartError>() {
+            Some(error) if error.is_usage() => Self::Usage,
+            Some(_) => Self::Temporary,
+            None if error.downcast_ref::<std::io::Error>().is_some() => Self::Temporary,
+            None => Self::Internal,
+        }
+    }
+}
+
+/// Parses the command line; help and version are printed, a mistake is explained and exits with 64.
+pub fn parse<P: clap::Parser>() -> Result<P, Exit> {
+    P::try_parse().map_err(|error| {
+        let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
+        // There is nobody left to tell when the terminal is gone.
+        let _ = error.print();
+        exit
+    })
+}
+
+/// Runs a daemon's main on a runtime of its own and turns what became of it into an exit code.
+pub fn run(main: impl Future<Output = anyhow::Result<()>>) -> Exit {
+    // Fails only when a provider is installed already, which is as good.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("cannot start: {error}");
+            return Exit::Temporary;
+        }
+    };
+    let outcome = runtime.block_on(main);
+    // What still blocks (a resolver, a disk) has had its time when it was drained.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => Exit::Done,
+        Err(error) => {
+            eprintln!("{error:#}");
+            Exit::of(&error)
+        }
+    }
+}
+
+/// Prints the line that tells a parent or a test where this process listens.
+pub fn announce(line: &serde_json::Value) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()
+}
+
+/// When to stop, and when to read the certificates again.
+#[derive(Clone, Debug)]
+pub struct Signals {
+    /// Cancelled by SIGTERM, SIGINT, or the parent's death.
+    pub stop: CancellationToken,
+    /// Notified by SIGHUP.
+    pub reload: Arc<Notify>,
+}
+
+impl Signals {
+    /// Begins to listen; needs a runtime.
+    pub fn listen(exit_with_parent: bool) -> std::io::Result<Self> {
+        let signals = Self { stop: CancellationToken::new(), reload: Arc::new(Notify::new()) };
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hang_up = signal(SignalKind::hangup())?;
+        let heard = signals.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => heard.stop.cancel(),
+                    _ = interrupt.recv() => heard.stop.cancel(),
+                    _ = hang_up.recv() => heard.reload.notify_one(),
+                }
+            }
+        });
+        if exit_with_parent {
+            let stop = signals.stop.clone();
+            // A thread, not a task: a read of stdin cannot be cancelled, and must not hold up the end of the runtime.
+            std::thread::Builder::new().name("parent".to_owned()).spawn(move || {
+                let mut discarded = [0; 256];
+                while matches!(std::io::stdin().read(&mut discarded), Ok(1..)) {}
+                stop.cancel();
+            })?;
+        }
+        Ok(signals)
+    }
+}

@@ -1,0 +1,91 @@
+//! Keeps the state on disk near what is in memory, without ever being waited for.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use batoff_index::Index;
+use batoff_types::Term;
+use batoff_types::message::Position;
+use tokio::sync::watch;
+
+use crate::state_dir::{StateDir, Stored};
+
+/// Writes are at least this far apart. What a crash in between loses is replayed by the control plane.
+const WRITES_APART: Duration = Duration::from_millis(50);
+
+/// A write may take up to this share of the time (one part in so many), so that many rules or a slow disk do not turn the
+/// daemon into a writer of state; the consequence is a longer replay after a crash.
+const IDLE_FACTOR: u32 = 10;
+
+/// Whatever a write costs, the next one begins within this time.
+const WRITES_APART_MAX: Duration = Duration::from_secs(10);
+
+/// What is to be stored beside the index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub(crate) position: Option<Position>,
+    pub(crate) term: Term,
+}
+
+/// Stores what is wanted whenever it changes, and tells which term is durable. Ends, with a last write, when the sender
+/// of `wanted` is dropped.
+pub(crate) async fn run<L: Clone + Send + Sync + 'static>(
+    index: Arc<Index<L>>,
+    state: Arc<StateDir>,
+    mut wanted: watch::Receiver<Wanted>,
+    durable_term: watch::Sender<Term>,
+) {
+    let mut failing = false;
+    let mut written = *wanted.borrow();
+    loop {
+        let open = wanted.changed().await.is_ok();
+        let want = *wanted.borrow_and_update();
+        if want == written && !failing {
+            if open {
+                continue;
+            }
+            return;
+        }
+        let began = Instant::now();
+        let (index, state) = (Arc::clone(&index), Arc::clone(&state));
+        let outcome =
+            tokio::task::spawn_blocking(move || state.save(&Stored::of(&want, &index.snapshot()))).await;
+        match outcome {
+            Ok(Ok(())) => {
+                if failing {
+                    tracing::info!("the state can be stored again");
+                }
+                failing = false;
+                written = want;
+                durable_term.send_replace(want.term);
+            }
+            Ok(Err(error)) => report(&mut failing, &error.to_string()),
+            Err(error) => report(&mut failing, &error.to_string()),
+        }
+        if !open {
+            return;
+        }
+        let pause = (began.elapsed() * IDLE_FACTOR).clamp(WRITES_APART, WRITES_APART_MAX);
+        // The end must not wait for the pause.
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = closed(&wanted) => {}
+        }
+        if failing {
+            wanted.mark_changed();
+        }
+    }
+}
+
+async fn closed(wanted: &watch::Receiver<Wanted>) {
+    while wanted.has_changed().is_ok() {
+        tokio::time::sleep(WRITES_APART).await;
+    }
+}
+
+fn report(failing: &mut bool, error: &str) {
+    if !*failing {
+        tracing::error!(%error, "the state cannot be stored; a restart would replay from where it was stored last");
+    }
+    *failing = true;
+}

@@ -1,0 +1,170 @@
+//! What a node must still know after it has been killed: where it stands, its rules, and its generation.
+//!
+//! One file, replaced as a whole (written beside, flushed, renamed, folder flushed), with a checksum. A file that cannot
+//! be trusted is set aside, never guessed at: the node then stands nowhere, in a new generation, and is reset.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use batoff_types::Generation;
+use parking_lot::Mutex;
+
+mod codec;
+mod generation;
+mod rules;
+#[cfg(test)]
+mod tests;
+
+pub use self::codec::Stored;
+
+/// The file that holds everything but the generation's own mark.
+const STATE: &str = "state";
+
+/// Held while a daemon runs on the directory.
+const LOCK: &str = "lock";
+
+/// The directory of one node's daemon.
+#[derive(Debug)]
+pub struct StateDir {
+    dir: PathBuf,
+    /// Serialises writers, and holds the generation that is durable.
+    generation: Mutex<Generation>,
+    /// Keeps a second daemon out until this process ends.
+    _lock: File,
+}
+
+/// A directory that was opened, and what it held.
+#[derive(Debug)]
+pub struct Opened {
+    /// The directory.
+    pub state: StateDir,
+    /// The generation in force.
+    pub generation: Generation,
+    /// What was stored last; `None`: the node stands nowhere.
+    pub stored: Option<Stored>,
+}
+
+/// The directory cannot be used; the text names it and the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// It is in use.
+    #[error("{} is in use by another daemon; give each node a state directory of its own", .0.display())]
+    Locked(PathBuf),
+    /// It cannot be made, read or written.
+    #[error("cannot use {}: {source}; [state] dir must be a directory that this user can write to", path.display())]
+    Access {
+        /// What was to be accessed.
+        path: PathBuf,
+        /// Why it cannot be.
+        source: io::Error,
+    },
+}
+
+impl StateError {
+    fn access(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Access { path, source }
+    }
+
+    /// Whether the operator has to change something, as opposed to waiting.
+    pub fn is_usage(&self) -> bool {
+        match self {
+            Self::Locked(_) => false,
+            Self::Access { source, .. } => {
+                matches!(source.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory)
+            }
+        }
+    }
+}
+
+impl StateDir {
+    /// Opens the directory, makes it when it is missing, and reads what it holds.
+    ///
+    /// The generation is raised here when what was stored cannot be trusted: nothing filled before may pass as newer.
+    pub fn open(dir: &Path) -> Result<Opened, StateError> {
+        fs::create_dir_all(dir).map_err(StateError::access(dir))?;
+        let lock_path = dir.join(LOCK);
+        let lock = File::create(&lock_path).map_err(StateError::access(&lock_path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(StateError::Locked(dir.to_owned())),
+            Err(TryLockError::Error(source)) => return Err(StateError::access(&lock_path)(source)),
+        }
+
+        let marked = generation::read(dir).map_err(StateError::access(dir))?;
+        let path = dir.join(STATE);
+        let (stored, trusted) = match fs::read(&path) {
+            Ok(bytes) => match codec::decode(&bytes) {
+                Ok(stored) => (Some(stored), true),
+                Err(why) => {
+                    let aside = set_aside(dir, &path).map_err(StateError::access(&path))?;
+                    tracing::error!(
+                        file = %path.display(),
+                        set_aside_as = %aside.display(),
+                        %why,
+                        "the stored state cannot be trusted; this node starts without a position and will be reset"
+                    );
+                    (None, false)
+                }
+            },
+            // With a generation and no state the file was lost, not never written.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (None, marked.is_none()),
+            Err(source) => return Err(StateError::access(&path)(source)),
+        };
+
+        let known = marked.max(stored.as_ref().map(|stored| stored.snapshot.generation));
+        let generation = match known {
+            Some(generation) if trusted => generation,
+            Some(generation) => Generation(generation.0 + 1),
+            None => Generation(1),
+        };
+        let state = Self { dir: dir.to_owned(), generation: Mutex::new(generation), _lock: lock };
+        // Written at every start: that is also how an unwritable directory is found out now and not at the first purge.
+        generation::write(dir, generation).map_err(StateError::access(dir))?;
+        Ok(Opened { state, generation, stored })
+    }
+
+    /// The next generation, durable when this returns.
+    pub fn raise_generation(&self) -> io::Result<Generation> {
+        let mut generation = self.generation.lock();
+        let next = Generation(generation.0 + 1);
+        generation::write(&self.dir, next)?;
+        *generation = next;
+        Ok(next)
+    }
+
+    /// Replaces what is stored; durable when this returns. After an error the old state is still there, whole.
+    pub fn save(&self, stored: &Stored) -> io::Result<()> {
+        let bytes = codec::encode(stored);
+        let _writers = self.generation.lock();
+        replace(&self.dir, STATE, &bytes)
+    }
+}
+
+fn replace(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let temporary = dir.join(format!("{name}.new"));
+    let mut file = File::create(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&temporary, dir.join(name))?;
+    sync_dir(dir)
+}
+
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Renames `path` to the first free `<path>.corrupt-<n>`.
+fn set_aside(dir: &Path, path: &Path) -> io::Result<PathBuf> {
+    let mut n = 1_u64;
+    loop {
+        let aside = dir.join(format!("{STATE}.corrupt-{n}"));
+        if !aside.try_exists()? {
+            fs::rename(path, &aside)?;
+            sync_dir(dir)?;
+            return Ok(aside);
+        }
+        n += 1;
+    }
+}

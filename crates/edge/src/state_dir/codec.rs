@@ -1,0 +1,169 @@
+//! The state file: magic, format, length and checksum, then a protobuf message.
+
+use batoff_index::Snapshot;
+use batoff_types::message::Position;
+use batoff_types::{Cursor, Generation, HostPattern, LogId, SiteId, SiteTable, TaskId, Term};
+use prost::Message;
+
+use super::rules::PbRule;
+use crate::saver::Wanted;
+
+const MAGIC: &[u8; 8] = b"BATOFFES";
+
+/// The format that this build writes, and the only one that it reads.
+const FORMAT: u32 = 1;
+
+/// Magic, format, CRC-32 of the message, length of the message.
+const HEADER: usize = 8 + 4 + 4 + 8;
+
+/// What a node's state file says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// In which log it stands, and where; `None`: nowhere. Never beyond what every cache has evicted, while the rules of
+    /// `snapshot` may be newer.
+    pub position: Option<Position>,
+    /// The highest term seen.
+    pub term: Term,
+    /// The rules and the sites; its cursor is that of `position`.
+    pub snapshot: Snapshot,
+}
+
+/// Why a state file cannot be trusted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Untrusted {
+    #[error("it is no state file")]
+    Magic,
+    #[error("it has format {0}, and this build reads format {FORMAT}")]
+    Format(u32),
+    #[error("it is torn: {got} bytes instead of {expected}")]
+    Length { expected: u64, got: u64 },
+    #[error("its checksum does not match")]
+    Checksum,
+    #[error("it cannot be decoded: {0}")]
+    Content(String),
+}
+
+impl Stored {
+    /// What is to be written for an index and the stream's position.
+    pub(crate) fn of(wanted: &Wanted, snapshot: &Snapshot) -> Self {
+        let mut snapshot = snapshot.clone();
+        // The rules may be ahead of the caches. What counts after a restart is what had left every cache.
+        snapshot.cursor = wanted.position.map_or(Cursor::START, |position| position.cursor);
+        snapshot.task = wanted.position.and_then(|position| position.task);
+        Self { position: wanted.position, term: wanted.term, snapshot }
+    }
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct PbState {
+    #[prost(bytes = "vec", optional, tag = "1")]
+    log_id: Option<Vec<u8>>,
+    #[prost(uint64, tag = "2")]
+    cursor: u64,
+    #[prost(bytes = "vec", optional, tag = "3")]
+    task: Option<Vec<u8>>,
+    #[prost(uint64, tag = "4")]
+    term: u64,
+    #[prost(uint64, tag = "5")]
+    generation: u64,
+    #[prost(uint64, tag = "6")]
+    forgotten_through: u64,
+    #[prost(message, repeated, tag = "7")]
+    sites: Vec<PbSite>,
+    #[prost(message, repeated, tag = "8")]
+    rules: Vec<PbRule>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct PbSite {
+    #[prost(string, tag = "1")]
+    site: String,
+    #[prost(string, repeated, tag = "2")]
+    hostnames: Vec<String>,
+}
+
+pub(super) fn encode(stored: &Stored) -> Vec<u8> {
+    let Stored { position, term, snapshot } = stored;
+    let message = PbState {
+        log_id: position.map(|position| position.log_id.to_bytes().to_vec()),
+        cursor: snapshot.cursor.get(),
+        task: position.and_then(|position| position.task).map(|task| task.to_bytes().to_vec()),
+        term: term.0,
+        generation: snapshot.generation.0,
+        forgotten_through: snapshot.forgotten_through.get(),
+        sites: snapshot
+            .sites
+            .iter()
+            .map(|(site, names)| PbSite {
+                site: site.to_string(),
+                hostnames: names.iter().map(HostPattern::to_string).collect(),
+            })
+            .collect(),
+        rules: snapshot.rules.iter().map(PbRule::from).collect(),
+    }
+    .encode_to_vec();
+    let mut bytes = Vec::with_capacity(HEADER + message.len());
+    bytes.extend_from_slice(MAGIC);
+    bytes.extend_from_slice(&FORMAT.to_le_bytes());
+    bytes.extend_from_slice(&crc32fast::hash(&message).to_le_bytes());
+    bytes.extend_from_slice(&(message.len() as u64).to_le_bytes());
+    bytes.extend_from_slice(&message);
+    bytes
+}
+
+pub(super) fn decode(bytes: &[u8]) -> Result<Stored, Untrusted> {
+    let torn = |expected: usize| Untrusted::Length { expected: expected as u64, got: bytes.len() as u64 };
+    let (magic, rest) = bytes.split_first_chunk::<8>().ok_or_else(|| torn(HEADER))?;
+    if magic != MAGIC {
+        return Err(Untrusted::Magic);
+    }
+    let (format, rest) = rest.split_first_chunk::<4>().ok_or_else(|| torn(HEADER))?;
+    if u32::from_le_bytes(*format) != FORMAT {
+        return Err(Untrusted::Format(u32::from_le_bytes(*format)));
+    }
+    let (checksum, rest) = rest.split_first_chunk::<4>().ok_or_else(|| torn(HEADER))?;
+    let (length, message) = rest.split_first_chunk::<8>().ok_or_else(|| torn(HEADER))?;
+    let length = u64::from_le_bytes(*length);
+    if length != message.len() as u64 {
+        let expected = length.saturating_add(HEADER as u64);
+        return Err(Untrusted::Length { expected, got: bytes.len() as u64 });
+    }
+    if crc32fast::hash(message) != u32::from_le_bytes(*checksum) {
+        return Err(Untrusted::Checksum);
+    }
+    let message = PbState::decode(message).map_err(content)?;
+    stored(message)
+}
+
+fn stored(message: PbState) -> Result<Stored, Untrusted> {
+    let cursor = Cursor::new(message.cursor);
+    let task = message.task.as_deref().map(ulid).transpose()?.map(TaskId::from_bytes);
+    let position = match message.log_id {
+        Some(bytes) => Some(Position { log_id: LogId::from_bytes(ulid(&bytes)?), cursor, task }),
+        None => None,
+    };
+    let mut sites = SiteTable::default();
+    for PbSite { site, hostnames } in message.sites {
+        let site: SiteId = site.parse().map_err(content)?;
+        let names: Result<Vec<HostPattern>, _> = hostnames.iter().map(|name| name.parse()).collect();
+        sites.set(&site, Some(&names.map_err(content)?));
+    }
+    let rules = message.rules.into_iter().map(PbRule::into_rule).collect::<Result<_, _>>();
+    let snapshot = Snapshot {
+        generation: Generation(message.generation),
+        cursor,
+        task,
+        sites,
+        forgotten_through: Cursor::new(message.forgotten_through),
+        rules: rules.map_err(Untrusted::Content)?,
+    };
+    Ok(Stored { position, term: Term(message.term), snapshot })
+}
+
+fn ulid(bytes: &[u8]) -> Result<[u8; 16], Untrusted> {
+    bytes.try_into().map_err(|_| content("an identity is not 16 bytes long"))
+}
+
+fn content(why: impl ToString) -> Untrusted {
+    Untrusted::Content(why.to_string())
+}
