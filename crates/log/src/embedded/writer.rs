@@ -203,33 +203,27 @@ impl<M: Medium> Writer<M> {
     /// Makes a group durable and answers it, or fails.
     fn commit(&mut self, group: Vec<Request>) {
         let mut answers = Vec::with_capacity(group.len());
-        match self.try_commit(group, &mut answers) {
+        let mut requests = group.into_iter();
+        let outcome = match self.carry_out(&mut requests, &mut answers) {
+            Ok(None) => Ok(()),
             Ok(Some(Outcome { standing, records, changes })) => {
                 self.standing = standing;
                 self.failures = 0;
                 // State and feeds first: who has its answer must find its record.
                 self.shared.publish(&self.standing, records, changes);
-                answers.into_iter().for_each(|answer| answer.give(Ok(())));
+                Ok(())
             }
-            Ok(None) => answers.into_iter().for_each(|answer| answer.give(Ok(()))),
             Err(failure) => {
+                let not_begun = failure.fault.certain();
                 let verdict = self.fail(failure);
-                answers.into_iter().for_each(|answer| answer.give(Err(verdict.clone())));
+                requests.for_each(|request| request.refuse(not_begun.clone()));
+                Err(verdict)
             }
-        }
+        };
+        answers.into_iter().for_each(|answer| answer.give(outcome.clone()));
     }
 
-    /// `None` when the group changed nothing, so that there was nothing to flush.
-    fn try_commit(&self, group: Vec<Request>, answers: &mut Vec<Answer>) -> Result<Option<Outcome>, Failure> {
-        let mut requests = group.into_iter();
-        let result = self.carry_out(&mut requests, answers);
-        if let Err(failure) = &result {
-            // These were not even begun.
-            requests.for_each(|request| request.refuse(failure.fault.certain()));
-        }
-        result
-    }
-
+    /// `None` when the requests changed nothing, so that there was nothing to flush.
     fn carry_out(
         &self,
         requests: &mut impl Iterator<Item = Request>,

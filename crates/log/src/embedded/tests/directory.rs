@@ -1,1 +1,213 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
+use batoff_types::{Seq, UnixMillis};
+use bytes::Bytes;
+use redb::{Database, ReadableTable};
+use tempfile::TempDir;
+
+use super::super::layout::{LOG, META, META_FORMAT};
+use super::open;
+use crate::conformance::ManualClock;
+use crate::embedded::{EmbeddedConfig, EmbeddedStore, OpenError};
+use crate::error::{ReadError, StoreError};
+use crate::purge_log::{NewRecord, PurgeLog};
+use crate::store::Store;
+
+fn record(body: &'static str) -> NewRecord {
+    NewRecord {
+        body: Bytes::from_static(body.as_bytes()),
+        accepted_at: UnixMillis(1),
+        task: None,
+        dedupe: Vec::new(),
+    }
+}
+
+/// A directory with a closed store of ten records.
+async fn written() -> TempDir {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir, &ManualClock::default());
+    store.append(vec![record("x"); 10]).await.unwrap();
+    store.close().await;
+    dir
+}
+
+fn refusal(dir: &Path) -> OpenError {
+    match EmbeddedStore::open(EmbeddedConfig::new(dir, ManualClock::default().clock())) {
+        Ok(_) => panic!("the store should not open"),
+        Err(error) => error,
+    }
+}
+
+/// Changes the closed store behind its back.
+fn tamper(dir: &TempDir, change: impl FnOnce(&redb::WriteTransaction)) {
+    let database = Database::open(dir.path().join("purge.redb")).unwrap();
+    let transaction = database.begin_write().unwrap();
+    change(&transaction);
+    transaction.commit().unwrap();
+}
+
+fn spoil_record(dir: &TempDir, seq: u64) {
+    tamper(dir, |transaction| {
+        let mut log = transaction.open_table(LOG).unwrap();
+        let mut row = log.get(seq).unwrap().unwrap().value().to_vec();
+        *row.last_mut().unwrap() ^= 1;
+        log.insert(seq, row.as_slice()).unwrap();
+    });
+}
+
+#[tokio::test]
+async fn a_store_is_found_again_as_it_was_left() {
+    let dir = written().await;
+    let store = open(&dir, &ManualClock::default());
+    let state = store.state().await.unwrap();
+    assert_eq!((state.first, state.tail.get()), (Seq::FIRST, 10));
+    store.trim(Seq::new(11).unwrap()).await.unwrap();
+    store.close().await;
+    let store = open(&dir, &ManualClock::default());
+    let trimmed = store.state().await.unwrap();
+    assert_eq!((trimmed.log_id, trimmed.first.get(), trimmed.tail.get()), (state.log_id, 11, 10));
+}
+
+#[tokio::test]
+async fn the_directory_is_made_for_its_owner_alone() {
+    let parent = TempDir::new().unwrap();
+    let dir = parent.path().join("a/b");
+    let store = EmbeddedStore::open(EmbeddedConfig::new(&dir, ManualClock::default().clock())).unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&dir), 0o700);
+    assert_eq!(mode(&dir.join("purge.redb")), 0o600);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_second_process_is_kept_out() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir, &ManualClock::default());
+    let error = refusal(dir.path());
+    assert!(matches!(error, OpenError::Locked { .. }), "{error}");
+    assert!(error.to_string().contains("in use by another process"));
+    store.close().await;
+    open(&dir, &ManualClock::default());
+}
+
+#[tokio::test]
+async fn a_dropped_store_lets_go() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir, &ManualClock::default());
+    let tail = store.tail(Seq::FIRST);
+    drop(store);
+    let mut left = 500;
+    while EmbeddedStore::open(EmbeddedConfig::new(dir.path(), ManualClock::default().clock())).is_err() {
+        left -= 1;
+        assert!(left > 0, "the directory stays locked");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    drop(tail);
+}
+
+#[tokio::test]
+async fn a_path_that_is_no_directory_is_named() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "x").unwrap();
+    let error = refusal(&file);
+    assert!(matches!(error, OpenError::Io { .. }), "{error}");
+    assert!(error.to_string().contains("file"), "{error}");
+}
+
+#[tokio::test]
+async fn something_else_is_not_taken_for_a_store() {
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("purge.redb"), "not a database".repeat(1_000)).unwrap();
+    assert!(matches!(refusal(dir.path()), OpenError::Foreign { .. }));
+
+    let dir = TempDir::new().unwrap();
+    drop(Database::create(dir.path().join("purge.redb")).unwrap());
+    assert!(matches!(refusal(dir.path()), OpenError::Foreign { .. }));
+}
+
+#[tokio::test]
+async fn another_format_is_refused() {
+    let dir = written().await;
+    tamper(&dir, |transaction| {
+        transaction.open_table(META).unwrap().insert(META_FORMAT, 7).unwrap();
+    });
+    assert!(matches!(refusal(dir.path()), OpenError::Format { found: 7, supported: 1, .. }));
+}
+
+#[tokio::test]
+async fn a_spoilt_record_at_the_tail_stops_the_start() {
+    let dir = written().await;
+    spoil_record(&dir, 9);
+    let error = refusal(dir.path());
+    assert!(matches!(&error, OpenError::Corrupt { detail, .. } if detail.contains("record 9")), "{error}");
+}
+
+#[tokio::test]
+async fn a_missing_record_stops_the_start() {
+    let dir = written().await;
+    tamper(&dir, |transaction| {
+        transaction.open_table(LOG).unwrap().remove(5).unwrap();
+    });
+    assert!(matches!(refusal(dir.path()), OpenError::Corrupt { .. }));
+}
+
+#[tokio::test]
+async fn a_spoilt_record_far_back_is_found_when_it_is_read() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir, &ManualClock::default());
+    for _ in 0..2 {
+        store.append(vec![record("x"); 4_000]).await.unwrap();
+    }
+    store.close().await;
+    spoil_record(&dir, 3);
+    let store = open(&dir, &ManualClock::default());
+    assert_eq!(store.read(Seq::FIRST, 2, 100).await.map(|page| page.len()), Ok(2));
+    let spoilt = store.read(Seq::FIRST, 3, 100).await;
+    assert!(matches!(&spoilt, Err(ReadError::Store(StoreError::Corrupt(_)))), "{spoilt:?}");
+}
+
+#[tokio::test]
+async fn a_copy_without_its_identity_is_refused_until_it_is_adopted() {
+    let dir = written().await;
+    let copy = TempDir::new().unwrap();
+    fs::copy(dir.path().join("purge.redb"), copy.path().join("purge.redb")).unwrap();
+    let error = refusal(copy.path());
+    assert!(matches!(error, OpenError::Copy { beside: None, .. }), "{error}");
+    assert!(error.to_string().contains("--new-log-id"), "{error}");
+
+    let adopted = EmbeddedStore::adopt_copy(copy.path()).unwrap();
+    let store = open(&copy, &ManualClock::default());
+    let state = store.state().await.unwrap();
+    assert_eq!((state.log_id, state.tail.get()), (adopted, 10));
+    let original = open(&dir, &ManualClock::default());
+    assert_ne!(original.state().await.unwrap().log_id, adopted);
+}
+
+#[tokio::test]
+async fn a_store_restored_over_another_is_refused() {
+    let (dir, other) = (written().await, written().await);
+    fs::copy(dir.path().join("purge.redb"), other.path().join("purge.redb")).unwrap();
+    assert!(matches!(refusal(other.path()), OpenError::Copy { beside: Some(_), .. }));
+}
+
+#[tokio::test]
+async fn a_store_that_vanished_is_not_silently_begun_anew() {
+    let dir = written().await;
+    fs::remove_file(dir.path().join("purge.redb")).unwrap();
+    let error = refusal(dir.path());
+    assert!(matches!(error, OpenError::Lost { .. }), "{error}");
+    fs::remove_file(dir.path().join("LOG_ID")).unwrap();
+    open(&dir, &ManualClock::default());
+}
+
+#[tokio::test]
+async fn an_interrupted_first_start_is_begun_anew() {
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("purge.redb.new"), "half").unwrap();
+    fs::write(dir.path().join("LOG_ID"), "01ARZ3NDEKTSV4RRFFQ69G5FAV\n").unwrap();
+    let store = open(&dir, &ManualClock::default());
+    assert_eq!(store.state().await.unwrap().tail.get(), 0);
+}

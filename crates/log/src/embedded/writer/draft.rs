@@ -75,12 +75,10 @@ impl<'t> Draft<'t> {
     pub(super) fn carry_out(&mut self, request: Request, answers: &mut Vec<Answer>) -> Result<(), Fault> {
         macro_rules! answer {
             ($reply:ident, $result:expr) => {{
-                let result = $result;
-                match result {
+                match $result {
                     Ok(value) => answers.push(Answer::new($reply, value)),
                     Err(fault) => {
-                        let fault: Fault = fault;
-                        drop($reply.send(Err(fault.certain())));
+                        answers.push(Answer::of_failed($reply));
                         return Err(fault);
                     }
                 }

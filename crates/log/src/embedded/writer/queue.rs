@@ -119,6 +119,14 @@ impl Answer {
         Self(Box::new(move |outcome| drop(reply.send(outcome.map(|()| value)))))
     }
 
+    /// For a request that made its transaction fail.
+    pub(super) fn of_failed<T: Send + 'static>(reply: Reply<T>) -> Self {
+        Self(Box::new(move |outcome| {
+            let error = outcome.err().unwrap_or(StoreError::Unknown { retry_after: UNKNOWN_RETRY });
+            drop(reply.send(Err(error)));
+        }))
+    }
+
     /// The transaction is durable, or failed so.
     pub(super) fn give(self, outcome: Result<(), StoreError>) {
         (self.0)(outcome);
