@@ -123,7 +123,8 @@ impl<L: Clone> Index<L> {
 
     /// As [`Index::check`], for an object that the caller knows to be registered: it was [inserted](Index::insert)
     /// with this token and these tags, and every match and every removal that the index handed out up to the place that
-    /// [`Index::forget`] was given has been carried out. Forgotten rules do not make it Gone: they did not hit it.
+    /// [`Index::forget`] was given has been carried out; that it became stale the caller remembers. Forgotten rules do
+    /// not make it Gone: they did not hit it.
     pub fn check_registered(&self, url: &PurgeUrl, tags: &[Tag], token: FillToken) -> Verdict {
         let object = Target { key: url.key(), host: url.host(), tags };
         self.inner.state.read().verdict(&object, token)
@@ -217,9 +218,18 @@ impl<L: Clone> Index<L> {
         }
         self.fold(&mut state, swept);
         let generation = state.generation;
+        // What is inserted from here on meets the rules, so an empty store holds nothing to look for.
+        let nothing_held = inner.store.is_empty();
         drop(state);
 
         let sweep = id.map(|id| Sweep::of_record(id, soft, generation, before, places));
+        let sweep = match sweep {
+            Some(sweep) if nothing_held => {
+                inner.pending.lock().finish(&sweep);
+                None
+            }
+            sweep => sweep,
+        };
         Matches::new(inner.clone(), sweep)
     }
 
@@ -362,6 +372,9 @@ impl<L: Clone> Index<L> {
         while state.rules.len() > self.inner.config.rules_max {
             let Some(folded) = state.rules.fold_oldest(&state.sites, swept) else { return };
             state.folded += 1;
+            if self.inner.store.is_empty() {
+                continue;
+            }
             let mut pending = self.inner.pending.lock();
             for (seq, soft) in [(folded.hard, false), (folded.soft, true)] {
                 if seq > 0 {
@@ -381,7 +394,7 @@ impl<L: Clone> Index<L> {
         state.sites = sites;
         state.forgotten_through = cursor;
         let rules = std::mem::take(&mut state.rules);
-        self.inner.pending.lock().restart();
+        self.inner.pending.lock().restart(!self.inner.store.is_empty());
         drop(state);
         // Freeing hundreds of thousands of rules takes a while.
         drop(rules);

@@ -128,7 +128,8 @@ impl Rules {
         self.ages.moved(place, before, after);
     }
 
-    /// Folds the oldest of the narrowest rules into its host's or site's: wider, and each strength into its own.
+    /// Folds the oldest rule of the most numerous class into its host's or site's: wider, and each strength into its
+    /// own.
     ///
     /// `None` when nothing is left to fold.
     pub(crate) fn fold_oldest(&mut self, sites: &SiteTable, swept: u64) -> Option<Folded> {
@@ -239,8 +240,11 @@ fn wider(place: &Place, sites: &SiteTable) -> Place {
     }
 }
 
-/// The places that have a rule by the newest purge there, in three classes: what folds into a host or a site first, then
-/// hosts, then sites.
+/// The places that have a rule by the newest purge there, in three classes: what lies within a host or a site, hosts,
+/// sites.
+///
+/// What is folded comes from the class that has the most, of equals from the narrowest. The oldest of all would not do:
+/// a rule that was just folded is the oldest, and would be folded on, from the host to the site to everything.
 #[derive(Default)]
 struct Ages([BTreeSet<(u64, Place)>; 3]);
 
@@ -270,7 +274,13 @@ impl Ages {
     }
 
     fn oldest(&self) -> Option<Place> {
-        self.0.iter().find_map(BTreeSet::first).map(|(_, place)| place.clone())
+        let mut most = &self.0[0];
+        for class in &self.0[1..] {
+            if class.len() > most.len() {
+                most = class;
+            }
+        }
+        most.first().map(|(_, place)| place.clone())
     }
 
     fn not_newer_than(&self, through: u64) -> Option<Place> {

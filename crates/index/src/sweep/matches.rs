@@ -53,13 +53,8 @@ impl<L: Clone> Matches<L> {
 
 impl<L: Clone> Drop for Matches<L> {
     fn drop(&mut self) {
-        let Some(sweep) = self.sweep.take() else { return };
-        let mut pending = self.inner.pending.lock();
-        if self.inner.store.is_empty() {
-            // An index that nobody tells of objects: there is nothing to leave.
-            pending.finish(&sweep);
-        } else {
-            pending.leave(sweep);
+        if let Some(sweep) = self.sweep.take() {
+            self.inner.pending.lock().leave(sweep);
         }
     }
 }

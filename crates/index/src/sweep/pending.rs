@@ -54,10 +54,13 @@ impl Pending {
         }
     }
 
-    /// Everything is Gone: all sweeps are void, and one over everything follows.
-    pub(crate) fn restart(&mut self) {
+    /// Everything is Gone: all sweeps are void, and one over everything follows if anything is held.
+    pub(crate) fn restart(&mut self, any: bool) {
         self.open.clear();
         self.left.clear();
+        if !any {
+            return;
+        }
         // It holds nothing back: no rule is older than the reset, and objects of another generation stay Gone.
         let id = self.open(u64::MAX);
         self.left.push_back(Sweep::of_anything(id));

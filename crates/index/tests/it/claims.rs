@@ -1,0 +1,8 @@
+//! The documentation's sentences, each as a story.
+
+mod fills;
+mod forgetting;
+mod memory;
+mod scope;
+mod strength;
+mod sweeping;
