@@ -49,12 +49,14 @@ use axum::response::{IntoResponse, Response};
 use axum::{Router, middleware};
 use batoff_log::StoreError;
 use http::{Method, Request, StatusCode};
+use tower::Layer;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::problem::{Code, Problem};
 use self::state::Api;
+use crate::clock::Clock;
 use crate::service::Services;
 
 pub use self::document::{NodesDocument, TaskDocument};
@@ -72,12 +74,18 @@ pub fn router(services: Arc<Services>) -> Router {
         .routes(routes!(sla::sla))
         .with_state(Arc::new(Api::new(services)))
         .split_for_parts();
-    routes
+    let routes = routes
         .merge(openapi::routes(description))
         .fallback(no_such_route)
         .method_not_allowed_fallback(other_method)
-        .layer(CatchPanicLayer::custom(|_| after_panic()))
-        .layer(middleware::from_fn_with_state(clock, reply::finish))
+        .layer(CatchPanicLayer::custom(|_| after_panic()));
+    finished(clock, routes)
+}
+
+/// Puts [`reply::finish`] around all of `routes`, as the outermost layer: the router itself adds `Allow` outside of
+/// layers that it is given.
+pub fn finished(clock: Clock, routes: Router) -> Router {
+    Router::new().fallback_service(middleware::from_fn_with_state(clock, reply::finish).layer(routes))
 }
 
 async fn no_such_route(request: Request<Body>) -> Problem {

@@ -8,8 +8,8 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::header::{
-    ACCEPT_LANGUAGE, ALLOW, CACHE_CONTROL, CONTENT_LANGUAGE, CONTENT_TYPE, DATE, RETRY_AFTER, VARY,
-    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT_LANGUAGE, ALLOW, CACHE_CONTROL, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_TYPE, DATE, RETRY_AFTER,
+    VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue, StatusCode};
 
@@ -60,8 +60,10 @@ fn render(response: &mut Response, problem: &Problem, language: Language, reques
         headers.insert(RETRY_AFTER, HeaderValue::from(secs));
     }
     // Strings, numbers and lists of them always serialise.
-    *response.body_mut() =
-        serde_json::to_vec(&problem.document(language, request_id)).unwrap_or_default().into();
+    let body = serde_json::to_vec(&problem.document(language, request_id)).unwrap_or_default();
+    // The router has counted the empty body that was there before.
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    *response.body_mut() = body.into();
 }
 
 /// `OPTIONS` is answered on every route, and a comma is followed by a space.
