@@ -166,8 +166,9 @@ impl Roster {
             node.floor = registered.max(self.durable.tail());
         }
         if self.rules.in_force(Rule::WaitAfterStart) {
-            // Any incarnation may hold a lease of an earlier control plane, not only the one that will say Hello.
-            node.holds.push(Hold { safe: node.confirmed, until: self.waiting_until });
+            // Any incarnation may hold a lease of an earlier control plane, not only the one that will say Hello; and one
+            // that was removed and admitted again may hold it from before its registration.
+            node.holds.push(Hold { safe: recovered.confirmed, until: self.waiting_until });
         }
         if recovered.removed {
             node.removal = Some(self.waiting_until + STEP);
@@ -445,6 +446,23 @@ impl Roster {
         // A node that becomes available, or is reset, takes its promise back; what was completed stays so.
         self.watermark = self.watermark.max(least);
         debug_assert!(self.reported <= self.watermark, "I3");
+    }
+
+    /// Everything derived must be what it is derived from.
+    #[cfg(test)]
+    pub(crate) fn check(&self) {
+        let nodes = || self.nodes.iter().flatten();
+        let safe = nodes().filter_map(|node| match node.safe() {
+            node::Safe::At(cursor) => Some(cursor),
+            node::Safe::Tail => None,
+        });
+        assert_eq!(self.places.least(self.tail()), safe.min().unwrap_or(self.tail()).min(self.tail()));
+        assert!(nodes().all(|node| node.counted == node.safe()));
+        let timers = self.nodes.iter().enumerate();
+        let timers = timers.filter_map(|(index, node)| Some((node.as_ref()?.timer?, index)));
+        assert_eq!(timers.collect::<BTreeSet<_>>(), self.timers);
+        assert_eq!(nodes().count(), self.by_name.len());
+        assert!(self.watermark <= self.tail(), "I3");
     }
 
     fn push_event(&mut self, event: RosterEvent) {

@@ -6,7 +6,7 @@ use batoff_types::message::{FromNode, LeasePolicy, ToNode, Welcome};
 use batoff_types::{Body, Cursor, LogId, Moment, Record, Seq, Term, UnixMillis};
 
 use super::node::task;
-use super::world::{Direction, Event, World};
+use super::world::{Direction, Event, World, seconds};
 use crate::roster::rules::Rules;
 use crate::{LogView, Outbox, OutboxLimits, Recovered, RecoveredNode, Resume, Roster, judge_hello};
 
@@ -17,6 +17,9 @@ const LOG: LogId = LogId::from_bytes([9; 16]);
 pub(super) struct Control {
     pub(super) roster: Roster,
     streams: BTreeMap<u64, Stream>,
+    pub(super) frozen_until: u64,
+    /// What came while it was frozen.
+    mailbox: Vec<(usize, u64, FromNode)>,
     started: u64,
     offset: u64,
     rate: f64,
@@ -31,8 +34,16 @@ struct Stream {
 /// What is stored of a node, and survives.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Stored {
+    pub(super) registered: u64,
+    pub(super) removed: bool,
     pub(super) confirmed: Cursor,
     pub(super) policy: Option<LeasePolicy>,
+}
+
+impl Stored {
+    pub(super) fn registered_at(seq: u64) -> Self {
+        Self { registered: seq, ..Self::default() }
+    }
 }
 
 impl Control {
@@ -50,14 +61,13 @@ impl World {
     pub(super) fn start_control(&mut self) {
         self.term += 1;
         self.starts.push(self.now);
-        let nodes =
-            self.nodes.iter().zip(&self.stored).enumerate().map(|(index, (node, stored))| RecoveredNode {
-                name: node.name.clone(),
-                registered: Seq::new(index as u64 + 1).unwrap(),
-                confirmed: stored.confirmed,
-                policy: stored.policy,
-                removed: false,
-            });
+        let nodes = self.nodes.iter().zip(&self.stored).map(|(node, stored)| RecoveredNode {
+            name: node.name.clone(),
+            registered: Seq::new(stored.registered).unwrap(),
+            confirmed: stored.confirmed,
+            policy: stored.policy,
+            removed: stored.removed,
+        });
         let recovered = Recovered {
             tail: self.tail(),
             term: Term(self.term),
@@ -71,7 +81,15 @@ impl World {
         let start = Moment::from_micros(offset);
         let roster = Roster::with_rules(self.switches.times, start, recovered, rules);
         let rate = self.control_rate;
-        self.control = Some(Control { roster, streams: BTreeMap::new(), started: self.now, offset, rate });
+        self.control = Some(Control {
+            roster,
+            streams: BTreeMap::new(),
+            frozen_until: 0,
+            mailbox: Vec::new(),
+            started: self.now,
+            offset,
+            rate,
+        });
         for index in 0..self.nodes.len() {
             let soon = self.random.between(0.005, 0.05);
             self.after(soon, Event::Kick(index));
@@ -82,6 +100,9 @@ impl World {
     pub(super) fn arrive_up(&mut self, index: usize, connection: u64, message: FromNode) {
         let (now, tail) = (self.now, self.tail());
         let Some(control) = &mut self.control else { return };
+        if control.frozen_until > now {
+            return control.mailbox.push((index, connection, message));
+        }
         let moment = control.clock(now);
         let name = &self.nodes[index].name;
         match message {
@@ -89,7 +110,10 @@ impl World {
                 let log = LogView { log_id: LOG, first: Seq::FIRST, tail };
                 let task_at = hello.position.and_then(|at| at.cursor.last()).map(|seq| task(seq.get()));
                 let resume = judge_hello(&hello, &log, task_at);
-                let greeting = control.roster.handle_hello(moment, &hello, &resume, connection).unwrap();
+                let Ok(greeting) = control.roster.handle_hello(moment, &hello, &resume, connection) else {
+                    // Removed; it tries again and again.
+                    return self.collect();
+                };
                 if let Some(old) = greeting.replaced {
                     control.streams.remove(&old);
                 }
@@ -149,7 +173,52 @@ impl World {
         }
     }
 
-    pub(super) fn accept_purge(&mut self) {
+    pub(super) fn control_runs(&self) -> bool {
+        self.control.as_ref().is_some_and(|control| control.frozen_until <= self.now)
+    }
+
+    /// The process stands still, and its clock does not.
+    pub(super) fn freeze_control(&mut self, time: f64) {
+        let until = self.now + seconds(time);
+        if let Some(control) = &mut self.control {
+            control.frozen_until = control.frozen_until.max(until);
+            self.at(until, Event::ThawControl);
+        }
+    }
+
+    pub(super) fn thaw_control(&mut self) {
+        if !self.control_runs() {
+            return;
+        }
+        // Nothing is promised for the time in which it stood still.
+        self.starts.push(self.now);
+        let mailbox = self.control.as_mut().map(|control| std::mem::take(&mut control.mailbox));
+        for (index, connection, message) in mailbox.into_iter().flatten() {
+            self.arrive_up(index, connection, message);
+        }
+    }
+
+    /// A node is decommissioned, or admitted again.
+    pub(super) fn toggle_registration(&mut self, index: usize) {
+        if !self.control_runs() {
+            return;
+        }
+        self.accept_record();
+        let (now, seq) = (self.now, self.accepted.len() as u64);
+        let (node, stored) = (&self.nodes[index], &mut self.stored[index]);
+        let Some(control) = &mut self.control else { return };
+        let moment = control.clock(now);
+        stored.removed = !stored.removed;
+        if stored.removed {
+            control.roster.handle_removed(moment, &node.name);
+        } else {
+            stored.registered = seq;
+            control.roster.handle_registered(moment, &node.name, Seq::new(seq).unwrap(), Some(node.policy));
+        }
+        self.collect();
+    }
+
+    pub(super) fn accept_record(&mut self) {
         self.accepted.push(self.now);
         let (now, tail) = (self.now, self.tail());
         let Some(control) = &mut self.control else { return };
@@ -162,13 +231,17 @@ impl World {
 
     pub(super) fn tick(&mut self) {
         let now = self.now;
+        if !self.control_runs() {
+            return;
+        }
         if let Some(control) = &mut self.control {
             control.roster.handle_tick(control.clock(now));
             // Sometimes what the roster knows is stored; after a crash the rest is forgotten.
             if self.random.chance(0.03) {
                 for (node, stored) in self.nodes.iter().zip(&mut self.stored) {
-                    let view = control.roster.node(control.clock(now), &node.name).unwrap();
-                    stored.confirmed = view.confirmed;
+                    if let Some(view) = control.roster.node(control.clock(now), &node.name) {
+                        stored.confirmed = view.confirmed;
+                    }
                 }
                 self.stored_completed = control.roster.watermark();
             }
@@ -180,6 +253,8 @@ impl World {
     fn collect(&mut self) {
         let now = self.now;
         let Some(control) = &mut self.control else { return };
+        control.roster.check();
+        let mut through = None;
         while let Some(completed) = control.roster.poll_completed() {
             assert!(completed.through <= Cursor::new(self.accepted.len() as u64), "I3");
             let known = self.completed_at.len() as u64;
@@ -187,6 +262,30 @@ impl World {
             for _ in known..completed.through.get() {
                 self.completed_at.push(now);
             }
+            through = completed.through.last();
+        }
+        if let Some(seq) = through {
+            self.check_completion(seq);
+        }
+    }
+
+    /// What is completed waits for no node, and no available node has been passed over.
+    fn check_completion(&self, seq: Seq) {
+        let Some(control) = self.control.as_ref().filter(|_| self.switches.off.is_none()) else { return };
+        let waited = control.clock(self.now) > control.roster.waiting_until();
+        if waited {
+            assert_eq!(control.roster.late_at(seq), [], "seed {}", self.seed);
+        }
+        let counts = control.roster.counts_at(seq);
+        assert!(
+            !waited || counts.confirmed + counts.fenced == counts.total,
+            "{counts:?}, seed {}",
+            self.seed
+        );
+        for (node, stored) in self.nodes.iter().zip(&self.stored) {
+            let counts = !stored.removed && stored.registered < seq.get();
+            let passed_over = node.policy == LeasePolicy::Serve && counts && !node.furthest.covers(seq);
+            assert!(!passed_over, "{} has not applied {seq}, seed {}", node.name, self.seed);
         }
     }
 

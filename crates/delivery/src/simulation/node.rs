@@ -35,6 +35,8 @@ pub(super) struct Node {
     /// What dead daemons' caches may still serve by the lease they had: until when, and how far they were.
     ghosts: Vec<(Moment, Cursor)>,
     wake_at: Option<Moment>,
+    /// The furthest that any of its daemons has been.
+    pub(super) furthest: Cursor,
 }
 
 /// What a daemon does in its own time.
@@ -65,6 +67,7 @@ impl Node {
             stored_term: Term(0),
             ghosts: Vec::new(),
             wake_at: None,
+            furthest: Cursor::START,
         }
     }
 
@@ -274,6 +277,7 @@ impl World {
             }
             Work::Reset(reset) => node.inbox.handle_reset_applied(&reset),
         }
+        node.furthest = node.furthest.max(node.inbox.cursor());
         // A cursor that is stored late sends the node back to where it was before.
         if stores {
             node.stored = node.inbox.position();

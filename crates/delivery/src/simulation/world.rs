@@ -44,6 +44,8 @@ pub(super) enum Event {
     Tick,
     Chaos,
     ControlBack,
+    ThawControl,
+    Toggle(usize),
 }
 
 /// What a run has shown.
@@ -108,7 +110,7 @@ impl World {
             now: 0,
             queue: BTreeMap::new(),
             counter: 0,
-            stored: vec![Stored::default(); count],
+            stored: (1..=count as u64).map(Stored::registered_at).collect(),
             // Each node's registration.
             accepted: vec![0; count],
             nodes,
@@ -160,8 +162,8 @@ impl World {
             Event::NodeBack(node) => self.node_back(node),
             Event::Look(node) => self.look(node),
             Event::Purge => {
-                if self.control.is_some() {
-                    self.accept_purge();
+                if self.control_runs() {
+                    self.accept_record();
                 }
                 let mean = [0.004, 0.05, 0.05, 0.5, 0.5, 0.5][self.random.below(6)];
                 let next = self.random.around(mean);
@@ -173,6 +175,8 @@ impl World {
             }
             Event::Chaos => self.chaos(),
             Event::ControlBack => self.start_control(),
+            Event::ThawControl => self.thaw_control(),
+            Event::Toggle(node) => self.toggle_registration(node),
         }
     }
 
@@ -230,7 +234,7 @@ impl World {
 
     fn chaos(&mut self) {
         let node = self.random.below(self.nodes.len());
-        match self.random.below(20) {
+        match self.random.below(23) {
             0..6 => {
                 let direction = if self.random.chance(0.5) { Direction::Up } else { Direction::Down };
                 self.cut(node, &[direction], 1.4);
@@ -247,6 +251,15 @@ impl World {
                     let soon = self.random.between(0.0, 1.2);
                     self.after(soon, Event::Crash(node));
                 }
+            }
+            18 => {
+                let time = self.random.around(0.7);
+                self.freeze_control(time);
+            }
+            19 => {
+                self.toggle_registration(node);
+                let back = self.random.around(1.0);
+                self.after(back, Event::Toggle(node));
             }
             _ => {
                 if self.control.take().is_some() {
@@ -272,16 +285,19 @@ impl World {
         }
     }
 
-    /// The oracle of the guarantee: two seconds from acceptance, or from the last start before the completion.
+    /// The oracle of the guarantee: two seconds from acceptance, or from the last start (or thaw) before the completion.
     fn judge_delays(&mut self) {
         self.outcome.purges = self.accepted.len() as u64;
+        if self.nodes.iter().any(|node| node.policy == LeasePolicy::Serve) {
+            return;
+        }
         for (index, accepted) in self.accepted.iter().enumerate() {
             if *accepted > seconds(JUDGED_UNTIL) {
                 continue;
             }
             let completed = self.completed_at.get(index).copied().unwrap_or(seconds(99.0));
             let from =
-                self.starts.iter().copied().filter(|start| start < &completed).fold(*accepted, u64::max);
+                self.starts.iter().copied().filter(|start| *start <= completed).fold(*accepted, u64::max);
             let took = (completed - from) as f64 / 1e6;
             self.outcome.slowest = self.outcome.slowest.max(took);
             self.outcome.late += u64::from(took > 2.0);
