@@ -1,2 +1,90 @@
-//! The program.
-fn main() {}
+//! `batoff-proxy`: the reference caching reverse proxy with the edge daemon inside.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use batoff_edge::caches::InProcess;
+use batoff_edge::config::load;
+use batoff_edge::program::{self, Flags, Signals};
+use batoff_edge::{Daemon, DaemonConfig, logs, metrics, monitor};
+use batoff_index::IndexConfig;
+use batoff_proxy::config::ProxyConfig;
+use batoff_proxy::figures::{self, Figures};
+use batoff_proxy::origin::Origins;
+use batoff_proxy::{Locator, Proxy, Store};
+use clap::Parser;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A caching reverse proxy that takes purges back at once.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(flatten)]
+    flags: Flags,
+}
+
+fn main() -> ExitCode {
+    match program::parse::<Cli>() {
+        Ok(cli) => program::run(run(cli.flags)).into(),
+        Err(exit) => exit.into(),
+    }
+}
+
+async fn run(flags: Flags) -> anyhow::Result<()> {
+    let config: ProxyConfig = load(&flags.config)?;
+    let daemon = DaemonConfig::try_from(&config)?;
+    let (fallback, by_host) = config.proxy.upstreams()?;
+    logs::filter(&config.log)?;
+    if flags.check {
+        return Ok(());
+    }
+    logs::install(&config.log)?;
+    let recorder = metrics::install().context("the metrics recorder")?;
+    figures::declare();
+    let signals = Signals::listen(flags.exit_with_parent)?;
+
+    let opened = Daemon::open::<Locator>(daemon, IndexConfig::default())?;
+    let proxy = &config.proxy;
+    let store: &'static Store =
+        Box::leak(Box::new(Store::new(opened.index(), proxy.memory_bytes, proxy.object_bytes_max)));
+    let visitors = bind("proxy.listen", proxy.listen).await?;
+    let monitoring = bind("metrics.listen", config.metrics.listen).await?;
+    let addresses = json!({
+        "proxy": visitors.local_addr()?.to_string(),
+        "metrics": monitoring.local_addr()?.to_string(),
+        "pid": std::process::id(),
+    });
+
+    let handle = opened.start(vec![Box::new(InProcess::new("proxy", store))]);
+    let stop_monitoring = CancellationToken::new();
+    let figures = Figures { daemon: handle.monitor(), store };
+    tokio::spawn(monitor::serve(monitoring, recorder, Arc::new(figures), stop_monitoring.clone()));
+    let server = Proxy::new(store, handle.fence(), Origins::new(fallback, by_host), proxy.keep_tag_header);
+    let server = tokio::spawn(server.serve(visitors, signals.stop.clone()));
+    if flags.announce {
+        program::announce(&addresses)?;
+    }
+
+    loop {
+        tokio::select! {
+            () = signals.stop.cancelled() => break,
+            () = signals.reload.notified() => handle.reload(),
+        }
+    }
+    tracing::info!("draining");
+    // The fence first: what is still answered below comes from the origin.
+    handle.shutdown().await;
+    server.await.context("the accept loop")?;
+    stop_monitoring.cancel();
+    Ok(())
+}
+
+async fn bind(key: &'static str, address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {key} = {address}"))
+}

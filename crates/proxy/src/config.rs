@@ -1,0 +1,151 @@
+//! What the operator wrote: the daemon's sections and `[proxy]`.
+
+use std::net::SocketAddr;
+
+use batoff_edge::DaemonConfig;
+use batoff_edge::config::{
+    ConfigError, ConfigFile, ControlSection, LeaseSection, LogSection, MetricsSection, NodeSection,
+    StateSection,
+};
+use serde::Deserialize;
+
+use crate::origin::Upstream;
+
+/// The least memory that makes sense for a cache, in bytes.
+const MEMORY_BYTES_MIN: u64 = 1 << 20;
+
+/// The configuration of `batoff-proxy`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProxyConfig {
+    /// `[node]`
+    pub node: NodeSection,
+    /// `[control]`
+    pub control: ControlSection,
+    /// `[state]`
+    pub state: StateSection,
+    /// `[lease]`
+    #[serde(default)]
+    pub lease: LeaseSection,
+    /// `[metrics]`
+    #[serde(default = "metrics_default")]
+    pub metrics: MetricsSection,
+    /// `[log]`
+    #[serde(default)]
+    pub log: LogSection,
+    /// `[proxy]`
+    pub proxy: ProxySection,
+}
+
+/// `[proxy]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProxySection {
+    /// Where visitors connect, in plain HTTP/1.1; port 0 takes a free one.
+    #[serde(default = "listen_default")]
+    pub listen: SocketAddr,
+    /// How many bytes cached objects may take: bodies, headers and an allowance for each. Over it objects leave.
+    #[serde(default = "memory_bytes_default")]
+    pub memory_bytes: u64,
+    /// The largest body that is cached, in bytes; a larger one is passed on and not stored.
+    #[serde(default = "object_bytes_max_default")]
+    pub object_bytes_max: u64,
+    /// Where requests go whose host no entry of `origins` names, as `http://host[:port]`.
+    pub origin: Option<String>,
+    /// Origins by host.
+    #[serde(default)]
+    pub origins: Vec<OriginSection>,
+    /// Pass `Cache-Tag` on to visitors.
+    #[serde(default)]
+    pub keep_tag_header: bool,
+}
+
+/// One of `[[proxy.origins]]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OriginSection {
+    /// The host that visitors ask for.
+    pub host: String,
+    /// Where its requests go, as `http://host[:port]`.
+    pub url: String,
+}
+
+impl ConfigFile for ProxyConfig {
+    const SECTIONS: &'static [&'static str] =
+        &["node", "control", "state", "lease", "metrics", "log", "proxy"];
+    const TYPED: &'static [&'static str] = &[
+        "control.endpoints",
+        "control.plaintext",
+        "proxy.memory_bytes",
+        "proxy.object_bytes_max",
+        "proxy.origins",
+        "proxy.keep_tag_header",
+    ];
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        self.node.name()?;
+        self.control.validate()?;
+        let proxy = &self.proxy;
+        if proxy.origin.is_none() && proxy.origins.is_empty() {
+            return Err(ConfigError::invalid(
+                "proxy.origin",
+                "missing; say where requests go, as http://host:port",
+            ));
+        }
+        if proxy.memory_bytes < MEMORY_BYTES_MIN {
+            return Err(ConfigError::invalid(
+                "proxy.memory_bytes",
+                format!("must be at least {MEMORY_BYTES_MIN}"),
+            ));
+        }
+        proxy.upstreams().map(drop)
+    }
+}
+
+impl ProxySection {
+    /// The default origin and those by host, checked.
+    pub fn upstreams(
+        &self,
+    ) -> Result<(Option<Upstream>, Vec<(batoff_types::Hostname, Upstream)>), ConfigError> {
+        let parse =
+            |key: &str, text: &str| Upstream::parse(text).map_err(|rule| ConfigError::invalid(key, rule));
+        let fallback = self.origin.as_deref().map(|text| parse("proxy.origin", text)).transpose()?;
+        let mut by_host = Vec::with_capacity(self.origins.len());
+        for OriginSection { host, url } in &self.origins {
+            let host = host
+                .parse()
+                .map_err(|error| ConfigError::invalid("proxy.origins.host", format!("{error}")))?;
+            by_host.push((host, parse("proxy.origins.url", url)?));
+        }
+        Ok((fallback, by_host))
+    }
+}
+
+impl TryFrom<&ProxyConfig> for DaemonConfig {
+    type Error = ConfigError;
+
+    fn try_from(config: &ProxyConfig) -> Result<Self, ConfigError> {
+        Ok(Self {
+            node: config.node.name()?,
+            policy: config.lease.on_lease_lost.policy(),
+            control: config.control.clone(),
+            state_dir: config.state.dir.clone(),
+        })
+    }
+}
+
+fn metrics_default() -> MetricsSection {
+    MetricsSection { listen: SocketAddr::from(([127, 0, 0, 1], 9466)) }
+}
+
+fn listen_default() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 8090))
+}
+
+const fn memory_bytes_default() -> u64 {
+    256 << 20
+}
+
+const fn object_bytes_max_default() -> u64 {
+    16 << 20
+}

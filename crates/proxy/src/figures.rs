@@ -1,0 +1,108 @@
+//! What the proxy counts.
+
+use batoff_edge::monitor::Monitored;
+use metrics::{counter, describe_counter, describe_gauge, gauge};
+
+use crate::service::Answer;
+use crate::store::Store;
+
+/// Why an object left. The label `reason` of `batoff_proxy_left_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// A purge hit it.
+    Purged,
+    /// A newer response took its place.
+    Replaced,
+    /// There was no room.
+    Room,
+}
+
+/// Why a response was not stored. The label `reason` of `batoff_proxy_not_stored_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotStored {
+    /// A purge hit it while it was being fetched.
+    Purged,
+    /// It is larger than `proxy.object_bytes_max`.
+    TooLarge,
+}
+
+impl Left {
+    const ALL: [Self; 3] = [Self::Purged, Self::Replaced, Self::Room];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Purged => "purged",
+            Self::Replaced => "replaced",
+            Self::Room => "room",
+        }
+    }
+}
+
+impl NotStored {
+    const ALL: [Self; 2] = [Self::Purged, Self::TooLarge];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Purged => "purged",
+            Self::TooLarge => "too_large",
+        }
+    }
+}
+
+/// Declares the figures at 0.
+pub fn declare() {
+    describe_counter!("batoff_proxy_requests_total", "Answers by what X-Cache said");
+    describe_counter!("batoff_proxy_left_total", "Objects that left the cache");
+    describe_counter!("batoff_proxy_not_stored_total", "Cacheable responses that were not stored");
+    describe_counter!("batoff_proxy_tags_ignored_total", "Members of Cache-Tag that were not indexed");
+    describe_gauge!("batoff_proxy_cache_bytes", "Bytes that cached objects count for");
+    describe_gauge!("batoff_proxy_cache_objects", "Cached objects");
+    for answer in Answer::ALL {
+        answered(answer, 0);
+    }
+    for reason in Left::ALL {
+        left(reason, 0);
+    }
+    for reason in NotStored::ALL {
+        counter!("batoff_proxy_not_stored_total", "reason" => reason.as_str()).increment(0);
+    }
+    tags_ignored(0);
+    gauge!("batoff_proxy_cache_bytes").set(0.0);
+    gauge!("batoff_proxy_cache_objects").set(0.0);
+}
+
+pub(crate) fn answered(answer: Answer, requests: u64) {
+    counter!("batoff_proxy_requests_total", "result" => answer.label()).increment(requests);
+}
+
+pub(crate) fn left(reason: Left, objects: u64) {
+    counter!("batoff_proxy_left_total", "reason" => reason.as_str()).increment(objects);
+}
+
+pub(crate) fn not_stored(reason: NotStored) {
+    counter!("batoff_proxy_not_stored_total", "reason" => reason.as_str()).increment(1);
+}
+
+pub(crate) fn tags_ignored(members: usize) {
+    counter!("batoff_proxy_tags_ignored_total").increment(members as u64);
+}
+
+/// The daemon's figures and the store's.
+pub struct Figures<M> {
+    /// The daemon's.
+    pub daemon: M,
+    /// The cache.
+    pub store: &'static Store,
+}
+
+impl<M: Monitored> Monitored for Figures<M> {
+    fn ready(&self) -> Result<(), String> {
+        self.daemon.ready()
+    }
+
+    fn refresh(&self) {
+        self.daemon.refresh();
+        gauge!("batoff_proxy_cache_bytes").set(self.store.bytes() as f64);
+        gauge!("batoff_proxy_cache_objects").set(self.store.len() as f64);
+    }
+}

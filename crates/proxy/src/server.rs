@@ -1,0 +1,95 @@
+//! The listener for visitors: our own accept loop, so that port 0, the announcement and the drain are ours.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use batoff_edge::Fence;
+use pingora::apps::{HttpServerApp, ServerApp};
+use pingora::proxy::{HttpProxy, http_proxy};
+use pingora::server::configuration::ServerConf;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::collapse::Collapse;
+use crate::origin::Origins;
+use crate::service::{COLLAPSE_MAX, Service};
+use crate::store::Store;
+
+/// Visitors' connections at once. Further ones wait in the kernel's queue.
+const CONNECTIONS_MAX: usize = 16_384;
+
+/// Between two attempts to accept after the kernel refused one (no file descriptors left, usually).
+const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+
+/// For answers that are under way when the proxy is drained.
+const DRAIN_MAX: Duration = Duration::from_secs(6);
+
+/// A proxy that is ready to serve.
+pub struct Proxy {
+    app: Arc<HttpProxy<Service>>,
+}
+
+impl Proxy {
+    /// Over a cache, the right to serve from it, and origins.
+    pub fn new(store: &'static Store, fence: Arc<Fence>, origins: Origins, keep_tag_header: bool) -> Self {
+        // pingora wants its parts to live for ever; there is one proxy a process.
+        let collapse = Box::leak(Box::new(Collapse::new(store.shared_index(), COLLAPSE_MAX)));
+        let service = Service { store, collapse, fence, origins, keep_tag_header };
+        tracing::info!(on_lease_lost = ?service.policy(), "proxy built");
+        Self { app: Arc::new(http_proxy(&Arc::new(ServerConf::default()), service)) }
+    }
+
+    /// Serves until `stop`, then finishes what is under way within 6 s.
+    pub async fn serve(self, listener: TcpListener, stop: CancellationToken) {
+        let (draining, drain) = watch::channel(false);
+        let connections = TaskTracker::new();
+        let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = accept(&listener, &room) => accepted,
+            };
+            match accepted {
+                Ok((stream, permit)) => {
+                    let (app, drain) = (Arc::clone(&self.app), drain.clone());
+                    connections.spawn(async move {
+                        serve_one(&app, stream, &drain).await;
+                        drop(permit);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_AGAIN).await;
+                }
+            }
+        }
+        drop(listener);
+        draining.send_replace(true);
+        self.app.http_cleanup().await;
+        connections.close();
+        if tokio::time::timeout(DRAIN_MAX, connections.wait()).await.is_err() {
+            tracing::warn!(connections = connections.len(), "not every answer was finished in time");
+        }
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+) -> std::io::Result<(TcpStream, Option<tokio::sync::OwnedSemaphorePermit>)> {
+    // Never closed, so never an error.
+    let permit = Arc::clone(room).acquire_owned().await.ok();
+    let (stream, _) = listener.accept().await?;
+    Ok((stream, permit))
+}
+
+async fn serve_one(app: &Arc<HttpProxy<Service>>, stream: TcpStream, drain: &watch::Receiver<bool>) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection that was gone at once");
+        return;
+    }
+    let stream = pingora::protocols::l4::stream::Stream::from(stream);
+    app.process_new(Box::new(stream), drain).await;
+}

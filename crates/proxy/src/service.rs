@@ -1,0 +1,280 @@
+//! The hit path and the fill path, as steps of pingora's proxy.
+//!
+//! ```text
+//!  request ─▶ page ─▶ lookup ─▶ rules ─▶ lease ─▶ answer from the cache
+//!                        │ nothing, Gone             │ no lease, stale
+//!                        ▼                           ▼
+//!              token ─▶ origin ─▶ rules ─▶ store   token ─▶ origin ─▶ 304: same object, new token
+//! ```
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use batoff_edge::Fence;
+use batoff_index::Verdict;
+use batoff_types::message::LeasePolicy;
+use batoff_types::{CacheTags, FillToken, PurgeUrl};
+use http::header;
+use pingora::cache::key::HashBinary;
+use pingora::cache::{
+    CacheKey, CacheMeta, CacheOptionOverrides, ForcedFreshness, HitHandler, NoCacheReason, RespCacheable,
+};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::proxy::{ProxyHttp, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorSource, ErrorType, Result};
+
+mod answer;
+mod request;
+mod response;
+
+pub(crate) use self::answer::Answer;
+use self::answer::PURGED_WHILE_FETCHED;
+use self::response::CACHE_TAG;
+use crate::collapse::{Collapse, Page};
+use crate::figures::{self, NotStored};
+use crate::origin::Origins;
+use crate::store::{Hit, Mark, Store};
+
+/// For the connection to an origin.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// Between two reads from an origin, or two writes to it. A page may take so long to come.
+const IDLE_MAX: Duration = Duration::from_secs(60);
+
+/// A fetch that takes longer is no longer waited for by other requests.
+pub(crate) const COLLAPSE_MAX: Duration = Duration::from_secs(30);
+
+/// Fetches that a request waits for, one after the other, before it goes to the origin by itself.
+const COLLAPSE_RETRIES: usize = 3;
+
+/// The proxy's logic.
+pub(crate) struct Service {
+    pub(crate) store: &'static Store,
+    pub(crate) collapse: &'static Collapse,
+    pub(crate) fence: Arc<Fence>,
+    pub(crate) origins: Origins,
+    pub(crate) keep_tag_header: bool,
+}
+
+/// One request.
+#[derive(Default)]
+pub(crate) struct Context {
+    /// The page, when the request is for the cache.
+    page: Option<request::Page>,
+    /// What was known when the request to the origin began.
+    token: Option<FillToken>,
+    /// The object that was found: to ask about it again before its first byte.
+    found: Option<Found>,
+}
+
+struct Found {
+    mark: Mark,
+    confirmed_at: SystemTime,
+    /// A soft purge hit it, so it may be served while it is fetched anew.
+    soft: bool,
+}
+
+impl Service {
+    /// Whether an object may be served from the cache now: the rules first, the lease last.
+    fn may_serve(&self, mark: &Mark) -> bool {
+        self.store.verdict(mark) != Verdict::Gone && self.fence.may_serve()
+    }
+
+    /// The response's mark, or why it is not to be stored.
+    fn mark(
+        &self,
+        url: &PurgeUrl,
+        token: FillToken,
+        response: &ResponseHeader,
+        supplied: bool,
+    ) -> Option<Mark> {
+        let lines = response.headers.get_all(CACHE_TAG);
+        let CacheTags { tags, ignored } = CacheTags::parse(lines.iter().map(|line| line.as_bytes()));
+        figures::tags_ignored(ignored);
+        let verdict = self.store.index().check(url, &tags, token);
+        let mark = Mark { url: url.clone(), tags, token, supplied_stale_window: supplied };
+        (verdict != Verdict::Gone).then_some(mark)
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Service {
+    type CTX = Context;
+
+    fn new_ctx(&self) -> Context {
+        Context::default()
+    }
+
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
+        let authority = request::authority(session.req_header());
+        let host = match &ctx.page {
+            Some(page) => Some(page.url.host().to_owned()),
+            None => authority
+                .map(|host| host.rsplit_once(':').map_or(host, |(host, _)| host).to_ascii_lowercase()),
+        };
+        let address = self.origins.address(host.as_deref()).await.map_err(|error| {
+            let mut refused = Error::explain(ErrorType::HTTPStatus(502), error.to_string());
+            refused.esource = ErrorSource::Upstream;
+            refused
+        })?;
+        let mut peer = HttpPeer::new(address, false, String::new());
+        peer.options.connection_timeout = Some(CONNECT_MAX);
+        peer.options.total_connection_timeout = Some(CONNECT_MAX);
+        peer.options.read_timeout = Some(IDLE_MAX);
+        peer.options.write_timeout = Some(IDLE_MAX);
+        Ok(Box::new(peer))
+    }
+
+    fn request_cache_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<()> {
+        ctx.page = request::page(session.req_header());
+        if ctx.page.is_some() {
+            let mut limits = CacheOptionOverrides::default();
+            limits.wait_timeout = Some(COLLAPSE_MAX);
+            limits.max_lock_retries = Some(COLLAPSE_RETRIES);
+            session.cache.enable(self.store, None, None, Some(self.collapse), Some(limits));
+        }
+        Ok(())
+    }
+
+    fn cache_key_callback(&self, _session: &Session, ctx: &mut Context) -> Result<CacheKey> {
+        let Some(page) = &ctx.page else {
+            return Error::e_explain(ErrorType::InternalError, "a request without a page has no key");
+        };
+        let mut key = CacheKey::new(page.key.clone(), "");
+        key.extensions.insert(Page(page.url.clone()));
+        Ok(key)
+    }
+
+    fn cache_vary_filter(
+        &self,
+        meta: &CacheMeta,
+        _: &mut Context,
+        request: &RequestHeader,
+    ) -> Option<HashBinary> {
+        response::variance(meta, request)
+    }
+
+    async fn cache_hit_filter(
+        &self,
+        session: &mut Session,
+        _meta: &CacheMeta,
+        handler: &mut HitHandler,
+        _is_fresh: bool,
+        ctx: &mut Context,
+    ) -> Result<Option<ForcedFreshness>> {
+        let Some(Hit { object, .. }) = handler.as_any().downcast_ref::<Hit>() else {
+            return Ok(Some(ForcedFreshness::ForceMiss));
+        };
+        let verdict = self.store.verdict(&object.mark);
+        if verdict == Verdict::Gone {
+            return Ok(Some(ForcedFreshness::ForceMiss));
+        }
+        let (mark, confirmed_at) = (object.mark.clone(), object.confirmed_at);
+        ctx.found = Some(Found { mark, confirmed_at, soft: verdict == Verdict::Stale });
+        if !self.fence.may_serve() {
+            // Each request needs the origin's word of its own; waiting in line for another's would help nobody.
+            if session.subrequest_ctx.is_none() {
+                session.cache.set_cache_lock(None, None);
+            }
+            return Ok(Some(ForcedFreshness::ForceExpired));
+        }
+        Ok(match verdict {
+            Verdict::Stale => {
+                Some(ForcedFreshness::ForceExpiredServeStale { expired_at: Some(object.stale_since()) })
+            }
+            Verdict::Fresh | Verdict::Gone => None,
+        })
+    }
+
+    fn should_serve_stale(&self, _: &mut Session, ctx: &mut Context, error: Option<&Error>) -> bool {
+        let Some(found) = &ctx.found else { return false };
+        let allowed = match error {
+            // While it is fetched anew: the origin's own window, or ours after a soft purge.
+            None => found.soft || !found.mark.supplied_stale_window,
+            Some(error) => error.esource() == &ErrorSource::Upstream,
+        };
+        allowed && self.may_serve(&found.mark)
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        _: &mut Session,
+        _: &mut RequestHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        // At each attempt: what is stored is what the last one brought.
+        ctx.token = Some(self.store.index().begin_fill());
+        Ok(())
+    }
+
+    fn response_cache_filter(
+        &self,
+        session: &Session,
+        response: &ResponseHeader,
+        ctx: &mut Context,
+    ) -> Result<RespCacheable> {
+        let (Some(page), Some(token)) = (&ctx.page, ctx.token) else {
+            return Ok(RespCacheable::Uncacheable(NoCacheReason::InternalError));
+        };
+        let authorized = session.req_header().headers.contains_key(header::AUTHORIZATION);
+        let cacheable = match response::judge(response, authorized, self.store.object_bytes_max()) {
+            Ok(cacheable) => cacheable,
+            Err(reason) => {
+                if reason == NoCacheReason::ResponseTooLarge {
+                    figures::not_stored(NotStored::TooLarge);
+                }
+                return Ok(RespCacheable::Uncacheable(reason));
+            }
+        };
+        let Some(mark) = self.mark(&page.url, token, response, cacheable.supplied_stale_window) else {
+            figures::not_stored(NotStored::Purged);
+            return Ok(RespCacheable::Uncacheable(PURGED_WHILE_FETCHED));
+        };
+        let mut meta = cacheable.meta;
+        meta.extensions_mut().insert(mark);
+        Ok(RespCacheable::Cacheable(meta))
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        let answer = Answer::of(session.cache.phase());
+        if !self.keep_tag_header {
+            response.remove_header(CACHE_TAG);
+        }
+        if answer.is_from_cache()
+            && let Some(found) = &ctx.found
+        {
+            let age = found.confirmed_at.elapsed().unwrap_or_default().as_secs();
+            response.insert_header(header::AGE, age)?;
+            // Once more, right before the first byte: a purge, or a freeze, may have come in between.
+            if !self.may_serve(&found.mark) {
+                return Error::e_explain(ErrorType::HTTPStatus(503), "no longer to be served from the cache");
+            }
+        }
+        response.insert_header("x-cache", answer.x_cache())?;
+        let status = format!("{}; purge-seq={}", answer.cache_status(), self.store.index().applied());
+        response.append_header("cache-status", status)?;
+        if session.subrequest_ctx.is_none() {
+            figures::answered(answer, 1);
+        }
+        Ok(())
+    }
+
+    fn suppress_error_log(&self, _: &Session, _: &Context, error: &Error) -> bool {
+        // Visitors that leave are no news.
+        error.esource() == &ErrorSource::Downstream
+    }
+}
+
+impl Service {
+    /// What happens to hits without a lease, for logs.
+    pub(crate) fn policy(&self) -> LeasePolicy {
+        self.fence.policy()
+    }
+}
