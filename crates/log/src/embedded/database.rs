@@ -1,3 +1,4 @@
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use batoff_types::{Cursor, LogId, Seq, UnixMillis};
@@ -66,10 +67,17 @@ pub(super) fn open<M: Medium>(
     path: &Path,
     cache_bytes: usize,
 ) -> Result<(Database, Standing), OpenError> {
-    let backend = medium.open(path).map_err(|source| io_error("open", path, source))?;
-    let database = open_backend(backend, path, cache_bytes)?;
-    let standing = examine(&database, path)?;
-    Ok((database, standing))
+    let open = || {
+        let backend = medium.open(path).map_err(|source| io_error("open", path, source))?;
+        let database = open_backend(backend, path, cache_bytes)?;
+        let standing = examine(&database, path)?;
+        Ok((database, standing))
+    };
+    // Some kinds of damage make redb panic instead of saying so.
+    catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|_| {
+        let detail = "its pages contradict one another".to_owned();
+        Err(OpenError::Corrupt { path: path.to_owned(), detail })
+    })
 }
 
 /// Gives the directory's store another identity.

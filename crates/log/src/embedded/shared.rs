@@ -150,6 +150,10 @@ impl Shared {
                 }
                 Err(fault.certain())
             }
+            // Some kinds of damage make redb panic instead of saying so.
+            Err(gave_up) if gave_up.is_panic() => {
+                Err(StoreError::Corrupt("its pages contradict one another".to_owned()))
+            }
             Err(_) => Err(unavailable()),
         }
     }
