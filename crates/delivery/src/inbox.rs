@@ -323,9 +323,8 @@ impl Inbox {
 
     /// The next record to apply, in order. Every one that was polled must be reported by [`Inbox::handle_applied`].
     pub fn poll_record(&mut self) -> Option<Received> {
-        if self.phase == Phase::Resetting {
-            return None;
-        }
+        // Not while a reset is under way, even when its stream has ended since.
+        self.position?;
         let received = self.queue.pop()?;
         debug_assert_eq!(received.record.seq, self.handed.next(), "I3");
         self.handed = Cursor::after(received.record.seq);

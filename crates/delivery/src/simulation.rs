@@ -2,8 +2,8 @@
 //!
 //! Delays, losses that break a stream, one-way cuts, frozen machines, crashes of both sides, caches that outlive their
 //! daemon, clocks of different rates, records that take long to apply, cursors that are stored late.
-//! `BATOFF_SIMULATION_SEEDS=5000 cargo test -p batoff-delivery --release` for more; `BATOFF_SIMULATION_FIRST` to begin
-//! elsewhere. A failing run prints its seed, and replays exactly.
+//! `BATOFF_SIMULATION_SEEDS=5000 cargo test -p batoff-delivery simulation -- --nocapture` for more;
+//! `BATOFF_SIMULATION_FIRST` to begin elsewhere. A failing run prints its seed, and replays exactly.
 
 mod control;
 mod node;
@@ -75,7 +75,9 @@ fn completed_means_that_no_node_serves_it_and_comes_within_two_seconds() {
 }
 
 fn is_noticed(what: &str, switches: Switches) {
-    let summary = run_all(switches, 3_000, std::env::var_os("BATOFF_SIMULATION_SEEDS").is_none());
+    // With a number of seeds asked for, how often it is noticed; otherwise whether it ever is.
+    let stop_at_first = std::env::var_os("BATOFF_SIMULATION_SEEDS").is_none();
+    let summary = run_all(switches, setting("BATOFF_SIMULATION_SEEDS", 3_000), stop_at_first);
     assert!(summary.first_bad.is_some(), "{what} was switched off and nothing noticed");
 }
 

@@ -387,3 +387,102 @@ fn reports_are_added_up_sent_in_bounded_acks_and_bounded_while_they_wait() {
     apply_all(&mut inbox);
     assert_eq!(inbox.reports_dropped(), 8_400 - 8_192);
 }
+
+/// What may happen to an inbox, in any order.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// The control plane sends some records from where its stream is, or, wrongly, from somewhere else.
+    Send {
+        count: u64,
+        astray: i64,
+    },
+    /// The shell takes some records.
+    Take(usize),
+    /// The shell reports some of those it took.
+    Apply(usize),
+    Reconnect,
+    Reset(u64),
+    FinishReset,
+}
+
+fn step() -> impl proptest::strategy::Strategy<Value = Step> {
+    use proptest::prelude::*;
+    prop_oneof![
+        6 => (1..6_u64).prop_map(|count| Step::Send { count, astray: 0 }),
+        1 => (1..6_u64, -4..4_i64).prop_map(|(count, astray)| Step::Send { count, astray }),
+        4 => (1..5_usize).prop_map(Step::Take),
+        4 => (1..5_usize).prop_map(Step::Apply),
+        2 => Just(Step::Reconnect),
+        1 => (1..40_u64).prop_map(Step::Reset),
+        2 => Just(Step::FinishReset),
+    ]
+}
+
+proptest::proptest! {
+    #[test]
+    fn whatever_comes_the_shell_gets_each_record_once_and_in_order(
+        steps in proptest::collection::vec(step(), 1..80),
+    ) {
+        let mut inbox = connected(0);
+        // The next record of the stream, what the shell holds, the last it was given, and a reset under way.
+        let (mut next, mut held, mut given) = (1_u64, VecDeque::new(), 0_u64);
+        let mut pending: Option<Reset> = None;
+        for step in steps {
+            let before = inbox.cursor();
+            match step {
+                Step::Send { count, astray } => {
+                    let first = next.saturating_add_signed(astray).max(1);
+                    match inbox.handle(at(2_000), records(first..=first + count - 1)) {
+                        Ok(()) => next = next.max(first + count),
+                        Err(_) => proptest::prop_assert!(astray > 0 || inbox.phase == Phase::Silent),
+                    }
+                }
+                Step::Take(count) => {
+                    for _ in 0..count {
+                        let Some(received) = inbox.poll_record() else { break };
+                        proptest::prop_assert_eq!(received.record.seq.get(), given + 1);
+                        given += 1;
+                        held.push_back(received.record);
+                    }
+                }
+                Step::Apply(count) => {
+                    for record in held.drain(..count.min(held.len())) {
+                        inbox.handle_applied(record.seq, record.task, report(record.seq.get(), 0)).unwrap();
+                    }
+                    proptest::prop_assert!(inbox.cursor() >= before, "I3");
+                }
+                Step::Reconnect => {
+                    let hello = inbox.hello();
+                    inbox.handle(at(2_000), welcome(LOG, 3, 1_000)).unwrap();
+                    match hello.position {
+                        Some(position) => next = position.cursor.get() + 1,
+                        None => {
+                            let reset = reset(given.max(next));
+                            inbox.handle(at(2_000), ToNode::Reset(reset.clone())).unwrap();
+                            (next, given) = (reset.cursor.get() + 1, reset.cursor.get());
+                            held.clear();
+                            pending = Some(reset);
+                        }
+                    }
+                }
+                Step::Reset(ahead) => {
+                    let reset = reset(next + ahead);
+                    if inbox.handle(at(2_000), ToNode::Reset(reset.clone())).is_ok() {
+                        (next, given) = (reset.cursor.get() + 1, reset.cursor.get());
+                        held.clear();
+                        pending = Some(reset);
+                        proptest::prop_assert_eq!(inbox.position(), None);
+                    }
+                }
+                Step::FinishReset => {
+                    if let Some(reset) = pending.take() {
+                        inbox.handle_reset_applied(&reset);
+                    }
+                }
+            }
+            let ack = inbox.poll_ack();
+            proptest::prop_assert!(ack.is_none_or(|ack| ack.cursor == inbox.cursor()));
+            proptest::prop_assert!(inbox.cursor().get() <= given);
+        }
+    }
+}

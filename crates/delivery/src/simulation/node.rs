@@ -8,8 +8,8 @@ use super::world::{Direction, Event, World, millis, seconds};
 use crate::{Inbox, InboxConfig, Received};
 use batoff_types::message::{FromNode, ToNode};
 
-/// Without an answer for this long a node connects anew.
-const SILENCE: f64 = 1.2;
+/// Without an answer for this long, three heartbeats, a node connects anew.
+const SILENCE: f64 = 0.8;
 
 /// One machine with its daemon and its cache.
 #[derive(Debug)]

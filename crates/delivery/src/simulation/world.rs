@@ -70,6 +70,8 @@ pub(super) struct World {
     pub(super) random: Random,
     /// Every other run has a mostly healthy network, so that nodes do hold leases.
     mild: bool,
+    /// And every fourth has few faults besides.
+    calm: bool,
     pub(super) now: u64,
     queue: BTreeMap<(u64, u64), Event>,
     counter: u64,
@@ -107,6 +109,7 @@ impl World {
             switches,
             random,
             mild: seed.is_multiple_of(2),
+            calm: seed.is_multiple_of(4),
             now: 0,
             queue: BTreeMap::new(),
             counter: 0,
@@ -273,7 +276,14 @@ impl World {
             }
         }
         if self.now < seconds(FAULTS_END) {
-            let next = self.random.around(if self.mild { 2.8 } else { 1.25 });
+            let mean = if self.calm {
+                7.0
+            } else if self.mild {
+                2.8
+            } else {
+                1.25
+            };
+            let next = self.random.around(mean);
             self.after(next, Event::Chaos);
         }
     }
