@@ -117,10 +117,10 @@ async fn what_failed_before_its_flush_is_certainly_not_there() {
 async fn a_failed_flush_is_never_acknowledged_and_a_repeat_finds_what_survived() {
     let (mut unknown, mut survived) = (0, 0);
     // Whichever flush of a commit it is that fails.
-    for after in 0..4 {
+    for ill in (0..4).flat_map(|after| [Ill::Flushes { after }, Ill::OneFlush { after }]) {
         let ward = Ward::new();
         assert_eq!(ward.append(1).await, new(1));
-        ward.patient.falls(Ill::Flushes { after });
+        ward.patient.falls(ill);
         let answer = ward.append(2).await;
         ward.patient.recovers();
         ward.recovered().await;
@@ -138,7 +138,7 @@ async fn a_failed_flush_is_never_acknowledged_and_a_repeat_finds_what_survived()
                 unknown += 1;
             }
             (Err(StoreError::Unavailable { .. }), Appended::New { seq }) => assert_eq!(seq, second),
-            other => panic!("flush {after}: {other:?}"),
+            other => panic!("{ill:?}: {other:?}"),
         }
         assert_eq!(ward.bodies().await, ["1", "2"]);
     }
@@ -231,6 +231,7 @@ fn illnesses() -> impl Strategy<Value = Vec<(Ill, u8)>> {
     let ill = prop_oneof![
         (0..12u64).prop_map(|after| Ill::Writes { after }),
         (0..3u64).prop_map(|after| Ill::Flushes { after }),
+        (0..6u64).prop_map(|after| Ill::OneFlush { after }),
         (0..12u64).prop_map(|after| Ill::Full { after }),
     ];
     proptest::collection::vec((ill, 1..6u8), 1..4)
