@@ -1,0 +1,155 @@
+//! A proxy in front of an origin, and the hand that applies purges.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use batoff_edge::Fence;
+use batoff_edge::caches::{Cache, InProcess};
+use batoff_index::{Index, IndexConfig};
+use batoff_proxy::origin::{Origins, Upstream};
+use batoff_proxy::{Locator, Proxy, Store};
+use batoff_types::message::LeasePolicy;
+use batoff_types::{Body, Purge, Record, Selector, Seq, SiteChange, SiteLimits, TaskId, UnixMillis};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::origin::Origin;
+use crate::visitor::{Answer, ask};
+
+pub const HOST: &str = "www.example.test";
+
+pub struct Rig {
+    pub origin: Origin,
+    pub index: Arc<Index<Locator>>,
+    pub store: &'static Store,
+    pub proxy: SocketAddr,
+    cache: InProcess<&'static Store>,
+    next_seq: AtomicU64,
+    stop: CancellationToken,
+}
+
+pub struct Setup {
+    pub policy: LeasePolicy,
+    pub memory_bytes: u64,
+    pub object_bytes_max: u64,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { policy: LeasePolicy::Serve, memory_bytes: 64 << 20, object_bytes_max: 1 << 20 }
+    }
+}
+
+impl Rig {
+    pub async fn start() -> Self {
+        Self::with(Setup::default()).await
+    }
+
+    pub async fn with(setup: Setup) -> Self {
+        let origin = Origin::start().await;
+        let index = Arc::new(Index::new(IndexConfig::default()));
+        let store: &'static Store =
+            Box::leak(Box::new(Store::new(index.clone(), setup.memory_bytes, setup.object_bytes_max)));
+        let upstream = Upstream::parse(&format!("http://{}", origin.address.unwrap())).unwrap();
+        let fence = Arc::new(Fence::new(setup.policy));
+        let proxy = Proxy::new(store, fence, Origins::new(Some(upstream), Vec::new()), false);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        tokio::spawn(proxy.serve(listener, stop.clone()));
+        let rig = Self {
+            origin,
+            index,
+            store,
+            proxy: address,
+            cache: InProcess::new("proxy", store),
+            next_seq: AtomicU64::new(1),
+            stop,
+        };
+        let hostnames = vec![HOST.parse().unwrap()];
+        rig.apply(Body::Site(SiteChange {
+            site: "shop".parse().unwrap(),
+            hostnames: Some(hostnames.clone()),
+            affected: hostnames,
+            limits: SiteLimits::default(),
+        }))
+        .await;
+        rig
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.get_with(path, &[]).await
+    }
+
+    pub async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.ask("GET", path, headers).await
+    }
+
+    pub async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let headers: Vec<_> = [("Host", HOST)].into_iter().chain(headers.iter().copied()).collect();
+        ask(self.proxy, method, path, &headers).await
+    }
+
+    pub fn get_later(&self, path: &str) -> tokio::task::JoinHandle<Answer> {
+        let (proxy, path) = (self.proxy, path.to_owned());
+        tokio::spawn(async move { ask(proxy, "GET", &path, &[("Host", HOST)]).await })
+    }
+
+    pub async fn purge(&self, selector: Selector) -> u64 {
+        self.purge_as(selector, false).await
+    }
+
+    pub async fn soft_purge(&self, selector: Selector) -> u64 {
+        self.purge_as(selector, true).await
+    }
+
+    async fn purge_as(&self, selector: Selector, soft: bool) -> u64 {
+        self.apply(Body::Purge(Purge { site: "shop".parse().unwrap(), selectors: vec![selector], soft })).await
+    }
+
+    /// Applies a record and cleans up after it, as the daemon does; the number of objects that it hit.
+    pub async fn apply(&self, body: Body) -> u64 {
+        let mut matches = self.index.apply(&self.record(body));
+        while let Some(batch) = matches.next_batch(100) {
+            self.cache.evict(&batch).await.unwrap();
+        }
+        matches.found()
+    }
+
+    /// Only the rule; the objects stay where they are.
+    pub fn rule(&self, selector: Selector) {
+        let purge = Purge { site: "shop".parse().unwrap(), selectors: vec![selector], soft: false };
+        drop(self.index.apply(&self.record(Body::Purge(purge))));
+    }
+
+    fn record(&self, body: Body) -> Record {
+        let seq = self.next_seq.fetch_add(1, Ordering::Relaxed);
+        Record {
+            seq: Seq::new(seq).unwrap(),
+            accepted_at: UnixMillis(0),
+            task: TaskId::from_bytes([1; 16]),
+            request_id: "test".into(),
+            semantics: 1,
+            body,
+        }
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+pub fn url(path: &str) -> Selector {
+    Selector::Url(format!("https://{HOST}{path}").parse().unwrap())
+}
+
+pub fn prefix(path: &str) -> Selector {
+    Selector::Prefix(format!("https://{HOST}{path}").parse().unwrap())
+}
+
+pub fn tag(tag: &str) -> Selector {
+    Selector::Tag(tag.parse().unwrap())
+}
