@@ -150,7 +150,8 @@ pub(super) fn pairs(
             break;
         }
         let pair = Pair::from_row(row.value())?;
-        let is_after = after.is_none_or(|after| key.value() > after.as_bytes());
+        // The empty key is the writer's own (see `Draft::probe`).
+        let is_after = key.value() > after.map_or(&[][..], Key::as_bytes);
         if is_after && pair.is_alive(now) {
             found.push((Key::new(Bytes::copy_from_slice(key.value())), pair.into_versioned()));
         }

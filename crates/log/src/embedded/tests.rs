@@ -1,6 +1,7 @@
 mod directory;
 mod faults;
 mod medium;
+mod model;
 
 use std::sync::Arc;
 

@@ -3,6 +3,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use redb::StorageBackend;
@@ -23,6 +24,8 @@ pub(super) enum Ill {
     OneFlush { after: u64 },
     /// Writes beyond the first `after` find no room; where something was written before there is room for it.
     Full { after: u64 },
+    /// Flushes wait until it recovers.
+    Hangs,
     /// Reads fail.
     Reads,
 }
@@ -106,6 +109,9 @@ impl StorageBackend for Sick {
             Ill::Flushes { after } | Ill::OneFlush { after } => Some((after, io::ErrorKind::Other)),
             _ => None,
         })?;
+        while *self.chart.ill.lock() == Ill::Hangs {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         self.file.sync_data()
     }
 
