@@ -94,9 +94,7 @@ fn stopped(error: Error, accepted: &[Task], number: usize, of: usize) -> Failure
     if of == 1 {
         return failure;
     }
-    for task in accepted {
-        output::note(&format!("accepted: {}", task.task_id));
-    }
+    name_accepted(accepted);
     let context = format!(
         "request {} of {of} failed, {} were accepted, the rest was not sent",
         number + 1,
@@ -119,8 +117,9 @@ async fn wait(
 ) -> Result<(), Failure> {
     let begun = Instant::now();
     let mut seen = Vec::with_capacity(tasks.len());
-    for task in tasks {
-        let task = client.wait(site, &task.task_id, limit.saturating_sub(begun.elapsed())).await?;
+    for task in &tasks {
+        let left = limit.saturating_sub(begun.elapsed());
+        let task = client.wait(site, &task.task_id, left).await.inspect_err(|_| name_accepted(&tasks))?;
         if format == Format::Json {
             output::json(&task)?;
         }
@@ -130,6 +129,13 @@ async fn wait(
         status::print_tasks(&seen)?;
     }
     status::all_completed(&seen, limit)
+}
+
+/// What was accepted is in force or will be, whatever fails afterwards: the user can still ask for it.
+fn name_accepted(tasks: &[Task]) {
+    for task in tasks {
+        output::note(&format!("accepted: {}", task.task_id));
+    }
 }
 
 #[cfg(test)]

@@ -202,12 +202,13 @@ fn describe(status: ExitStatus) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
 
-    fn program(script: &str) -> (tempfile::TempDir, Program) {
+    /// A program that is a shell script.
+    pub fn program(script: &str) -> (tempfile::TempDir, Program) {
         let folder = tempfile::tempdir().unwrap();
         let executable = folder.path().join("program");
         std::fs::write(&executable, format!("#!/bin/sh\n{script}\n")).unwrap();

@@ -67,6 +67,11 @@ impl System {
 
     /// Starts everything and waits until it is ready: every node registered, caught up, leased.
     pub async fn start(&self) -> Result<Running, Failure> {
+        note(&format!(
+            "starting a control plane and {} nodes in {}",
+            self.plan.nodes.len(),
+            self.folder.path().display()
+        ));
         tokio::select! {
             running = self.start_all() => running,
             () = self.lost.cancelled() => Err(Failure::Failed("a program died while the system was starting".to_owned())),

@@ -84,3 +84,42 @@ async fn start_again(program: &Program, pause: &mut Duration) -> RunningChild {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::child::tests::program;
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    #[tokio::test]
+    async fn a_kept_program_is_started_again_when_it_dies() {
+        let (folder, program) = program("echo run >> \"$0.runs\"; echo '{}'; read -r x");
+        let runs = folder.path().join("program.runs");
+        let lost = CancellationToken::new();
+        let fleet = Fleet::new(true, PATIENCE, lost.clone());
+        let child = program.start().await.unwrap();
+        let first = i32::try_from(child.pid()).unwrap();
+        fleet.watch(child, program);
+        rustix::process::kill_process(
+            rustix::process::Pid::from_raw(first).unwrap(),
+            rustix::process::Signal::KILL,
+        )
+        .unwrap();
+        while std::fs::read_to_string(&runs).unwrap().lines().count() < 2 {
+            sleep(Duration::from_millis(10)).await;
+        }
+        fleet.stop().await;
+        assert!(!lost.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn one_that_is_not_kept_is_reported_as_lost() {
+        let (_folder, program) = program("echo '{}'; exit 70");
+        let lost = CancellationToken::new();
+        let fleet = Fleet::new(false, PATIENCE, lost.clone());
+        fleet.watch(program.start().await.unwrap(), program);
+        lost.cancelled().await;
+        fleet.stop().await;
+    }
+}

@@ -52,7 +52,7 @@ pub fn collect(args: &PurgeArgs) -> Result<PurgeRequest, Failure> {
     bad.into_failure()?;
     if purge.items() == 0 {
         return Err(Failure::Usage(
-            "nothing to purge: name URLs, --prefix, --tag, --host, --file, or --everything".to_owned(),
+            "nothing to purge: give --url, --prefix, --tag, --host, --file or --everything".to_owned(),
         ));
     }
     Ok(purge)
