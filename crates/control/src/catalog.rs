@@ -22,7 +22,8 @@ use crate::ids::TaskIds;
 
 pub use self::secret::{MASTER_KEY_BYTES, MasterKey};
 pub use self::token::{
-    ADMIN_PREFIX, IssuedToken, SECRET_PREFIX, Scope, TOKEN_PREFIX, Token, TokenId, generate, hash, well_formed,
+    ADMIN_PREFIX, IssuedToken, SECRET_PREFIX, Scope, TOKEN_PREFIX, Token, TokenId, generate, hash,
+    well_formed,
 };
 
 /// Tokens that one site may have. More are refused: a script that issues in a loop must not fill memory.

@@ -1,11 +1,14 @@
+//! The way into the purge log: may this purge go in now?
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use batoff_log::{Appended, Dedupe, NewRecord, NewTask, Store, StoreError};
 use batoff_types::{
-    Body, HostPattern, Purge, Record, SEMANTICS_VERSION, Selector, Seq, SiteChange, SiteTable, TaskId, UnixMillis,
+    Body, HostPattern, Purge, Record, SEMANTICS_VERSION, Selector, Seq, SiteChange, SiteTable, TaskId,
+    UnixMillis,
 };
-use tokio::sync::{OwnedRwLockReadGuard, OwnedSemaphorePermit, RwLock, Semaphore};
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, OwnedSemaphorePermit, RwLock, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::Catalog;
@@ -109,11 +112,15 @@ impl Commit {
     /// Makes a purge durable. Once called it runs to its end even if the caller goes away.
     pub async fn submit(&self, submission: Submission) -> Result<Accepted, CommitError> {
         if self.draining.is_cancelled() {
-            return Err(CommitError::Unavailable { retry_after: RETRY_AFTER, reason: "this control plane is stopping" });
+            return Err(CommitError::Unavailable {
+                retry_after: RETRY_AFTER,
+                reason: "this control plane is stopping",
+            });
         }
-        let slot = Arc::clone(&self.slots)
-            .try_acquire_owned()
-            .map_err(|_| CommitError::Unavailable { retry_after: RETRY_AFTER, reason: "too many submissions at once" })?;
+        let slot = Arc::clone(&self.slots).try_acquire_owned().map_err(|_| CommitError::Unavailable {
+            retry_after: RETRY_AFTER,
+            reason: "too many submissions at once",
+        })?;
         let sites = Arc::clone(&self.sites).read_owned().await;
         still_owned(&self.catalog.table(), &submission.purge)?;
 
@@ -129,48 +136,71 @@ impl Commit {
             body,
             dedupe,
         };
-        match self.append(new, Hold { _slot: Some(slot), _sites: Some(sites) }).await? {
-            Appended::New { seq } => {
+        let hold = Hold { _slot: Some(slot), _sites: Some(sites), alone: None };
+        match self.append(vec![new], hold).await?.first().copied() {
+            Some(Appended::New { seq }) => {
                 metrics::purge_accepted(&kinds);
                 tracing::info!(%site, %task, %seq, request_id = &*request_id, items = items_total, soft, "purge accepted");
                 Ok(Accepted { task, seq, accepted_at, items_total, replayed: false })
             }
-            Appended::Duplicate { seq, task } => {
+            Some(Appended::Duplicate { seq, task }) => {
                 metrics::purge_replayed();
                 tracing::info!(%site, %task, %seq, request_id = &*request_id, "purge repeated");
                 self.replayed(seq, task).await
             }
-            Appended::Conflict => Err(CommitError::KeyReused),
+            Some(Appended::Conflict) => Err(CommitError::KeyReused),
+            None => Err(CommitError::OutcomeUnknown { retry_after: RETRY_AFTER }),
         }
     }
 
-    /// Makes a change of a site durable and waits until every later submission is checked against it. `decide` sees the
-    /// table as it is, with no purge on its way.
-    pub async fn change_site<E: From<CommitError>>(
+    /// Makes changes of sites durable, all or none, and waits until every later submission is checked against them.
+    /// `decide` sees the table as it is, with no purge on its way. A name that goes from one site to another must be
+    /// given up by the first in a change of its own.
+    pub async fn change_sites<E: From<CommitError>>(
         &self,
         request_id: &str,
-        decide: impl FnOnce(&SiteTable) -> Result<SiteChange, E>,
-    ) -> Result<Seq, E> {
-        let _alone = self.sites.write().await;
-        let change = decide(&self.catalog.table())?;
-        let seq = self.append_body(Body::Site(change), request_id).await?;
-        self.catalog.applied(seq).await;
-        Ok(seq)
+        decide: impl FnOnce(&SiteTable) -> Result<Vec<SiteChange>, E>,
+    ) -> Result<(), E> {
+        let alone = Arc::clone(&self.sites).write_owned().await;
+        let changes = decide(&self.catalog.table())?;
+        let bodies = changes.into_iter().map(Body::Site).collect();
+        // Kept by the append itself: should this caller go away, no purge may pass before the change is in force.
+        self.append_all(bodies, request_id, Some(alone)).await?;
+        Ok(())
     }
 
-    /// Makes a record of the control plane's own durable: a node registered or removed, a site changed.
+    /// Makes a record of the control plane's own durable: a node registered or removed.
     pub async fn append_body(&self, body: Body, request_id: &str) -> Result<Seq, CommitError> {
-        let record = self.record(body, request_id.into());
-        let new = NewRecord {
-            body: batoff_wire::encode_record(&record),
-            accepted_at: record.accepted_at,
-            task: None,
-            dedupe: Vec::new(),
-        };
-        match self.append(new, Hold { _slot: None, _sites: None }).await? {
-            Appended::New { seq } | Appended::Duplicate { seq, .. } => Ok(seq),
-            Appended::Conflict => Err(CommitError::KeyReused),
+        let last = self.append_all(vec![body], request_id, None).await?;
+        last.ok_or(CommitError::OutcomeUnknown { retry_after: RETRY_AFTER })
+    }
+
+    async fn append_all(
+        &self,
+        bodies: Vec<Body>,
+        request_id: &str,
+        alone: Option<OwnedRwLockWriteGuard<()>>,
+    ) -> Result<Option<Seq>, CommitError> {
+        if bodies.is_empty() {
+            return Ok(None);
         }
+        let batch = bodies
+            .into_iter()
+            .map(|body| {
+                let record = self.record(body, request_id.into());
+                NewRecord {
+                    body: batoff_wire::encode_record(&record),
+                    accepted_at: record.accepted_at,
+                    task: None,
+                    dedupe: Vec::new(),
+                }
+            })
+            .collect();
+        let appended = self.append(batch, Hold { alone, ..Hold::default() }).await?;
+        Ok(appended.into_iter().rev().find_map(|one| match one {
+            Appended::New { seq } | Appended::Duplicate { seq, .. } => Some(seq),
+            Appended::Conflict => None,
+        }))
     }
 
     fn record(&self, body: Body, request_id: Arc<str>) -> Record {
@@ -185,20 +215,26 @@ impl Commit {
         }
     }
 
-    async fn append(&self, record: NewRecord, hold: Hold) -> Result<Appended, CommitError> {
+    async fn append(&self, batch: Vec<NewRecord>, hold: Hold) -> Result<Vec<Appended>, CommitError> {
         let store = Arc::clone(&self.store);
+        let catalog = Arc::clone(&self.catalog);
         let clock = self.clock.clone();
         // A task of its own: a client that hangs up must not cancel an append half way, nor let go of the sites' lock
         // while its record is still on its way to the log.
         let running = tokio::spawn(async move {
             let began = clock.now();
-            let outcome = store.log().append(vec![record]).await;
+            let outcome = store.log().append(batch).await;
             metrics::commit_seconds(clock.now().since(began));
+            if let (true, Ok(appended)) = (hold.alone.is_some(), &outcome)
+                && let Some(Appended::New { seq }) = appended.last()
+            {
+                catalog.applied(*seq).await;
+            }
             drop(hold);
             outcome
         });
         match tokio::time::timeout(APPEND_PATIENCE, running).await {
-            Ok(Ok(Ok(appended))) => appended.into_iter().next().ok_or(CommitError::OutcomeUnknown { retry_after: RETRY_AFTER }),
+            Ok(Ok(Ok(appended))) => Ok(appended),
             Ok(Ok(Err(error))) => Err(refused(error)),
             Ok(Err(_)) | Err(_) => Err(CommitError::OutcomeUnknown { retry_after: RETRY_AFTER }),
         }
@@ -206,10 +242,11 @@ impl Commit {
 
     async fn replayed(&self, seq: Seq, task: TaskId) -> Result<Accepted, CommitError> {
         let row = self.store.log().find_task(task).await.map_err(refused)?;
-        let items = row.as_ref().and_then(|row| match batoff_wire::decode_record(seq, &row.meta).ok()?.body {
-            Body::Purge(purge) => Some(purge.selectors.len()),
-            _ => None,
-        });
+        let items =
+            row.as_ref().and_then(|row| match batoff_wire::decode_record(seq, &row.meta).ok()?.body {
+                Body::Purge(purge) => Some(purge.selectors.len()),
+                _ => None,
+            });
         match (row, items) {
             (Some(row), Some(items_total)) => {
                 Ok(Accepted { task, seq, accepted_at: row.accepted_at, items_total, replayed: true })
@@ -220,9 +257,12 @@ impl Commit {
 }
 
 /// What an append keeps others from doing until it has ended.
+#[derive(Default)]
 struct Hold {
     _slot: Option<OwnedSemaphorePermit>,
     _sites: Option<OwnedRwLockReadGuard<()>>,
+    /// With it, the append ends when the catalog has taken the record over.
+    alone: Option<OwnedRwLockWriteGuard<()>>,
 }
 
 fn still_owned(table: &SiteTable, purge: &Purge) -> Result<(), CommitError> {
@@ -254,17 +294,27 @@ pub fn affected(table: &SiteTable, site: &str, next: &[HostPattern]) -> Vec<Host
 
 fn refused(error: StoreError) -> CommitError {
     match error {
-        StoreError::Unavailable { retry_after } => {
-            CommitError::Unavailable { retry_after: retry_after.max(RETRY_AFTER), reason: "the purge log is not available" }
+        StoreError::Unavailable { retry_after } => CommitError::Unavailable {
+            retry_after: retry_after.max(RETRY_AFTER),
+            reason: "the purge log is not available",
+        },
+        StoreError::Full => CommitError::Unavailable {
+            retry_after: RETRY_AFTER * 5,
+            reason: "the purge log's storage is full",
+        },
+        StoreError::Unknown { retry_after } => {
+            CommitError::OutcomeUnknown { retry_after: retry_after.max(RETRY_AFTER) }
         }
-        StoreError::Full => {
-            CommitError::Unavailable { retry_after: RETRY_AFTER * 5, reason: "the purge log's storage is full" }
-        }
-        StoreError::Unknown { retry_after } => CommitError::OutcomeUnknown { retry_after: retry_after.max(RETRY_AFTER) },
         StoreError::TooLarge { limit } => CommitError::TooLarge { limit },
-        StoreError::Invalid(_) | StoreError::Corrupt(_) | StoreError::WrongCluster | StoreError::Format(_) => {
+        StoreError::Invalid(_)
+        | StoreError::Corrupt(_)
+        | StoreError::WrongCluster
+        | StoreError::Format(_) => {
             tracing::error!(%error, "the purge log refuses service");
-            CommitError::Unavailable { retry_after: RETRY_AFTER * 30, reason: "the purge log needs an operator" }
+            CommitError::Unavailable {
+                retry_after: RETRY_AFTER * 30,
+                reason: "the purge log needs an operator",
+            }
         }
     }
 }

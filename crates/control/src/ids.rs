@@ -1,3 +1,5 @@
+//! Task ids that only rise.
+
 use batoff_types::{InstanceId, TaskId};
 use parking_lot::Mutex;
 use ulid::Ulid;
@@ -27,7 +29,8 @@ impl TaskIds {
         } else {
             // 2^80 ids within one millisecond are out of reach; should the random part overflow all the same, the time
             // part moves on by one.
-            last.increment().unwrap_or_else(|_| Ulid::from_parts(last.timestamp_ms() + 1, rand::random::<u128>()))
+            last.increment()
+                .unwrap_or_else(|_| Ulid::from_parts(last.timestamp_ms() + 1, rand::random::<u128>()))
         };
         TaskId::from_ulid(*last)
     }

@@ -23,6 +23,7 @@ pub mod commit;
 pub mod config;
 pub mod feed;
 pub mod housekeeping;
+pub mod http_server;
 pub mod hub;
 pub mod ids;
 pub mod init;

@@ -1,3 +1,5 @@
+//! What the APIs answer from.
+
 use std::sync::Arc;
 
 use batoff_log::Store;

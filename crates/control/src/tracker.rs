@@ -1,70 +1,341 @@
 //! Which purge is where, and when is it completed? The clocked, durable shell of [`batoff_delivery::Roster`], which
 //! alone decides what `completed` means.
+//!
+//! One plain state behind one lock, changed by small synchronous steps ([`state`]); beside it a task that makes
+//! completions durable before they are told ([`resolve`]), and questions that are answered from memory where it knows
+//! and from the log's task rows where it does not ([`query`]).
 
+mod connection;
+mod events;
+mod live;
+mod nodes;
+mod progress;
+mod query;
+mod recover;
+mod resolve;
+mod roll;
+mod saved;
+mod sla;
+mod state;
 mod view;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use batoff_log::StoreError;
-use batoff_types::{Selector, SiteId, TaskId};
-use futures_util::stream::BoxStream;
+use batoff_delivery::{Greeting, HelloRefused, LeaseTimes, Resume};
+use batoff_log::{LogState, Store, StoreError};
+use batoff_types::message::{Ack, Counted, Heartbeat, Hello, LeaseGrant, Trouble};
+use batoff_types::{Cursor, Moment, NodeName, Record, Selector, Seq, SiteId, Term, UnixMillis};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
 
+use self::connection::CountDesk;
+use self::events::Events;
+use self::state::State;
+use crate::catalog::Catalog;
+use crate::clock::Clock;
+use crate::metrics;
+
+pub(crate) use self::connection::MAILBOX;
+pub use self::connection::{COUNT_PATIENCE, Directive, Mailbox};
+pub use self::nodes::{NodeStatus, RemoveRefused, TroubleView};
+pub use self::roll::Membership;
+pub use self::sla::SLA_ROWS_MAX;
 pub use self::view::{
-    Breach, Counts, LateNode, NodeCounts, PopView, SlaView, TaskEvent, TaskFilter, TaskPage, TaskState, TaskView,
+    Breach, Counts, LateNode, NodeCounts, PopView, SlaView, TaskEvent, TaskFilter, TaskPage, TaskState,
+    TaskView,
 };
 
 /// Breaches that one SLA answer lists.
 pub const SLA_BREACHES_MAX: usize = 100;
 
+/// How often time is told to the state. A lease's end is noticed at most so much later.
+const TICK: Duration = Duration::from_millis(10);
+
+/// How often cursors and places are made durable.
+const SAVE_EVERY: Duration = Duration::from_secs(1);
+
+/// How often gauges over all nodes are brought up to date.
+const GAUGES_EVERY: Duration = Duration::from_secs(1);
+
 /// See the module.
-pub struct Tracker {}
+pub struct Tracker {
+    store: Arc<dyn Store>,
+    catalog: Arc<Catalog>,
+    clock: Clock,
+    state: Mutex<State>,
+    desk: CountDesk,
+    events: Events,
+    /// Told when something was decided that is to be made durable.
+    wake: Notify,
+    /// Tasks through here are completed, durably, and were told so.
+    completed: watch::Sender<Cursor>,
+    /// Records through here are known.
+    known: watch::Sender<Cursor>,
+    /// What the rows of confirmed cursors say.
+    confirmed_rows: tokio::sync::Mutex<BTreeMap<u32, BTreeMap<String, u64>>>,
+    lease_max: Mutex<Duration>,
+    /// Nodes registered or removed by records through here are in their rows.
+    saved_through: AtomicU64,
+    term: Term,
+    times: LeaseTimes,
+    stopping: CancellationToken,
+    draining: CancellationToken,
+}
 
-#[expect(unused_variables, clippy::unused_async, reason = "the interface, ahead of its body")]
 impl Tracker {
-    /// How the task is now; `None` when the site has no such task.
-    pub async fn task(&self, site: &SiteId, task: TaskId) -> Result<Option<TaskView>, StoreError> {
-        Ok(None)
+    /// Raises the term, reads what is durable, and replays the log's end into the catalog and into memory.
+    ///
+    /// `draining` ends long waits; `stopping`, cancelled after it, ends the tracker's own tasks.
+    pub async fn recover(
+        store: Arc<dyn Store>,
+        catalog: Arc<Catalog>,
+        log: &LogState,
+        clock: Clock,
+        times: LeaseTimes,
+        live_max: usize,
+        draining: CancellationToken,
+        stopping: CancellationToken,
+    ) -> Result<Arc<Self>, StoreError> {
+        let found = recover::recover(&store, &catalog, log, times, clock.now(), live_max).await?;
+        let term = found.state.roster.term();
+        let tracker = Arc::new(Self {
+            store,
+            catalog,
+            clock,
+            desk: CountDesk::new(),
+            events: Events::new(term),
+            wake: Notify::new(),
+            completed: watch::Sender::new(Cursor::new(found.through.completed).min(log.tail)),
+            known: watch::Sender::new(log.tail),
+            confirmed_rows: tokio::sync::Mutex::default(),
+            lease_max: Mutex::new(found.lease_max),
+            saved_through: AtomicU64::new(found.through.nodes),
+            term,
+            times,
+            stopping,
+            draining,
+            state: Mutex::new(found.state),
+        });
+        tracker.step(|_, _, _| ());
+        Ok(tracker)
     }
 
-    /// The same, held back until the task is completed, `at_most` has passed, or the process drains.
-    pub async fn wait(
+    /// One step of the state, and what follows from it.
+    fn step<T>(&self, change: impl FnOnce(&mut State, Moment, UnixMillis) -> T) -> T {
+        let wall = self.clock.wall();
+        let mut state = self.state.lock();
+        let now = self.clock.now();
+        let outcome = change(&mut state, now, wall);
+        state.settle(now, wall);
+        let work = state.next_decided(1).is_some() || !state.leaving.is_empty();
+        // Told under the lock, so that subscribers see events in the order in which they happened.
+        let news = std::mem::take(&mut state.news);
+        self.events.push(news, state.completed_through());
+        drop(state);
+        if work {
+            self.wake.notify_one();
+        }
+        outcome
+    }
+
+    /// The next records of the log, in order. To be called before any of them is sent to a node.
+    pub(crate) fn handle_records(&self, records: &[Record]) {
+        self.step(|state, now, _| state.handle_records(now, records));
+        if let Some(last) = records.last() {
+            self.known.send_replace(Cursor::after(last.seq));
+        }
+    }
+
+    /// Waits until the record is known here.
+    pub(crate) async fn knows(&self, seq: Seq) {
+        // The sender lives as long as `self`.
+        let _ = self.known.subscribe().wait_for(|known| known.covers(seq)).await;
+    }
+
+    /// May this name have a stream?
+    pub fn membership(&self, node: &NodeName) -> Membership {
+        self.state.lock().roll.membership(node)
+    }
+
+    /// A node says `Hello` and resumes at `resume`. Its policy is durable when this returns.
+    pub(crate) async fn handle_hello(
         &self,
-        site: &SiteId,
-        task: TaskId,
-        at_most: Duration,
-    ) -> Result<Option<TaskView>, StoreError> {
-        Ok(None)
+        hello: &Hello,
+        resume: &Resume,
+        connection: u64,
+        mailbox: Mailbox,
+    ) -> Result<Result<Greeting, HelloRefused>, StoreError> {
+        let outcome = self.step(|state, now, _| state.handle_hello(now, hello, resume, connection, mailbox));
+        if let Ok(Greeting { policy_changed: true, .. }) = outcome {
+            self.save_node(&hello.node).await?;
+        }
+        Ok(outcome)
     }
 
-    /// The task PoP by PoP, sorted by name; `None` when the site has no such task.
-    pub async fn pops(&self, site: &SiteId, task: TaskId) -> Result<Option<Vec<PopView>>, StoreError> {
-        Ok(None)
-    }
-
-    /// The site's tasks, newest first.
-    pub async fn list(&self, site: &SiteId, filter: &TaskFilter) -> Result<TaskPage, StoreError> {
-        Ok(TaskPage::default())
-    }
-
-    /// What happens to the site's tasks from now on, or from right after the event of that id: one event when a task is
-    /// accepted and one at each change of state. An id that is too old is answered with the present state of every task
-    /// that may have changed since. The stream ends when the process drains.
-    pub async fn subscribe(
+    /// The answer to a heartbeat; `None` when the connection is no longer the node's.
+    pub(crate) fn handle_heartbeat(
         &self,
-        site: &SiteId,
-        last_event_id: Option<&str>,
-    ) -> Result<BoxStream<'static, TaskEvent>, StoreError> {
-        Ok(Box::pin(futures_util::stream::empty()))
+        node: &NodeName,
+        connection: u64,
+        heartbeat: &Heartbeat,
+    ) -> Option<LeaseGrant> {
+        self.step(|state, now, wall| state.handle_heartbeat(now, wall, node, connection, heartbeat))
     }
 
-    /// Asks every connected node how many objects the selectors would hit; waits at most a second.
+    /// An ack. False when the connection is no longer the node's.
+    pub(crate) fn handle_ack(&self, node: &NodeName, connection: u64, ack: &Ack) -> bool {
+        self.step(|state, now, _| state.handle_ack(now, node, connection, ack))
+    }
+
+    /// A node's answer to a count.
+    pub(crate) fn handle_counted(&self, node: &NodeName, counted: &Counted) {
+        self.desk.handle_counted(node, counted);
+    }
+
+    /// A cache is in the way of a node, or no longer is.
+    pub(crate) fn handle_trouble(&self, node: &NodeName, trouble: &Trouble) {
+        tracing::warn!(%node, cache = trouble.cache, message = trouble.message, stuck = ?trouble.stuck, "trouble");
+        if let Some(entry) = self.state.lock().roll.get_mut(node) {
+            entry.handle_trouble(trouble);
+        }
+    }
+
+    /// A stream was handed everything through `through`.
+    pub(crate) fn handle_sent(&self, through: Seq) {
+        if !self.state.lock().is_sent(through) {
+            self.step(|state, _, _| state.handle_sent(through));
+        }
+    }
+
+    /// A connection has ended.
+    pub(crate) fn handle_disconnected(&self, node: &NodeName, connection: u64) {
+        self.step(|state, now, _| state.handle_disconnected(now, node, connection));
+    }
+
+    /// The term of this start.
+    pub const fn term(&self) -> Term {
+        self.term
+    }
+
+    /// The times that leases are granted by.
+    pub const fn times(&self) -> &LeaseTimes {
+        &self.times
+    }
+
+    /// Every purge before this place is completed, whether or not that is durable and told yet.
+    pub fn watermark(&self) -> Cursor {
+        self.state.lock().roster.watermark()
+    }
+
+    /// Records through here need not be read at the next start for the sake of nodes.
+    pub(crate) fn saved_through(&self) -> Cursor {
+        Cursor::new(self.saved_through.load(Ordering::Relaxed))
+    }
+
+    /// Asks every connected node how many objects the selectors would hit; waits at most [`COUNT_PATIENCE`].
     pub async fn count(&self, site: &SiteId, selectors: &[Selector]) -> Counts {
-        Counts::default()
+        let total = self.state.lock().roll.present().len();
+        let streams = || {
+            let state = self.state.lock();
+            let nodes = state.roll.iter();
+            nodes
+                .filter_map(|(name, entry)| Some((name.clone(), entry.mailbox.as_ref()?.1.clone())))
+                .collect()
+        };
+        self.desk.ask(site, selectors, u32::try_from(total).unwrap_or(u32::MAX), streams).await
     }
 
-    /// Propagation of the site's purges (of all sites' for `None`) accepted within the last `window`.
-    pub async fn sla(&self, site: Option<&SiteId>, window: Duration) -> Result<SlaView, StoreError> {
-        Ok(SlaView::default())
+    /// Tells the state the time, saves what is to survive a start, and keeps the gauges; until the process stops.
+    pub(crate) async fn run_clock(self: Arc<Self>) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let mut save = tokio::time::interval(SAVE_EVERY);
+        save.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut gauges = tokio::time::interval(GAUGES_EVERY);
+        let mut saving = tokio::task::JoinSet::new();
+        loop {
+            tokio::select! {
+                _ = tick.tick() => self.step(|state, now, _| state.handle_tick(now)),
+                _ = gauges.tick() => self.show_gauges(),
+                // A store that hangs must not stop the clock.
+                _ = save.tick(), if saving.is_empty() => {
+                    let tracker = Arc::clone(&self);
+                    saving.spawn(async move {
+                        if let Err(error) = tracker.save().await {
+                            tracing::warn!(%error, "cursors are not saved yet");
+                        }
+                    });
+                }
+                Some(_) = saving.join_next() => {}
+                () = self.stopping.cancelled() => return,
+            }
+        }
+    }
+
+    /// Makes nodes, cursors and places durable.
+    pub(crate) async fn save(&self) -> Result<(), StoreError> {
+        let kv = self.store.kv();
+        let (through, nodes) = {
+            let mut state = self.state.lock();
+            let now = self.clock.now();
+            state.handle_aging(now);
+            let through =
+                saved::Through { completed: self.completed.borrow().get(), nodes: state.roster.tail().get() };
+            let nodes: Vec<_> =
+                state.roll.iter().map(|(name, entry)| (name.clone(), entry.confirmed)).collect();
+            (through, nodes)
+        };
+        self.save_unsaved().await?;
+        saved::set_confirmed(kv, &nodes, &mut *self.confirmed_rows.lock().await).await?;
+        saved::set_through(kv, through).await?;
+        self.saved_through.store(through.nodes, Ordering::Relaxed);
+        self.lower_lease_max().await
+    }
+
+    /// A longer lease of the past is forgotten when it has certainly run out.
+    async fn lower_lease_max(&self) -> Result<(), StoreError> {
+        let waiting_until = self.state.lock().roster.waiting_until();
+        if *self.lease_max.lock() > self.times.lease && self.clock.now() > waiting_until {
+            saved::set_lease_max(self.store.kv(), self.times.lease).await?;
+            *self.lease_max.lock() = self.times.lease;
+        }
+        Ok(())
+    }
+
+    async fn save_unsaved(&self) -> Result<(), StoreError> {
+        let unsaved = self.state.lock().roll.take_unsaved();
+        for (name, row) in unsaved {
+            if let Err(error) = saved::set_node(self.store.kv(), &name, row.as_ref()).await {
+                self.state.lock().roll.mark_unsaved(name);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    async fn save_node(&self, name: &NodeName) -> Result<(), StoreError> {
+        let row = self.state.lock().roll.get(name).map(|entry| entry.row);
+        saved::set_node(self.store.kv(), name, row.as_ref()).await
+    }
+
+    fn show_gauges(&self) {
+        let now = self.clock.now();
+        let (views, tail, watermark, live) = {
+            let state = self.state.lock();
+            let views: Vec<_> = state.roster.nodes(now).collect();
+            (views, state.roster.tail(), state.roster.watermark(), state.live.len())
+        };
+        metrics::positions(tail, watermark);
+        metrics::live_tasks(live);
+        for state in batoff_delivery::NodeState::ALL {
+            metrics::nodes(state.as_str(), views.iter().filter(|view| view.state == state).count());
+        }
+        for view in views {
+            metrics::node_lag(&view.name, view.lag, view.lag_records);
+        }
     }
 }

@@ -120,7 +120,11 @@ impl SiteHistory {
 }
 
 /// Writes changes first and the place last: what lies after the place is read from the log again.
-pub(super) async fn save(kv: &dyn Kv, changes: &[(Seq, SiteChange)], through: Cursor) -> Result<(), StoreError> {
+pub(super) async fn save(
+    kv: &dyn Kv,
+    changes: &[(Seq, SiteChange)],
+    through: Cursor,
+) -> Result<(), StoreError> {
     for (seq, change) in changes {
         super::put(kv, &key_of(*seq), row::encode_change(change)).await?;
     }
@@ -166,7 +170,8 @@ mod tests {
     #[test]
     fn the_table_of_every_retained_place_is_known() {
         let history = history();
-        let owner = |cursor: u64| history.table_at(Cursor::new(cursor)).owner("two.test").map(ToString::to_string);
+        let owner =
+            |cursor: u64| history.table_at(Cursor::new(cursor)).owner("two.test").map(ToString::to_string);
         for (cursor, expected) in
             [(0, None), (1, Some("a")), (3, Some("a")), (4, None), (5, Some("b")), (8, None), (9, Some("a"))]
         {
@@ -183,7 +188,11 @@ mod tests {
                 history.remove(gone);
             }
             for cursor in first - 1..=9 {
-                assert_eq!(history.table_at(Cursor::new(cursor)), whole.table_at(Cursor::new(cursor)), "{first} {cursor}");
+                assert_eq!(
+                    history.table_at(Cursor::new(cursor)),
+                    whole.table_at(Cursor::new(cursor)),
+                    "{first} {cursor}"
+                );
             }
         }
     }

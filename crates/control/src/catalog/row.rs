@@ -82,6 +82,9 @@ pub(super) fn decode_change(bytes: &[u8]) -> Option<SiteChange> {
 }
 
 fn json(row: &impl Serialize) -> Vec<u8> {
-    #[expect(clippy::expect_used, reason = "rows are structs of strings and numbers, which always have a JSON form")]
+    #[expect(
+        clippy::expect_used,
+        reason = "rows are structs of strings and numbers, which always have a JSON form"
+    )]
     serde_json::to_vec(row).expect("a struct of strings and numbers")
 }

@@ -138,7 +138,10 @@ pub fn generate(prefix: &str) -> Zeroizing<String> {
 /// one here, without a look-up.
 pub fn well_formed(prefix: &str, text: &str) -> bool {
     let Some(rest) = text.strip_prefix(prefix) else { return false };
-    if rest.len() < RANDOM_CHARS + CHECK_CHARS || rest.len() > 128 || !rest.bytes().all(|b| ALPHABET.contains(&b)) {
+    if rest.len() < RANDOM_CHARS + CHECK_CHARS
+        || rest.len() > 128
+        || !rest.bytes().all(|b| ALPHABET.contains(&b))
+    {
         return false;
     }
     let (front, check) = text.split_at(text.len() - CHECK_CHARS);
@@ -198,7 +201,8 @@ mod tests {
 
     #[test]
     fn texts_that_are_no_tokens_are_refused_without_a_panic() {
-        for text in ["", "bto_live_", "bto_live_x", "bto_live_ЖЖЖЖЖЖЖЖЖЖЖЖЖЖЖЖЖЖЖЖЖЖЖЖЖЖЖ", "Bearer x"] {
+        for text in ["", "bto_live_", "bto_live_x", "bto_live_ЖЖЖЖЖЖЖЖЖЖЖЖЖЖЖЖЖЖЖЖЖЖЖЖЖЖЖ", "Bearer x"]
+        {
             assert!(!well_formed(TOKEN_PREFIX, text), "{text}");
         }
         assert!(!well_formed(TOKEN_PREFIX, &format!("{TOKEN_PREFIX}{}", "0".repeat(4096))));

@@ -64,7 +64,10 @@ impl Config {
         match parts {
             0 if !admin.listen.ip().is_loopback() => Err(invalid(
                 "admin.listen",
-                format!("{} is not loopback: set admin.ca, admin.cert and admin.key (mutual TLS)", admin.listen),
+                format!(
+                    "{} is not loopback: set admin.ca, admin.cert and admin.key (mutual TLS)",
+                    admin.listen
+                ),
             )),
             0 | 3 => Ok(()),
             _ => Err(invalid("admin.cert", "ca, cert and key go together; set all three or none")),
@@ -96,10 +99,15 @@ impl GrpcConfig {
         match (self.plaintext, parts) {
             (true, 0) if !self.listen.ip().is_loopback() => Err(invalid(
                 "grpc.plaintext",
-                format!("allowed on loopback only, and {} is not: set grpc.ca, grpc.cert and grpc.key", self.listen),
+                format!(
+                    "allowed on loopback only, and {} is not: set grpc.ca, grpc.cert and grpc.key",
+                    self.listen
+                ),
             )),
             (true, 0) | (false, 3) => Ok(()),
-            (true, _) => Err(invalid("grpc.plaintext", "stands beside certificates; remove one or the other")),
+            (true, _) => {
+                Err(invalid("grpc.plaintext", "stands beside certificates; remove one or the other"))
+            }
             (false, _) => Err(invalid(
                 "grpc.cert",
                 "nodes connect with mutual TLS: set grpc.ca, grpc.cert and grpc.key (on loopback grpc.plaintext = \
@@ -143,7 +151,8 @@ mod tests {
             let error = check(text).unwrap_err().to_string();
             assert!(error.starts_with(key), "{text}: {error}");
         }
-        check("[data]\ndir='d'\n[grpc]\nplaintext=true\n[api]\nlisten='0.0.0.0:1'\nbehind_tls_proxy=true").unwrap();
+        check("[data]\ndir='d'\n[grpc]\nplaintext=true\n[api]\nlisten='0.0.0.0:1'\nbehind_tls_proxy=true")
+            .unwrap();
         check("[data]\ndir='d'\n[grpc]\nca='a'\ncert='b'\nkey='c'\nlisten='[::]:7443'").unwrap();
     }
 

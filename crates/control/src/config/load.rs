@@ -11,14 +11,20 @@ const SECTIONS: [&str; 9] =
 
 impl Config {
     /// Reads a file, lays the environment over it, and checks the whole.
-    pub fn load(path: &Path, environment: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+    pub fn load(
+        path: &Path,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
         Self::parse(&text, environment)
     }
 
     /// The same for text in memory.
-    pub fn parse(text: &str, environment: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+    pub fn parse(
+        text: &str,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
         let mut table: Table =
             text.parse().map_err(|error: toml::de::Error| ConfigError::Syntax(error.to_string()))?;
         for (name, value) in environment {
@@ -100,7 +106,10 @@ mod tests {
 
     #[test]
     fn variables_of_other_programs_are_left_alone() {
-        parse(LEAST, &[("BATOFF_NODE_POP", "fra1"), ("BATOFF_TOKEN", "x"), ("BATOFF_CONTROL_PORT", "tcp://1")])
-            .unwrap();
+        parse(
+            LEAST,
+            &[("BATOFF_NODE_POP", "fra1"), ("BATOFF_TOKEN", "x"), ("BATOFF_CONTROL_PORT", "tcp://1")],
+        )
+        .unwrap();
     }
 }

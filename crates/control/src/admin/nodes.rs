@@ -1,0 +1,148 @@
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use batoff_types::message::LeasePolicy;
+use batoff_types::{Body as RecordBody, NodeName};
+use http::{Request, StatusCode};
+use serde::Serialize;
+
+use super::no_content;
+use super::refusal::Refusal;
+use crate::api::query::Query;
+use crate::api::reply::json;
+use crate::api::{RequestId, store_error};
+use crate::clock::rfc3339;
+use crate::service::Services;
+use crate::tracker::{Membership, NodeStatus, RemoveRefused};
+
+#[derive(Serialize)]
+struct NodeDocument {
+    pop: String,
+    node: String,
+    /// `unknown`, `away`, `joining` or `leased`.
+    state: &'static str,
+    connected: bool,
+    /// What it does without a lease: `serve` or `revalidate`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    on_lease_lost: Option<&'static str>,
+    cursor: u64,
+    lag_records: u64,
+    lag_seconds: f64,
+    lease_remaining_ms: Option<u64>,
+    /// Why its last heartbeat was answered without a lease.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refusal: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    heard_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instance: Option<String>,
+    version: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    semantics: Option<u32>,
+    caches: Vec<CacheDocument>,
+}
+
+#[derive(Serialize)]
+struct CacheDocument {
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trouble: Option<String>,
+    /// The record that waits behind it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stuck_seq: Option<u64>,
+}
+
+/// Registered nodes; those that were removed, and whose names are blocked, stand by name beside them.
+pub(super) async fn list(State(services): State<Arc<Services>>) -> Response {
+    let (removed, nodes): (Vec<_>, Vec<_>) =
+        services.tracker.nodes().into_iter().partition(|node| node.state == "removed");
+    let nodes: Vec<NodeDocument> = nodes.into_iter().map(NodeDocument::from).collect();
+    let removed: Vec<String> = removed.iter().map(|node| node.node.to_string()).collect();
+    json(StatusCode::OK, &serde_json::json!({ "nodes": nodes, "removed": removed }))
+}
+
+/// Decommissions a node: purges wait for it no longer once its lease has certainly run out, and its name is blocked.
+pub(super) async fn remove(
+    State(services): State<Arc<Services>>,
+    Path((pop, node)): Path<(String, String)>,
+    request: Request<Body>,
+) -> Result<Response, Refusal> {
+    let force = Query::parse(request.uri().query(), &["force"])?.flag("force")?;
+    let name = NodeName::new(&pop, &node).map_err(|_| Refusal::no_such("node"))?;
+    if services.tracker.membership(&name) == Membership::Blocked {
+        return Ok(no_content());
+    }
+    services.tracker.may_remove(&name, force).map_err(|refused| match refused {
+        RemoveRefused::Unknown => Refusal::no_such("node"),
+        RemoveRefused::Unconfirmed => Refusal::conflict(
+            "the node serves without a lease and has not confirmed every purge: it may go on serving what was purged. \
+             Stop it first, or repeat with ?force=true",
+        ),
+    })?;
+    let request_id = request.extensions().get::<RequestId>().map_or("admin", RequestId::as_str);
+    let seq = services.commit.append_body(RecordBody::NodeRemoved(name.clone()), request_id).await?;
+    services.tracker.knows(seq).await;
+    tracing::info!(node = %name, %seq, force, "node removed by the operator");
+    Ok(no_content())
+}
+
+/// Lets a removed name connect and be registered again.
+pub(super) async fn admit(
+    State(services): State<Arc<Services>>,
+    Path((pop, node)): Path<(String, String)>,
+) -> Result<Response, Refusal> {
+    let name = NodeName::new(&pop, &node).map_err(|_| Refusal::no_such("node"))?;
+    if services.tracker.membership(&name) == Membership::Registered {
+        return Ok(no_content());
+    }
+    if !services.tracker.admit(&name).await.map_err(store_error)? {
+        return Err(Refusal::no_such("node"));
+    }
+    tracing::info!(node = %name, "node admitted again");
+    Ok(no_content())
+}
+
+impl From<NodeStatus> for NodeDocument {
+    fn from(status: NodeStatus) -> Self {
+        let leased = status.state == "leased" && !status.lease_remaining.is_zero();
+        let in_trouble = |cache: &str| status.troubles.iter().find(|trouble| trouble.cache == cache);
+        let mut caches: Vec<CacheDocument> = status
+            .caches
+            .iter()
+            .map(|name| CacheDocument {
+                name: name.clone(),
+                trouble: in_trouble(name).map(|trouble| trouble.message.clone()),
+                stuck_seq: in_trouble(name).and_then(|trouble| trouble.stuck).map(|seq| seq.get()),
+            })
+            .collect();
+        let unnamed = status.troubles.iter().filter(|trouble| !status.caches.contains(&trouble.cache));
+        caches.extend(unnamed.map(|trouble| CacheDocument {
+            name: trouble.cache.clone(),
+            trouble: Some(trouble.message.clone()),
+            stuck_seq: trouble.stuck.map(|seq| seq.get()),
+        }));
+        Self {
+            pop: status.node.pop().to_owned(),
+            node: status.node.node().to_owned(),
+            state: status.state,
+            connected: status.connected,
+            on_lease_lost: status.policy.map(|policy| match policy {
+                LeasePolicy::Serve => "serve",
+                LeasePolicy::Revalidate => "revalidate",
+            }),
+            cursor: status.cursor.get(),
+            lag_records: status.lag_records,
+            lag_seconds: status.lag.as_secs_f64(),
+            lease_remaining_ms: leased
+                .then(|| u64::try_from(status.lease_remaining.as_millis()).unwrap_or(u64::MAX)),
+            refusal: status.refusal,
+            heard_at: status.heard_at.map(rfc3339),
+            instance: status.instance.map(|instance| instance.to_string()),
+            version: status.version,
+            semantics: status.semantics,
+            caches,
+        }
+    }
+}

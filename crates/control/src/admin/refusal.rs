@@ -1,0 +1,91 @@
+use axum::response::{IntoResponse, Response};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, StatusCode};
+
+use crate::api::problem::{Code, ERRORS_BASE, ItemError, Problem};
+use crate::api::reply::PROBLEM_JSON;
+use crate::commit::CommitError;
+
+/// Why the operator's API does not do what was asked: the customers' problems, and one more.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// One of the customers' problems.
+    Problem(Problem),
+    /// It stands against something that exists: `409 conflict`.
+    Conflict(Conflict),
+}
+
+/// What stands in the way.
+#[derive(Clone, Debug)]
+pub(super) struct Conflict {
+    pub detail: String,
+    pub errors: Vec<ItemError>,
+}
+
+impl Refusal {
+    pub(super) fn conflict(detail: impl Into<String>) -> Self {
+        Self::Conflict(Conflict { detail: detail.into(), errors: Vec::new() })
+    }
+
+    pub(super) fn no_such(what: &'static str) -> Self {
+        Problem::detailed(Code::NotFound, format!("there is no such {what}")).into()
+    }
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+impl From<CommitError> for Refusal {
+    fn from(error: CommitError) -> Self {
+        let text = error.to_string();
+        let problem = match error {
+            CommitError::Unavailable { retry_after, .. } => {
+                Problem::detailed(Code::Unavailable, text).retry_after(retry_after)
+            }
+            CommitError::OutcomeUnknown { retry_after } => Problem::detailed(
+                Code::OutcomeUnknown,
+                "the change may or may not have been made; look before you repeat it",
+            )
+            .retry_after(retry_after),
+            CommitError::KeyReused | CommitError::SiteChanged { .. } | CommitError::TooLarge { .. } => {
+                Problem::detailed(Code::InvalidRequest, text)
+            }
+        };
+        Self::Problem(problem)
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Problem(problem) => problem.into_response(),
+            Self::Conflict(conflict) => {
+                let mut response = StatusCode::CONFLICT.into_response();
+                response.extensions_mut().insert(conflict);
+                response
+            }
+        }
+    }
+}
+
+/// Writes the body of a conflict, which needs the request's id.
+pub(super) fn render(mut response: Response, request_id: &str) -> Response {
+    if let Some(Conflict { detail, errors }) = response.extensions_mut().remove::<Conflict>() {
+        tracing::info!(request_id, detail, "request refused: conflict");
+        let document = serde_json::json!({
+            "type": format!("{ERRORS_BASE}conflict"),
+            "title": "It stands against something that exists",
+            "status": StatusCode::CONFLICT.as_u16(),
+            "code": "conflict",
+            "detail": detail,
+            "request_id": request_id,
+            "errors": errors,
+        });
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        *response.body_mut() = document.to_string().into();
+    }
+    response
+}

@@ -1,0 +1,245 @@
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use batoff_types::{HostPattern, SiteChange, SiteId, SiteLimits, SiteTable};
+use http::{Request, StatusCode};
+use serde::{Deserialize, Serialize};
+
+use super::refusal::{Conflict, Refusal};
+use super::{body, no_content};
+use crate::api::problem::{Code, ItemError, Problem};
+use crate::api::reply::json;
+use crate::api::{RequestId, store_error};
+use crate::catalog::Site;
+use crate::commit::affected;
+use crate::service::Services;
+
+/// Hostnames that one site may own.
+const HOSTNAMES_MAX: usize = 1_000;
+
+/// Sites that there may be: all of them are held in memory and told to every node that connects.
+const SITES_MAX: usize = 100_000;
+
+/// The largest quota: beyond it a quota means nothing.
+const QUOTA_MAX: u32 = 1_000_000_000;
+
+#[derive(Serialize)]
+struct SiteDocument {
+    site_id: String,
+    hostnames: Vec<String>,
+    limits: LimitsDocument,
+}
+
+#[derive(Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct LimitsDocument {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    items_per_minute: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prefixes_per_minute: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewSite {
+    site_id: String,
+    hostnames: Vec<String>,
+    #[serde(default)]
+    limits: LimitsDocument,
+    /// Takes names that other sites have away from them.
+    #[serde(default, rename = "move")]
+    takes: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SitePatch {
+    hostnames: Option<Vec<String>>,
+    limits: Option<LimitsDocument>,
+    #[serde(default, rename = "move")]
+    takes: bool,
+}
+
+pub(super) async fn list(State(services): State<Arc<Services>>) -> Response {
+    let sites: Vec<SiteDocument> = services.catalog.sites().into_iter().map(SiteDocument::from).collect();
+    json(StatusCode::OK, &serde_json::json!({ "sites": sites }))
+}
+
+pub(super) async fn show(
+    State(services): State<Arc<Services>>,
+    Path(site): Path<String>,
+) -> Result<Response, Refusal> {
+    let site = services.catalog.site(&site).ok_or_else(|| Refusal::no_such("site"))?;
+    Ok(json(StatusCode::OK, &SiteDocument::from(site)))
+}
+
+pub(super) async fn create(
+    State(services): State<Arc<Services>>,
+    request: Request<Body>,
+) -> Result<Response, Refusal> {
+    let (parts, new) = body::read::<NewSite>(request).await?;
+    let site: SiteId = new.site_id.parse().map_err(|error| invalid("/site_id", &new.site_id, &error))?;
+    let hostnames = parse(&new.hostnames)?;
+    let limits = new.limits.check()?;
+    let (name, catalog) = (site.clone(), &services.catalog);
+    services
+        .commit
+        .change_sites(request_id(&parts), move |table| {
+            if table.hostnames(name.as_str()).is_some() {
+                return Err(Refusal::conflict(format!(
+                    "the site {name} exists already; PATCH it to change it"
+                )));
+            }
+            if table.iter().count() >= SITES_MAX {
+                return Err(Refusal::conflict(format!("there are {SITES_MAX} sites, which is the limit")));
+            }
+            changes(table, catalog, name, hostnames, limits, new.takes)
+        })
+        .await?;
+    tracing::info!(%site, "site created");
+    Ok(json(
+        StatusCode::CREATED,
+        &SiteDocument { site_id: site.to_string(), hostnames: new.hostnames, limits: new.limits },
+    ))
+}
+
+pub(super) async fn change(
+    State(services): State<Arc<Services>>,
+    Path(site): Path<String>,
+    request: Request<Body>,
+) -> Result<Response, Refusal> {
+    let (parts, patch) = body::read::<SitePatch>(request).await?;
+    let hostnames = patch.hostnames.as_deref().map(parse).transpose()?;
+    let limits = patch.limits.map(|limits| limits.check()).transpose()?;
+    let catalog = &services.catalog;
+    services
+        .commit
+        .change_sites(request_id(&parts), |table| {
+            let now = catalog.site(&site).ok_or_else(|| Refusal::no_such("site"))?;
+            let (hostnames, limits) = (hostnames.unwrap_or(now.hostnames), limits.unwrap_or(now.limits));
+            changes(table, catalog, now.id, hostnames, limits, patch.takes)
+        })
+        .await?;
+    tracing::info!(site, "site changed");
+    show(State(services), Path(site)).await
+}
+
+pub(super) async fn remove(
+    State(services): State<Arc<Services>>,
+    Path(site): Path<String>,
+    request: Request<Body>,
+) -> Result<Response, Refusal> {
+    let (parts, _) = request.into_parts();
+    // First the tokens: should the rest fail, nobody can use what is left.
+    services.catalog.revoke_all(&site).await.map_err(store_error)?;
+    let name = site.clone();
+    services
+        .commit
+        .change_sites(request_id(&parts), move |table| {
+            let (id, names) = name
+                .parse::<SiteId>()
+                .ok()
+                .and_then(|id| Some((id, table.hostnames(&name)?.to_vec())))
+                .ok_or_else(|| Refusal::no_such("site"))?;
+            let limits = SiteLimits::default();
+            Ok::<_, Refusal>(vec![SiteChange { site: id, hostnames: None, affected: names, limits }])
+        })
+        .await?;
+    tracing::info!(site, "site removed");
+    Ok(no_content())
+}
+
+/// The change of a site, after a change of each site that gives names up to it.
+fn changes(
+    table: &SiteTable,
+    catalog: &crate::catalog::Catalog,
+    site: SiteId,
+    hostnames: Vec<HostPattern>,
+    limits: SiteLimits,
+    takes: bool,
+) -> Result<Vec<SiteChange>, Refusal> {
+    let claimed = |name: &HostPattern| table.claimant(name).filter(|owner| **owner != site);
+    let mut others: Vec<&SiteId> = hostnames.iter().filter_map(claimed).collect();
+    others.sort_unstable();
+    others.dedup();
+    if !others.is_empty() && !takes {
+        let errors = hostnames.iter().enumerate().filter_map(|(index, name)| {
+            let owner = claimed(name)?;
+            let detail = format!("belongs to site {owner}; \"move\": true takes it from there");
+            Some(ItemError::at(format!("/hostnames/{index}"), detail).with_value(name.to_string()))
+        });
+        let detail = "a hostname belongs to one site only".to_owned();
+        return Err(Refusal::Conflict(Conflict { detail, errors: errors.collect() }));
+    }
+    let giving_up = others.into_iter().filter_map(|other| {
+        let rest: Vec<HostPattern> = table
+            .hostnames(other.as_str())?
+            .iter()
+            .filter(|name| !hostnames.contains(name))
+            .cloned()
+            .collect();
+        let limits = catalog.site(other.as_str()).map(|site| site.limits).unwrap_or_default();
+        let affected = affected(table, other.as_str(), &rest);
+        Some(SiteChange { site: other.clone(), hostnames: Some(rest), affected, limits })
+    });
+    let mut changes: Vec<SiteChange> = giving_up.collect();
+    let affected = affected(table, site.as_str(), &hostnames);
+    changes.push(SiteChange { site, hostnames: Some(hostnames), affected, limits });
+    Ok(changes)
+}
+
+fn parse(names: &[String]) -> Result<Vec<HostPattern>, Problem> {
+    if names.is_empty() || names.len() > HOSTNAMES_MAX {
+        let detail = format!("a site owns 1 to {HOSTNAMES_MAX} hostnames");
+        return Err(Problem::of_item(Code::InvalidRequest, ItemError::at("/hostnames", detail)));
+    }
+    let (mut parsed, mut errors) = (Vec::with_capacity(names.len()), Vec::new());
+    for (index, name) in names.iter().enumerate() {
+        let pointer = format!("/hostnames/{index}");
+        match name.parse::<HostPattern>() {
+            Ok(pattern) if parsed.contains(&pattern) => {
+                errors.push(ItemError::at(pointer, "given more than once").with_value(name));
+            }
+            Ok(pattern) => parsed.push(pattern),
+            Err(error) => errors.push(ItemError::at(pointer, error.rule).with_value(name)),
+        }
+    }
+    if errors.is_empty() { Ok(parsed) } else { Err(Problem::of_items(Code::InvalidRequest, errors)) }
+}
+
+fn invalid(pointer: &str, value: &str, error: &batoff_types::InvalidName) -> Problem {
+    Problem::of_item(Code::InvalidRequest, ItemError::at(pointer, error.rule).with_value(value))
+}
+
+fn request_id(parts: &http::request::Parts) -> &str {
+    parts.extensions.get::<RequestId>().map_or("admin", RequestId::as_str)
+}
+
+impl LimitsDocument {
+    fn check(self) -> Result<SiteLimits, Problem> {
+        for (pointer, quota) in [
+            ("/limits/items_per_minute", self.items_per_minute),
+            ("/limits/prefixes_per_minute", self.prefixes_per_minute),
+        ] {
+            if quota.is_some_and(|quota| !(1..=QUOTA_MAX).contains(&quota)) {
+                let error = ItemError::at(pointer, format!("must be 1 to {QUOTA_MAX}"));
+                return Err(Problem::of_item(Code::InvalidRequest, error));
+            }
+        }
+        let Self { items_per_minute, prefixes_per_minute } = self;
+        Ok(SiteLimits { items_per_minute, prefixes_per_minute })
+    }
+}
+
+impl From<Site> for SiteDocument {
+    fn from(site: Site) -> Self {
+        let SiteLimits { items_per_minute, prefixes_per_minute } = site.limits;
+        Self {
+            site_id: site.id.to_string(),
+            hostnames: site.hostnames.iter().map(ToString::to_string).collect(),
+            limits: LimitsDocument { items_per_minute, prefixes_per_minute },
+        }
+    }
+}

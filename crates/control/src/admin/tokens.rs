@@ -1,0 +1,152 @@
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use batoff_types::{SiteId, UnixMillis};
+use http::{Request, StatusCode};
+use serde::{Deserialize, Serialize};
+
+use super::refusal::Refusal;
+use super::{body, no_content};
+use crate::api::problem::{Code, ItemError, Problem};
+use crate::api::reply::json;
+use crate::api::store_error;
+use crate::catalog::{IssueError, NewToken, Scope, Token};
+use crate::clock::rfc3339;
+use crate::service::Services;
+
+/// Bytes of a label.
+const LABEL_BYTES_MAX: usize = 200;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IssueToken {
+    #[serde(default)]
+    label: String,
+    #[serde(default = "to_purge")]
+    scopes: Vec<String>,
+    /// RFC 3339.
+    expires_at: Option<String>,
+}
+
+#[derive(Serialize)]
+struct TokenDocument {
+    token_id: String,
+    site_id: String,
+    label: String,
+    scopes: Vec<&'static str>,
+    created_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
+}
+
+#[derive(Serialize)]
+struct IssuedDocument<'a> {
+    #[serde(flatten)]
+    about: TokenDocument,
+    /// Shown this once.
+    token: &'a str,
+    /// Shown this once.
+    secret: &'a str,
+}
+
+fn to_purge() -> Vec<String> {
+    vec![Scope::Purge.as_str().to_owned()]
+}
+
+pub(super) async fn list(
+    State(services): State<Arc<Services>>,
+    Path(site): Path<String>,
+) -> Result<Response, Refusal> {
+    services.catalog.site(&site).ok_or_else(|| Refusal::no_such("site"))?;
+    let tokens: Vec<TokenDocument> =
+        services.catalog.tokens(&site).iter().map(|token| TokenDocument::from(&**token)).collect();
+    Ok(json(StatusCode::OK, &serde_json::json!({ "tokens": tokens })))
+}
+
+pub(super) async fn issue(
+    State(services): State<Arc<Services>>,
+    Path(site): Path<String>,
+    request: Request<Body>,
+) -> Result<Response, Refusal> {
+    let (_, wanted) = body::read::<IssueToken>(request).await?;
+    let site: SiteId = site.parse().map_err(|_| Refusal::no_such("site"))?;
+    let new = NewToken {
+        site,
+        scopes: scopes(&wanted.scopes)?,
+        expires_at: wanted
+            .expires_at
+            .as_deref()
+            .map(|text| future(text, services.clock.wall()))
+            .transpose()?,
+        label: label(wanted.label)?,
+    };
+    let issued = services.catalog.issue(new).await.map_err(|error| match error {
+        IssueError::NoSuchSite => Refusal::no_such("site"),
+        IssueError::TooMany => Refusal::conflict(error.to_string()),
+        IssueError::Store(error) => store_error(error).into(),
+    })?;
+    tracing::info!(site = %issued.token.site, token = %issued.token.id, label = &*issued.token.label, "token issued");
+    let about = TokenDocument::from(&*issued.token);
+    Ok(json(StatusCode::CREATED, &IssuedDocument { about, token: &issued.text, secret: &issued.secret }))
+}
+
+pub(super) async fn revoke(
+    State(services): State<Arc<Services>>,
+    Path((site, token)): Path<(String, String)>,
+) -> Result<Response, Refusal> {
+    let id = token.parse().map_err(|()| Refusal::no_such("token"))?;
+    if !services.catalog.revoke(&site, id).await.map_err(store_error)? {
+        return Err(Refusal::no_such("token"));
+    }
+    tracing::info!(site, token, "token revoked");
+    Ok(no_content())
+}
+
+fn scopes(names: &[String]) -> Result<Vec<Scope>, Problem> {
+    let read = |(index, name): (usize, &String)| {
+        Scope::from_name(name).ok_or_else(|| {
+            ItemError::at(format!("/scopes/{index}"), "must be purge or read").with_value(name)
+        })
+    };
+    let scopes: Result<Vec<_>, _> = names.iter().enumerate().map(read).collect();
+    match scopes {
+        Ok(scopes) if scopes.is_empty() => Err(Problem::of_item(
+            Code::InvalidRequest,
+            ItemError::at("/scopes", "at least one of purge and read"),
+        )),
+        Ok(scopes) => Ok(scopes),
+        Err(error) => Err(Problem::of_item(Code::InvalidRequest, error)),
+    }
+}
+
+fn label(text: String) -> Result<String, Problem> {
+    if text.len() <= LABEL_BYTES_MAX && !text.contains(char::is_control) {
+        return Ok(text);
+    }
+    let detail = format!("at most {LABEL_BYTES_MAX} bytes, and no control characters");
+    Err(Problem::of_item(Code::InvalidRequest, ItemError::at("/label", detail)))
+}
+
+fn future(text: &str, now: UnixMillis) -> Result<UnixMillis, Problem> {
+    let at: Option<jiff::Timestamp> = text.parse().ok();
+    let at = at.and_then(|at| u64::try_from(at.as_millisecond()).ok()).map(UnixMillis);
+    at.filter(|at| *at > now).ok_or_else(|| {
+        let detail = "must be a time in the future, as 2027-01-01T00:00:00Z";
+        Problem::of_item(Code::InvalidRequest, ItemError::at("/expires_at", detail).with_value(text))
+    })
+}
+
+impl From<&Token> for TokenDocument {
+    fn from(token: &Token) -> Self {
+        Self {
+            token_id: token.id.to_string(),
+            site_id: token.site.to_string(),
+            label: token.label.to_string(),
+            scopes: token.scopes.iter().map(|scope| scope.as_str()).collect(),
+            created_at: rfc3339(token.created_at),
+            expires_at: token.expires_at.map(rfc3339),
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! What may be forgotten: old records, superseded changes of sites, old tasks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use batoff_log::{READ_BYTES_MAX, ReadError, Store, StoreError};
+use batoff_types::{Cursor, Seq, UnixMillis};
+use tokio_util::sync::CancellationToken;
+
+use crate::catalog::Catalog;
+use crate::clock::Clock;
+use crate::config::RetentionConfig;
+use crate::tracker::Tracker;
+
+/// How often it is looked at what may be forgotten.
+const EVERY: Duration = Duration::from_secs(60);
+
+/// How often changes of sites are saved beside the log.
+const SAVE_EVERY: Duration = Duration::from_secs(1);
+
+/// Records trimmed at once at most, so that no trim holds up the purges that wait behind it for long.
+const TRIM_RECORDS_MAX: u64 = 50_000;
+
+/// Forgets what is past its time: records, superseded changes of sites, tasks.
+pub struct Housekeeping {
+    /// What is kept.
+    pub store: Arc<dyn Store>,
+    /// Its changes of sites are saved and forgotten.
+    pub catalog: Arc<Catalog>,
+    /// Knows what is saved of nodes and tasks.
+    pub tracker: Arc<Tracker>,
+    /// Ages are by its wall clock.
+    pub clock: Clock,
+    /// For how long.
+    pub retention: RetentionConfig,
+}
+
+/// How many bytes the retained log has, sampled instead of counted: the store keeps no sum.
+struct Size {
+    /// The place up to which records have been added.
+    through: Cursor,
+    /// `(first seq, bytes)` of spans of records, oldest first.
+    spans: std::collections::VecDeque<(Seq, u64)>,
+    bytes: u64,
+}
+
+/// Records of one span, so that the spans of a full log are few.
+const SPAN_BYTES: u64 = 1 << 20;
+
+impl Housekeeping {
+    /// Until `stopping` is cancelled.
+    pub async fn run(self, stopping: CancellationToken) {
+        let mut save = tokio::time::interval(SAVE_EVERY);
+        save.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut tidy = tokio::time::interval(EVERY);
+        tidy.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut size = Size { through: Cursor::START, spans: Default::default(), bytes: 0 };
+        loop {
+            let outcome = tokio::select! {
+                _ = save.tick() => self.catalog.save().await,
+                _ = tidy.tick() => self.tidy(&mut size).await,
+                () = stopping.cancelled() => return,
+            };
+            if let Err(error) = outcome {
+                tracing::warn!(%error, "housekeeping did not get through; trying again");
+            }
+        }
+    }
+
+    async fn tidy(&self, size: &mut Size) -> Result<(), StoreError> {
+        let log = self.store.log();
+        let now = self.clock.wall().0;
+        let ago = |time: Duration| {
+            UnixMillis(now.saturating_sub(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)))
+        };
+
+        let forgotten = log.forget_tasks(ago(days(self.retention.task_days))).await?;
+        if forgotten > 0 {
+            tracing::info!(forgotten, "old tasks forgotten");
+        }
+        let state = log.state().await?;
+        size.add_through(self.store.as_ref(), state.first, state.tail).await?;
+        let by_age = log.find_by_time(ago(hours(self.retention.log_hours))).await?;
+        let by_size = size.first_within(self.retention.log_bytes).unwrap_or(state.first);
+        // A start reads on from what is saved, so nothing after that goes.
+        let saved = self.catalog.saved_through().min(self.tracker.saved_through());
+        let keep_from = by_age.max(by_size).min(saved.next());
+        let mut at = state.first;
+        while at < keep_from {
+            let step =
+                Seq::new(at.get().saturating_add(TRIM_RECORDS_MAX)).unwrap_or(keep_from).min(keep_from);
+            let first = log.trim(step).await?;
+            if first <= at {
+                break;
+            }
+            at = first;
+        }
+        if at > state.first {
+            tracing::info!(first = %at, "old records trimmed");
+            size.drop_before(at);
+        }
+        self.catalog.forget(at).await
+    }
+}
+
+impl Size {
+    async fn add_through(&mut self, store: &dyn Store, first: Seq, tail: Cursor) -> Result<(), StoreError> {
+        self.through = self.through.max(Cursor::before(first));
+        while self.through < tail {
+            let page = match store.log().read(self.through.next(), usize::MAX, READ_BYTES_MAX).await {
+                Ok(page) => page,
+                Err(ReadError::Store(error)) => return Err(error),
+                Err(ReadError::Trimmed { .. } | ReadError::AheadOfLog { .. }) => return Ok(()),
+            };
+            let Some(last) = page.last() else { return Ok(()) };
+            let last = last.seq;
+            for record in &page {
+                self.add(record.seq, record.body.len() as u64);
+            }
+            self.through = Cursor::after(last);
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, seq: Seq, bytes: u64) {
+        self.bytes += bytes;
+        match self.spans.back_mut() {
+            Some((_, span)) if *span < SPAN_BYTES => *span += bytes,
+            _ => self.spans.push_back((seq, bytes)),
+        }
+    }
+
+    /// From where on at most `max` bytes are kept; `None` when all of it may stay.
+    fn first_within(&self, max: u64) -> Option<Seq> {
+        let mut left = self.bytes;
+        let mut spans = self.spans.iter();
+        while left > max {
+            let (_, bytes) = spans.next()?;
+            left -= bytes;
+        }
+        (left < self.bytes).then(|| spans.next().map_or(self.through.next(), |(first, _)| *first))
+    }
+
+    fn drop_before(&mut self, first: Seq) {
+        while let Some((_, bytes)) = self.spans.front().copied()
+            && self.spans.get(1).map_or(self.through.next(), |(next, _)| *next) <= first
+        {
+            self.bytes -= bytes;
+            self.spans.pop_front();
+        }
+    }
+}
+
+const fn days(count: u64) -> Duration {
+    hours(count.saturating_mul(24))
+}
+
+const fn hours(count: u64) -> Duration {
+    Duration::from_secs(count.saturating_mul(3_600))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_spans_go_first_and_no_more_than_needed() {
+        let mut size = Size { through: Cursor::START, spans: Default::default(), bytes: 0 };
+        for seq in 1..=10 {
+            size.add(Seq::new(seq).unwrap(), SPAN_BYTES);
+            size.through = Cursor::new(seq);
+        }
+        assert_eq!(size.first_within(10 * SPAN_BYTES), None);
+        assert_eq!(size.first_within(7 * SPAN_BYTES), Seq::new(4));
+        assert_eq!(size.first_within(7 * SPAN_BYTES + 1), Seq::new(4));
+        assert_eq!(size.first_within(0), Seq::new(11));
+        size.drop_before(Seq::new(4).unwrap());
+        assert_eq!((size.bytes, size.first_within(7 * SPAN_BYTES)), (7 * SPAN_BYTES, None));
+    }
+}

@@ -1,0 +1,155 @@
+//! The newest records, encoded once for all nodes.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use batoff_types::{Cursor, Seq};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+/// Frames kept joined. Nodes that follow live stand at one of very few places, so the same frame goes to most of them.
+const FRAMES_MAX: usize = 8;
+
+/// The newest records, encoded once and shared by all streams. It holds no list of streams: each has a position of its
+/// own and asks. A stream that has fallen out of the tail reads from the log until it has caught up.
+pub struct Hub {
+    inner: Mutex<Inner>,
+    tail: watch::Sender<Cursor>,
+    records_max: usize,
+    bytes_max: usize,
+}
+
+struct Inner {
+    /// The place before the first kept record.
+    start: Cursor,
+    records: VecDeque<Bytes>,
+    bytes: usize,
+    frames: VecDeque<Frame>,
+}
+
+/// A complete `Records` message, ready for the stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// The first record in it.
+    pub first: Seq,
+    /// The last record in it.
+    pub last: Seq,
+    /// The encoded message.
+    pub bytes: Bytes,
+}
+
+impl Hub {
+    /// An empty tail at `start`, of at most `records_max` records and `bytes_max` bytes (whichever is reached first).
+    pub fn new(start: Cursor, records_max: usize, bytes_max: usize) -> Arc<Self> {
+        Arc::new(Self {
+            inner: Mutex::new(Inner { start, records: VecDeque::new(), bytes: 0, frames: VecDeque::new() }),
+            tail: watch::Sender::new(start),
+            records_max,
+            bytes_max,
+        })
+    }
+
+    /// The place after the newest record that streams may send.
+    pub fn tail(&self) -> Cursor {
+        *self.tail.borrow()
+    }
+
+    /// Tells when the tail moves.
+    pub fn subscribe(&self) -> watch::Receiver<Cursor> {
+        self.tail.subscribe()
+    }
+
+    /// Takes over the next records, which follow the tail without a gap, and wakes every stream once.
+    pub fn push(&self, records: impl IntoIterator<Item = Bytes>) {
+        let tail = {
+            let mut inner = self.inner.lock();
+            for record in records {
+                inner.bytes += record.len();
+                inner.records.push_back(record);
+            }
+            while inner.records.len() > self.records_max || inner.bytes > self.bytes_max {
+                let Some(oldest) = inner.records.pop_front() else { break };
+                inner.bytes -= oldest.len();
+                inner.start = Cursor::after(inner.start.next());
+            }
+            Cursor::new(inner.start.get() + inner.records.len() as u64)
+        };
+        self.tail.send_replace(tail);
+    }
+
+    /// The records from `first` through `last`, or fewer if they are more than `bytes_max` bytes (but at least one);
+    /// `None` when `first` is no longer, or not yet, in the tail.
+    pub fn frame(&self, first: Seq, last: Seq, bytes_max: usize) -> Option<Frame> {
+        let mut inner = self.inner.lock();
+        let skip = first.get().checked_sub(inner.start.next().get())?;
+        let skip = usize::try_from(skip).ok().filter(|skip| *skip < inner.records.len())?;
+        let asked =
+            usize::try_from(last.get().saturating_sub(first.get())).unwrap_or(usize::MAX).saturating_add(1);
+        let count = fitting(inner.records.iter().skip(skip).take(asked).map(Bytes::len), bytes_max);
+        let last = Seq::new(first.get() + count as u64 - 1)?;
+        if let Some(frame) = inner.frames.iter().find(|frame| frame.first == first && frame.last == last) {
+            return Some(frame.clone());
+        }
+        let bytes = batoff_wire::records_frame(first, inner.records.iter().skip(skip).take(count));
+        let frame = Frame { first, last, bytes };
+        if inner.frames.len() == FRAMES_MAX {
+            inner.frames.pop_front();
+        }
+        inner.frames.push_back(frame.clone());
+        Some(frame)
+    }
+}
+
+/// How many of the sizes fit, at least one.
+pub(crate) fn fitting(sizes: impl Iterator<Item = usize>, bytes_max: usize) -> usize {
+    let mut sum = 0usize;
+    let fit = sizes
+        .take_while(|size| {
+            sum = sum.saturating_add(*size);
+            sum <= bytes_max
+        })
+        .count();
+    fit.max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seq(number: u64) -> Seq {
+        Seq::new(number).unwrap()
+    }
+
+    fn records(count: usize) -> impl Iterator<Item = Bytes> {
+        (0..count).map(|n| Bytes::from(vec![n as u8; 10]))
+    }
+
+    #[test]
+    fn the_tail_keeps_the_newest_records_and_says_what_it_no_longer_has() {
+        let hub = Hub::new(Cursor::new(100), 4, 1_000);
+        hub.push(records(6));
+        assert_eq!(hub.tail(), Cursor::new(106));
+        assert_eq!(hub.frame(seq(102), seq(106), 1_000), None);
+        assert_eq!(hub.frame(seq(107), seq(107), 1_000), None);
+        let frame = hub.frame(seq(103), seq(200), 1_000).unwrap();
+        assert_eq!((frame.first, frame.last), (seq(103), seq(106)));
+    }
+
+    #[test]
+    fn a_frame_holds_what_fits_and_at_least_one_record() {
+        let hub = Hub::new(Cursor::START, 10, 1_000);
+        hub.push(records(5));
+        assert_eq!(hub.frame(seq(1), seq(5), 25).unwrap().last, seq(2));
+        assert_eq!(hub.frame(seq(1), seq(5), 1).unwrap().last, seq(1));
+        assert_eq!(hub.frame(seq(4), seq(4), 1_000).unwrap().last, seq(4));
+    }
+
+    #[test]
+    fn bytes_bound_the_tail_too() {
+        let hub = Hub::new(Cursor::START, 1_000, 35);
+        hub.push(records(10));
+        assert_eq!(hub.frame(seq(7), seq(7), 1), None);
+        assert!(hub.frame(seq(8), seq(8), 1).is_some());
+    }
+}

@@ -1,0 +1,151 @@
+//! The secrets of a data folder: made once, read at each start.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+use crate::catalog::{ADMIN_PREFIX, MasterKey, generate, hash, well_formed};
+
+/// The file with the key that signing secrets are derived from, in the data folder.
+pub const MASTER_KEY_FILE: &str = "master.key";
+
+/// The file with the operator's token, in the data folder.
+pub const ADMIN_TOKEN_FILE: &str = "admin.token";
+
+/// A data folder that cannot be made or read. The text names the file and the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// Somebody's secrets are there already.
+    #[error("{} exists already; secrets are never overwritten. Choose another --data-dir, or remove the file", .0.display())]
+    Exists(PathBuf),
+    /// Not there.
+    #[error("{} is not there; run: batoff-control init --data-dir {}", .file.display(), .dir.display())]
+    Missing {
+        /// Which file.
+        file: PathBuf,
+        /// The data folder.
+        dir: PathBuf,
+    },
+    /// Its content is not what `init` writes.
+    #[error("{} does not hold {what}; restore it from a backup", .file.display())]
+    Unusable {
+        /// Which file.
+        file: PathBuf,
+        /// What it should hold.
+        what: &'static str,
+    },
+    /// Others may read it.
+    #[error("{} may be read by others than its owner; run: chmod 600 {}", .0.display(), .0.display())]
+    Open(PathBuf),
+    /// The file system refuses.
+    #[error("{}: {error}; check that the folder can be written by this user", .file.display())]
+    Io {
+        /// Which file or folder.
+        file: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+/// The secrets of a data folder.
+pub struct Secrets {
+    /// Signing secrets are derived from it.
+    pub master: MasterKey,
+    /// SHA-256 of the operator's token.
+    pub admin_token: [u8; 32],
+}
+
+/// Makes a data folder (mode 0700) with a new master key and a new token for the operator (mode 0600). Overwrites
+/// nothing.
+pub fn init(dir: &Path) -> Result<(), InitError> {
+    let io = |file: &Path| {
+        let file = file.to_owned();
+        move |error| InitError::Io { file, error }
+    };
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io(dir))?;
+    let (key, token) = (dir.join(MASTER_KEY_FILE), dir.join(ADMIN_TOKEN_FILE));
+    for file in [&key, &token] {
+        if file.try_exists().map_err(io(file))? {
+            return Err(InitError::Exists(file.clone()));
+        }
+    }
+    write_new(&key, &MasterKey::generate().to_hex())?;
+    write_new(&token, &generate(ADMIN_PREFIX))?;
+    // The names are durable when the folder is.
+    fs::File::open(dir).and_then(|folder| folder.sync_all()).map_err(io(dir))
+}
+
+/// Reads what [`init`] wrote.
+pub fn load(dir: &Path) -> Result<Secrets, InitError> {
+    let key = dir.join(MASTER_KEY_FILE);
+    let master = MasterKey::from_hex(&read_private(&key, dir)?)
+        .ok_or(InitError::Unusable { file: key, what: "64 hex digits" })?;
+    let file = dir.join(ADMIN_TOKEN_FILE);
+    let token = read_private(&file, dir)?;
+    let token = token.trim();
+    if !well_formed(ADMIN_PREFIX, token) {
+        return Err(InitError::Unusable { file, what: "a token that begins with bto_admin_" });
+    }
+    Ok(Secrets { master, admin_token: hash(token) })
+}
+
+fn write_new(file: &Path, text: &str) -> Result<(), InitError> {
+    let write = || {
+        let mut opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
+        opened.write_all(text.as_bytes())?;
+        opened.write_all(b"\n")?;
+        opened.sync_all()
+    };
+    write().map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => InitError::Exists(file.to_owned()),
+        _ => InitError::Io { file: file.to_owned(), error },
+    })
+}
+
+fn read_private(file: &Path, dir: &Path) -> Result<Zeroizing<String>, InitError> {
+    use std::os::unix::fs::PermissionsExt;
+
+    let io = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => InitError::Missing { file: file.to_owned(), dir: dir.to_owned() },
+        _ => InitError::Io { file: file.to_owned(), error },
+    };
+    if fs::metadata(file).map_err(io)?.permissions().mode() & 0o077 != 0 {
+        return Err(InitError::Open(file.to_owned()));
+    }
+    fs::read_to_string(file).map(Zeroizing::new).map_err(io)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn init_makes_private_files_once_and_never_overwrites_them() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path().join("data");
+        assert!(matches!(load(&dir), Err(InitError::Missing { .. })));
+        init(&dir).unwrap();
+        let before = fs::read(dir.join(MASTER_KEY_FILE)).unwrap();
+        for file in [MASTER_KEY_FILE, ADMIN_TOKEN_FILE] {
+            assert_eq!(fs::metadata(dir.join(file)).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        let token = fs::read_to_string(dir.join(ADMIN_TOKEN_FILE)).unwrap();
+        assert_eq!(load(&dir).unwrap().admin_token, hash(token.trim()));
+        assert!(matches!(init(&dir), Err(InitError::Exists(_))));
+        assert_eq!(fs::read(dir.join(MASTER_KEY_FILE)).unwrap(), before);
+    }
+
+    #[test]
+    fn secrets_that_others_may_read_are_refused() {
+        let temp = tempfile::tempdir().unwrap();
+        init(temp.path()).unwrap();
+        let file = temp.path().join(MASTER_KEY_FILE);
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(matches!(load(temp.path()), Err(InitError::Open(_))));
+    }
+}

@@ -1,0 +1,181 @@
+//! What Prometheus sees of the control plane. Names that users rely on are present at 0 from the start.
+
+use std::time::Duration;
+
+use batoff_types::message::ResetReason;
+use batoff_types::{Cursor, NodeName, SelectorKind};
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+
+use crate::api::problem::Code;
+
+/// Upper bounds in seconds; 2.0, the target, is among them.
+const PROPAGATION_BUCKETS: [f64; 13] = [0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0];
+
+/// Upper bounds in seconds of the time that one group commit takes.
+const COMMIT_BUCKETS: [f64; 11] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
+
+/// The states of nodes, as the metric's label names them.
+pub const NODE_STATES: [&str; 5] = ["unknown", "away", "joining", "leased", "removed"];
+
+const ACCEPTED: &str = "batoff_control_purges_accepted_total";
+const REPLAYED: &str = "batoff_control_purges_replayed_total";
+const REJECTED: &str = "batoff_control_requests_rejected_total";
+const PROPAGATION: &str = "batoff_control_propagation_seconds";
+const BREACHES: &str = "batoff_control_sla_breaches_total";
+const NODES: &str = "batoff_control_nodes";
+const LAG_SECONDS: &str = "batoff_control_node_lag_seconds";
+const LAG_RECORDS: &str = "batoff_control_node_lag_records";
+const TAIL: &str = "batoff_control_log_tail_seq";
+const WATERMARK: &str = "batoff_control_watermark_seq";
+const COMMIT: &str = "batoff_control_commit_seconds";
+const CONNECTIONS: &str = "batoff_control_node_connections";
+const RESETS: &str = "batoff_control_node_resets_total";
+const PROTOCOL_ERRORS: &str = "batoff_control_node_protocol_errors_total";
+const CONFLICTS: &str = "batoff_control_node_identity_conflicts_total";
+const LIVE_TASKS: &str = "batoff_control_live_tasks";
+const REPORTS_LOST: &str = "batoff_control_reports_lost_total";
+
+/// Installs the process's one recorder. What is recorded before is lost, so this comes first in `main`.
+pub fn install() -> Result<PrometheusHandle, BuildError> {
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Full(PROPAGATION.into()), &PROPAGATION_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Full(COMMIT.into()), &COMMIT_BUCKETS)?
+        .install_recorder()?;
+    describe();
+    appear();
+    Ok(handle)
+}
+
+fn describe() {
+    describe_counter!(ACCEPTED, "Purge requests made durable, once for each kind of item they hold");
+    describe_counter!(REPLAYED, "Purge requests that repeated an accepted one and did nothing");
+    describe_counter!(REJECTED, "Requests refused, by the problem's code");
+    describe_histogram!(PROPAGATION, "Seconds from durable to completed");
+    describe_counter!(BREACHES, "Purges that were not completed within two seconds of becoming durable");
+    describe_gauge!(NODES, "Registered nodes by state");
+    describe_gauge!(LAG_SECONDS, "Age of the oldest record that the node has not acknowledged");
+    describe_gauge!(LAG_RECORDS, "Records that the node has not acknowledged");
+    describe_gauge!(TAIL, "Number of the last durable record");
+    describe_gauge!(WATERMARK, "Number of the last record that no node can serve against any more");
+    describe_histogram!(COMMIT, "Seconds that a submission waited for the purge log");
+    describe_gauge!(CONNECTIONS, "Open streams of nodes");
+    describe_counter!(RESETS, "Nodes told to drop everything, by reason");
+    describe_counter!(PROTOCOL_ERRORS, "Streams ended because the node broke the protocol");
+    describe_counter!(CONFLICTS, "Times that a node's name was used by two live processes");
+    describe_gauge!(LIVE_TASKS, "Tasks whose progress is kept in memory");
+    describe_counter!(
+        REPORTS_LOST,
+        "Reports of evicted objects dropped because too many came at once for old tasks"
+    );
+}
+
+/// Makes every name appear at 0, so that a rate over it is right from the first event on.
+fn appear() {
+    for kind in SelectorKind::ALL {
+        counter!(ACCEPTED, "kind" => kind.as_str()).increment(0);
+    }
+    for code in Code::ALL {
+        counter!(REJECTED, "code" => code.as_str()).increment(0);
+    }
+    for state in NODE_STATES {
+        gauge!(NODES, "state" => state).set(0.0);
+    }
+    use ResetReason as Reason;
+    for reason in
+        [Reason::New, Reason::ForeignLog, Reason::Trimmed, Reason::BeyondTail, Reason::RecordDiffers]
+    {
+        counter!(RESETS, "reason" => reason.as_str()).increment(0);
+    }
+    for name in [REPLAYED, BREACHES, PROTOCOL_ERRORS, CONFLICTS, REPORTS_LOST] {
+        counter!(name).increment(0);
+    }
+    for name in [TAIL, WATERMARK, CONNECTIONS, LIVE_TASKS] {
+        gauge!(name).set(0.0);
+    }
+    for name in [PROPAGATION, COMMIT] {
+        let _ = histogram!(name);
+    }
+}
+
+/// A purge was accepted that holds items of these kinds.
+pub fn purge_accepted(kinds: &[SelectorKind]) {
+    for kind in SelectorKind::ALL {
+        if kinds.contains(&kind) {
+            counter!(ACCEPTED, "kind" => kind.as_str()).increment(1);
+        }
+    }
+}
+
+/// A purge was a repeat.
+pub fn purge_replayed() {
+    counter!(REPLAYED).increment(1);
+}
+
+/// A request was refused.
+pub fn request_rejected(code: Code) {
+    counter!(REJECTED, "code" => code.as_str()).increment(1);
+}
+
+/// A purge was completed.
+pub(crate) fn propagation(took: Duration) {
+    histogram!(PROPAGATION).record(took);
+}
+
+/// The target passed with the purge not completed.
+pub(crate) fn sla_breach() {
+    counter!(BREACHES).increment(1);
+}
+
+/// The number of nodes in one of [`NODE_STATES`].
+pub(crate) fn nodes(state: &'static str, count: usize) {
+    gauge!(NODES, "state" => state).set(count as f64);
+}
+
+/// How far a node is behind.
+pub(crate) fn node_lag(node: &NodeName, age: Duration, records: u64) {
+    let (pop, name) = (node.pop().to_owned(), node.node().to_owned());
+    gauge!(LAG_SECONDS, "pop" => pop.clone(), "node" => name.clone()).set(age.as_secs_f64());
+    gauge!(LAG_RECORDS, "pop" => pop, "node" => name).set(records as f64);
+}
+
+/// The log's tail and the watermark.
+pub(crate) fn positions(tail: Cursor, watermark: Cursor) {
+    gauge!(TAIL).set(tail.get() as f64);
+    gauge!(WATERMARK).set(watermark.get() as f64);
+}
+
+/// How long one submission waited for the log.
+pub(crate) fn commit_seconds(took: Duration) {
+    histogram!(COMMIT).record(took);
+}
+
+/// A stream was opened (1) or has ended (-1).
+pub(crate) fn connections(change: f64) {
+    gauge!(CONNECTIONS).increment(change);
+}
+
+/// A node was reset.
+pub(crate) fn node_reset(reason: ResetReason) {
+    counter!(RESETS, "reason" => reason.as_str()).increment(1);
+}
+
+/// A node broke the protocol.
+pub(crate) fn protocol_error() {
+    counter!(PROTOCOL_ERRORS).increment(1);
+}
+
+/// Two live processes use one name.
+pub(crate) fn identity_conflict() {
+    counter!(CONFLICTS).increment(1);
+}
+
+/// Tasks in memory.
+pub(crate) fn live_tasks(count: usize) {
+    gauge!(LIVE_TASKS).set(count as f64);
+}
+
+/// Reports that found no room.
+pub(crate) fn reports_lost(count: u64) {
+    counter!(REPORTS_LOST).increment(count);
+}

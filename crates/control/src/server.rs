@@ -1,0 +1,370 @@
+//! Puts the parts together, and takes them apart again in order.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use batoff_log::embedded::{EmbeddedConfig, EmbeddedStore, OpenError};
+use batoff_log::{Store, StoreError};
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::catalog::Catalog;
+use crate::clock::Clock;
+use crate::commit::Commit;
+use crate::config::{AdminConfig, ApiConfig, Config, GrpcConfig};
+use crate::feed::Feed;
+use crate::housekeeping::Housekeeping;
+use crate::hub::Hub;
+use crate::ids::TaskIds;
+use crate::init::{self, InitError};
+use crate::service::Services;
+use crate::stream::{self, Nodes};
+use crate::tls::{Tls, TlsError, TlsFiles};
+use crate::tracker::Tracker;
+use crate::{admin, api, http_server, ops};
+
+/// How long everything may take to end, from the signal on.
+pub const DRAIN_PATIENCE: Duration = Duration::from_secs(8);
+
+/// Of it, for requests and streams; the rest is for the store.
+const FAREWELL_PATIENCE: Duration = Duration::from_secs(7);
+
+/// How often the metrics' recorder sorts what it has collected.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// The control plane could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data folder has no usable secrets.
+    #[error(transparent)]
+    Secrets(#[from] InitError),
+    /// The store in the data folder cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The store does not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Certificates cannot be used.
+    #[error("{key}: {error}")]
+    Tls {
+        /// The section that names them.
+        key: &'static str,
+        /// What is wrong.
+        error: TlsError,
+    },
+    /// An address cannot be listened on.
+    #[error("{key}: cannot listen on {address}: {error}; is another process listening there?")]
+    Listen {
+        /// The key that names it.
+        key: &'static str,
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+/// Where the listeners are.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Addresses {
+    /// The customers' API.
+    pub api: SocketAddr,
+    /// The operator's API.
+    pub admin: SocketAddr,
+    /// The nodes' stream.
+    pub grpc: SocketAddr,
+    /// Metrics and health.
+    pub metrics: SocketAddr,
+}
+
+/// A control plane that runs.
+pub struct Running {
+    /// Where it listens.
+    pub addresses: Addresses,
+    /// What its APIs answer from.
+    pub services: Arc<Services>,
+    tls: Vec<Arc<Tls>>,
+    tasks: TaskTracker,
+    background: TaskTracker,
+    stopping: CancellationToken,
+    /// Cancelled when the process must not go on.
+    failed: CancellationToken,
+}
+
+struct Listeners {
+    api: TcpListener,
+    admin: TcpListener,
+    grpc: TcpListener,
+    metrics: TcpListener,
+}
+
+struct Certificates {
+    api: Option<Arc<Tls>>,
+    admin: Option<Arc<Tls>>,
+    grpc: Option<Arc<Tls>>,
+}
+
+/// Starts everything. Nothing is left behind when it fails, and no address is bound before the data is known to be good.
+pub async fn start(
+    config: Config,
+    clock: Clock,
+    recorder: Option<PrometheusHandle>,
+) -> Result<Running, StartError> {
+    let secrets = init::load(&config.data.dir)?;
+    let certificates = certificates(&config)?;
+    let store = open(config.data.dir.clone(), clock.clone()).await?;
+    let log = store.log().state().await?;
+    let (draining, stopping, failed) =
+        (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+
+    let ids = Arc::new(TaskIds::new(clock.clone()));
+    let catalog = Catalog::load(Arc::clone(&store), clock.clone(), Arc::clone(&ids), secrets.master).await?;
+    let catalog = Arc::new(catalog);
+    let tracker = Tracker::recover(
+        Arc::clone(&store),
+        Arc::clone(&catalog),
+        &log,
+        clock.clone(),
+        config.lease.times(),
+        config.limits.live_tasks,
+        draining.clone(),
+        stopping.clone(),
+    )
+    .await?;
+    let hub = Hub::new(log.tail, config.limits.tail_records, config.limits.tail_bytes);
+    let commit = Arc::new(Commit::new(
+        Arc::clone(&store),
+        Arc::clone(&catalog),
+        Arc::clone(&ids),
+        clock.clone(),
+        config.limits.submissions_in_flight,
+        draining.clone(),
+    ));
+    let listeners = Listeners::bind(&config).await?;
+    let addresses = listeners.addresses(&config);
+    let services = Arc::new(Services {
+        config: Arc::new(config),
+        clock,
+        ids,
+        store,
+        catalog,
+        commit,
+        tracker,
+        hub,
+        admin_token: secrets.admin_token,
+        draining,
+    });
+    let mut running = Running {
+        addresses,
+        services,
+        tls: [&certificates.api, &certificates.admin, &certificates.grpc]
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect(),
+        tasks: TaskTracker::new(),
+        background: TaskTracker::new(),
+        stopping,
+        failed,
+    };
+    running.run_background(log.tail, recorder.clone());
+    running.run_listeners(log.log_id, listeners, certificates, recorder);
+    Ok(running)
+}
+
+async fn open(dir: PathBuf, clock: Clock) -> Result<Arc<dyn Store>, OpenError> {
+    let config = EmbeddedConfig::new(dir, clock.wall_fn());
+    // Walking through a file that was not closed properly takes a while, and blocks.
+    let opened = tokio::task::spawn_blocking(move || EmbeddedStore::open(config)).await;
+    match opened {
+        Ok(store) => store.map(|store| store as Arc<dyn Store>),
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    }
+}
+
+impl Running {
+    fn run_background(&mut self, tail: batoff_types::Cursor, recorder: Option<PrometheusHandle>) {
+        let services = &self.services;
+        let feed = Feed {
+            store: Arc::clone(&services.store),
+            catalog: Arc::clone(&services.catalog),
+            tracker: Arc::clone(&services.tracker),
+            hub: Arc::clone(&services.hub),
+        };
+        let (stopping, failed) = (self.stopping.clone(), self.failed.clone());
+        self.background.spawn(async move {
+            if let Err(error) = feed.run(tail, stopping).await {
+                tracing::error!(%error, "the purge log cannot be followed; stopping");
+                failed.cancel();
+            }
+        });
+        let keeping = Housekeeping {
+            store: Arc::clone(&services.store),
+            catalog: Arc::clone(&services.catalog),
+            tracker: Arc::clone(&services.tracker),
+            clock: services.clock.clone(),
+            retention: services.config.retention.clone(),
+        };
+        self.background.spawn(keeping.run(self.stopping.clone()));
+        self.background.spawn(Arc::clone(&services.tracker).run_resolver());
+        self.background.spawn(Arc::clone(&services.tracker).run_clock());
+        if let Some(recorder) = recorder {
+            let stopping = self.stopping.clone();
+            self.background.spawn(async move {
+                let mut every = tokio::time::interval(UPKEEP_EVERY);
+                while stopping.run_until_cancelled(every.tick()).await.is_some() {
+                    recorder.run_upkeep();
+                }
+            });
+        }
+        self.background.close();
+    }
+
+    fn run_listeners(
+        &mut self,
+        log_id: batoff_types::LogId,
+        listeners: Listeners,
+        certificates: Certificates,
+        recorder: Option<PrometheusHandle>,
+    ) {
+        let services = &self.services;
+        let draining = services.draining.clone();
+        let nodes = Arc::new(Nodes {
+            store: Arc::clone(&services.store),
+            log_id,
+            catalog: Arc::clone(&services.catalog),
+            commit: Arc::clone(&services.commit),
+            hub: Arc::clone(&services.hub),
+            tracker: Arc::clone(&services.tracker),
+            config: services.config.grpc.clone(),
+            streams_max: services.config.limits.node_connections,
+            draining: draining.clone(),
+        });
+        let failed = self.failed.clone();
+        self.tasks.spawn(async move {
+            if let Err(error) = stream::serve(nodes, listeners.grpc, certificates.grpc).await {
+                tracing::error!(%error, "nodes cannot be served; stopping");
+                failed.cancel();
+            }
+        });
+        let routers = [
+            (listeners.api, certificates.api, api::router(Arc::clone(services))),
+            (listeners.admin, certificates.admin, admin::router(Arc::clone(services))),
+        ];
+        for (listener, tls, router) in routers {
+            self.tasks.spawn(http_server::serve(listener, tls, router, draining.clone()));
+        }
+        // Health is told until the very end.
+        let ops = ops::router(Arc::clone(services), recorder);
+        self.background.reopen();
+        self.background.spawn(http_server::serve(listeners.metrics, None, ops, self.stopping.clone()));
+        self.background.close();
+        self.tasks.close();
+    }
+
+    /// Waits until the process must not go on; for ever, when all is well.
+    pub async fn failed(&self) {
+        self.failed.cancelled().await;
+    }
+
+    /// Reads all certificates again. Those that cannot be used stay as they are.
+    pub fn reload(&self) {
+        for tls in &self.tls {
+            match tls.reload() {
+                Ok(()) => tracing::info!("certificates reloaded"),
+                Err(error) => tracing::error!(%error, "certificates not reloaded; the old ones stay in use"),
+            }
+        }
+    }
+
+    /// Accepts nothing more, sends nodes away, finishes what was begun, closes the store. Takes at most
+    /// [`DRAIN_PATIENCE`].
+    pub async fn drain(self) {
+        self.services.draining.cancel();
+        if tokio::time::timeout(FAREWELL_PATIENCE, self.tasks.wait()).await.is_err() {
+            tracing::warn!("some connections did not end in time");
+        }
+        self.stopping.cancel();
+        let closing = async {
+            self.background.wait().await;
+            if let Err(error) = self.services.tracker.save().await {
+                tracing::warn!(%error, "cursors were not saved");
+            }
+            if let Err(error) = self.services.catalog.save().await {
+                tracing::warn!(%error, "changes of sites were not saved");
+            }
+            self.services.store.close().await;
+        };
+        if tokio::time::timeout(DRAIN_PATIENCE.saturating_sub(FAREWELL_PATIENCE), closing).await.is_err() {
+            tracing::warn!("the store was not closed in time; nothing acknowledged is lost");
+        }
+    }
+}
+
+impl Listeners {
+    async fn bind(config: &Config) -> Result<Self, StartError> {
+        Ok(Self {
+            api: bind("api.listen", config.api.listen).await?,
+            admin: bind("admin.listen", config.admin.listen).await?,
+            grpc: bind("grpc.listen", config.grpc.listen).await?,
+            metrics: bind("metrics.listen", config.metrics.listen).await?,
+        })
+    }
+
+    fn addresses(&self, config: &Config) -> Addresses {
+        let of = |listener: &TcpListener, configured| listener.local_addr().unwrap_or(configured);
+        Addresses {
+            api: of(&self.api, config.api.listen),
+            admin: of(&self.admin, config.admin.listen),
+            grpc: of(&self.grpc, config.grpc.listen),
+            metrics: of(&self.metrics, config.metrics.listen),
+        }
+    }
+}
+
+async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|error| StartError::Listen { key, address, error })
+}
+
+/// Reads the certificates that the configuration names.
+fn certificates(config: &Config) -> Result<Certificates, StartError> {
+    let load = |key, files: Option<TlsFiles>| {
+        files.map(Tls::load).transpose().map_err(|error| StartError::Tls { key, error })
+    };
+    Ok(Certificates {
+        api: load("api", config.api.tls())?,
+        admin: load("admin", config.admin.tls())?,
+        grpc: load("grpc", config.grpc.tls())?,
+    })
+}
+
+impl ApiConfig {
+    fn tls(&self) -> Option<TlsFiles> {
+        let (cert, key) = (self.cert.clone()?, self.key.clone()?);
+        Some(TlsFiles { cert, key, client_ca: None, alpn: http_alpn() })
+    }
+}
+
+impl AdminConfig {
+    fn tls(&self) -> Option<TlsFiles> {
+        let (cert, key) = (self.cert.clone()?, self.key.clone()?);
+        Some(TlsFiles { cert, key, client_ca: self.ca.clone(), alpn: http_alpn() })
+    }
+}
+
+impl GrpcConfig {
+    fn tls(&self) -> Option<TlsFiles> {
+        let (cert, key) = (self.cert.clone()?, self.key.clone()?);
+        Some(TlsFiles { cert, key, client_ca: self.ca.clone(), alpn: vec![b"h2".to_vec()] })
+    }
+}
+
+fn http_alpn() -> Vec<Vec<u8>> {
+    vec![b"h2".to_vec(), b"http/1.1".to_vec()]
+}

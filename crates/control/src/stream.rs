@@ -1,0 +1,166 @@
+//! The nodes' end: gRPC over mutual TLS, one task and one position a node.
+
+mod accept;
+mod connection;
+mod identity;
+mod outgoing;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use batoff_log::Store;
+use batoff_types::LogId;
+use batoff_types::message::FromNode;
+use batoff_wire::grpc::server::{PurgeStream, PurgeStreamServer};
+use bytes::Bytes;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
+use self::connection::Connection;
+use crate::catalog::Catalog;
+use crate::commit::Commit;
+use crate::config::GrpcConfig;
+use crate::hub::Hub;
+use crate::metrics;
+use crate::tls::Tls;
+use crate::tracker::Tracker;
+
+/// Messages handed to a node's HTTP/2 stream and not yet taken by it. A node that reads slowly holds up only itself.
+const OUT_MAX: usize = 2;
+
+/// How long the server waits for streams to end after their `GoAway` before it closes their connections.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// What every stream works with.
+pub struct Nodes {
+    /// For records that have left the hub's tail, and the record that a node says it stands at.
+    pub store: Arc<dyn Store>,
+    /// The log's identity.
+    pub log_id: LogId,
+    /// Whose each hostname is, at any place.
+    pub catalog: Arc<Catalog>,
+    /// For the registration of nodes.
+    pub commit: Arc<Commit>,
+    /// The newest records.
+    pub hub: Arc<Hub>,
+    /// Cursors, leases, completion.
+    pub tracker: Arc<Tracker>,
+    /// As configured.
+    pub config: GrpcConfig,
+    /// Streams at one time.
+    pub streams_max: usize,
+    /// Ends every stream with `GoAway`.
+    pub draining: CancellationToken,
+}
+
+/// The gRPC service.
+pub(crate) struct Service {
+    nodes: Arc<Nodes>,
+    next_connection: AtomicU64,
+    streams: Arc<AtomicUsize>,
+}
+
+#[tonic::async_trait]
+impl PurgeStream for Service {
+    type ConnectStream = ReceiverStream<Result<Bytes, Status>>;
+
+    async fn connect(
+        &self,
+        request: Request<Streaming<FromNode>>,
+    ) -> Result<Response<Self::ConnectStream>, Status> {
+        if self.nodes.draining.is_cancelled() {
+            return Err(Status::unavailable("this control plane is stopping"));
+        }
+        let place = Place::take(&self.streams, self.nodes.streams_max)
+            .ok_or_else(|| Status::resource_exhausted("too many streams; see limits.node_connections"))?;
+        let identity = identity::of(&request, self.nodes.config.plaintext)?;
+        let id = self.next_connection.fetch_add(1, Ordering::Relaxed);
+        let (out, stream) = mpsc::channel(OUT_MAX);
+        let nodes = Arc::clone(&self.nodes);
+        let inbound = request.into_inner();
+        tokio::spawn(async move {
+            Connection::new(nodes, id, out).run(identity, inbound).await;
+            drop(place);
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}
+
+/// One of the streams that may be open.
+struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    fn take(streams: &Arc<AtomicUsize>, max: usize) -> Option<Self> {
+        if streams.fetch_add(1, Ordering::Relaxed) >= max {
+            streams.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        metrics::connections(1.0);
+        Some(Self(Arc::clone(streams)))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+        metrics::connections(-1.0);
+    }
+}
+
+/// Serves nodes on `listener` until the process drains.
+pub async fn serve(
+    nodes: Arc<Nodes>,
+    listener: TcpListener,
+    tls: Option<Arc<Tls>>,
+) -> Result<(), tonic::transport::Error> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<PurgeStreamServer<Service>>().await;
+    let draining = nodes.draining.clone();
+    let config = nodes.config.clone();
+    let service = Service {
+        nodes,
+        // Never 0, and never the same twice.
+        next_connection: AtomicU64::new(1),
+        streams: Arc::default(),
+    };
+    let router = tonic::transport::Server::builder()
+        .http2_keepalive_interval(Some(Duration::from_millis(config.keepalive_interval_ms)))
+        .http2_keepalive_timeout(Some(Duration::from_millis(config.keepalive_timeout_ms)))
+        .tcp_nodelay(true)
+        .add_service(health_service)
+        .add_service(PurgeStreamServer::new(service));
+
+    let handshake = Duration::from_millis(config.hello_timeout_ms);
+    let farewell = {
+        let draining = draining.clone();
+        async move {
+            draining.cancelled().await;
+            health.set_not_serving::<PurgeStreamServer<Service>>().await;
+        }
+    };
+    let serving = async {
+        match tls {
+            Some(tls) => {
+                let incoming = accept::tls(listener, tls, handshake, draining.clone());
+                router.serve_with_incoming_shutdown(incoming, farewell).await
+            }
+            None => {
+                let incoming = accept::plain(listener, draining.clone());
+                router.serve_with_incoming_shutdown(incoming, farewell).await
+            }
+        }
+    };
+    let late = async {
+        draining.cancelled().await;
+        tokio::time::sleep(FAREWELL).await;
+    };
+    tokio::select! {
+        outcome = serving => outcome,
+        // Connections whose nodes do not go are closed with the server.
+        () = late => Ok(()),
+    }
+}

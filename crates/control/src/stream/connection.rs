@@ -1,0 +1,315 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use batoff_delivery::{HelloRefused, LogView, PROTOCOL_VERSION, Resume, judge_hello};
+use batoff_types::message::{FromNode, GoAway, GoAwayReason, Hello, ToNode, Welcome};
+use batoff_types::{Body, Cursor, NodeName, TaskId};
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tonic::{Status, Streaming};
+
+use super::Nodes;
+use super::identity::Identity;
+use super::outgoing::Outgoing;
+use crate::metrics;
+use crate::tracker::{Directive, MAILBOX, Membership};
+
+/// How long a node is to wait before it connects again after a `GoAway` that another control plane, or a later try, can
+/// mend.
+const RECONNECT_SOON: Duration = Duration::from_millis(200);
+
+/// The same after one that only a person can mend.
+const RECONNECT_LATE: Duration = Duration::from_secs(60);
+
+/// One node's stream, from its `Hello` to its end.
+pub(super) struct Connection {
+    nodes: Arc<Nodes>,
+    id: u64,
+    out: mpsc::Sender<Result<Bytes, Status>>,
+}
+
+/// Why a stream ends.
+enum End {
+    /// The node went, or its connection broke.
+    Gone,
+    /// We send it away.
+    GoAway(GoAwayReason),
+    /// With this status.
+    Failed(Status),
+}
+
+impl From<Status> for End {
+    fn from(status: Status) -> Self {
+        Self::Failed(status)
+    }
+}
+
+impl Connection {
+    pub(super) fn new(nodes: Arc<Nodes>, id: u64, out: mpsc::Sender<Result<Bytes, Status>>) -> Self {
+        Self { nodes, id, out }
+    }
+
+    pub(super) async fn run(self, identity: Identity, mut inbound: Streaming<FromNode>) {
+        match self.greet(&identity, &mut inbound).await {
+            Ok((node, mut outgoing, mut mailbox)) => {
+                let end = self.follow(&node, &mut inbound, &mut outgoing, &mut mailbox).await;
+                self.nodes.tracker.handle_disconnected(&node, self.id);
+                self.close(&node, end, outgoing.sent()).await;
+            }
+            Err(status) => {
+                if status.code() == tonic::Code::InvalidArgument {
+                    metrics::protocol_error();
+                }
+                tracing::warn!(?identity, connection = self.id, %status, "a node's stream was refused");
+                let _ = self.out.send(Err(status)).await;
+            }
+        }
+    }
+
+    /// From `Hello` to `Welcome`.
+    async fn greet(
+        &self,
+        identity: &Identity,
+        inbound: &mut Streaming<FromNode>,
+    ) -> Result<(NodeName, Outgoing, mpsc::Receiver<Directive>), Status> {
+        let patience = Duration::from_millis(self.nodes.config.hello_timeout_ms);
+        let first = tokio::time::timeout(patience, inbound.message()).await;
+        let hello = match first.map_err(|_| Status::deadline_exceeded("no Hello came in time"))?? {
+            Some(FromNode::Hello(hello)) => hello,
+            Some(_) => return Err(Status::invalid_argument("the first message must be a Hello")),
+            None => return Err(Status::cancelled("the stream ended before a Hello")),
+        };
+        identity.admit(&hello.node)?;
+        if hello.protocol != PROTOCOL_VERSION {
+            return Err(Status::failed_precondition(format!(
+                "the node speaks version {} of the protocol, this control plane {PROTOCOL_VERSION}; bring the older \
+                 one up to date",
+                hello.protocol
+            )));
+        }
+        self.register(&hello.node).await?;
+        let resume = self.judge(&hello).await?;
+        let (sender, mailbox) = mpsc::channel(MAILBOX);
+        let tracker = &self.nodes.tracker;
+        match tracker.handle_hello(&hello, &resume, self.id, sender).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(refused)) => return Err(refusal(refused)),
+            Err(error) => {
+                tracker.handle_disconnected(&hello.node, self.id);
+                return Err(Status::unavailable(format!(
+                    "the node's policy cannot be made durable: {error}"
+                )));
+            }
+        }
+        let mut outgoing = Outgoing::new(
+            Arc::clone(&self.nodes.hub),
+            Arc::clone(&self.nodes.store),
+            &resume,
+            Duration::from_millis(self.nodes.config.gather_ms),
+        );
+        outgoing.push_message(&ToNode::Welcome(self.welcome(resume.cursor())));
+        match resume {
+            Resume::At(cursor) => {
+                tracing::info!(node = %hello.node, connection = self.id, %cursor, "node connected")
+            }
+            Resume::Reset(reset) => {
+                let reason = reset.reason.as_str();
+                tracing::warn!(node = %hello.node, connection = self.id, cursor = %reset.cursor, reason, "node reset");
+                metrics::node_reset(reset.reason);
+                outgoing.push_message(&ToNode::Reset(reset));
+            }
+        }
+        Ok((hello.node, outgoing, mailbox))
+    }
+
+    /// A node that is new here is registered by a record of the log, before anything is decided about it.
+    async fn register(&self, node: &NodeName) -> Result<(), Status> {
+        match self.nodes.tracker.membership(node) {
+            Membership::Registered => Ok(()),
+            Membership::Blocked => Err(refusal(HelloRefused::Removed)),
+            Membership::Unknown => {
+                let body = Body::NodeRegistered(node.clone());
+                let seq = self.nodes.commit.append_body(body, &format!("register-{node}")).await.map_err(
+                    |error| Status::unavailable(format!("the node cannot be registered: {error}")),
+                )?;
+                self.nodes.tracker.knows(seq).await;
+                tracing::info!(%node, %seq, "node registered");
+                Ok(())
+            }
+        }
+    }
+
+    async fn judge(&self, hello: &Hello) -> Result<Resume, Status> {
+        let unreadable = |error: &dyn std::fmt::Display| {
+            Status::unavailable(format!("the purge log cannot be read: {error}"))
+        };
+        let state = self.nodes.store.log().state().await.map_err(|error| unreadable(&error))?;
+        let log = LogView { log_id: self.nodes.log_id, first: state.first, tail: self.nodes.hub.tail() };
+        let task = match &hello.position {
+            Some(position) if position.cursor <= log.tail => {
+                self.task_at(position.cursor).await.map_err(|error| unreadable(&error))?
+            }
+            _ => None,
+        };
+        Ok(judge_hello(hello, &log, task))
+    }
+
+    /// The task of the record right before a place, if the log still has it.
+    async fn task_at(&self, cursor: Cursor) -> Result<Option<TaskId>, batoff_log::StoreError> {
+        let Some(seq) = cursor.last() else { return Ok(None) };
+        match self.nodes.store.log().read(seq, 1, 1).await {
+            Ok(page) => Ok(page
+                .first()
+                .filter(|stored| stored.seq == seq)
+                .and_then(|stored| batoff_wire::decode_record(seq, &stored.body).ok())
+                .map(|record| record.task)),
+            Err(batoff_log::ReadError::Store(error)) => Err(error),
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn welcome(&self, from: Cursor) -> Welcome {
+        let (tracker, config) = (&self.nodes.tracker, &self.nodes.config);
+        let sites = self.nodes.catalog.table_at(from);
+        Welcome {
+            log_id: self.nodes.log_id,
+            term: tracker.term(),
+            tail: self.nodes.hub.tail(),
+            lease: tracker.times().lease,
+            heartbeat_interval: tracker.times().heartbeat,
+            reconnect_min: Duration::from_millis(config.reconnect_min_ms),
+            reconnect_max: Duration::from_millis(config.reconnect_max_ms),
+            sites: sites.iter().map(|(site, names)| (site.clone(), names.to_vec())).collect(),
+        }
+    }
+
+    /// Chooses an event, and applies it. Nothing that is awaited here holds up what the node says: while its stream is
+    /// full, or its records are read from the log, heartbeats go on.
+    async fn follow(
+        &self,
+        node: &NodeName,
+        inbound: &mut Streaming<FromNode>,
+        outgoing: &mut Outgoing,
+        mailbox: &mut mpsc::Receiver<Directive>,
+    ) -> End {
+        let mut tail = self.nodes.hub.subscribe();
+        loop {
+            tail.borrow_and_update();
+            let ready = outgoing.is_ready();
+            let records_at = outgoing.records_at().filter(|_| !ready);
+            let room = outgoing.has_room();
+            tokio::select! {
+                message = inbound.message() => match message {
+                    Ok(Some(message)) => {
+                        if let Err(end) = self.apply(node, message, outgoing) {
+                            return end;
+                        }
+                    }
+                    Ok(None) => return End::Gone,
+                    Err(status) => return broken(status),
+                },
+                permit = self.out.reserve(), if ready => {
+                    let Ok(permit) = permit else { return End::Gone };
+                    if let Some(item) = outgoing.take() {
+                        permit.send(Ok(item.bytes));
+                        if let Some(through) = item.through {
+                            self.nodes.tracker.handle_sent(through);
+                        }
+                    }
+                }
+                fetched = outgoing.fetched() => if let Err(status) = fetched {
+                    return End::Failed(status);
+                },
+                () = sleep_until(records_at) => {}
+                _ = tail.changed(), if records_at.is_none() => {}
+                directive = mailbox.recv(), if room => match directive {
+                    Some(Directive::Count(count)) => outgoing.push_message(&ToNode::Count((*count).clone())),
+                    Some(Directive::GoAway(reason)) => return End::GoAway(reason),
+                    // Only a newer connection of the node takes the other end away.
+                    None => return End::GoAway(GoAwayReason::Replaced),
+                },
+                () = self.nodes.draining.cancelled() => return End::GoAway(GoAwayReason::Draining),
+            }
+        }
+    }
+
+    fn apply(&self, node: &NodeName, message: FromNode, outgoing: &mut Outgoing) -> Result<(), End> {
+        let tracker = &self.nodes.tracker;
+        let acked = |outgoing: &mut Outgoing, cursor| {
+            outgoing.outbox.handle_ack(cursor).map_err(|error| {
+                metrics::protocol_error();
+                End::Failed(Status::invalid_argument(error.to_string()))
+            })
+        };
+        match message {
+            FromNode::Heartbeat(heartbeat) => {
+                acked(outgoing, heartbeat.cursor)?;
+                let grant = tracker.handle_heartbeat(node, self.id, &heartbeat);
+                outgoing.push_grant(grant.ok_or(End::GoAway(GoAwayReason::Replaced))?);
+            }
+            FromNode::Ack(ack) => {
+                acked(outgoing, ack.cursor)?;
+                if !tracker.handle_ack(node, self.id, &ack) {
+                    return Err(End::GoAway(GoAwayReason::Replaced));
+                }
+            }
+            FromNode::Counted(counted) => tracker.handle_counted(node, &counted),
+            FromNode::Trouble(trouble) => tracker.handle_trouble(node, &trouble),
+            FromNode::Hello(_) => {
+                metrics::protocol_error();
+                return Err(End::Failed(Status::invalid_argument("a second Hello on one stream")));
+            }
+        }
+        Ok(())
+    }
+
+    async fn close(&self, node: &NodeName, end: End, sent: Cursor) {
+        match end {
+            End::Gone => tracing::info!(%node, connection = self.id, %sent, "node disconnected"),
+            End::GoAway(reason) => {
+                tracing::info!(%node, connection = self.id, %sent, ?reason, "node sent away");
+                let reconnect_after = match reason {
+                    GoAwayReason::Draining | GoAwayReason::Protocol => RECONNECT_SOON,
+                    GoAwayReason::Replaced | GoAwayReason::Removed => RECONNECT_LATE,
+                };
+                let message = ToNode::GoAway(GoAway { reason, reconnect_after, endpoints: Vec::new() });
+                self.say_last(Ok(batoff_wire::encode_to_node(&message))).await;
+            }
+            End::Failed(status) => {
+                tracing::warn!(%node, connection = self.id, %sent, %status, "a node's stream was ended");
+                self.say_last(Err(status)).await;
+            }
+        }
+    }
+
+    /// A node that does not read is not waited for.
+    async fn say_last(&self, last: Result<Bytes, Status>) {
+        let patience = Duration::from_millis(self.nodes.config.hello_timeout_ms).min(Duration::from_secs(1));
+        let _ = tokio::time::timeout(patience, self.out.send(last)).await;
+    }
+}
+
+/// A message that cannot be decoded is the node's fault, and is told to it; a broken connection is nobody's.
+fn broken(status: Status) -> End {
+    match status.code() {
+        tonic::Code::InvalidArgument | tonic::Code::OutOfRange => {
+            metrics::protocol_error();
+            End::Failed(status)
+        }
+        _ => End::Gone,
+    }
+}
+
+fn refusal(refused: HelloRefused) -> Status {
+    match refused {
+        HelloRefused::Unregistered => Status::unavailable(refused.to_string()),
+        HelloRefused::Removed => Status::permission_denied(refused.to_string()),
+    }
+}
+
+async fn sleep_until(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

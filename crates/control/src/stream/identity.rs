@@ -1,0 +1,52 @@
+use batoff_types::NodeName;
+use tonic::{Request, Status};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+/// Who a connection may speak for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Identity {
+    /// The node that its certificate names.
+    Certified(NodeName),
+    /// Plain text on loopback: whoever it says.
+    Believed,
+}
+
+impl Identity {
+    /// Whether the connection may say `Hello` as `node`; the refusal names both.
+    pub(super) fn admit(&self, node: &NodeName) -> Result<(), Status> {
+        match self {
+            Self::Certified(name) if name != node => Err(Status::permission_denied(format!(
+                "the Hello names node {node}, but the certificate is for node {name}"
+            ))),
+            Self::Certified(_) | Self::Believed => Ok(()),
+        }
+    }
+}
+
+/// The identity of a request's connection.
+pub(super) fn of<T>(request: &Request<T>, plaintext: bool) -> Result<Identity, Status> {
+    if plaintext {
+        return Ok(Identity::Believed);
+    }
+    let chain = request.peer_certs();
+    let leaf = chain.as_ref().and_then(|chain| chain.first());
+    let leaf = leaf.ok_or_else(|| Status::unauthenticated("a client certificate is needed"))?;
+    named_in(leaf).map(Identity::Certified).ok_or_else(|| {
+        Status::permission_denied(
+            "the certificate names no node: its subject alternative names need exactly one URI of the form \
+             spiffe://batoff/pop/<pop>/node/<node>",
+        )
+    })
+}
+
+/// The node that the certificate names, if it names exactly one.
+fn named_in(der: &[u8]) -> Option<NodeName> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    let names = certificate.subject_alternative_name().ok()??;
+    let mut nodes = names.value.general_names.iter().filter_map(|name| match name {
+        GeneralName::URI(uri) => NodeName::from_spiffe_uri(uri),
+        _ => None,
+    });
+    let node = nodes.next()?;
+    nodes.next().is_none().then_some(node)
+}

@@ -1,0 +1,146 @@
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use batoff_delivery::{Outbox, OutboxLimits, Resume, ToSend};
+use batoff_log::{ReadError, Store};
+use batoff_types::message::{LeaseGrant, ToNode};
+use batoff_types::{Cursor, Seq};
+use bytes::Bytes;
+use tokio::time::Instant;
+use tonic::Status;
+
+use crate::hub::{Frame, Hub, fitting};
+
+type Fetch = Pin<Box<dyn Future<Output = Result<Frame, ReadError>> + Send>>;
+
+/// What is to be sent to one node next: a position, the newest lease, and a few questions. Never a queue of records.
+pub(super) struct Outgoing {
+    hub: Arc<Hub>,
+    store: Arc<dyn Store>,
+    pub outbox: Outbox,
+    gather: Duration,
+    /// Under load, not before this.
+    not_before: Instant,
+    /// Only the newest counts: a lease is counted from the heartbeat that it answers.
+    grant: Option<LeaseGrant>,
+    messages: VecDeque<Bytes>,
+    fetching: Option<Fetch>,
+    fetched: Option<Frame>,
+}
+
+/// Something to hand to the stream.
+pub(super) struct Item {
+    pub bytes: Bytes,
+    /// The last record in it, if it holds records.
+    pub through: Option<Seq>,
+}
+
+impl Outgoing {
+    pub(super) fn new(hub: Arc<Hub>, store: Arc<dyn Store>, resume: &Resume, gather: Duration) -> Self {
+        Self {
+            hub,
+            store,
+            outbox: Outbox::new(resume, OutboxLimits::default()),
+            gather,
+            not_before: Instant::now(),
+            grant: None,
+            messages: VecDeque::new(),
+            fetching: None,
+            fetched: None,
+        }
+    }
+
+    pub(super) fn push_grant(&mut self, grant: LeaseGrant) {
+        self.grant = Some(grant);
+    }
+
+    pub(super) fn push_message(&mut self, message: &ToNode) {
+        self.messages.push_back(batoff_wire::encode_to_node(message));
+    }
+
+    /// Whether another question may be taken in.
+    pub(super) fn has_room(&self) -> bool {
+        self.messages.len() < 2
+    }
+
+    /// Whether the stream would be given something now.
+    pub(super) fn is_ready(&self) -> bool {
+        self.grant.is_some()
+            || !self.messages.is_empty()
+            || (self.fetching.is_none() && self.waiting().is_some() && Instant::now() >= self.not_before)
+    }
+
+    /// When records that wait now may be sent; `None` when none wait, or they are being fetched.
+    pub(super) fn records_at(&self) -> Option<Instant> {
+        (self.fetching.is_none() && self.waiting().is_some()).then_some(self.not_before)
+    }
+
+    fn waiting(&self) -> Option<ToSend> {
+        self.outbox.poll_range(self.hub.tail())
+    }
+
+    /// What to hand to the stream now. Starts to read from the log when the records have left the tail.
+    pub(super) fn take(&mut self) -> Option<Item> {
+        if let Some(bytes) = self.messages.pop_front() {
+            return Some(Item { bytes, through: None });
+        }
+        if let Some(grant) = self.grant.take() {
+            return Some(Item {
+                bytes: batoff_wire::encode_to_node(&ToNode::LeaseGrant(grant)),
+                through: None,
+            });
+        }
+        let next = self.waiting()?;
+        let bytes_max = self.outbox.limits().bytes;
+        let frame = match self.fetched.take().filter(|frame| frame.first == next.first) {
+            Some(frame) => frame,
+            None => match self.hub.frame(next.first, next.last, bytes_max) {
+                Some(frame) => frame,
+                None => {
+                    self.fetching = Some(fetch(Arc::clone(&self.store), next, bytes_max));
+                    return None;
+                }
+            },
+        };
+        self.outbox.handle_sent(frame.last);
+        self.not_before = Instant::now() + self.gather;
+        Some(Item { bytes: frame.bytes, through: Some(frame.last) })
+    }
+
+    /// Waits for records that are being read from the log; for ever when none are.
+    pub(super) async fn fetched(&mut self) -> Result<(), Status> {
+        let Some(fetching) = &mut self.fetching else { return std::future::pending().await };
+        let outcome = fetching.await;
+        self.fetching = None;
+        match outcome {
+            Ok(frame) => {
+                self.fetched = Some(frame);
+                Ok(())
+            }
+            Err(ReadError::Trimmed { .. }) => Err(Status::aborted(
+                "the records that this node needs next were trimmed meanwhile; connect again",
+            )),
+            Err(error) => Err(Status::unavailable(format!("the purge log cannot be read: {error}"))),
+        }
+    }
+
+    /// Through where records were handed to the stream.
+    pub(super) fn sent(&self) -> Cursor {
+        self.outbox.sent()
+    }
+}
+
+fn fetch(store: Arc<dyn Store>, next: ToSend, bytes_max: usize) -> Fetch {
+    Box::pin(async move {
+        let count = usize::try_from(next.last.get() - next.first.get() + 1).unwrap_or(usize::MAX);
+        let mut records = store.log().read(next.first, count, bytes_max).await?;
+        records.truncate(count);
+        records.truncate(fitting(records.iter().map(|record| record.body.len()), bytes_max));
+        let last = records.last().map(|record| record.seq).ok_or(ReadError::Trimmed { first: next.last })?;
+        let bytes = batoff_wire::records_frame(next.first, records.iter().map(|record| &record.body));
+        Ok(Frame { first: next.first, last, bytes })
+    })
+}

@@ -1,0 +1,158 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use batoff_types::message::{Count, Counted, GoAwayReason};
+use batoff_types::{NodeName, Selector, SiteId};
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use super::view::Counts;
+
+/// How long a count waits for the nodes' answers.
+pub const COUNT_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Counts being asked at one time; further ones wait for their turn, within the same second.
+const COUNTS_MAX: usize = 32;
+
+/// Questions that wait to be sent to one node. When it is full the node counts as not having answered.
+pub(crate) const MAILBOX: usize = 16;
+
+/// What a node's stream is told to send beside records and leases.
+#[derive(Clone, Debug)]
+pub enum Directive {
+    /// Ask this.
+    Count(Arc<Count>),
+    /// Say good-bye and end.
+    GoAway(GoAwayReason),
+}
+
+/// The way to a node's stream.
+pub type Mailbox = mpsc::Sender<Directive>;
+
+/// Questions to the nodes that wait for their answers.
+pub(super) struct CountDesk {
+    next: AtomicU64,
+    turns: Semaphore,
+    open: Mutex<HashMap<u64, Open>>,
+}
+
+struct Open {
+    waiting: Vec<NodeName>,
+    counts: Counts,
+    done: Option<oneshot::Sender<()>>,
+}
+
+impl CountDesk {
+    pub(super) fn new() -> Self {
+        Self { next: AtomicU64::new(1), turns: Semaphore::new(COUNTS_MAX), open: Mutex::default() }
+    }
+
+    /// Asks the nodes that have a stream, and waits.
+    pub(super) async fn ask(
+        &self,
+        site: &SiteId,
+        selectors: &[Selector],
+        nodes_total: u32,
+        streams: impl FnOnce() -> Vec<(NodeName, Mailbox)>,
+    ) -> Counts {
+        let nothing = || Counts { objects: vec![0; selectors.len()], nodes_total, nodes_answered: 0 };
+        let deadline = tokio::time::Instant::now() + COUNT_PATIENCE;
+        let Ok(Ok(_turn)) = tokio::time::timeout_at(deadline, self.turns.acquire()).await else {
+            return nothing();
+        };
+
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let question = Arc::new(Count { id, site: site.clone(), selectors: selectors.to_vec() });
+        let (done, all_answered) = oneshot::channel();
+        let streams = streams();
+        if streams.is_empty() {
+            return nothing();
+        }
+        let waiting = streams.iter().map(|(name, _)| name.clone()).collect();
+        // Closes the question whatever happens to the caller.
+        let guard = Closing { desk: self, id };
+        self.open.lock().insert(id, Open { waiting, counts: nothing(), done: Some(done) });
+        for (name, mailbox) in streams {
+            if mailbox.try_send(Directive::Count(Arc::clone(&question))).is_err() {
+                self.settle(id, &name, None);
+            }
+        }
+        let _ = tokio::time::timeout_at(deadline, all_answered).await;
+        guard.close().unwrap_or_else(nothing)
+    }
+
+    /// A node has answered. An answer that nobody waits for, or of another length than the question, is dropped.
+    pub(super) fn handle_counted(&self, node: &NodeName, counted: &Counted) {
+        self.settle(counted.id, node, Some(&counted.objects));
+    }
+
+    fn settle(&self, id: u64, node: &NodeName, objects: Option<&[u64]>) {
+        let mut open = self.open.lock();
+        let Some(question) = open.get_mut(&id) else { return };
+        let Some(at) = question.waiting.iter().position(|name| name == node) else { return };
+        question.waiting.swap_remove(at);
+        let fits = objects.filter(|objects| objects.len() == question.counts.objects.len());
+        if let Some(objects) = fits {
+            question.counts.nodes_answered += 1;
+            for (sum, more) in question.counts.objects.iter_mut().zip(objects) {
+                *sum = sum.saturating_add(*more);
+            }
+        }
+        if question.waiting.is_empty()
+            && let Some(done) = question.done.take()
+        {
+            let _ = done.send(());
+        }
+    }
+}
+
+struct Closing<'a> {
+    desk: &'a CountDesk,
+    id: u64,
+}
+
+impl Closing<'_> {
+    fn close(self) -> Option<Counts> {
+        self.desk.open.lock().remove(&self.id).map(|open| open.counts)
+    }
+}
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        self.desk.open.lock().remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(text: &str) -> NodeName {
+        text.parse().unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_count_sums_the_answers_and_waits_at_most_a_second_for_the_rest() {
+        let desk = Arc::new(CountDesk::new());
+        let (quick, mut quick_box) = mpsc::channel(1);
+        let (mute, _mute_box) = mpsc::channel(1);
+        let answering = Arc::clone(&desk);
+        tokio::spawn(async move {
+            while let Some(Directive::Count(count)) = quick_box.recv().await {
+                answering.handle_counted(&node("a/1"), &Counted { id: count.id, objects: vec![2, 3] });
+                answering.handle_counted(&node("a/1"), &Counted { id: count.id, objects: vec![2, 3] });
+                answering.handle_counted(&node("c/3"), &Counted { id: count.id, objects: vec![9, 9] });
+            }
+        });
+        let (site, selectors) = ("shop".parse().unwrap(), [Selector::Everything, Selector::Everything]);
+        let both = desk
+            .ask(&site, &selectors, 3, || vec![(node("a/1"), quick.clone()), (node("b/2"), mute.clone())])
+            .await;
+        assert_eq!(both, Counts { objects: vec![2, 3], nodes_total: 3, nodes_answered: 1 });
+        let one = desk.ask(&site, &selectors, 3, || vec![(node("a/1"), quick.clone())]).await;
+        assert_eq!(one.nodes_answered, 1);
+        assert!(desk.open.lock().is_empty());
+    }
+}

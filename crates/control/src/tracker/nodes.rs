@@ -1,0 +1,127 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use batoff_log::StoreError;
+use batoff_types::message::LeasePolicy;
+use batoff_types::{Cursor, InstanceId, NodeName, Seq, UnixMillis};
+
+use super::Tracker;
+
+/// A node as the operator sees it.
+#[derive(Clone, Debug)]
+pub struct NodeStatus {
+    /// Its name.
+    pub node: NodeName,
+    /// `unknown`, `away`, `joining`, `leased` or `removed`.
+    pub state: &'static str,
+    /// What it does without a lease; `None` until it has said so.
+    pub policy: Option<LeasePolicy>,
+    /// Whether it has a stream.
+    pub connected: bool,
+    /// The run of its daemon that connected last.
+    pub instance: Option<InstanceId>,
+    /// The furthest it has acknowledged.
+    pub cursor: Cursor,
+    /// Records that it has not acknowledged.
+    pub lag_records: u64,
+    /// Age of the oldest of them.
+    pub lag: Duration,
+    /// How long its lease still runs.
+    pub lease_remaining: Duration,
+    /// Why its last heartbeat was answered without a lease.
+    pub refusal: Option<&'static str>,
+    /// When its last heartbeat came.
+    pub heard_at: Option<UnixMillis>,
+    /// Its daemon's version; empty until it has said so.
+    pub version: String,
+    /// The semantics that it understands.
+    pub semantics: Option<u32>,
+    /// The caches that it drives.
+    pub caches: Vec<String>,
+    /// Caches in the way.
+    pub troubles: Vec<TroubleView>,
+}
+
+/// A cache that cannot be reached or refuses.
+#[derive(Clone, Debug)]
+pub struct TroubleView {
+    /// Which.
+    pub cache: String,
+    /// What it said.
+    pub message: String,
+    /// The record that waits behind it.
+    pub stuck: Option<Seq>,
+}
+
+/// Why a node may not be removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RemoveRefused {
+    /// No such node, or removed already.
+    Unknown,
+    /// An available node that has not confirmed everything may go on serving what was purged; only by force.
+    Unconfirmed,
+}
+
+impl Tracker {
+    /// All nodes, removed ones that are still blocked included, by name.
+    pub fn nodes(&self) -> Vec<NodeStatus> {
+        let now = self.clock.now();
+        let state = self.state.lock();
+        let status = |(name, entry): (&NodeName, &super::roll::Entry)| {
+            let view = state.roster.node(now, name);
+            let view = view.as_ref();
+            NodeStatus {
+                node: name.clone(),
+                state: if entry.row.removed.is_some() {
+                    "removed"
+                } else {
+                    view.map_or("away", |view| view.state.as_str())
+                },
+                policy: entry.row.policy,
+                connected: view.is_some_and(|view| view.connected),
+                instance: view.and_then(|view| view.instance),
+                cursor: entry.confirmed,
+                lag_records: view.map_or(0, |view| view.lag_records),
+                lag: view.map_or(Duration::ZERO, |view| view.lag),
+                lease_remaining: view.map_or(Duration::ZERO, |view| view.lease_remaining),
+                refusal: view.and_then(|view| view.refusal).map(|refusal| refusal.as_str()),
+                heard_at: entry.heard_at,
+                version: entry.said.as_ref().map(|said| said.version.clone()).unwrap_or_default(),
+                semantics: entry.said.as_ref().map(|said| said.semantics),
+                caches: entry.said.as_ref().map(|said| said.caches.clone()).unwrap_or_default(),
+                troubles: entry
+                    .troubles
+                    .iter()
+                    .map(|(cache, (message, stuck))| TroubleView {
+                        cache: cache.clone(),
+                        message: message.clone(),
+                        stuck: *stuck,
+                    })
+                    .collect(),
+            }
+        };
+        state.roll.iter().map(status).collect()
+    }
+
+    /// Whether the node may be removed now. An available node that is behind is removed only by force: it may go on
+    /// serving what was purged, and nobody would be told.
+    pub fn may_remove(&self, node: &NodeName, force: bool) -> Result<(), RemoveRefused> {
+        let state = self.state.lock();
+        let entry =
+            state.roll.get(node).filter(|entry| entry.row.removed.is_none()).ok_or(RemoveRefused::Unknown)?;
+        let strict = entry.row.policy == Some(LeasePolicy::Revalidate);
+        if !force && !strict && entry.confirmed < state.roster.tail() {
+            return Err(RemoveRefused::Unconfirmed);
+        }
+        Ok(())
+    }
+
+    /// Lets a removed name connect, and be registered, again. False when it is not blocked.
+    pub async fn admit(self: &Arc<Self>, node: &NodeName) -> Result<bool, StoreError> {
+        if !self.state.lock().roll.unblock(node) {
+            return Ok(false);
+        }
+        self.save_node(node).await?;
+        Ok(true)
+    }
+}

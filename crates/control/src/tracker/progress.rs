@@ -1,0 +1,178 @@
+use std::sync::Arc;
+
+use batoff_types::UnixMillis;
+use prost::Message;
+
+use super::view::{LateNode, NodeCounts, PopView};
+
+/// Names of nodes still to report that are kept with a task that has left memory. With more than these, the task is
+/// never shown as final: that is said, rather than guessed.
+pub(super) const WAITING_MAX: usize = 64;
+
+/// How far a task is, as it is kept with its row in the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Progress {
+    /// When it was completed, and after how many milliseconds.
+    pub completed: Option<(UnixMillis, u64)>,
+    /// Objects made unservable, as far as reported.
+    pub objects: u64,
+    /// The nodes at completion.
+    pub nodes: NodeCounts,
+    /// The same by PoP, sorted by name.
+    pub pops: Vec<PopView>,
+    /// Nodes that have not reported all their objects: `fra1/edge-1`.
+    pub waiting: Vec<Arc<str>>,
+    /// Whether there are more of those than are kept.
+    pub waiting_more: bool,
+    /// Nodes that it waited for when the target passed.
+    pub late: Vec<LateNode>,
+}
+
+impl Progress {
+    /// Whether all nodes have reported.
+    pub(super) fn is_final(&self) -> bool {
+        self.waiting.is_empty() && !self.waiting_more
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let row = ProgressRow {
+            completed_at: self.completed.map(|(at, _)| at.0),
+            propagation_ms: self.completed.map(|(_, took)| took),
+            objects: self.objects,
+            nodes: Some(self.nodes.into()),
+            pops: self
+                .pops
+                .iter()
+                .map(|pop| PopRow {
+                    name: pop.pop.to_string(),
+                    nodes: Some(pop.nodes.into()),
+                    slowest_ms: pop.slowest_ms,
+                    objects: pop.objects_evicted,
+                })
+                .collect(),
+            waiting: self.waiting.iter().map(ToString::to_string).collect(),
+            waiting_more: self.waiting_more,
+            late: self
+                .late
+                .iter()
+                .map(|late| LateRow { node: late.node.to_string(), reason: late.reason.to_string() })
+                .collect(),
+        };
+        row.encode_to_vec()
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let row = ProgressRow::decode(bytes).ok()?;
+        let pop = |pop: PopRow| PopView {
+            pop: pop.name.into(),
+            nodes: pop.nodes.unwrap_or_default().into(),
+            slowest_ms: pop.slowest_ms,
+            objects_evicted: pop.objects,
+        };
+        let late =
+            |late: LateRow| Some(LateNode { node: late.node.parse().ok()?, reason: late.reason.into() });
+        Some(Self {
+            completed: row.completed_at.zip(row.propagation_ms).map(|(at, took)| (UnixMillis(at), took)),
+            objects: row.objects,
+            nodes: row.nodes.unwrap_or_default().into(),
+            pops: row.pops.into_iter().map(pop).collect(),
+            waiting: row.waiting.into_iter().map(Into::into).collect(),
+            waiting_more: row.waiting_more,
+            late: row.late.into_iter().filter_map(late).collect(),
+        })
+    }
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ProgressRow {
+    #[prost(uint64, optional, tag = "1")]
+    completed_at: Option<u64>,
+    #[prost(uint64, optional, tag = "2")]
+    propagation_ms: Option<u64>,
+    #[prost(uint64, tag = "3")]
+    objects: u64,
+    #[prost(message, optional, tag = "4")]
+    nodes: Option<CountsRow>,
+    #[prost(message, repeated, tag = "5")]
+    pops: Vec<PopRow>,
+    #[prost(string, repeated, tag = "6")]
+    waiting: Vec<String>,
+    #[prost(bool, tag = "7")]
+    waiting_more: bool,
+    #[prost(message, repeated, tag = "8")]
+    late: Vec<LateRow>,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+struct CountsRow {
+    #[prost(uint32, tag = "1")]
+    total: u32,
+    #[prost(uint32, tag = "2")]
+    confirmed: u32,
+    #[prost(uint32, tag = "3")]
+    fenced: u32,
+    #[prost(uint32, tag = "4")]
+    unreachable: u32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct PopRow {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(message, optional, tag = "2")]
+    nodes: Option<CountsRow>,
+    #[prost(uint64, optional, tag = "3")]
+    slowest_ms: Option<u64>,
+    #[prost(uint64, tag = "4")]
+    objects: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct LateRow {
+    #[prost(string, tag = "1")]
+    node: String,
+    #[prost(string, tag = "2")]
+    reason: String,
+}
+
+impl From<NodeCounts> for CountsRow {
+    fn from(counts: NodeCounts) -> Self {
+        let NodeCounts { total, confirmed, fenced, unreachable } = counts;
+        Self { total, confirmed, fenced, unreachable }
+    }
+}
+
+impl From<CountsRow> for NodeCounts {
+    fn from(row: CountsRow) -> Self {
+        let CountsRow { total, confirmed, fenced, unreachable } = row;
+        Self { total, confirmed, fenced, unreachable }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_is_read_back_as_it_was_written() {
+        let counts = NodeCounts { total: 3, confirmed: 2, fenced: 1, unreachable: 0 };
+        let progress = Progress {
+            completed: Some((UnixMillis(1_745_145_600_123), 412)),
+            objects: 318,
+            nodes: counts,
+            pops: vec![PopView {
+                pop: "fra1".into(),
+                nodes: counts,
+                slowest_ms: Some(41),
+                objects_evicted: 9,
+            }],
+            waiting: vec!["fra1/edge-1".into()],
+            waiting_more: false,
+            late: vec![LateNode { node: "fra1/edge-1".parse().unwrap(), reason: "unreachable".into() }],
+        };
+        assert_eq!(Progress::decode(&progress.encode()), Some(progress.clone()));
+        assert!(!progress.is_final());
+        assert!(Progress::decode(&Progress::default().encode()).unwrap().is_final());
+        assert_eq!(Progress::decode(b"\xff\xff"), None);
+    }
+}

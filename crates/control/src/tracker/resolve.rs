@@ -1,0 +1,210 @@
+//! Makes completions durable, and then says so.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use batoff_log::{ReadError, StoreError, TaskRow};
+use batoff_types::message::RecordReport;
+use batoff_types::{Body, NodeName, TaskId};
+use bytes::Bytes;
+
+use super::live::millis;
+use super::progress::Progress;
+use super::state::{Span, sum};
+use super::view::PopView;
+use super::{Tracker, view};
+
+/// Completions that are made durable in one go.
+const BATCH: u64 = 512;
+
+/// How often changed counts of evicted objects are written to their rows.
+const REWRITE_EVERY: Duration = Duration::from_millis(250);
+
+/// How long to wait after the store refused.
+const RETRY_AFTER: Duration = Duration::from_millis(200);
+
+impl Tracker {
+    /// Runs until the process drains, and then once more.
+    pub(crate) async fn run_resolver(self: Arc<Self>) {
+        let mut rewrite = tokio::time::interval(REWRITE_EVERY);
+        rewrite.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = self.wake.notified() => {}
+                _ = rewrite.tick() => {
+                    if let Err(error) = self.rewrite().await {
+                        tracing::warn!(%error, "counts of evicted objects are not written yet");
+                    }
+                }
+                () = self.stopping.cancelled() => break,
+            }
+            while let Err(error) = self.resolve().await {
+                tracing::warn!(%error, "completions are not durable yet");
+                tokio::select! {
+                    () = tokio::time::sleep(RETRY_AFTER) => {}
+                    () = self.stopping.cancelled() => return,
+                }
+            }
+        }
+        let _ = self.resolve().await;
+        let _ = self.rewrite().await;
+    }
+
+    async fn resolve(&self) -> Result<(), StoreError> {
+        self.write_leaving().await?;
+        loop {
+            let Some(span) = self.state.lock().next_decided(BATCH) else { return Ok(()) };
+            let (mut rows, spilled) = {
+                let state = self.state.lock();
+                let live = state.live.range(span.after.next()..span.through.next());
+                let rows: Vec<(TaskId, Bytes)> =
+                    live.map(|(_, task)| (task.task, task.progress(&state.roll).encode().into())).collect();
+                (rows, state.is_spilled(span.after.next()))
+            };
+            if spilled {
+                rows.extend(self.spilled_rows(&span).await?);
+            }
+            if !rows.is_empty() {
+                self.store.log().put_completions(rows).await?;
+            }
+            self.step(|state, _, _| state.handle_stored(&span));
+            self.completed.send_replace(span.through);
+        }
+    }
+
+    /// The completions of tasks of a span that are not in memory: found in the log, or, where that was trimmed, not at
+    /// all; their rows then say when they were last known to be open.
+    async fn spilled_rows(&self, span: &Span) -> Result<Vec<(TaskId, Bytes)>, StoreError> {
+        let mut rows = Vec::new();
+        let mut next = span.after.next();
+        while next < span.through.next() {
+            let want = usize::try_from(span.through.get() - next.get() + 1).unwrap_or(usize::MAX);
+            let page = match self.store.log().read(next, want, batoff_log::READ_BYTES_MAX).await {
+                Ok(page) if page.is_empty() => break,
+                Ok(page) => page,
+                Err(ReadError::Trimmed { first }) if first > next => {
+                    next = first;
+                    continue;
+                }
+                Err(ReadError::Trimmed { .. } | ReadError::AheadOfLog { .. }) => break,
+                Err(ReadError::Store(error)) => return Err(error),
+            };
+            for stored in page {
+                next = stored.seq.next();
+                if stored.seq >= span.through.next() || self.state.lock().live.contains_key(&stored.seq) {
+                    continue;
+                }
+                let Ok(record) = batoff_wire::decode_record(stored.seq, &stored.body) else { continue };
+                if !matches!(record.body, Body::Purge(_)) {
+                    continue;
+                }
+                let Some(row) = self.store.log().find_task(record.task).await? else { continue };
+                let known = row.completion.as_deref().and_then(Progress::decode);
+                if known.as_ref().is_some_and(|known| known.completed.is_some()) {
+                    continue;
+                }
+                rows.push((
+                    record.task,
+                    self.late_completion(&row, known.unwrap_or_default(), span).encode().into(),
+                ));
+            }
+        }
+        Ok(rows)
+    }
+
+    fn late_completion(&self, row: &TaskRow, mut known: Progress, span: &Span) -> Progress {
+        let state = self.state.lock();
+        let took = span.moment.since(state.roster.durable_at(row.seq));
+        let by_pop = state.pops_at(row.seq);
+        known.completed = Some((span.at, millis(took)));
+        known.nodes = sum(&by_pop);
+        known.pops = by_pop
+            .iter()
+            .map(|(pop, nodes)| PopView {
+                pop: Arc::clone(pop),
+                nodes: *nodes,
+                slowest_ms: None,
+                objects_evicted: 0,
+            })
+            .collect();
+        known
+    }
+
+    /// Rows of completed tasks whose counts have changed.
+    async fn rewrite(&self) -> Result<(), StoreError> {
+        self.write_leaving().await?;
+        loop {
+            let changed = self.state.lock().take_dirty(BATCH as usize);
+            if changed.is_empty() {
+                break;
+            }
+            let rows = changed.iter().map(|(_, task, progress)| (*task, progress.encode().into())).collect();
+            let outcome = self.store.log().put_completions(rows).await;
+            let seqs = changed.iter().map(|(seq, ..)| *seq);
+            self.state.lock().handle_rewritten(seqs, outcome.is_ok());
+            outcome?;
+        }
+        self.write_late_reports().await
+    }
+
+    /// Tasks that have just left memory.
+    async fn write_leaving(&self) -> Result<(), StoreError> {
+        loop {
+            let leaving: Vec<_> = {
+                let mut state = self.state.lock();
+                let count = state.leaving.len().min(BATCH as usize);
+                state.leaving.drain(..count).collect()
+            };
+            if leaving.is_empty() {
+                return Ok(());
+            }
+            let rows = leaving.iter().map(|(task, progress)| (*task, progress.encode().into())).collect();
+            if let Err(error) = self.store.log().put_completions(rows).await {
+                self.state.lock().leaving.extend(leaving);
+                return Err(error);
+            }
+        }
+    }
+
+    /// Reports on tasks that are no longer in memory, added to their rows.
+    async fn write_late_reports(&self) -> Result<(), StoreError> {
+        let reports = self.state.lock().take_late_reports(BATCH as usize);
+        let mut by_task: HashMap<TaskId, Progress> = HashMap::new();
+        for (node, report) in reports {
+            let Some(row) = self.row_at(&report).await? else { continue };
+            let known = row.completion.as_deref().and_then(Progress::decode).unwrap_or_default();
+            add(by_task.entry(row.task).or_insert(known), &node, &report);
+        }
+        if by_task.is_empty() {
+            return Ok(());
+        }
+        let rows = by_task.into_iter().map(|(task, progress)| (task, progress.encode().into())).collect();
+        self.store.log().put_completions(rows).await
+    }
+
+    async fn row_at(&self, report: &RecordReport) -> Result<Option<TaskRow>, StoreError> {
+        let page = match self.store.log().read(report.seq, 1, 1).await {
+            Ok(page) => page,
+            Err(ReadError::Store(error)) => return Err(error),
+            Err(ReadError::Trimmed { .. } | ReadError::AheadOfLog { .. }) => return Ok(None),
+        };
+        let record =
+            page.first().and_then(|stored| batoff_wire::decode_record(stored.seq, &stored.body).ok());
+        match record.filter(|record| record.seq == report.seq && matches!(record.body, Body::Purge(_))) {
+            Some(record) => self.store.log().find_task(record.task).await,
+            None => Ok(None),
+        }
+    }
+}
+
+fn add(progress: &mut Progress, node: &NodeName, report: &RecordReport) {
+    progress.objects = progress.objects.saturating_add(report.objects);
+    if let Some(pop) = progress.pops.iter_mut().find(|pop: &&mut view::PopView| &*pop.pop == node.pop()) {
+        pop.objects_evicted = pop.objects_evicted.saturating_add(report.objects);
+    }
+    if report.last {
+        let name = node.to_string();
+        progress.waiting.retain(|waiting| **waiting != *name);
+    }
+}

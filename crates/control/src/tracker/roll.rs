@@ -1,0 +1,345 @@
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use batoff_types::message::{Hello, LeasePolicy, Trouble};
+use batoff_types::{Cursor, NodeName, Seq, UnixMillis};
+
+use super::connection::Mailbox;
+
+/// Caches in trouble that are remembered of one node; further ones are not shown.
+const TROUBLES_MAX: usize = 32;
+
+/// Bytes of a trouble's message that are kept.
+const TROUBLE_BYTES_MAX: usize = 1_024;
+
+/// A number for a node, small and used again after the node is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct NodeIndex(u32);
+
+/// A number for a PoP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct PopIndex(u32);
+
+/// A set of nodes: a bit each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct NodeSet {
+    words: Vec<u64>,
+    len: usize,
+}
+
+impl NodeSet {
+    pub(super) fn insert(&mut self, node: NodeIndex) {
+        let (word, bit) = place(node);
+        if self.words.len() <= word {
+            self.words.resize(word + 1, 0);
+        }
+        if let Some(word) = self.words.get_mut(word)
+            && *word & bit == 0
+        {
+            *word |= bit;
+            self.len += 1;
+        }
+    }
+
+    /// Whether it was in the set.
+    pub(super) fn remove(&mut self, node: NodeIndex) -> bool {
+        let (word, bit) = place(node);
+        match self.words.get_mut(word) {
+            Some(word) if *word & bit != 0 => {
+                *word &= !bit;
+                self.len -= 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = NodeIndex> {
+        self.words.iter().enumerate().flat_map(|(word, bits)| {
+            (0..64)
+                .filter(move |bit| bits & (1 << bit) != 0)
+                .map(move |bit| NodeIndex(word as u32 * 64 + bit))
+        })
+    }
+}
+
+fn place(node: NodeIndex) -> (usize, u64) {
+    ((node.0 / 64) as usize, 1 << (node.0 % 64))
+}
+
+/// What is known of a node beside the rules of delivery: what is durable about it, what it said of itself, and how to
+/// reach it.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub index: Option<NodeIndex>,
+    pub pop: PopIndex,
+    pub row: NodeRow,
+    /// The furthest it has acknowledged on any connection.
+    pub confirmed: Cursor,
+    pub said: Option<Said>,
+    pub troubles: BTreeMap<String, (String, Option<Seq>)>,
+    pub mailbox: Option<(u64, Mailbox)>,
+    pub heard_at: Option<UnixMillis>,
+}
+
+/// The durable part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NodeRow {
+    pub registered: Seq,
+    pub policy: Option<LeasePolicy>,
+    /// The record that removed it; while it is here the name is blocked.
+    pub removed: Option<Seq>,
+}
+
+/// What a `Hello` says for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Said {
+    pub version: String,
+    pub caches: Vec<String>,
+    pub semantics: u32,
+}
+
+/// May this name have a stream?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Membership {
+    /// It counts.
+    Registered,
+    /// Never heard of: to be registered by a record of the log.
+    Unknown,
+    /// Decommissioned; to be admitted by an operator first.
+    Blocked,
+}
+
+/// All names ever registered and not forgotten.
+#[derive(Debug, Default)]
+pub(super) struct Roll {
+    entries: BTreeMap<NodeName, Entry>,
+    names: Vec<Option<NodeName>>,
+    free: Vec<NodeIndex>,
+    present: NodeSet,
+    pops: HashMap<Arc<str>, PopIndex>,
+    /// Rows that differ from what is durable.
+    unsaved: Vec<NodeName>,
+}
+
+impl Roll {
+    /// Takes over a durable row.
+    pub(super) fn restore(&mut self, name: NodeName, row: NodeRow, confirmed: Cursor) {
+        let pop = self.pop_of(&name);
+        let index = row.removed.is_none().then(|| self.take_index(&name));
+        let entry = Entry {
+            index,
+            pop,
+            row,
+            confirmed,
+            said: None,
+            troubles: BTreeMap::new(),
+            mailbox: None,
+            heard_at: None,
+        };
+        self.entries.insert(name, entry);
+    }
+
+    /// A record registered the node. False when it was registered already, or the record is an old one.
+    pub(super) fn handle_registered(&mut self, name: &NodeName, seq: Seq) -> bool {
+        let known = self.entries.get(name).map(|entry| entry.row);
+        if known.is_some_and(|row| row.removed.is_none_or(|removed| removed >= seq)) {
+            return false;
+        }
+        let policy = known.and_then(|row| row.policy);
+        self.restore(name.clone(), NodeRow { registered: seq, policy, removed: None }, Cursor::after(seq));
+        self.unsaved.push(name.clone());
+        true
+    }
+
+    /// A record removed the node. False when it was removed already, or the record is an old one.
+    pub(super) fn handle_removed(&mut self, name: &NodeName, seq: Seq) -> bool {
+        let Some(entry) = self.entries.get_mut(name) else { return false };
+        if entry.row.removed.is_some() || entry.row.registered >= seq {
+            return false;
+        }
+        entry.row.removed = Some(seq);
+        self.unsaved.push(name.clone());
+        true
+    }
+
+    /// The removal has taken effect: nothing waits for the node any more.
+    pub(super) fn handle_gone(&mut self, name: &NodeName) -> Option<NodeIndex> {
+        let entry = self.entries.get_mut(name)?;
+        entry.mailbox = None;
+        let index = entry.index.take()?;
+        self.present.remove(index);
+        if let Some(slot) = self.names.get_mut(index.0 as usize) {
+            *slot = None;
+        }
+        self.free.push(index);
+        Some(index)
+    }
+
+    /// Lets a removed name register again. False when it is not blocked.
+    pub(super) fn unblock(&mut self, name: &NodeName) -> bool {
+        let blocked = self.entries.get(name).is_some_and(|entry| entry.row.removed.is_some());
+        if blocked {
+            self.handle_gone(name);
+            self.entries.remove(name);
+        }
+        blocked
+    }
+
+    pub(super) fn membership(&self, name: &NodeName) -> Membership {
+        match self.entries.get(name) {
+            None => Membership::Unknown,
+            Some(entry) if entry.row.removed.is_some() => Membership::Blocked,
+            Some(_) => Membership::Registered,
+        }
+    }
+
+    pub(super) fn get(&self, name: &NodeName) -> Option<&Entry> {
+        self.entries.get(name)
+    }
+
+    pub(super) fn get_mut(&mut self, name: &NodeName) -> Option<&mut Entry> {
+        self.entries.get_mut(name)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&NodeName, &Entry)> {
+        self.entries.iter()
+    }
+
+    /// The nodes that a record written now waits for.
+    pub(super) fn present(&self) -> &NodeSet {
+        &self.present
+    }
+
+    pub(super) fn name_of(&self, node: NodeIndex) -> Option<Arc<str>> {
+        self.names.get(node.0 as usize)?.as_ref().map(|name| name.to_string().into())
+    }
+
+    pub(super) fn pop(&self, name: &str) -> Option<PopIndex> {
+        self.pops.get(name).copied()
+    }
+
+    /// Rows to be made durable; `None` for a row that is to be deleted.
+    pub(super) fn take_unsaved(&mut self) -> Vec<(NodeName, Option<NodeRow>)> {
+        let mut names = std::mem::take(&mut self.unsaved);
+        names.sort_unstable();
+        names.dedup();
+        names.into_iter().map(|name| (name.clone(), self.entries.get(&name).map(|entry| entry.row))).collect()
+    }
+
+    /// The row could not be made durable, or has changed.
+    pub(super) fn mark_unsaved(&mut self, name: NodeName) {
+        self.unsaved.push(name);
+    }
+
+    fn pop_of(&mut self, name: &NodeName) -> PopIndex {
+        let next = PopIndex(u32::try_from(self.pops.len()).unwrap_or(u32::MAX));
+        *self.pops.entry(name.pop().into()).or_insert(next)
+    }
+
+    fn take_index(&mut self, name: &NodeName) -> NodeIndex {
+        if let Some(index) = self.entries.get(name).and_then(|entry| entry.index) {
+            return index;
+        }
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.names.push(None);
+            NodeIndex(u32::try_from(self.names.len() - 1).unwrap_or(u32::MAX))
+        });
+        if let Some(slot) = self.names.get_mut(index.0 as usize) {
+            *slot = Some(name.clone());
+        }
+        self.present.insert(index);
+        index
+    }
+}
+
+impl Entry {
+    pub(super) fn handle_hello(&mut self, hello: &Hello) {
+        self.row.policy = Some(hello.policy);
+        self.troubles.clear();
+        self.said = Some(Said {
+            version: cut(&hello.version, TROUBLE_BYTES_MAX),
+            caches: hello.caches.iter().take(TROUBLES_MAX).map(|name| cut(name, TROUBLE_BYTES_MAX)).collect(),
+            semantics: hello.semantics,
+        });
+    }
+
+    pub(super) fn handle_trouble(&mut self, trouble: &Trouble) {
+        let cache = cut(&trouble.cache, TROUBLE_BYTES_MAX);
+        if trouble.message.is_empty() {
+            self.troubles.remove(&cache);
+        } else if self.troubles.len() < TROUBLES_MAX || self.troubles.contains_key(&cache) {
+            self.troubles.insert(cache, (cut(&trouble.message, TROUBLE_BYTES_MAX), trouble.stuck));
+        }
+    }
+}
+
+fn cut(text: &str, bytes_max: usize) -> String {
+    text[..text.floor_char_boundary(bytes_max)].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> NodeName {
+        text.parse().unwrap()
+    }
+
+    fn seq(number: u64) -> Seq {
+        Seq::new(number).unwrap()
+    }
+
+    #[test]
+    fn a_removed_name_is_blocked_until_it_is_let_in_again() {
+        let (mut roll, node) = (Roll::default(), name("fra1/edge-1"));
+        assert_eq!(roll.membership(&node), Membership::Unknown);
+        assert!(roll.handle_registered(&node, seq(1)));
+        assert!(!roll.handle_registered(&node, seq(2)));
+        assert_eq!(roll.membership(&node), Membership::Registered);
+        assert!(roll.handle_removed(&node, seq(3)));
+        assert_eq!(roll.membership(&node), Membership::Blocked);
+        assert!(roll.handle_gone(&node).is_some());
+        assert!(roll.present().is_empty());
+        assert!(roll.unblock(&node));
+        assert_eq!(roll.membership(&node), Membership::Unknown);
+        assert!(roll.handle_registered(&node, seq(9)));
+    }
+
+    #[test]
+    fn records_read_twice_change_nothing_the_second_time() {
+        let (mut roll, node) = (Roll::default(), name("fra1/edge-1"));
+        roll.restore(
+            node.clone(),
+            NodeRow { registered: seq(5), policy: None, removed: None },
+            Cursor::new(9),
+        );
+        assert!(!roll.handle_registered(&node, seq(5)));
+        assert!(!roll.handle_removed(&node, seq(4)));
+        assert!(roll.handle_removed(&node, seq(6)));
+        assert!(!roll.handle_registered(&node, seq(5)));
+        assert_eq!(roll.take_unsaved().len(), 1);
+    }
+
+    #[test]
+    fn a_set_of_nodes_counts_each_once() {
+        let mut set = NodeSet::default();
+        for index in [3, 64, 3, 200] {
+            set.insert(NodeIndex(index));
+        }
+        assert_eq!(
+            (set.len(), set.iter().collect::<Vec<_>>()),
+            (3, vec![NodeIndex(3), NodeIndex(64), NodeIndex(200)])
+        );
+        assert!(set.remove(NodeIndex(64)) && !set.remove(NodeIndex(64)) && !set.remove(NodeIndex(9_999)));
+        assert_eq!(set.len(), 2);
+    }
+}

@@ -1,0 +1,178 @@
+//! What is durable about the tracker beside tasks: terms, nodes, how far they have confirmed, how far tasks are
+//! completed. Small records, written when they change or once a second.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use batoff_log::{CasError, Expect, Key, Kv, SCAN_ITEMS_MAX, StoreError, Write};
+use batoff_types::message::LeasePolicy;
+use batoff_types::{Cursor, NodeName, Seq, Term};
+use serde::{Deserialize, Serialize};
+
+use super::roll::NodeRow;
+use crate::catalog::{delete, put};
+
+const TERM: &str = "term";
+const LEASE_MAX: &str = "lease-max-ms";
+const THROUGH: &str = "tracker-through";
+const NODES: &str = "nodes/";
+const CONFIRMED: &str = "confirmed/";
+
+/// The confirmed cursors are kept in so many rows, so that a fleet costs a few writes a second and not one a node.
+const CONFIRMED_ROWS: u32 = 32;
+
+#[derive(Serialize, Deserialize)]
+struct Row {
+    registered: u64,
+    policy: Option<String>,
+    removed: Option<u64>,
+}
+
+/// Tasks through here are completed, nodes' records through here are in their rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Through {
+    pub completed: u64,
+    pub nodes: u64,
+}
+
+/// Raises the term; the new one is durable when this returns.
+pub(super) async fn next_term(kv: &dyn Kv) -> Result<Term, StoreError> {
+    let key = Key::from(TERM);
+    loop {
+        let (before, expect) = match kv.get(&key).await? {
+            Some(row) => (number(&row.value, TERM)?, Expect::Version(row.version)),
+            None => (0, Expect::Absent),
+        };
+        let value = (before + 1).to_string().into_bytes().into();
+        match kv.cas(&key, expect, Write::Put { value, ttl: None }).await {
+            Ok(_) => return Ok(Term(before + 1)),
+            Err(CasError::Conflict(_)) => {}
+            Err(CasError::Store(error)) => return Err(error),
+        }
+    }
+}
+
+/// The longest lease ever granted; `None` before the first start.
+pub(super) async fn lease_max(kv: &dyn Kv) -> Result<Option<Duration>, StoreError> {
+    match kv.get(&Key::from(LEASE_MAX)).await? {
+        Some(row) => Ok(Some(Duration::from_millis(number(&row.value, LEASE_MAX)?))),
+        None => Ok(None),
+    }
+}
+
+pub(super) async fn set_lease_max(kv: &dyn Kv, lease: Duration) -> Result<(), StoreError> {
+    put(kv, &Key::from(LEASE_MAX), super::live::millis(lease).to_string().into_bytes()).await
+}
+
+pub(super) async fn through(kv: &dyn Kv) -> Result<Through, StoreError> {
+    match kv.get(&Key::from(THROUGH)).await? {
+        Some(row) => serde_json::from_slice(&row.value).map_err(|_| corrupt(THROUGH)),
+        None => Ok(Through::default()),
+    }
+}
+
+pub(super) async fn set_through(kv: &dyn Kv, through: Through) -> Result<(), StoreError> {
+    put(kv, &Key::from(THROUGH), json(&through)).await
+}
+
+/// All nodes' rows, with the cursors last saved for them.
+pub(super) async fn nodes(kv: &dyn Kv) -> Result<Vec<(NodeName, NodeRow, Cursor)>, StoreError> {
+    let mut confirmed: HashMap<String, u64> = HashMap::new();
+    for (key, value) in scan(kv, CONFIRMED).await? {
+        let row: BTreeMap<String, u64> = serde_json::from_slice(&value).map_err(|_| corrupt(&key))?;
+        confirmed.extend(row);
+    }
+    let mut nodes = Vec::new();
+    for (key, value) in scan(kv, NODES).await? {
+        let parsed = key.strip_prefix(NODES).and_then(|name| name.parse::<NodeName>().ok());
+        let (name, row) = parsed.zip(decode(&value)).ok_or_else(|| corrupt(&key))?;
+        let cursor = confirmed.get(&name.to_string()).copied().unwrap_or_default();
+        nodes.push((name, row, Cursor::new(cursor)));
+    }
+    Ok(nodes)
+}
+
+/// Writes a node's row, or deletes it for `None`.
+pub(super) async fn set_node(kv: &dyn Kv, name: &NodeName, row: Option<&NodeRow>) -> Result<(), StoreError> {
+    let key = Key::from(format!("{NODES}{name}"));
+    match row {
+        Some(row) => put(kv, &key, encode(row)).await,
+        None => delete(kv, &key).await,
+    }
+}
+
+/// Writes the rows of confirmed cursors that differ from `saved`, which is what was written last.
+pub(super) async fn set_confirmed(
+    kv: &dyn Kv,
+    nodes: &[(NodeName, Cursor)],
+    saved: &mut BTreeMap<u32, BTreeMap<String, u64>>,
+) -> Result<(), StoreError> {
+    let mut rows: BTreeMap<u32, BTreeMap<String, u64>> = BTreeMap::new();
+    for (name, cursor) in nodes {
+        let name = name.to_string();
+        rows.entry(crc32fast::hash(name.as_bytes()) % CONFIRMED_ROWS).or_default().insert(name, cursor.get());
+    }
+    for (number, row) in rows {
+        if saved.get(&number) != Some(&row) {
+            put(kv, &Key::from(format!("{CONFIRMED}{number:02}")), json(&row)).await?;
+            saved.insert(number, row);
+        }
+    }
+    Ok(())
+}
+
+async fn scan(kv: &dyn Kv, prefix: &str) -> Result<Vec<(String, bytes::Bytes)>, StoreError> {
+    let prefix = Key::from(prefix);
+    let (mut rows, mut after) = (Vec::new(), None);
+    loop {
+        let page = kv.scan(&prefix, after.as_ref(), SCAN_ITEMS_MAX).await?;
+        let Some((last, _)) = page.last() else { return Ok(rows) };
+        after = Some(last.clone());
+        for (key, row) in page {
+            rows.push((String::from_utf8_lossy(key.as_bytes()).into_owned(), row.value));
+        }
+    }
+}
+
+fn encode(row: &NodeRow) -> Vec<u8> {
+    let policy = row.policy.map(|policy| match policy {
+        LeasePolicy::Serve => "serve",
+        LeasePolicy::Revalidate => "revalidate",
+    });
+    json(&Row {
+        registered: row.registered.get(),
+        policy: policy.map(str::to_owned),
+        removed: row.removed.map(Seq::get),
+    })
+}
+
+fn decode(bytes: &[u8]) -> Option<NodeRow> {
+    let row: Row = serde_json::from_slice(bytes).ok()?;
+    let policy = match row.policy.as_deref() {
+        None => None,
+        Some("revalidate") => Some(LeasePolicy::Revalidate),
+        // An unknown policy counts as the one that promises less.
+        Some(_) => Some(LeasePolicy::Serve),
+    };
+    let removed = match row.removed {
+        Some(seq) => Some(Seq::new(seq)?),
+        None => None,
+    };
+    Some(NodeRow { registered: Seq::new(row.registered)?, policy, removed })
+}
+
+fn json(row: &impl Serialize) -> Vec<u8> {
+    #[expect(
+        clippy::expect_used,
+        reason = "rows are structs and maps of strings and numbers, which have a JSON form"
+    )]
+    serde_json::to_vec(row).expect("a struct of strings and numbers")
+}
+
+fn number(bytes: &[u8], name: &str) -> Result<u64, StoreError> {
+    std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok()).ok_or_else(|| corrupt(name))
+}
+
+fn corrupt(name: &str) -> StoreError {
+    StoreError::Corrupt(format!("the small record {name} cannot be read"))
+}

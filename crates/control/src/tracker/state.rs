@@ -1,0 +1,514 @@
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use batoff_delivery::{Greeting, HelloRefused, PURGE_TARGET, Resume, Roster, RosterEvent};
+use batoff_types::message::{Ack, GoAwayReason, Heartbeat, Hello, LeaseGrant, RecordReport};
+use batoff_types::{Body, Cursor, Moment, NodeName, Record, Seq, TaskId, UnixMillis};
+
+use super::connection::{Directive, Mailbox};
+use super::live::{Completion, Decided, LiveTask};
+use super::progress::Progress;
+use super::roll::Roll;
+use super::view::{LateNode, NodeCounts, TaskState, TaskView};
+use crate::metrics;
+
+/// Late nodes kept with a task that missed the target.
+const LATE_MAX: usize = 16;
+
+/// How long a completed task stays in memory for nodes that have not reported yet. Later reports change its row in the
+/// log.
+const SETTLE_FOR: Duration = Duration::from_secs(600);
+
+/// Reports on tasks that have left memory, waiting to be added to their rows. Further ones are dropped and counted:
+/// those tasks' counts stay too low, and are never shown as final.
+const LATE_REPORTS_MAX: usize = 16_384;
+
+/// All that the tracker knows, changed by small synchronous steps under one lock.
+pub(super) struct State {
+    pub roster: Roster,
+    pub roll: Roll,
+    pub live: BTreeMap<Seq, LiveTask>,
+    pub by_task: HashMap<TaskId, Seq>,
+    live_max: usize,
+    /// The first place that memory knows all open tasks from; earlier open tasks are resolved from the log.
+    spilled_through: Cursor,
+    /// Completed by the rules, and to be made durable.
+    decided: VecDeque<Span>,
+    /// Tasks through here were looked at when the target passed.
+    overdue_through: Cursor,
+    /// Some node has been sent everything through here.
+    sent_through: Cursor,
+    late_reports: VecDeque<(NodeName, RecordReport)>,
+    /// Tasks taken out of memory whose rows must be brought up to date first.
+    pub leaving: Vec<(TaskId, Progress)>,
+    dirty: BTreeSet<Seq>,
+    /// Changes that subscribers are to be told, oldest first.
+    pub news: Vec<TaskView>,
+}
+
+/// Records that were completed together.
+#[derive(Clone, Debug)]
+pub(super) struct Span {
+    pub after: Cursor,
+    pub through: Cursor,
+    pub at: UnixMillis,
+    /// When, by the monotonic clock.
+    pub moment: Moment,
+}
+
+impl State {
+    pub(super) fn new(roster: Roster, roll: Roll, live_max: usize, spilled_through: Cursor) -> Self {
+        let watermark = roster.watermark();
+        Self {
+            roster,
+            roll,
+            live: BTreeMap::new(),
+            by_task: HashMap::new(),
+            live_max,
+            spilled_through,
+            decided: VecDeque::new(),
+            overdue_through: watermark,
+            sent_through: Cursor::START,
+            late_reports: VecDeque::new(),
+            leaving: Vec::new(),
+            dirty: BTreeSet::new(),
+            news: Vec::new(),
+        }
+    }
+
+    /// The next records of the log, in order.
+    pub(super) fn handle_records(&mut self, now: Moment, records: &[Record]) {
+        let Some(last) = records.last().map(|record| record.seq) else { return };
+        let first_new = self.roster.tail();
+        for record in records {
+            match &record.body {
+                Body::Purge(purge) => {
+                    let waiting = self.roll.present().clone();
+                    self.insert(record.seq, LiveTask::new(record, purge, now, waiting));
+                }
+                Body::NodeRegistered(name) => {
+                    // The roster counts a node for records after its own; so those before must be known first.
+                    self.roster.handle_appended(now, Cursor::after(record.seq));
+                    if self.roll.handle_registered(name, record.seq) {
+                        self.roster.handle_registered(now, name, record.seq, None);
+                    }
+                }
+                Body::NodeRemoved(name) => {
+                    self.roster.handle_appended(now, Cursor::after(record.seq));
+                    if self.roll.handle_removed(name, record.seq) {
+                        self.roster.handle_removed(now, name);
+                        self.send_away(name, GoAwayReason::Removed);
+                    }
+                }
+                Body::Site(_) | Body::Unknown => {}
+            }
+        }
+        self.roster.handle_appended(now, Cursor::after(last));
+        self.announce(first_new.next(), last, now);
+        self.spill();
+    }
+
+    /// A task that was accepted before this start and may not be completed yet; `known` is what its row says.
+    pub(super) fn restore(&mut self, record: &Record, known: Option<Progress>, now: Moment) {
+        let Body::Purge(purge) = &record.body else { return };
+        let mut task = LiveTask::new(record, purge, now, self.roll.present().clone());
+        if let Some(known) = known {
+            task.objects = known.objects;
+            task.late = known.late;
+        }
+        self.insert(record.seq, task);
+        self.spill();
+    }
+
+    fn insert(&mut self, seq: Seq, task: LiveTask) {
+        self.by_task.insert(task.task, seq);
+        self.live.insert(seq, task);
+    }
+
+    /// Tells subscribers of the tasks from `first` through `last`.
+    fn announce(&mut self, first: Seq, last: Seq, now: Moment) {
+        let counts = self.counts_between(first, last);
+        for (seq, task) in self.live.range(first..=last) {
+            let state = self.open_state(now, *seq, task.partial);
+            let counts = counts.unwrap_or_else(|| self.counts_at(*seq));
+            self.news.push(task.view(*seq, state, counts));
+        }
+    }
+
+    /// Some stream was handed everything through `through`.
+    pub(super) fn handle_sent(&mut self, through: Seq) {
+        let before = self.sent_through;
+        if before.covers(through) {
+            return;
+        }
+        self.sent_through = Cursor::after(through);
+        if self.live.range(before.next()..=through).next().is_some() {
+            let counts = self.counts_between(before.next(), through);
+            for (seq, task) in self.live.range(before.next()..=through).filter(|(_, task)| task.is_open()) {
+                let counts = counts.unwrap_or_else(|| self.counts_at(*seq));
+                self.news.push(task.view(*seq, TaskState::InProgress, counts));
+            }
+        }
+    }
+
+    pub(super) fn is_sent(&self, through: Seq) -> bool {
+        self.sent_through.covers(through)
+    }
+
+    /// A node connected; the older of two connections is told to go.
+    pub(super) fn handle_hello(
+        &mut self,
+        now: Moment,
+        hello: &Hello,
+        resume: &Resume,
+        connection: u64,
+        mailbox: Mailbox,
+    ) -> Result<Greeting, HelloRefused> {
+        let greeting = self.roster.handle_hello(now, hello, resume, connection)?;
+        let replaced = self.roll.get_mut(&hello.node).and_then(|entry| {
+            entry.handle_hello(hello);
+            entry.mailbox.replace((connection, mailbox))
+        });
+        if let (Some(_), Some((_, old))) = (greeting.replaced, replaced) {
+            let _ = old.try_send(Directive::GoAway(GoAwayReason::Replaced));
+        }
+        if let Resume::At(cursor) = resume {
+            self.confirm(now, &hello.node, *cursor);
+        }
+        Ok(greeting)
+    }
+
+    /// The answer to a heartbeat; `None` when the connection is not the node's present one.
+    pub(super) fn handle_heartbeat(
+        &mut self,
+        now: Moment,
+        wall: UnixMillis,
+        node: &NodeName,
+        connection: u64,
+        heartbeat: &Heartbeat,
+    ) -> Option<LeaseGrant> {
+        let grant = self.roster.handle_heartbeat(now, node, connection, heartbeat)?;
+        self.confirm(now, node, heartbeat.cursor);
+        if let Some(entry) = self.roll.get_mut(node) {
+            entry.heard_at = Some(wall);
+        }
+        Some(grant)
+    }
+
+    /// An ack. False when the connection is not the node's present one.
+    pub(super) fn handle_ack(&mut self, now: Moment, node: &NodeName, connection: u64, ack: &Ack) -> bool {
+        if !self.roster.handle_ack(now, node, connection, ack.cursor) {
+            return false;
+        }
+        self.confirm(now, node, ack.cursor);
+        for report in &ack.reports {
+            self.report(node, report);
+        }
+        true
+    }
+
+    pub(super) fn handle_disconnected(&mut self, now: Moment, node: &NodeName, connection: u64) {
+        self.roster.handle_disconnected(now, node, connection);
+        if let Some(entry) = self.roll.get_mut(node)
+            && entry.mailbox.as_ref().is_some_and(|(id, _)| *id == connection)
+        {
+            entry.mailbox = None;
+        }
+    }
+
+    fn confirm(&mut self, now: Moment, node: &NodeName, cursor: Cursor) {
+        let Some(entry) = self.roll.get_mut(node) else { return };
+        if cursor <= entry.confirmed {
+            return;
+        }
+        let (before, pop) = (entry.confirmed, entry.pop);
+        entry.confirmed = cursor;
+        for (_, task) in self.live.range_mut(before.next()..cursor.next()) {
+            task.handle_confirmed(pop, now.since(task.durable_at));
+        }
+    }
+
+    fn report(&mut self, node: &NodeName, report: &RecordReport) {
+        let Some((index, pop)) = self.roll.get(node).and_then(|entry| Some((entry.index?, entry.pop))) else {
+            return;
+        };
+        match self.live.get_mut(&report.seq) {
+            Some(task) => {
+                task.handle_report(index, pop, report.objects, report.last);
+                if task.dirty && !task.is_open() {
+                    self.dirty.insert(report.seq);
+                }
+            }
+            None if self.late_reports.len() < LATE_REPORTS_MAX => {
+                self.late_reports.push_back((node.clone(), *report));
+            }
+            None => metrics::reports_lost(1),
+        }
+    }
+
+    /// Time has passed: leases end, targets pass, and what the roster found completed is decided.
+    pub(super) fn handle_tick(&mut self, now: Moment) {
+        self.roster.handle_tick(now);
+        self.judge_overdue(now);
+    }
+
+    /// What became true since the last call. To be called after every step that touches the roster.
+    pub(super) fn settle(&mut self, now: Moment, wall: UnixMillis) {
+        if let Some(completed) = self.roster.poll_completed() {
+            let span = Span { after: completed.after, through: completed.through, at: wall, moment: now };
+            self.decide(&span);
+            self.decided.push_back(span);
+        }
+        while let Some(event) = self.roster.poll_event() {
+            match event {
+                RosterEvent::TwoInstances { node } => {
+                    metrics::identity_conflict();
+                    tracing::error!(%node, "two live processes use one node's name; both lose leases until one stops");
+                }
+                RosterEvent::Removed { node } => {
+                    tracing::info!(%node, "node removed");
+                    self.drop_node(&node);
+                }
+            }
+        }
+    }
+
+    fn decide(&mut self, span: &Span) {
+        let (Some(first), Some(last)) = (Some(span.after.next()), span.through.last()) else { return };
+        if self.live.range(first..=last).next().is_none() {
+            return;
+        }
+        // Both ends alike: so is everything between, for what a node has confirmed only ends somewhere once.
+        let (at_first, at_last) = (self.pops_at(first), self.pops_at(last));
+        let alike = at_first == at_last;
+        let seqs: Vec<Seq> = self.live.range(first..=last).map(|(seq, _)| *seq).collect();
+        for seq in seqs {
+            let by_pop = if alike { Arc::clone(&at_last) } else { self.pops_at(seq) };
+            let nodes = sum(&by_pop);
+            let Some(task) = self.live.get_mut(&seq) else { continue };
+            let took = span.moment.since(task.durable_at);
+            metrics::propagation(took);
+            task.completion = Completion::Decided(Decided { at: span.at, took, nodes, by_pop });
+        }
+    }
+
+    /// What is to be made durable next: at most `max` records of one span.
+    pub(super) fn next_decided(&self, max: u64) -> Option<Span> {
+        let span = self.decided.front()?;
+        let through = Cursor::new(span.through.get().min(span.after.get() + max));
+        Some(Span { through, ..span.clone() })
+    }
+
+    /// The completions of this span, as [`State::next_decided`] gave it, are durable.
+    pub(super) fn handle_stored(&mut self, span: &Span) {
+        let seqs: Vec<Seq> =
+            self.live.range(span.after.next()..span.through.next()).map(|(seq, _)| *seq).collect();
+        for seq in seqs {
+            let Some(task) = self.live.get_mut(&seq) else { continue };
+            if let Completion::Decided(decided) = std::mem::replace(&mut task.completion, Completion::Open) {
+                let nodes = decided.nodes;
+                task.completion = Completion::Stored(decided);
+                self.news.push(task.view(seq, TaskState::Completed, nodes));
+            }
+            if task.dirty {
+                self.dirty.insert(seq);
+            } else if task.is_settled() {
+                self.forget(seq);
+            }
+        }
+        if let Some(front) = self.decided.front_mut() {
+            front.after = front.after.max(span.through);
+            if front.after >= front.through {
+                self.decided.pop_front();
+            }
+        }
+    }
+
+    /// Rows of completed tasks that have changed since they were written, at most `max`.
+    pub(super) fn take_dirty(&mut self, max: usize) -> Vec<(Seq, TaskId, Progress)> {
+        let mut rows = Vec::new();
+        while rows.len() < max
+            && let Some(seq) = self.dirty.pop_first()
+        {
+            if let Some(task) = self.live.get_mut(&seq) {
+                task.dirty = false;
+                rows.push((seq, task.task, task.progress(&self.roll)));
+            }
+        }
+        rows
+    }
+
+    /// Rows from [`State::take_dirty`] are durable, or could not be made so.
+    pub(super) fn handle_rewritten(&mut self, seqs: impl IntoIterator<Item = Seq>, durable: bool) {
+        for seq in seqs {
+            let Some(task) = self.live.get_mut(&seq) else { continue };
+            if !durable {
+                task.dirty = true;
+                self.dirty.insert(seq);
+            } else if task.is_settled() {
+                self.forget(seq);
+            }
+        }
+    }
+
+    pub(super) fn take_late_reports(&mut self, max: usize) -> Vec<(NodeName, RecordReport)> {
+        let count = self.late_reports.len().min(max);
+        self.late_reports.drain(..count).collect()
+    }
+
+    /// Completed tasks that nodes have not reported on for a long time leave memory.
+    pub(super) fn handle_aging(&mut self, now: Moment) {
+        let old: Vec<Seq> = self
+            .live
+            .iter()
+            .take_while(|(_, task)| now.since(task.durable_at) > SETTLE_FOR)
+            .filter(|(_, task)| task.stored().is_some())
+            .map(|(seq, _)| *seq)
+            .collect();
+        for seq in old {
+            self.leave(seq);
+        }
+    }
+
+    /// Makes room: the oldest tasks leave memory, completed or not.
+    fn spill(&mut self) {
+        while self.live.len() > self.live_max
+            && let Some((&seq, _)) = self.live.first_key_value()
+        {
+            self.leave(seq);
+        }
+    }
+
+    fn leave(&mut self, seq: Seq) {
+        if let Some(task) = self.live.get(&seq) {
+            self.leaving.push((task.task, task.progress(&self.roll)));
+            self.spilled_through = self.spilled_through.max(Cursor::after(seq));
+        }
+        self.forget(seq);
+    }
+
+    fn forget(&mut self, seq: Seq) {
+        if let Some(task) = self.live.remove(&seq) {
+            self.by_task.remove(&task.task);
+        }
+        self.dirty.remove(&seq);
+    }
+
+    fn judge_overdue(&mut self, now: Moment) {
+        let overdue: Vec<Seq> = self
+            .live
+            .range(self.overdue_through.next()..)
+            .take_while(|(_, task)| now.since(task.durable_at) >= PURGE_TARGET)
+            .map(|(seq, _)| *seq)
+            .collect();
+        for seq in &overdue {
+            self.overdue_through = Cursor::after(*seq);
+            if self.live.get(seq).is_some_and(LiveTask::is_open) {
+                metrics::sla_breach();
+                let late = self.late_at(*seq);
+                if let Some(task) = self.live.get_mut(seq) {
+                    tracing::warn!(task = %task.task, site = %task.site, request_id = &*task.request_id,
+                        late = ?late.iter().map(|late| format!("{} {}", late.node, late.reason)).collect::<Vec<_>>(),
+                        "purge not completed within the target");
+                    task.late = late;
+                }
+            }
+        }
+        self.mark_partial(now);
+    }
+
+    /// A node that keeps a purge from being completed keeps every later one from it too: so the newest tells whether
+    /// there is anything to do.
+    fn mark_partial(&mut self, now: Moment) {
+        let open = |(_, task): &(&Seq, &LiveTask)| task.is_open() && !task.partial;
+        let candidates = self.live.range(..self.overdue_through.next()).rev();
+        let found: Vec<Seq> = candidates
+            .take_while(|(_, task)| task.is_open())
+            .filter(open)
+            .map(|(seq, _)| *seq)
+            .take_while(|seq| self.roster.is_partial(now, *seq))
+            .collect();
+        for seq in found.into_iter().rev() {
+            let counts = self.counts_at(seq);
+            if let Some(task) = self.live.get_mut(&seq) {
+                task.partial = true;
+                self.news.push(task.view(seq, TaskState::Partial, counts));
+            }
+        }
+    }
+
+    fn drop_node(&mut self, node: &NodeName) {
+        let Some(index) = self.roll.handle_gone(node) else { return };
+        for (seq, task) in &mut self.live {
+            if task.waiting.remove(index) && !task.is_open() {
+                task.dirty = true;
+                self.dirty.insert(*seq);
+            }
+        }
+    }
+
+    fn send_away(&self, node: &NodeName, reason: GoAwayReason) {
+        if let Some((_, mailbox)) = self.roll.get(node).and_then(|entry| entry.mailbox.as_ref()) {
+            let _ = mailbox.try_send(Directive::GoAway(reason));
+        }
+    }
+
+    /// The state of a task whose completion is not durable.
+    pub(super) fn open_state(&self, now: Moment, seq: Seq, partial: bool) -> TaskState {
+        if partial || self.roster.is_partial(now, seq) {
+            TaskState::Partial
+        } else if self.sent_through.covers(seq) {
+            TaskState::InProgress
+        } else {
+            TaskState::Pending
+        }
+    }
+
+    pub(super) fn counts_at(&self, seq: Seq) -> NodeCounts {
+        counts(self.roster.counts_at(seq))
+    }
+
+    /// The counts of all records from `first` through `last`, if they are the same.
+    fn counts_between(&self, first: Seq, last: Seq) -> Option<NodeCounts> {
+        let at_last = self.counts_at(last);
+        (first == last || self.counts_at(first) == at_last).then_some(at_last)
+    }
+
+    pub(super) fn pops_at(&self, seq: Seq) -> Arc<[(Arc<str>, NodeCounts)]> {
+        self.roster
+            .counts_by_pop(seq)
+            .into_iter()
+            .map(|(pop, nodes)| (Arc::from(pop), counts(nodes)))
+            .collect()
+    }
+
+    fn late_at(&self, seq: Seq) -> Vec<LateNode> {
+        let late = self.roster.late_at(seq).into_iter().take(LATE_MAX);
+        late.map(|late| LateNode { node: late.node, reason: late.why.as_str().into() }).collect()
+    }
+
+    /// Everything through here is completed, and durably so.
+    pub(super) fn completed_through(&self) -> Cursor {
+        self.decided.front().map_or_else(|| self.roster.watermark(), |span| span.after)
+    }
+
+    /// Whether memory once knew tasks through here that it no longer knows.
+    pub(super) fn is_spilled(&self, seq: Seq) -> bool {
+        self.spilled_through.covers(seq)
+    }
+}
+
+pub(super) fn sum(by_pop: &[(Arc<str>, NodeCounts)]) -> NodeCounts {
+    by_pop.iter().fold(NodeCounts::default(), |sum, (_, nodes)| NodeCounts {
+        total: sum.total + nodes.total,
+        confirmed: sum.confirmed + nodes.confirmed,
+        fenced: sum.fenced + nodes.fenced,
+        unreachable: sum.unreachable + nodes.unreachable,
+    })
+}
+
+fn counts(nodes: batoff_delivery::NodeCounts) -> NodeCounts {
+    let batoff_delivery::NodeCounts { total, confirmed, fenced, unreachable } = nodes;
+    NodeCounts { total, confirmed, fenced, unreachable }
+}
