@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::timeout;
 
 use crate::exit::Failure;
@@ -45,6 +45,8 @@ pub struct RunningChild {
     child: Child,
     pid: u32,
     announced: Value,
+    /// Our end of its standard input. Taken out of `child`, because waiting for a child closes it.
+    lifeline: Option<ChildStdin>,
 }
 
 impl Program {
@@ -69,7 +71,7 @@ impl Program {
         let announced = timeout(ANNOUNCE_TIMEOUT, announced(&mut child)).await;
         match announced {
             Ok(Ok(Some(line))) => match serde_json::from_str(&line) {
-                Ok(announced) => Ok(RunningChild { child, pid, announced }),
+                Ok(announced) => Ok(RunningChild { lifeline: child.stdin.take(), child, pid, announced }),
                 Err(error) => Err(Failure::Internal(format!("{} announced {line:?}: {error}", self.name))),
             },
             Ok(Ok(None)) => {
@@ -172,7 +174,7 @@ impl RunningChild {
 
     /// Asks it to drain, waits so long, and then kills it.
     pub async fn stop(mut self, patience: Duration) {
-        drop(self.child.stdin.take());
+        drop(self.lifeline.take());
         self.signal(Signal::TERM);
         // A program that someone has stopped (to see its lease run out) hears nothing until it goes on.
         self.signal(Signal::CONT);
