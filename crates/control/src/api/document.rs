@@ -1,10 +1,10 @@
 //! Tasks as JSON. The names and forms are the contract's.
 
-use batoff_types::{Selector, UnixMillis};
+use batoff_types::{Selector, SelectorKind, UnixMillis};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::tracker::{NodeCounts, PopView, TaskView};
+use crate::tracker::{NodeCounts, PopView, TaskState, TaskView};
 
 /// RFC 3339, UTC, whole seconds. A time beyond the year 9999 is told as the last second before.
 pub fn time(at: UnixMillis) -> String {
@@ -15,15 +15,46 @@ pub fn time(at: UnixMillis) -> String {
         .to_string()
 }
 
+/// How far a task is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Durable, not yet sent to any node.
+    Pending,
+    /// At least one node has it.
+    InProgress,
+    /// No node can serve any of it any more.
+    Completed,
+    /// The two-second target passed while a node that may serve without a lease is unreachable; it becomes `completed`
+    /// when that node has caught up.
+    Partial,
+}
+
+/// What an item names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// One URL.
+    Url,
+    /// The beginning of URLs.
+    Prefix,
+    /// A tag.
+    Tag,
+    /// A hostname.
+    Host,
+    /// All of the site.
+    Everything,
+}
+
 /// The answer to a submission. A repeat of the submission gets exactly this again, however far the task is by then.
 #[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Accepted)]
 pub struct AcceptedDocument {
     /// The task to follow: a ULID.
     #[schema(example = "01JF7M2KZ7YH9Q4K0P2BDH9W3Y")]
     pub task_id: String,
     /// Always `pending`.
-    #[schema(example = "pending")]
-    pub state: &'static str,
+    pub state: State,
     /// The number of items.
     #[schema(example = 2)]
     pub items_total: usize,
@@ -42,11 +73,9 @@ pub struct TaskDocument {
     /// Its id: a ULID.
     #[schema(example = "01JF7M2KZ7YH9Q4K0P2BDH9W3Y")]
     pub task_id: String,
-    /// `pending`: durable, not yet sent to any node. `in_progress`: at least one node has it. `completed`: no node can
-    /// serve any of it any more. `partial`: the two-second target passed while a node that may serve without a lease is
-    /// unreachable; it becomes `completed` when that node has caught up.
+    /// How far it is.
     #[schema(example = "completed")]
-    pub state: &'static str,
+    pub state: State,
     /// The number of items.
     #[schema(example = 2)]
     pub items_total: usize,
@@ -58,11 +87,11 @@ pub struct TaskDocument {
     pub started_at: String,
     /// When it was completed; only with `completed`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = "2026-04-20T08:12:32Z", format = DateTime)]
+    #[schema(example = "2026-04-20T08:12:32Z", format = DateTime, nullable = false)]
     pub completed_at: Option<String>,
     /// Milliseconds from durable to completed; only with `completed`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = 412)]
+    #[schema(example = 412, nullable = false)]
     pub propagation_ms: Option<u64>,
     /// Cached objects (each variant counts one) that this purge made unservable, as far as the nodes have reported.
     #[schema(example = 318)]
@@ -73,9 +102,11 @@ pub struct TaskDocument {
     pub nodes: NodesDocument,
     /// The items in normal form; only with `include=items`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub items: Option<Vec<ItemDocument>>,
     /// The task PoP by PoP, sorted by name; only with `include=pops`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub pops: Option<Vec<PopDocument>>,
 }
 
@@ -101,16 +132,16 @@ pub struct NodesDocument {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = Item)]
 pub struct ItemDocument {
-    /// `url`, `prefix`, `tag`, `host` or `everything`.
+    /// What the item names.
     #[schema(example = "url")]
-    pub kind: &'static str,
+    pub kind: Kind,
     /// What it names; absent for `everything`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = "https://www.example.com/b")]
+    #[schema(example = "https://www.example.com/b", nullable = false)]
     pub value: Option<String>,
     /// Cached objects that it would hit; only in a dry run.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = 3)]
+    #[schema(example = 3, nullable = false)]
     pub objects: Option<u64>,
 }
 
@@ -125,7 +156,7 @@ pub struct PopDocument {
     pub nodes: NodesDocument,
     /// Milliseconds until its slowest node had confirmed; absent while none has.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = 41)]
+    #[schema(example = 41, nullable = false)]
     pub slowest_ms: Option<u64>,
     /// Objects made unservable there, as far as reported.
     #[schema(example = 9)]
@@ -167,6 +198,7 @@ pub struct TaskListDocument {
     pub purges: Vec<TaskDocument>,
     /// What to give as `cursor` for the next page; absent on the last.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub next_cursor: Option<String>,
 }
 
@@ -174,7 +206,7 @@ impl From<&TaskView> for TaskDocument {
     fn from(view: &TaskView) -> Self {
         Self {
             task_id: view.task.to_string(),
-            state: view.state.as_str(),
+            state: view.state.into(),
             items_total: view.items_total(),
             items_done: view.items_done(),
             started_at: time(view.started_at),
@@ -189,6 +221,29 @@ impl From<&TaskView> for TaskDocument {
     }
 }
 
+impl From<TaskState> for State {
+    fn from(state: TaskState) -> Self {
+        match state {
+            TaskState::Pending => Self::Pending,
+            TaskState::InProgress => Self::InProgress,
+            TaskState::Completed => Self::Completed,
+            TaskState::Partial => Self::Partial,
+        }
+    }
+}
+
+impl From<SelectorKind> for Kind {
+    fn from(kind: SelectorKind) -> Self {
+        match kind {
+            SelectorKind::Url => Self::Url,
+            SelectorKind::Prefix => Self::Prefix,
+            SelectorKind::Tag => Self::Tag,
+            SelectorKind::Host => Self::Host,
+            SelectorKind::Everything => Self::Everything,
+        }
+    }
+}
+
 impl From<NodeCounts> for NodesDocument {
     fn from(counts: NodeCounts) -> Self {
         let NodeCounts { total, confirmed, fenced, unreachable } = counts;
@@ -199,7 +254,7 @@ impl From<NodeCounts> for NodesDocument {
 impl From<&Selector> for ItemDocument {
     fn from(selector: &Selector) -> Self {
         let value = Some(selector.value()).filter(|_| *selector != Selector::Everything);
-        Self { kind: selector.kind().as_str(), value: value.map(str::to_owned), objects: None }
+        Self { kind: selector.kind().into(), value: value.map(str::to_owned), objects: None }
     }
 }
 
@@ -223,6 +278,16 @@ mod tests {
         assert_eq!(time(UnixMillis(1_776_672_751_999)), "2026-04-20T08:12:31Z");
         assert_eq!(time(UnixMillis(0)), "1970-01-01T00:00:00Z");
         assert!(time(UnixMillis(u64::MAX)).starts_with("9999-12-3"));
+    }
+
+    #[test]
+    fn states_and_kinds_are_written_as_everywhere_else() {
+        for state in TaskState::ALL {
+            assert_eq!(serde_json::to_value(State::from(state)).unwrap(), state.as_str());
+        }
+        for kind in SelectorKind::ALL {
+            assert_eq!(serde_json::to_value(Kind::from(kind)).unwrap(), kind.as_str());
+        }
     }
 
     #[test]

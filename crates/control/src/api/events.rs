@@ -38,7 +38,7 @@ const EVENT_ID_MAX: usize = 256;
     get, path = "/v1/sites/{site_id}/purges/stream", tag = "purges", operation_id = "streamPurges",
     params(
         ("site_id" = String, Path, description = "The site's name"),
-        ("Last-Event-ID" = Option<String>, Header, description = "Go on after this event"),
+        ("Last-Event-ID" = Option<String>, Header, nullable = false, description = "Go on after this event"),
     ),
     responses((
         status = 200, description = "Events named `purge` with an `id` to resume after, and a task as `data`",

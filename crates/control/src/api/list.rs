@@ -34,11 +34,11 @@ const PARAMETERS: [&str; 5] = ["state", "kind", "since", "limit", "cursor"];
     get, path = "/v1/sites/{site_id}/purges", tag = "purges", operation_id = "listPurges",
     params(
         ("site_id" = String, Path, description = "The site's name"),
-        ("state" = Option<String>, Query, description = "Only in this state: `pending`, `in_progress`, `completed` or `partial`"),
-        ("kind" = Option<String>, Query, description = "Only with an item of this kind: `url`, `prefix`, `tag`, `host` or `everything`"),
-        ("since" = Option<String>, Query, description = "Only accepted at or after this time (RFC 3339)", example = "2026-04-20T08:12:31Z"),
-        ("limit" = Option<u64>, Query, minimum = 1, maximum = 200, description = "Tasks on a page; 50 when not given"),
-        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
+        ("state" = Option<String>, Query, nullable = false, description = "Only in this state: `pending`, `in_progress`, `completed` or `partial`"),
+        ("kind" = Option<String>, Query, nullable = false, description = "Only with an item of this kind: `url`, `prefix`, `tag`, `host` or `everything`"),
+        ("since" = Option<String>, Query, nullable = false, description = "Only accepted at or after this time (RFC 3339)", example = "2026-04-20T08:12:31Z"),
+        ("limit" = Option<u64>, Query, nullable = false, minimum = 1, maximum = 200, description = "Tasks on a page; 50 when not given"),
+        ("cursor" = Option<String>, Query, nullable = false, description = "`next_cursor` of the page before"),
     ),
     responses((status = 200, description = "A page", body = TaskListDocument, headers(
         ("Link" = String, description = "The next page, with `rel=\"next\"`; absent on the last"),

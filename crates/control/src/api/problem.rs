@@ -178,14 +178,15 @@ impl Code {
 pub struct ItemError {
     /// Where it stands in the body (RFC 6901); absent when it is no part of the body.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = "/urls/1")]
+    #[schema(example = "/urls/1", nullable = false)]
     pub pointer: Option<String>,
     /// The query parameter or header field that is meant; absent when it is a part of the body.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub parameter: Option<String>,
     /// What was sent, as far as there is anything to show.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = "https://evil.example/")]
+    #[schema(example = "https://evil.example/", nullable = false)]
     pub value: Option<String>,
     /// What is wrong with it.
     #[schema(example = "host evil.example is not a hostname of site shop")]
@@ -316,6 +317,7 @@ pub struct ProblemDocument {
     pub code: Code,
     /// What this occurrence is about, in English.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub detail: Option<String>,
     /// The id of the request, the same as in `X-Request-Id`.
     #[schema(example = "01JF7M2KZ7YH9Q4K0P2BDH9W3Y")]

@@ -14,27 +14,33 @@ pub const NESTING_MAX: usize = 32;
 
 /// What a submission asks for, as sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct PurgeRequest {
     /// Exactly these URLs, with every `Vary` variant and content encoding, under both `http` and `https`.
     #[schema(max_items = 200, example = json!(["https://www.example.com/index.html"]))]
+    #[serde(default)]
     pub urls: Vec<String>,
     /// Every URL that begins with these characters. Prefixes, hosts and `everything` together: at most 60.
     #[schema(max_items = 60, example = json!(["https://www.example.com/img/"]))]
+    #[serde(default)]
     pub prefixes: Vec<String>,
     /// Every object whose origin response carried the tag in `Cache-Tag`.
     #[schema(max_items = 200, example = json!(["product:42", "category:shoes"]))]
+    #[serde(default)]
     pub tags: Vec<String>,
     /// Everything cached under a hostname of the site.
     #[schema(max_items = 60, example = json!(["static.example.com"]))]
+    #[serde(default)]
     pub hosts: Vec<String>,
     /// Everything cached for the site; alone in its request.
+    #[serde(default)]
     pub everything: bool,
     /// Mark stale instead of removing: the cache may serve it while it revalidates.
+    #[serde(default)]
     pub soft: bool,
     /// Queue nothing if more cached objects than this would be hit.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = 10_000)]
+    #[schema(example = 10_000, nullable = false)]
     pub max_objects: Option<u64>,
 }
 

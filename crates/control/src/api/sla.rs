@@ -81,7 +81,7 @@ pub struct BreachDocument {
     pub task_id: String,
     /// How long it took; absent while it is not completed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = 2_210)]
+    #[schema(example = 2_210, nullable = false)]
     pub propagation_ms: Option<u64>,
     /// The nodes it waited for.
     pub late: Vec<LateNodeDocument>,
@@ -106,7 +106,7 @@ pub struct LateNodeDocument {
     get, path = "/v1/sites/{site_id}/sla", tag = "purges", operation_id = "getSla",
     params(
         ("site_id" = String, Path, description = "The site's name"),
-        ("window" = Option<String>, Query, description = "How far back: a number and `s`, `m`, `h` or `d`, at most 30d; `24h` when not given", example = "24h"),
+        ("window" = Option<String>, Query, nullable = false, description = "How far back: a number and `s`, `m`, `h` or `d`, at most 30d; `24h` when not given", example = "24h"),
     ),
     responses((status = 200, description = "Propagation over the window", body = SlaDocument))
 )]

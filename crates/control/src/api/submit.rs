@@ -12,7 +12,7 @@ use http::request::Parts;
 use http::{HeaderMap, Request, StatusCode};
 
 use super::admission::{self, Admitted, admit};
-use super::document::{AcceptedDocument, AnsweredDocument, DryRunDocument, ItemDocument, time};
+use super::document::{self, AcceptedDocument, AnsweredDocument, DryRunDocument, ItemDocument, time};
 use super::idempotency;
 use super::items::{self, Cost};
 use super::problem::{Code, ItemError, Problem};
@@ -40,8 +40,8 @@ const PARAMETERS: [&str; 1] = ["dry_run"];
     post, path = "/v1/sites/{site_id}/purge", tag = "purges", operation_id = "submitPurge",
     params(
         ("site_id" = String, Path, description = "The site's name"),
-        ("dry_run" = Option<bool>, Query, description = "Validate and count, queue nothing, cost no quota"),
-        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters; a repeat within 24 h is not done again"),
+        ("dry_run" = Option<bool>, Query, nullable = false, description = "Validate and count, queue nothing, cost no quota"),
+        ("Idempotency-Key" = Option<String>, Header, nullable = false, description = "1 to 255 visible ASCII characters; a repeat within 24 h is not done again"),
     ),
     request_body(content = PurgeRequest, content_type = "application/json"),
     responses(
@@ -167,7 +167,7 @@ fn repeat(admitted: &Admitted, known: Known) -> Result<Response, Problem> {
 fn accepted_response(site: &SiteId, accepted: &Accepted) -> Response {
     let document = AcceptedDocument {
         task_id: accepted.task.to_string(),
-        state: "pending",
+        state: document::State::Pending,
         items_total: accepted.items_total,
         items_done: 0,
         started_at: time(accepted.accepted_at),

@@ -28,9 +28,9 @@ const PARAMETERS: [&str; 2] = ["wait", "include"];
     params(
         ("site_id" = String, Path, description = "The site's name"),
         ("task_id" = String, Path, description = "The task: a ULID of 26 characters"),
-        ("wait" = Option<u64>, Query, minimum = 0, maximum = 30, description = "Hold the reply until the task is completed, or so many seconds have passed"),
-        ("include" = Option<String>, Query, description = "`pops`, `items`, or both with a comma between", example = "pops,items"),
-        ("Prefer" = Option<String>, Header, description = "`wait=2` is the same as the parameter (RFC 7240); the parameter wins", example = "wait=2"),
+        ("wait" = Option<u64>, Query, nullable = false, minimum = 0, maximum = 30, description = "Hold the reply until the task is completed, or so many seconds have passed"),
+        ("include" = Option<String>, Query, nullable = false, description = "`pops`, `items`, or both with a comma between", example = "pops,items"),
+        ("Prefer" = Option<String>, Header, nullable = false, description = "`wait=2` is the same as the parameter (RFC 7240); the parameter wins", example = "wait=2"),
     ),
     responses((status = 200, description = "The task", body = TaskDocument, headers(
         ("Preference-Applied" = String, description = "`wait=…` when `Prefer` was followed"),

@@ -1,0 +1,81 @@
+//! The control plane as the program starts it, with the test's clock, and its API once more over a log that can fail.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use batoff_control::clock::Clock;
+use batoff_control::commit::Commit;
+use batoff_control::config::Config;
+use batoff_control::server::{self, Running};
+use batoff_control::service::Services;
+use batoff_control::{api, http_server};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::faulty_store::{Faults, FaultyStore};
+
+pub struct Assembly {
+    /// Where the API listens whose log can fail.
+    pub api: SocketAddr,
+    /// Where nodes connect to.
+    pub grpc: SocketAddr,
+    running: Running,
+    serving: tokio::task::JoinHandle<()>,
+    stop: CancellationToken,
+}
+
+impl Assembly {
+    /// Starts on the data in `dir`, which `batoff-control init` has made.
+    pub async fn start(dir: &Path, clock: Clock) -> (Self, Arc<Services>, Faults) {
+        let running = server::start(config(dir), clock, None).await.unwrap();
+        let faults = Faults::default();
+        let services = with_faults(&running.services, faults.clone());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (api, grpc) = (listener.local_addr().unwrap(), running.addresses.grpc);
+        let stop = CancellationToken::new();
+        let router = api::router(Arc::clone(&services));
+        let serving = tokio::spawn(http_server::serve(listener, None, router, stop.clone()));
+        (Self { api, grpc, running, serving, stop }, services, faults)
+    }
+
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.serving.await.unwrap();
+        self.running.drain().await;
+    }
+}
+
+fn config(dir: &Path) -> Config {
+    let anywhere = "listen = '127.0.0.1:0'";
+    let text = format!(
+        "[data]\ndir = {dir:?}\n[api]\n{anywhere}\n[admin]\n{anywhere}\n[metrics]\n{anywhere}\n\
+         [grpc]\n{anywhere}\nplaintext = true\n"
+    );
+    Config::parse(&text, std::iter::empty()).unwrap()
+}
+
+/// The same parts, but for a way into the log that fails on demand.
+fn with_faults(services: &Services, faults: Faults) -> Arc<Services> {
+    let store = FaultyStore::new(Arc::clone(&services.store), faults);
+    let commit = Commit::new(
+        Arc::clone(&store) as _,
+        Arc::clone(&services.catalog),
+        Arc::clone(&services.ids),
+        services.clock.clone(),
+        services.config.limits.submissions_in_flight,
+        services.draining.clone(),
+    );
+    Arc::new(Services {
+        config: Arc::clone(&services.config),
+        clock: services.clock.clone(),
+        ids: Arc::clone(&services.ids),
+        store,
+        catalog: Arc::clone(&services.catalog),
+        commit: Arc::new(commit),
+        tracker: Arc::clone(&services.tracker),
+        hub: Arc::clone(&services.hub),
+        admin_token: services.admin_token,
+        draining: services.draining.clone(),
+    })
+}

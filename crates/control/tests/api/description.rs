@@ -1,0 +1,64 @@
+use crate::rig::Rig;
+
+/// What the description must say of each route: method, path, success, and refusals beside those of every route.
+const ROUTES: [(&str, &str, &str, &[&str]); 5] = [
+    ("post", "/v1/sites/{site_id}/purge", "202", &["412", "415", "422"]),
+    ("get", "/v1/sites/{site_id}/purge/{task_id}", "200", &[]),
+    ("get", "/v1/sites/{site_id}/purges", "200", &[]),
+    ("get", "/v1/sites/{site_id}/purges/stream", "200", &[]),
+    ("get", "/v1/sites/{site_id}/sla", "200", &[]),
+];
+
+const EVERYWHERE: [&str; 8] = ["400", "401", "403", "404", "405", "413", "429", "503"];
+
+#[tokio::test]
+async fn the_description_names_every_route_with_its_refusals() {
+    let rig = Rig::start().await;
+    let reply = rig.get("/openapi.json").no_token().send().await;
+    assert_eq!(reply.status, 200);
+    let description = reply.json();
+    assert_eq!(description["openapi"], "3.1.0");
+    assert_eq!(description["paths"].as_object().unwrap().len(), ROUTES.len());
+    for (method, path, success, more) in ROUTES {
+        let operation = &description["paths"][path][method];
+        let responses = operation["responses"].as_object().unwrap_or_else(|| panic!("{method} {path}"));
+        assert!(operation["summary"].is_string() && operation["operationId"].is_string(), "{path}");
+        assert_eq!(operation["security"][0].as_object().unwrap().len(), 3, "{path}");
+        for status in EVERYWHERE.iter().chain(more).chain([&success]) {
+            let response = &responses.get(*status).unwrap_or_else(|| panic!("{path} has no {status}"));
+            assert!(response["headers"]["X-Request-Id"].is_object(), "{path} {status}");
+            if *status != success {
+                let content = &response["content"]["application/problem+json"]["schema"]["$ref"];
+                assert_eq!(content, "#/components/schemas/Problem", "{path} {status}");
+            }
+        }
+    }
+    for name in ["Problem", "Code", "Task", "PurgeRequest", "Accepted", "DryRun", "TaskList", "Sla"] {
+        assert!(description["components"]["schemas"][name].is_object(), "no schema {name}");
+    }
+    assert_eq!(description["components"]["schemas"]["PurgeRequest"]["additionalProperties"], false);
+    assert_eq!(description["components"]["securitySchemes"].as_object().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn every_reference_of_the_description_leads_somewhere() {
+    let rig = Rig::start().await;
+    let description = rig.get("/openapi.json").no_token().send().await.json();
+    let text = description.to_string();
+    for reference in text.split("\"$ref\":\"").skip(1).map(|rest| rest.split('"').next().unwrap()) {
+        let pointer = reference.strip_prefix('#').unwrap();
+        assert!(description.pointer(pointer).is_some(), "{reference}");
+    }
+}
+
+#[tokio::test]
+async fn people_read_it_as_pages_without_a_token() {
+    let rig = Rig::start().await;
+    let moved = rig.get("/docs").no_token().send().await;
+    assert_eq!((moved.status, moved.header("location")), (303, Some("/docs/")));
+    let page = rig.get("/docs/").no_token().send().await;
+    assert_eq!(page.status, 200);
+    assert!(page.header("content-type").unwrap().starts_with("text/html"));
+    let script = rig.get("/docs/swagger-initializer.js").no_token().send().await;
+    assert!(String::from_utf8_lossy(&script.body).contains("/openapi.json"));
+}

@@ -1,0 +1,75 @@
+use crate::checks::check;
+use crate::rig::Rig;
+
+#[tokio::test]
+async fn sixty_prefixes_at_once_and_whole_requests_only() {
+    let rig = Rig::start().await;
+    let prefixes = |count: usize| {
+        let items: Vec<String> = (0..count).map(|n| format!("\"https://www.example.com/{n}\"")).collect();
+        rig.post(&format!(r#"{{"prefixes":[{}]}}"#, items.join(",")))
+    };
+    assert_eq!(prefixes(40).send().await.status, 202);
+    let reply = prefixes(40).send().await;
+    check("no 40 left", &reply, 429, "rate_limited");
+    assert_eq!(reply.header("ratelimit-policy"), Some(r#""items";q=10000;w=60, "prefixes";q=60;w=60"#));
+    let wait: u64 = reply.header("retry-after").unwrap().parse().unwrap();
+    assert!((15..=20).contains(&wait), "{wait}");
+    assert_eq!(prefixes(20).send().await.status, 202, "a refused request takes nothing");
+    check("none left", &rig.post(r#"{"everything":true}"#).send().await, 429, "rate_limited");
+    assert_eq!(rig.post(r#"{"tags":["a"]}"#).send().await.status, 202, "tags have a bucket of their own");
+    assert_eq!(rig.tasks().await.len(), 3);
+}
+
+#[tokio::test]
+async fn both_buckets_give_or_neither_does() {
+    let rig = Rig::start().await;
+    rig.use_up_prefixes().await;
+    let before = rig.post(r#"{"tags":["a"]}"#).send().await;
+    assert!(before.header("ratelimit").unwrap().starts_with(r#""items";r=9999;"#), "{before:?}");
+    let mixed = rig.post(r#"{"tags":["a","b"],"hosts":["www.example.com","www.example.com"]}"#).send().await;
+    check("mixed", &mixed, 429, "rate_limited");
+    let left = mixed.header("ratelimit").unwrap();
+    assert!(left.starts_with(r#""items";r=9999;"#) || left.starts_with(r#""items";r=10000;"#), "{left}");
+}
+
+#[tokio::test]
+async fn one_site_does_not_use_up_anothers() {
+    let rig = Rig::start().await;
+    rig.use_up_prefixes().await;
+    let blog = rig.issue("blog").await;
+    let request = rig.request("POST", "/v1/sites/blog/purge").json(r#"{"everything":true}"#);
+    assert_eq!(request.token(&blog.text).secret(&blog.secret).send().await.status, 202);
+}
+
+#[tokio::test]
+async fn a_sites_own_limits_hold() {
+    let rig = Rig::start().await;
+    rig.set_limits("shop", Some(3), Some(2)).await;
+    let reply = rig.post(r#"{"tags":["a","b","c"]}"#).send().await;
+    assert_eq!(reply.header("ratelimit-policy"), Some(r#""items";q=3;w=60, "prefixes";q=2;w=60"#));
+    assert_eq!(reply.status, 202);
+    check("used up", &rig.post(r#"{"tags":["a"]}"#).send().await, 429, "rate_limited");
+    check("never", &rig.post(r#"{"tags":["a","b","c","d"]}"#).send().await, 400, "too_many_items");
+}
+
+#[tokio::test]
+async fn failed_authentications_are_throttled_and_right_ones_never() {
+    let rig = Rig::start().await;
+    let wrong = || rig.post(r#"{"tags":["a"]}"#).secret("bts_live_wrong");
+    let mut refused = 0;
+    for _ in 0..100 {
+        check("wrong", &wrong().send().await, 401, "bad_signature");
+    }
+    // One a second is forgiven while the requests are on their way.
+    for _ in 0..50 {
+        let reply = wrong().send().await;
+        if reply.status == 429 {
+            check("throttled", &reply, 429, "rate_limited");
+            assert!(reply.header("ratelimit").unwrap().starts_with(r#""auth-failures";r=0;"#));
+            refused += 1;
+        }
+    }
+    assert!(refused > 30, "{refused}");
+    check("no token", &rig.get("/v1/sites/shop/purges").no_token().send().await, 429, "rate_limited");
+    assert_eq!(rig.post(r#"{"tags":["a"]}"#).send().await.status, 202);
+}
