@@ -22,6 +22,17 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// The same, beginning with what it is about.
+    pub fn about(self, what: &str) -> Self {
+        let tell = |text: String| format!("{what}: {text}");
+        match self {
+            Self::Failed(text) => Self::Failed(tell(text)),
+            Self::Usage(text) => Self::Usage(tell(text)),
+            Self::Internal(text) => Self::Internal(tell(text)),
+            Self::Temporary(text) => Self::Temporary(tell(text)),
+        }
+    }
+
     fn code(&self) -> u8 {
         match self {
             Self::Failed(_) => 1,

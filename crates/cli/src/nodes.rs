@@ -1,4 +1,4 @@
-use batoff_client::NodeReport;
+use batoff_client::{NodeReport, Nodes};
 use batoff_types::NodeName;
 use clap::Subcommand;
 
@@ -12,13 +12,18 @@ use crate::settings::Settings;
 pub enum NodesCommand {
     /// All registered nodes: state, lag, lease, trouble
     List,
-    /// Decommission a node: purges no longer wait for it
+    /// Decommission a node: purges no longer wait for it, and its name is blocked
     Remove {
         /// The node, as fra1/edge-03
         name: NodeName,
-        /// Also when it is connected, or may still serve from its cache
+        /// Also when it may still serve what was purged
         #[arg(long)]
         force: bool,
+    },
+    /// Let a removed node connect again
+    Admit {
+        /// The node, as fra1/edge-03
+        name: NodeName,
     },
 }
 
@@ -26,8 +31,22 @@ pub enum NodesCommand {
 pub async fn run(command: NodesCommand, settings: &Settings) -> Result<(), Failure> {
     let admin = settings.admin()?;
     match command {
-        NodesCommand::List => print(&admin.nodes().await?, settings.format()),
-        NodesCommand::Remove { name, force } => Ok(admin.remove_node(name.pop(), name.node(), force).await?),
+        NodesCommand::List => {
+            let Nodes { nodes, removed } = admin.nodes().await?;
+            print(&nodes, settings.format())?;
+            if settings.format() == Format::Human && !removed.is_empty() {
+                output::note(&format!("removed: {}", removed.join(", ")));
+            }
+            Ok(())
+        }
+        NodesCommand::Remove { name, force } => {
+            let removed = admin.remove_node(name.pop(), name.node(), force).await;
+            removed.map_err(|e| Failure::from(e).about(&format!("node {name}")))
+        }
+        NodesCommand::Admit { name } => {
+            let admitted = admin.admit_node(name.pop(), name.node()).await;
+            admitted.map_err(|e| Failure::from(e).about(&format!("node {name}")))
+        }
     }
 }
 
@@ -35,7 +54,7 @@ fn print(nodes: &[NodeReport], format: Format) -> Result<(), Failure> {
     if format == Format::Json {
         return nodes.iter().try_for_each(output::json);
     }
-    let mut table = output::table(&["NODE", "STATE", "CURSOR", "LAG", "LEASE", "TROUBLE"]);
+    let mut table = output::table(&["NODE", "STATE", "CURSOR", "LAG", "LEASE", "WITHOUT LEASE", "TROUBLE"]);
     for node in nodes {
         let trouble: Vec<_> = node
             .caches
@@ -48,6 +67,7 @@ fn print(nodes: &[NodeReport], format: Format) -> Result<(), Failure> {
             node.cursor.to_string(),
             format!("{} ({:.1} s)", node.lag_records, node.lag_seconds),
             output::or_dash(node.lease_remaining_ms.map(|ms| format!("{ms} ms"))),
+            output::or_dash(node.on_lease_lost.clone()),
             if trouble.is_empty() { "-".to_owned() } else { trouble.join("; ") },
         ]);
     }

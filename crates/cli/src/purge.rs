@@ -100,12 +100,7 @@ fn stopped(error: Error, accepted: &[Task], number: usize, of: usize) -> Failure
         number + 1,
         accepted.len()
     );
-    match failure {
-        Failure::Failed(text) => Failure::Failed(format!("{context}\n{text}")),
-        Failure::Usage(text) => Failure::Usage(format!("{context}\n{text}")),
-        Failure::Internal(text) => Failure::Internal(format!("{context}\n{text}")),
-        Failure::Temporary(text) => Failure::Temporary(format!("{context}\n{text}")),
-    }
+    failure.about(&context)
 }
 
 async fn wait(

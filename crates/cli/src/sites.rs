@@ -1,4 +1,4 @@
-use batoff_client::{NewSite, Site, SiteLimits, SitePatch};
+use batoff_client::{AdminClient, NewSite, Site, SiteLimits, SitePatch};
 use clap::{Args, Subcommand};
 
 use crate::args::Format;
@@ -41,6 +41,9 @@ pub struct Hostnames {
     /// A hostname, or *.example.com for all names under one; may be repeated or separated by commas
     #[arg(long = "host", value_name = "HOSTNAME", value_delimiter = ',')]
     hosts: Vec<String>,
+    /// Take names that other sites have away from them
+    #[arg(long = "move")]
+    takes_names: bool,
 }
 
 #[derive(Debug, Args)]
@@ -54,38 +57,74 @@ pub struct Limits {
 }
 
 impl Limits {
-    fn site_limits(&self) -> SiteLimits {
-        SiteLimits { items_per_minute: self.items_per_minute, prefixes_per_minute: self.prefixes_per_minute }
+    /// What was given, and for the rest what holds now: the API replaces all quotas at once.
+    fn over(&self, now: SiteLimits) -> SiteLimits {
+        SiteLimits {
+            items_per_minute: self.items_per_minute.or(now.items_per_minute),
+            prefixes_per_minute: self.prefixes_per_minute.or(now.prefixes_per_minute),
+        }
     }
 }
 
 /// `batoff sites …`
 pub async fn run(command: SitesCommand, settings: &Settings) -> Result<(), Failure> {
     let admin = settings.admin()?;
-    match command {
-        SitesCommand::List => print(&admin.sites().await?, settings.format()),
+    let sites = match command {
+        SitesCommand::List => admin.sites().await?,
         SitesCommand::Create { name, hostnames, limits } => {
-            if hostnames.hosts.is_empty() {
-                return Err(Failure::Usage(
-                    "a site owns at least one hostname: give --host www.example.com".to_owned(),
-                ));
-            }
-            let site = NewSite { site_id: name, hostnames: hostnames.hosts, limits: limits.site_limits() };
-            print(&[admin.create_site(&site).await?], settings.format())
+            vec![
+                create(&admin, &name, hostnames, &limits)
+                    .await
+                    .map_err(|e| e.about(&format!("site {name}")))?,
+            ]
         }
         SitesCommand::Update { name, hostnames, limits } => {
-            let limits = limits.site_limits();
-            let patch = SitePatch {
-                hostnames: (!hostnames.hosts.is_empty()).then_some(hostnames.hosts),
-                limits: (!limits.is_empty()).then_some(limits),
-            };
-            if patch == SitePatch::default() {
-                return Err(Failure::Usage("nothing to change: give --host or a quota".to_owned()));
-            }
-            print(&[admin.update_site(&name, &patch).await?], settings.format())
+            vec![
+                update(&admin, &name, hostnames, &limits)
+                    .await
+                    .map_err(|e| e.about(&format!("site {name}")))?,
+            ]
         }
-        SitesCommand::Delete { name } => Ok(admin.delete_site(&name).await?),
+        SitesCommand::Delete { name } => {
+            return admin
+                .delete_site(&name)
+                .await
+                .map_err(|e| Failure::from(e).about(&format!("site {name}")));
+        }
+    };
+    print(&sites, settings.format())
+}
+
+async fn create(
+    admin: &AdminClient,
+    name: &str,
+    hostnames: Hostnames,
+    limits: &Limits,
+) -> Result<Site, Failure> {
+    let Hostnames { hosts: hostnames, takes_names } = hostnames;
+    if hostnames.is_empty() {
+        return Err(Failure::Usage(
+            "a site owns at least one hostname: give --host www.example.com".to_owned(),
+        ));
     }
+    let limits = limits.over(SiteLimits::default());
+    Ok(admin.create_site(&NewSite { site_id: name.to_owned(), hostnames, limits, takes_names }).await?)
+}
+
+async fn update(
+    admin: &AdminClient,
+    name: &str,
+    hostnames: Hostnames,
+    limits: &Limits,
+) -> Result<Site, Failure> {
+    let Hostnames { hosts, takes_names } = hostnames;
+    let new_limits = !limits.over(SiteLimits::default()).is_empty();
+    if hosts.is_empty() && !new_limits {
+        return Err(Failure::Usage("nothing to change: give --host or a quota".to_owned()));
+    }
+    let limits = if new_limits { Some(limits.over(admin.site(name).await?.limits)) } else { None };
+    let patch = SitePatch { hostnames: (!hosts.is_empty()).then_some(hosts), limits, takes_names };
+    Ok(admin.update_site(name, &patch).await?)
 }
 
 fn print(sites: &[Site], format: Format) -> Result<(), Failure> {

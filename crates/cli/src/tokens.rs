@@ -1,6 +1,6 @@
 use std::time::SystemTime;
 
-use batoff_client::{IssueToken, TokenReport};
+use batoff_client::{Error, IssueToken, TokenReport};
 use clap::{Subcommand, ValueEnum};
 
 use crate::args::Format;
@@ -64,7 +64,7 @@ pub async fn run(command: TokensCommand, settings: &Settings) -> Result<(), Fail
             let expires_at =
                 expires.as_deref().map(|text| when::future(text, SystemTime::now())).transpose()?;
             let wanted = IssueToken { label, scopes: vec![scope.to_owned()], expires_at };
-            let issued = admin.issue_token(&site_name, &wanted).await?;
+            let issued = admin.issue_token(&site_name, &wanted).await.map_err(about(&site_name))?;
             if settings.format() == Format::Json {
                 return output::json(&issued);
             }
@@ -75,11 +75,18 @@ pub async fn run(command: TokensCommand, settings: &Settings) -> Result<(), Fail
             output::note(&format!("Token {}: keep both lines, they are not shown again.", issued.token_id));
             Ok(())
         }
-        TokensCommand::List { site_name } => print(&admin.tokens(&site_name).await?, settings.format()),
+        TokensCommand::List { site_name } => {
+            print(&admin.tokens(&site_name).await.map_err(about(&site_name))?, settings.format())
+        }
         TokensCommand::Revoke { site_name, token_id } => {
             Ok(admin.revoke_token(&site_name, &token_id).await?)
         }
     }
+}
+
+fn about(site: &str) -> impl Fn(Error) -> Failure {
+    let what = format!("site {site}");
+    move |error| Failure::from(error).about(&what)
 }
 
 fn print(tokens: &[TokenReport], format: Format) -> Result<(), Failure> {

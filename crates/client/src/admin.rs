@@ -10,9 +10,10 @@ use crate::reply::{self, Effect};
 use crate::{Endpoint, Error, Retry};
 
 pub use self::model::{
-    CacheReport, IssueToken, IssuedToken, NewSite, NodeReport, Site, SiteLimits, SitePatch, TokenReport,
+    CacheReport, IssueToken, IssuedToken, NewSite, NodeReport, Nodes, Site, SiteLimits, SitePatch,
+    TokenReport,
 };
-use self::model::{Nodes, Sites, Tokens};
+use self::model::{Sites, Tokens};
 
 /// The operator's API: sites, tokens, nodes. Its listener is not the customers'.
 #[derive(Clone)]
@@ -79,12 +80,20 @@ impl AdminClient {
         self.delete(&["sites", site, "tokens", token_id], &[]).await
     }
 
-    /// All registered nodes.
-    pub async fn nodes(&self) -> Result<Vec<NodeReport>, Error> {
-        self.get::<Nodes>(&["nodes"]).await.map(|list| list.nodes)
+    /// All nodes, and the names of those that were removed.
+    pub async fn nodes(&self) -> Result<Nodes, Error> {
+        self.get(&["nodes"]).await
     }
 
-    /// Decommissions a node. Unless `force`d, one that is connected or may still serve is not removed.
+    /// Lets a removed node connect and be registered again.
+    pub async fn admit_node(&self, pop: &str, node: &str) -> Result<(), Error> {
+        let mut request = self.endpoint.request(Method::POST, &["nodes", pop, node], &[]);
+        self.authorize(&mut request)?;
+        reply::send(&self.http, &request, Effect::Read, self.retry).await.map(|_| ())
+    }
+
+    /// Decommissions a node: purges wait for it no longer, and its name is blocked. Unless `force`d, one that may still
+    /// serve what was purged is not removed.
     pub async fn remove_node(&self, pop: &str, node: &str, force: bool) -> Result<(), Error> {
         let query = [("force", "true".to_owned())];
         self.delete(&["nodes", pop, node], if force { &query } else { &[] }).await

@@ -1,7 +1,8 @@
 use std::net::SocketAddr;
 
 use batoff_client::{
-    AdminClient, Client, Credentials, Endpoint, Error, IssueToken, ListQuery, NewSite, SiteLimits, SitePatch,
+    AdminClient, Client, Credentials, Endpoint, Error, IssueToken, ListQuery, NewSite, Nodes, SiteLimits,
+    SitePatch,
 };
 
 use super::folder::{DemoCredentials, Folder};
@@ -26,7 +27,12 @@ pub async fn site(admin: &AdminClient) -> Result<Vec<String>, Failure> {
             Ok(admin.update_site(SITE, &patch).await?.hostnames)
         }
         Err(Error::Refused(problem)) if problem.status == 404 => {
-            let site = NewSite { site_id: SITE.to_owned(), hostnames, limits: SiteLimits::default() };
+            let site = NewSite {
+                site_id: SITE.to_owned(),
+                hostnames,
+                limits: SiteLimits::default(),
+                takes_names: false,
+            };
             Ok(admin.create_site(&site).await?.hostnames)
         }
         Err(error) => Err(error.into()),
@@ -63,11 +69,18 @@ pub async fn credentials(
     Ok(credentials)
 }
 
-/// Nodes of an earlier start with more PoPs are gone for good; purges must not wait for them.
-pub async fn forget_other_nodes(admin: &AdminClient, planned: &[NodePlan]) -> Result<(), Failure> {
-    for node in admin.nodes().await? {
+/// The folder may have been started with other PoPs. Nodes that are not planned are gone for good, so purges must not
+/// wait for them; those that went earlier and are planned again may come back.
+pub async fn settle_nodes(admin: &AdminClient, planned: &[NodePlan]) -> Result<(), Failure> {
+    let Nodes { nodes, removed } = admin.nodes().await?;
+    for node in nodes {
         if !planned.iter().any(|plan| plan.name.pop() == node.pop && plan.name.node() == node.node) {
             admin.remove_node(&node.pop, &node.node, true).await?;
+        }
+    }
+    for NodePlan { name, .. } in planned {
+        if removed.contains(&name.to_string()) {
+            admin.admit_node(name.pop(), name.node()).await?;
         }
     }
     Ok(())

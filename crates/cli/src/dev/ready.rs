@@ -24,12 +24,12 @@ pub async fn nodes(admin: &AdminClient, nodes: &[(NodePlan, u32)]) -> Result<(),
         until(&node.name.to_string(), async || health(node.metrics).await).await?;
     }
     until("the control plane's view of the nodes", async || {
-        let known = admin.nodes().await.map_err(|e| e.to_string())?;
+        let known = admin.nodes().await.map_err(|e| e.to_string())?.nodes;
         for (node, _) in nodes {
             let known =
                 known.iter().find(|known| known.pop == node.name.pop() && known.node == node.name.node());
             let known = known.ok_or_else(|| format!("{} is not registered", node.name))?;
-            if known.lease_remaining_ms.is_none() || known.lag_records > 0 {
+            if known.state != "leased" || known.lag_records > 0 {
                 return Err(format!(
                     "{} is {} and {} records behind",
                     node.name, known.state, known.lag_records

@@ -103,7 +103,7 @@ impl System {
         let operator = AdminClient::new(Endpoint::admin(&format!("http://{admin}"))?, &admin_token)?;
         let hosts = provision::site(&operator).await?;
         let credentials = provision::credentials(&operator, api, &self.folder).await?;
-        provision::forget_other_nodes(&operator, &self.plan.nodes).await?;
+        provision::settle_nodes(&operator, &self.plan.nodes).await?;
 
         let starting = self.plan.nodes.iter().map(|node| self.start_node(node, &authority, grpc, origin));
         let nodes = try_join_all(starting).await?;

@@ -41,6 +41,9 @@ pub struct NewSite {
     /// Its quotas.
     #[serde(skip_serializing_if = "SiteLimits::is_empty")]
     pub limits: SiteLimits,
+    /// Take names that other sites have away from them; otherwise such a name is refused.
+    #[serde(rename = "move", skip_serializing_if = "std::ops::Not::not")]
+    pub takes_names: bool,
 }
 
 /// What to change of a site; what is not set stays.
@@ -49,9 +52,12 @@ pub struct SitePatch {
     /// All the names it shall own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hostnames: Option<Vec<String>>,
-    /// Its quotas.
+    /// All its quotas: one that is not set follows the control plane's configuration again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<SiteLimits>,
+    /// Take names that other sites have away from them; otherwise such a name is refused.
+    #[serde(rename = "move", skip_serializing_if = "std::ops::Not::not")]
+    pub takes_names: bool,
 }
 
 /// A token to issue.
@@ -110,8 +116,13 @@ pub struct NodeReport {
     pub pop: String,
     /// Its name there.
     pub node: String,
-    /// How it stands, in one word.
+    /// `unknown`, `away`, `joining` or `leased`.
     pub state: String,
+    /// Whether its stream is open.
+    pub connected: bool,
+    /// What it does without a lease: `serve` or `revalidate`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_lease_lost: Option<String>,
     /// Everything up to this seq is evicted there.
     pub cursor: u64,
     /// Records it is behind.
@@ -120,6 +131,14 @@ pub struct NodeReport {
     pub lag_seconds: f64,
     /// Milliseconds that its lease still runs; none without one.
     pub lease_remaining_ms: Option<u64>,
+    /// Why its last heartbeat was answered without a lease.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<String>,
+    /// When it was last heard.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heard_at: Option<String>,
+    /// Its build.
+    pub version: String,
     /// Its caches and their trouble.
     pub caches: Vec<CacheReport>,
 }
@@ -133,6 +152,19 @@ pub struct CacheReport {
     /// What is wrong with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
+    /// The record that waits behind it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stuck_seq: Option<u64>,
+}
+
+/// All nodes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Nodes {
+    /// Those that are registered.
+    pub nodes: Vec<NodeReport>,
+    /// Those that were removed, as `pop/node`: their names are blocked until they are admitted again.
+    #[serde(default)]
+    pub removed: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -143,9 +175,4 @@ pub(super) struct Sites {
 #[derive(Deserialize)]
 pub(super) struct Tokens {
     pub tokens: Vec<TokenReport>,
-}
-
-#[derive(Deserialize)]
-pub(super) struct Nodes {
-    pub nodes: Vec<NodeReport>,
 }
