@@ -9,7 +9,7 @@ use batoff_edge::config::{
 };
 use serde::Deserialize;
 
-use crate::origin::Upstream;
+use crate::origin::{Origins, Upstream};
 
 /// The least memory that makes sense for a cache, in bytes.
 const MEMORY_BYTES_MIN: u64 = 1 << 20;
@@ -98,15 +98,13 @@ impl ConfigFile for ProxyConfig {
                 format!("must be at least {MEMORY_BYTES_MIN}"),
             ));
         }
-        proxy.upstreams().map(drop)
+        proxy.origins().map(drop)
     }
 }
 
 impl ProxySection {
     /// The default origin and those by host, checked.
-    pub fn upstreams(
-        &self,
-    ) -> Result<(Option<Upstream>, Vec<(batoff_types::Hostname, Upstream)>), ConfigError> {
+    pub fn origins(&self) -> Result<Origins, ConfigError> {
         let parse =
             |key: &str, text: &str| Upstream::parse(text).map_err(|rule| ConfigError::invalid(key, rule));
         let fallback = self.origin.as_deref().map(|text| parse("proxy.origin", text)).transpose()?;
@@ -117,7 +115,7 @@ impl ProxySection {
                 .map_err(|error| ConfigError::invalid("proxy.origins.host", format!("{error}")))?;
             by_host.push((host, parse("proxy.origins.url", url)?));
         }
-        Ok((fallback, by_host))
+        Ok(Origins::new(fallback, by_host))
     }
 }
 

@@ -11,7 +11,6 @@ use batoff_edge::{Daemon, DaemonConfig, logs, metrics, monitor};
 use batoff_index::IndexConfig;
 use batoff_proxy::config::ProxyConfig;
 use batoff_proxy::figures::{self, Figures};
-use batoff_proxy::origin::Origins;
 use batoff_proxy::{Locator, Proxy, Store};
 use clap::Parser;
 use serde_json::json;
@@ -39,7 +38,7 @@ fn main() -> ExitCode {
 async fn run(flags: Flags) -> anyhow::Result<()> {
     let config: ProxyConfig = load(&flags.config)?;
     let daemon = DaemonConfig::try_from(&config)?;
-    let (fallback, by_host) = config.proxy.upstreams()?;
+    let origins = config.proxy.origins()?;
     logs::filter(&config.log)?;
     if flags.check {
         return Ok(());
@@ -65,7 +64,7 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     let stop_monitoring = CancellationToken::new();
     let figures = Figures { daemon: handle.monitor(), store };
     tokio::spawn(monitor::serve(monitoring, recorder, Arc::new(figures), stop_monitoring.clone()));
-    let server = Proxy::new(store, handle.fence(), Origins::new(fallback, by_host), proxy.keep_tag_header);
+    let server = Proxy::new(store, handle.fence(), origins, proxy.keep_tag_header);
     let server = tokio::spawn(server.serve(visitors, signals.stop.clone()));
     if flags.announce {
         program::announce(&addresses)?;

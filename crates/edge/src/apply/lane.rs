@@ -109,6 +109,8 @@ impl<L: Send + Sync + 'static> Lane<L> {
 
     /// Works through the queue for ever.
     pub(super) async fn run(self: Arc<Self>, news: mpsc::UnboundedSender<News>) {
+        // What was last said to be the trouble; a flush that takes the place of a job takes over its trouble too.
+        let mut trouble = None;
         loop {
             let job = loop {
                 let filled = self.filled.notified();
@@ -124,28 +126,27 @@ impl<L: Send + Sync + 'static> Lane<L> {
                 }
                 continue;
             }
-            self.work(job, &news).await;
+            self.work(job, &mut trouble, &news).await;
         }
     }
 
     /// Repeats one job until the cache has done it, or until a flush that was asked for in the meantime covers it.
-    async fn work(&self, job: Job<L>, news: &mpsc::UnboundedSender<News>) {
+    async fn work(&self, job: Job<L>, trouble: &mut Option<String>, news: &mpsc::UnboundedSender<News>) {
         let mut wait = RETRY_MIN;
-        let mut said = None;
         while let Err(CacheTrouble(message)) = self.attempt(&job).await {
-            if said.as_ref() != Some(&message) {
+            if trouble.as_ref() != Some(&message) {
                 tracing::warn!(cache = self.cache.name(), stuck = ?job.seq(), %message, "cache in trouble");
                 metrics::trouble(self.cache.name(), true);
                 self.say(news, message.clone(), job.seq());
-                said = Some(message);
+                *trouble = Some(message);
             }
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(RETRY_MAX);
             if self.queue.lock().begins_with_flush() {
-                break;
+                return;
             }
         }
-        if said.is_some() && !self.queue.lock().begins_with_flush() {
+        if trouble.take().is_some() {
             tracing::info!(cache = self.cache.name(), "cache works again");
             metrics::trouble(self.cache.name(), false);
             self.say(news, String::new(), None);

@@ -1,1 +1,155 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
+use batoff_index::{Place, Rule, Snapshot};
+use batoff_types::message::Position;
+use batoff_types::{Cursor, Generation, LogId, Seq, SiteTable, TaskId, Term};
+use tempfile::TempDir;
+
+use super::*;
+
+fn stored(cursor: u64) -> Stored {
+    let mut sites = SiteTable::default();
+    sites.set(
+        &"shop".parse().unwrap(),
+        Some(&["www.example.test".parse().unwrap(), "*.cdn.test".parse().unwrap()]),
+    );
+    let task = Some(TaskId::from_bytes([2; 16]));
+    let rule = |place, hard, soft| Rule { place, hard: Seq::new(hard), soft: Seq::new(soft) };
+    Stored {
+        position: Some(Position { log_id: LogId::from_bytes([1; 16]), cursor: Cursor::new(cursor), task }),
+        term: Term(9),
+        snapshot: Snapshot {
+            generation: Generation(1),
+            cursor: Cursor::new(cursor),
+            task,
+            sites,
+            forgotten_through: Cursor::new(3),
+            rules: vec![
+                rule(Place::Whole, 1, 0),
+                rule(Place::Site("shop".parse().unwrap()), 2, 3),
+                rule(Place::Host("*.cdn.test".parse().unwrap()), 4, 0),
+                rule(Place::Prefix("www.example.test/img/".into()), 0, 5),
+                rule(Place::Url("www.example.test/?q=%2F".into()), 6, 0),
+                rule(Place::Tag("shop".parse().unwrap(), "größe:1".parse().unwrap()), 7, 8),
+            ],
+        },
+    }
+}
+
+fn open(dir: &TempDir) -> Opened {
+    StateDir::open(dir.path()).unwrap()
+}
+
+#[test]
+fn what_was_saved_is_read_again_whole() {
+    let dir = TempDir::new().unwrap();
+    let first = open(&dir);
+    assert_eq!((first.generation, first.stored), (Generation(1), None));
+    first.state.save(&stored(10)).unwrap();
+    first.state.save(&stored(11)).unwrap();
+    drop(first.state);
+    let second = open(&dir);
+    assert_eq!((second.generation, second.stored), (Generation(1), Some(stored(11))));
+}
+
+#[test]
+fn a_second_daemon_is_kept_out() {
+    let dir = TempDir::new().unwrap();
+    let first = open(&dir);
+    let error = StateDir::open(dir.path()).unwrap_err();
+    assert!(matches!(error, StateError::Locked(_)) && !error.is_usage(), "{error}");
+    drop(first);
+    open(&dir);
+}
+
+#[test]
+fn a_raised_generation_survives_whatever_was_saved_last() {
+    let dir = TempDir::new().unwrap();
+    let first = open(&dir);
+    first.state.save(&stored(10)).unwrap();
+    assert_eq!(first.state.raise_generation().unwrap(), Generation(2));
+    assert_eq!(first.state.raise_generation().unwrap(), Generation(3));
+    drop(first.state);
+    assert_eq!(open(&dir).generation, Generation(3));
+}
+
+#[test]
+fn a_torn_or_rotten_file_is_set_aside_and_never_believed() {
+    let whole = codec::encode(&stored(10));
+    for (n, damage) in (0..whole.len()).step_by(7).enumerate() {
+        let dir = TempDir::new().unwrap();
+        drop(open(&dir));
+        let mut bytes = whole.clone();
+        if n % 2 == 0 {
+            bytes.truncate(damage);
+        } else {
+            bytes[damage] ^= 0x20;
+        }
+        fs::write(dir.path().join(STATE), &bytes).unwrap();
+        let opened = open(&dir);
+        assert_eq!(opened.stored, None, "damage at {damage}");
+        assert_eq!(opened.generation, Generation(2), "nothing that was filled before may pass as newer");
+        assert_eq!(fs::read(dir.path().join("state.corrupt-1")).unwrap(), bytes);
+        assert!(!dir.path().join(STATE).exists());
+    }
+}
+
+#[test]
+fn each_corrupt_file_gets_a_name_of_its_own_and_a_generation_of_its_own() {
+    let dir = TempDir::new().unwrap();
+    for n in 1..=3 {
+        fs::write(dir.path().join(STATE), format!("nonsense {n}")).unwrap();
+        let opened = open(&dir);
+        assert_eq!(opened.stored, None);
+        assert_eq!(opened.generation, Generation(n));
+        assert_eq!(
+            fs::read_to_string(dir.path().join(format!("state.corrupt-{n}"))).unwrap(),
+            format!("nonsense {n}")
+        );
+    }
+}
+
+#[test]
+fn a_state_that_was_lost_raises_the_generation_too() {
+    let dir = TempDir::new().unwrap();
+    let first = open(&dir);
+    first.state.save(&stored(10)).unwrap();
+    drop(first.state);
+    fs::remove_file(dir.path().join(STATE)).unwrap();
+    let opened = open(&dir);
+    assert_eq!((opened.generation, opened.stored), (Generation(2), None));
+}
+
+#[test]
+fn a_write_that_did_not_finish_leaves_the_old_state() {
+    let dir = TempDir::new().unwrap();
+    let first = open(&dir);
+    first.state.save(&stored(10)).unwrap();
+    drop(first.state);
+    fs::write(dir.path().join("state.new"), "half a st").unwrap();
+    assert_eq!(open(&dir).stored, Some(stored(10)));
+}
+
+#[test]
+fn a_file_of_a_later_format_is_not_read_as_something_else() {
+    let mut bytes = codec::encode(&stored(10));
+    bytes[8] = 2;
+    assert_eq!(codec::decode(&bytes), Err(codec::Untrusted::Format(2)));
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_is_named() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    let error = StateDir::open(&file).unwrap_err();
+    assert!(error.to_string().contains("[state] dir"), "{error}");
+    // Root may write anywhere; for everybody else this is the usual mistake.
+    let locked = dir.path().join("locked");
+    fs::create_dir(&locked).unwrap();
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o500)).unwrap();
+    if let Err(error) = StateDir::open(&locked) {
+        assert!(error.is_usage(), "{error}");
+    }
+}

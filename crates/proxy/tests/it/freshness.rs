@@ -34,8 +34,10 @@ async fn a_later_soft_purge_does_not_weaken_a_hard_one() {
 #[tokio::test]
 async fn what_must_be_revalidated_is_not_served_stale_after_a_soft_purge() {
     let rig = Rig::start().await;
-    rig.origin
-        .plan("/a", Plan::page("a").confirming("\"1\"").header("cache-control", "max-age=3600, must-revalidate"));
+    rig.origin.plan(
+        "/a",
+        Plan::page("a").confirming("\"1\"").header("cache-control", "max-age=3600, must-revalidate"),
+    );
     rig.get("/a").await;
     rig.soft_purge(url("/a")).await;
     assert_eq!(rig.get("/a").await.told(), ("EXPIRED", "a"));
@@ -46,7 +48,8 @@ async fn what_must_be_revalidated_is_not_served_stale_after_a_soft_purge() {
 #[tokio::test]
 async fn an_expired_object_that_the_origin_confirms_is_served_as_expired() {
     let rig = Rig::start().await;
-    let plan = Plan::page("a").confirming("\"1\"").header("cache-control", "max-age=0").header("cache-tag", "t");
+    let plan =
+        Plan::page("a").confirming("\"1\"").header("cache-control", "max-age=0").header("cache-tag", "t");
     rig.origin.plan("/a", plan.clone());
     rig.get("/a").await;
     let confirmed = rig.get("/a").await;

@@ -44,7 +44,8 @@ async fn a_fetch_whose_body_is_on_its_way_during_a_purge_is_not_stored() {
 async fn a_confirmation_that_began_before_a_purge_brings_nothing_back() {
     let rig = Rig::start().await;
     let gate = gate();
-    let plan = Plan::page("old").confirming("\"1\"").header("cache-control", "max-age=0").header("cache-tag", "t");
+    let plan =
+        Plan::page("old").confirming("\"1\"").header("cache-control", "max-age=0").header("cache-tag", "t");
     rig.origin.plan("/a", plan.clone());
     rig.get("/a").await;
     rig.origin.plan("/a", plan.header("cache-control", "max-age=3600").held_before_header(&gate));

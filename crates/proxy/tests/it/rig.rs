@@ -105,7 +105,8 @@ impl Rig {
     }
 
     async fn purge_as(&self, selector: Selector, soft: bool) -> u64 {
-        self.apply(Body::Purge(Purge { site: "shop".parse().unwrap(), selectors: vec![selector], soft })).await
+        self.apply(Body::Purge(Purge { site: "shop".parse().unwrap(), selectors: vec![selector], soft }))
+            .await
     }
 
     /// Applies a record and cleans up after it, as the daemon does; the number of objects that it hit.

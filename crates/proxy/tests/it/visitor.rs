@@ -14,7 +14,10 @@ pub struct Answer {
 
 impl Answer {
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 
     pub fn x_cache(&self) -> &str {
@@ -54,7 +57,9 @@ fn parse(bytes: &[u8]) -> Answer {
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
     let mut body = bytes[end + 4..].to_vec();
-    if headers.iter().any(|(name, value)| name == "transfer-encoding" && value == "chunked") && !body.is_empty() {
+    if headers.iter().any(|(name, value)| name == "transfer-encoding" && value == "chunked")
+        && !body.is_empty()
+    {
         body = unchunk(&body);
     }
     Answer { status, headers, body }
