@@ -89,9 +89,7 @@ impl<L: Clone> Index<L> {
             folded: 0,
         };
         // Nothing is held, so nothing has to be swept.
-        while state.rules.len() > config.rules_max
-            && state.rules.fold_oldest(&state.sites, u64::MAX).is_some()
-        {
+        while state.rules.len() > config.rules_max && state.rules.fold_oldest(&state.sites).is_some() {
             state.folded += 1;
         }
         let inner = Inner {
@@ -216,7 +214,7 @@ impl<L: Clone> Index<L> {
                 state.sites = sites;
             }
         }
-        self.fold(&mut state, swept);
+        self.fold(&mut state);
         let generation = state.generation;
         // What is inserted from here on meets the rules, so an empty store holds nothing to look for.
         let nothing_held = inner.store.is_empty();
@@ -368,9 +366,9 @@ impl<L: Clone> Index<L> {
 
     /// Keeps the number of rules bounded. The wider rule stands before the narrower goes, and what it hits besides is
     /// swept like what any rule hits.
-    fn fold(&self, state: &mut State, swept: u64) {
+    fn fold(&self, state: &mut State) {
         while state.rules.len() > self.inner.config.rules_max {
-            let Some(folded) = state.rules.fold_oldest(&state.sites, swept) else { return };
+            let Some(folded) = state.rules.fold_oldest(&state.sites) else { return };
             state.folded += 1;
             if self.inner.store.is_empty() {
                 continue;

@@ -99,7 +99,7 @@ impl Rules {
         }
     }
 
-    /// What the object already was when record `seq` came, as far as purges are concerned that are not swept yet.
+    /// What records before `seq` made of the object, as far as they may not have been swept: it is theirs.
     pub(crate) fn verdict_before(
         &self,
         sites: &SiteTable,
@@ -119,31 +119,19 @@ impl Rules {
         }
     }
 
-    /// Writes a purge at a place. Twice or late changes nothing.
+    /// Writes a record's purge at a place. Twice or late changes nothing.
     pub(crate) fn raise(&mut self, place: &Place, seq: u64, soft: bool, swept: u64) {
-        let level = self.level(place);
-        let before = level.newest();
-        level.raise(seq, soft, swept);
-        let after = level.newest();
-        self.ages.moved(place, before, after);
+        self.change(place, |level| level.raise(seq, soft, swept));
     }
 
     /// Folds the oldest rule of the most numerous class into its host's or site's: wider, and each strength into its
-    /// own.
-    ///
-    /// `None` when nothing is left to fold.
-    pub(crate) fn fold_oldest(&mut self, sites: &SiteTable, swept: u64) -> Option<Folded> {
+    /// own. `None` when nothing is left to fold.
+    pub(crate) fn fold_oldest(&mut self, sites: &SiteTable) -> Option<Folded> {
         let place = self.ages.oldest()?;
         let into = wider(&place, sites);
         let level = self.remove(&place);
-        let (hard, soft) = (level.hard.newest(), level.soft.newest());
-        if hard > 0 {
-            self.raise(&into, hard, false, swept);
-        }
-        if soft > 0 {
-            self.raise(&into, soft, true, swept);
-        }
-        Some(Folded { into, hard, soft })
+        self.change(&into, |wider| wider.fold(&level));
+        Some(Folded { into, hard: level.hard.newest(), soft: level.soft.newest() })
     }
 
     /// Drops up to `max` rules that say nothing about anything newer than `through`; how many it dropped.
@@ -184,6 +172,14 @@ impl Rules {
         }?;
         let (hard, soft) = (Seq::new(level.hard.newest()), Seq::new(level.soft.newest()));
         Some(Rule { place: place.clone(), hard, soft })
+    }
+
+    fn change(&mut self, place: &Place, change: impl FnOnce(&mut Level)) {
+        let level = self.level(place);
+        let before = level.newest();
+        change(level);
+        let after = level.newest();
+        self.ages.moved(place, before, after);
     }
 
     fn level(&mut self, place: &Place) -> &mut Level {

@@ -6,24 +6,33 @@ const UNSWEPT_MAX: usize = 64;
 /// The purges that one place has seen, of one strength.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seqs {
-    /// The newest; 0: none. It alone decides verdicts.
-    newest: u64,
-    /// Older ones whose objects may not all be swept, rising. They decide whose hit an object was, so that it is
+    /// The newest record's; 0: none.
+    recorded: u64,
+    /// The newest of narrower rules that were folded into this one; 0: none. It decides verdicts as a record's does, but
+    /// not whose hit an object was: no record's walk goes over all that it hits.
+    folded: u64,
+    /// Older records' whose objects may not all be swept, rising. They decide whose hit an object was, so that it is
     /// counted once, for the record that hit it first.
     unswept: Vec<u64>,
 }
 
 impl Seqs {
+    /// The newest; 0: none. It alone decides verdicts.
     pub(crate) fn newest(&self) -> u64 {
-        self.newest
+        self.recorded.max(self.folded)
     }
 
-    /// Takes a purge in, whenever it comes. Everything through `swept` has been swept.
-    pub(crate) fn raise(&mut self, seq: u64, swept: u64) {
-        if seq == self.newest {
+    /// Takes in what a narrower rule says.
+    fn fold(&mut self, newest: u64) {
+        self.folded = self.folded.max(newest);
+    }
+
+    /// Takes a record's purge in, whenever it comes. Everything through `swept` has been swept.
+    fn raise(&mut self, seq: u64, swept: u64) {
+        if seq == self.recorded {
             return;
         }
-        let older = if seq > self.newest { std::mem::replace(&mut self.newest, seq) } else { seq };
+        let older = if seq > self.recorded { std::mem::replace(&mut self.recorded, seq) } else { seq };
         self.unswept.retain(|&known| known > swept);
         if older <= swept {
             return;
@@ -36,10 +45,10 @@ impl Seqs {
         }
     }
 
-    /// Whether a remembered purge lies after `after` and before `before`.
+    /// Whether a remembered record lies after `after` and before `before`.
     pub(crate) fn any_between(&self, after: u64, before: u64) -> bool {
         let lies_between = |seq: u64| after < seq && seq < before;
-        lies_between(self.newest) || self.unswept.iter().any(|&seq| lies_between(seq))
+        lies_between(self.recorded) || self.unswept.iter().any(|&seq| lies_between(seq))
     }
 }
 
@@ -53,6 +62,12 @@ pub(crate) struct Level {
 impl Level {
     pub(crate) fn newest(&self) -> u64 {
         self.hard.newest().max(self.soft.newest())
+    }
+
+    /// Takes in a narrower rule, each strength into its own.
+    pub(crate) fn fold(&mut self, narrower: &Self) {
+        self.hard.fold(narrower.hard.newest());
+        self.soft.fold(narrower.soft.newest());
     }
 
     pub(crate) fn raise(&mut self, seq: u64, soft: bool, swept: u64) {
@@ -82,6 +97,16 @@ mod tests {
         assert_eq!(seqs.unswept, [4]);
         assert!(seqs.any_between(3, 5));
         assert!(!seqs.any_between(4, 5));
+    }
+
+    #[test]
+    fn a_folded_rule_decides_verdicts_and_nothing_else() {
+        let mut seqs = Seqs::default();
+        seqs.raise(3, 0);
+        seqs.fold(7);
+        seqs.fold(5);
+        assert_eq!(seqs.newest(), 7);
+        assert!(!seqs.any_between(3, 9));
     }
 
     #[test]

@@ -71,8 +71,8 @@ pub fn node() -> Node {
 
 pub fn node_with(config: IndexConfig) -> Node {
     let node = Node::new(config);
-    node.hear(ownership("one", Some(&["one.test", "*.one.test"]), &[]));
-    node.hear(ownership("two", Some(&["two.test"]), &[]));
+    let _ = node.hear(ownership("one", Some(&["one.test", "*.one.test"]), &[]));
+    let _ = node.hear(ownership("two", Some(&["two.test"]), &[]));
     node
 }
 

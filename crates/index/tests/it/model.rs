@@ -19,7 +19,7 @@ fn check(rules_max: usize, operations: Vec<Operation>) -> Result<(), TestCaseErr
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, max_shrink_iters: 20_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 150, max_shrink_iters: 20_000, ..ProptestConfig::default() })]
 
     /// Verdicts, counts and matches are those of the model, through moves of hostnames, resets, restarts and
     /// forgetting.

@@ -89,11 +89,11 @@ impl Naive {
         self.log.push((record.clone(), moved));
         self.applied = Cursor::after(record.seq);
         let mut hit = Vec::new();
-        for at in 0..self.held.len() {
+        for (at, before) in before.into_iter().enumerate() {
             let it = &self.held[at];
             let after = self.verdict(&it.url, &it.tags, it.token);
             let effect = if after == Verdict::Gone { Effect::Evicted } else { Effect::Stale };
-            if after > before[at] {
+            if after > before {
                 hit.push((it.locator, effect));
                 self.held[at].owed = Some(effect);
             }

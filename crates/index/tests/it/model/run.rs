@@ -247,7 +247,9 @@ impl Run {
         }
         self.compare()?;
         prop_assert_eq!(self.node.stats().backlog, 0);
-        let owed: Vec<_> = self.model.held.iter().filter(|held| held.owed.is_some()).collect();
+        // With a folded rule it may have arrived as stale already.
+        let due = |held: &&Held| held.owed == Some(Effect::Evicted) || self.exact && held.owed.is_some();
+        let owed: Vec<_> = self.model.held.iter().filter(due).collect();
         prop_assert!(owed.is_empty(), "never handed out: {owed:?}");
 
         let listed: Vec<_> = self.node.iter().collect();
