@@ -43,7 +43,7 @@ impl Control {
         let announced: Value = serde_json::from_str(&line).with_context(|| format!("announced {line:?}"))?;
         let address = |name: &str| announced[name].as_str().unwrap_or_default().to_owned();
 
-        let http = reqwest::Client::builder().no_proxy().build()?;
+        let http = batoff_tests::http();
         let admin = format!("http://{}/admin/v1/sites", address("admin"));
         let limits = json!({"items_per_minute": 1_000_000_000, "prefixes_per_minute": 1_000_000});
         let site = json!({"site_id": "bench", "hostnames": ["www.example.com"], "limits": limits});

@@ -128,7 +128,7 @@ impl Dev {
 
     /// Asks the admin API.
     pub async fn admin(&self, path: &str) -> Value {
-        let http = reqwest::Client::builder().no_proxy().build().expect("an HTTP client");
+        let http = crate::http();
         let request = http.get(format!("{}{path}", self.line.admin)).bearer_auth(&self.line.admin_token);
         let reply = request.send().await.expect("the admin API answers");
         let text = reply.text().await.expect("a body");
@@ -137,7 +137,7 @@ impl Dev {
 
     /// A page of metrics.
     pub async fn metrics(url: &str) -> String {
-        let http = reqwest::Client::builder().no_proxy().build().expect("an HTTP client");
+        let http = crate::http();
         http.get(url).send().await.expect("metrics answer").text().await.expect("a body")
     }
 

@@ -5,11 +5,13 @@
 //! the same mistake here.
 
 mod dev;
+mod http;
 mod program;
 mod signed;
 mod visitor;
 
 pub use dev::{Dev, DevOptions, Node};
+pub use http::http;
 pub use program::{Program, binary, free_port, kill, scratch};
 pub use signed::{Customer, Reply};
 pub use visitor::{Answer, Visitor};

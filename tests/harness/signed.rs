@@ -53,7 +53,7 @@ impl Reply {
 impl Customer {
     /// A customer of `site`.
     pub fn new(api: &str, site: &str, token: &str, secret: &str) -> Self {
-        let http = reqwest::Client::builder().no_proxy().build().expect("an HTTP client");
+        let http = crate::http();
         Self {
             api: api.to_owned(),
             site: site.to_owned(),

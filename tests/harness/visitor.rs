@@ -21,7 +21,7 @@ pub struct Answer {
 
 impl Default for Visitor {
     fn default() -> Self {
-        let http = reqwest::Client::builder().no_proxy().build().expect("an HTTP client");
+        let http = crate::http();
         Self { http }
     }
 }

@@ -1,0 +1,117 @@
+use std::str::FromStr;
+
+/// A rule that a run can be made without. The oracle has to notice: one that cannot fail proves nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Switch {
+    /// G1: no lease below what was declared completed while the node had none.
+    Floor,
+    /// G1: no lease below what an earlier incarnation acknowledged.
+    Confirmed,
+    /// G1: no lease below the tail that a start of the control plane recovered.
+    FloorAtStart,
+    /// G2: no renewal for a node that does not get on.
+    Progress,
+    /// G3: a joining node that does not get on is not waited for.
+    JoiningStuck,
+    /// G4: what another incarnation may serve by its lease is not yet safe.
+    OneIncarnation,
+    /// No lease of an earlier control plane counts as run out before the longest ever granted has.
+    WaitAfterStart,
+    /// The control plane counts a lease as longer than the node does, for clocks of different rates.
+    Margin,
+    /// A lease counts from when the node sent the heartbeat, not from when the answer came.
+    Echo,
+    /// An object is as old as the beginning of its fetch, not as its arrival.
+    FillToken,
+    /// A reset begins a generation that the node never had.
+    Generation,
+    /// A soft purge does not weaken an earlier hard one.
+    HardBeforeSoft,
+    /// Rules are forgotten only together with everything that may still arrive from before them.
+    ForgottenThrough,
+    /// A log that lost records has a new identity, and the record at a node's cursor is compared.
+    LogIdentity,
+    /// A parent that is behind its child does not answer from its cache.
+    ParentSeq,
+}
+
+impl Switch {
+    /// All of them.
+    pub const ALL: [Self; 15] = [
+        Self::Floor,
+        Self::Confirmed,
+        Self::FloorAtStart,
+        Self::Progress,
+        Self::JoiningStuck,
+        Self::OneIncarnation,
+        Self::WaitAfterStart,
+        Self::Margin,
+        Self::Echo,
+        Self::FillToken,
+        Self::Generation,
+        Self::HardBeforeSoft,
+        Self::ForgottenThrough,
+        Self::LogIdentity,
+        Self::ParentSeq,
+    ];
+
+    /// Its name on the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Floor => "floor",
+            Self::Confirmed => "confirmed",
+            Self::FloorAtStart => "floor-at-start",
+            Self::Progress => "progress",
+            Self::JoiningStuck => "joining-stuck",
+            Self::OneIncarnation => "one-incarnation",
+            Self::WaitAfterStart => "wait-after-start",
+            Self::Margin => "margin",
+            Self::Echo => "echo",
+            Self::FillToken => "fill-token",
+            Self::Generation => "generation",
+            Self::HardBeforeSoft => "hard-before-soft",
+            Self::ForgottenThrough => "forgotten-through",
+            Self::LogIdentity => "log-identity",
+            Self::ParentSeq => "parent-seq",
+        }
+    }
+
+    /// Whether it is a rule of the roster, which can be left out only in a build with the feature `mutations`.
+    pub const fn needs_feature(self) -> bool {
+        matches!(
+            self,
+            Self::Floor
+                | Self::Confirmed
+                | Self::FloorAtStart
+                | Self::Progress
+                | Self::JoiningStuck
+                | Self::OneIncarnation
+                | Self::WaitAfterStart
+        )
+    }
+
+    #[cfg(feature = "mutations")]
+    pub(crate) const fn rule(self) -> Option<batoff_delivery::Rule> {
+        use batoff_delivery::Rule;
+        match self {
+            Self::Floor => Some(Rule::Floor),
+            Self::Confirmed => Some(Rule::Confirmed),
+            Self::FloorAtStart => Some(Rule::FloorAtStart),
+            Self::Progress => Some(Rule::Progress),
+            Self::JoiningStuck => Some(Rule::JoiningStuck),
+            Self::OneIncarnation => Some(Rule::OneIncarnation),
+            Self::WaitAfterStart => Some(Rule::WaitAfterStart),
+            _ => None,
+        }
+    }
+}
+
+impl FromStr for Switch {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|switch| switch.as_str() == text);
+        let names = || Self::ALL.map(Self::as_str).join(", ");
+        found.ok_or_else(|| format!("no rule is named {text:?}; there are {}", names()))
+    }
+}
