@@ -100,10 +100,11 @@ async fn one_signed_request_sent_many_times_at_once_is_done_and_later_replayed()
 #[tokio::test]
 async fn a_replay_is_answered_when_the_quota_is_used_up_and_the_name_is_gone() {
     let rig = Rig::start().await;
+    rig.set_limits(100, 1).await;
     let request = rig.post(r#"{"hosts":["www.example.com"]}"#);
     let first = request.send().await;
-    rig.use_up_prefixes().await;
-    rig.set_site("shop", &["shop.example"]).await;
+    check("used up", &rig.post(r#"{"everything":true}"#).send().await, 429, "rate_limited");
+    rig.set_shop(&["shop.example"], 100, 1).await;
     rig.advance_millis(2_000);
     let replay = request.send().await;
     assert_eq!(replay.header("idempotency-replayed"), Some("true"), "{replay:?}");

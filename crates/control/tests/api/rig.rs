@@ -136,18 +136,17 @@ impl Rig {
         rows.iter().map(|row| row.task.to_string()).collect()
     }
 
-    pub async fn set_site(&self, site: &str, hostnames: &[&str]) {
-        change_site(&self.services, site, Some(hostnames), SiteLimits::default()).await;
+    /// Quotas so small that what is taken does not come back while a test runs.
+    pub async fn set_limits(&self, items_per_minute: u32, prefixes_per_minute: u32) {
+        self.set_shop(&["www.example.com"], items_per_minute, prefixes_per_minute).await;
     }
 
-    pub async fn set_limits(
-        &self,
-        site: &str,
-        items_per_minute: Option<u32>,
-        prefixes_per_minute: Option<u32>,
-    ) {
-        let limits = SiteLimits { items_per_minute, prefixes_per_minute };
-        change_site(&self.services, site, Some(&["www.example.com"]), limits).await;
+    pub async fn set_shop(&self, hostnames: &[&str], items_per_minute: u32, prefixes_per_minute: u32) {
+        let limits = SiteLimits {
+            items_per_minute: Some(items_per_minute),
+            prefixes_per_minute: Some(prefixes_per_minute),
+        };
+        change_site(&self.services, "shop", Some(hostnames), limits).await;
     }
 
     /// Where nodes connect to.
@@ -170,17 +169,6 @@ impl Rig {
     pub async fn register_absent_node(&self, node: &str) {
         let body = Body::NodeRegistered(node.parse().unwrap());
         self.services.commit.append_body(body, "rig").await.unwrap();
-    }
-
-    /// Takes all that is left of the shop's bucket for prefixes.
-    pub async fn use_up_prefixes(&self) {
-        loop {
-            let reply = self.post(r#"{"everything":true}"#).send().await;
-            if reply.status == 429 {
-                return;
-            }
-            assert_eq!(reply.status, 202, "{reply:?}");
-        }
     }
 }
 
