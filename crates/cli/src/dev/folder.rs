@@ -1,3 +1,4 @@
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +17,8 @@ const CERT_DAYS: u32 = 30;
 pub struct Folder {
     path: PathBuf,
     temporary: Option<tempfile::TempDir>,
+    /// Held as long as this value lives; the system gives it back whatever happens to the process.
+    _lock: File,
 }
 
 /// What customers of the demo site need; kept, so that the same folder shows the same ones again.
@@ -34,25 +37,26 @@ pub struct DemoCredentials {
 impl Folder {
     /// The named folder (made if need be; other files in it are left alone), or a temporary one.
     pub fn open(named: Option<&Path>) -> Result<Self, Failure> {
-        let folder = match named {
+        let (path, temporary) = match named {
             Some(path) => {
                 std::fs::create_dir_all(path).map_err(|e| broken(path, &e))?;
-                // Children run in another working directory's view of the world only if we let them.
-                Self { path: path.canonicalize().map_err(|e| broken(path, &e))?, temporary: None }
+                // The programs' configuration names absolute paths, wherever they are started from.
+                (path.canonicalize().map_err(|e| broken(path, &e))?, None)
             }
             None => {
-                let temporary = tempfile::Builder::new().prefix("batoff-dev-").tempdir();
-                let temporary = temporary.map_err(|e| {
+                let made = tempfile::Builder::new().prefix("batoff-dev-").tempdir();
+                let made = made.map_err(|e| {
                     Failure::Usage(format!("no temporary folder ({e}); name one with --data-dir"))
                 })?;
-                Self { path: temporary.path().to_owned(), temporary: Some(temporary) }
+                (made.path().to_owned(), Some(made))
             }
         };
+        let lock = lock(&path)?;
         for part in ["certs", "config", "logs", "nodes"] {
-            let part = folder.path.join(part);
+            let part = path.join(part);
             std::fs::create_dir_all(&part).map_err(|e| broken(&part, &e))?;
         }
-        Ok(folder)
+        Ok(Self { path, temporary, _lock: lock })
     }
 
     /// The folder itself.
@@ -132,6 +136,20 @@ impl Folder {
     }
 }
 
+/// Two systems in one folder would write each other's configuration.
+fn lock(folder: &Path) -> Result<File, Failure> {
+    let path = folder.join("dev.lock");
+    let file = File::create(&path).map_err(|e| broken(&path, &e))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Failure::Temporary(format!(
+            "another `batoff dev` is running in {}; end it, or choose another folder with --data-dir",
+            folder.display()
+        ))),
+        Err(TryLockError::Error(error)) => Err(broken(&path, &error)),
+    }
+}
+
 /// A node's name as one file name.
 pub fn file_name(node: &NodeName) -> String {
     format!("{}-{}", node.pop(), node.node())
@@ -159,6 +177,8 @@ mod tests {
         assert_eq!(folder.credentials(), None);
         folder.authority().unwrap();
         folder.keep_credentials(&credentials).unwrap();
+        assert!(matches!(Folder::open(Some(outer.path())), Err(Failure::Temporary(_))), "it is in use");
+        drop(folder);
 
         let again = Folder::open(Some(outer.path())).unwrap();
         again.authority().unwrap();

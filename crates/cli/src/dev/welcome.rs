@@ -19,6 +19,9 @@ pub fn text(running: &Running, folder: &Folder) -> String {
         .collect();
     let proxy = running.nodes.first().map_or("", |node| node.proxy.as_str());
     let console = running.console.as_ref().map(|url| format!("  console        {url}\n")).unwrap_or_default();
+    // The build's folder is in nobody's PATH.
+    let batoff =
+        std::env::current_exe().map_or_else(|_| "batoff".to_owned(), |path| path.display().to_string());
     let fate = if folder.is_temporary() { ", removed at the end" } else { "" };
     format!(
         "Batoff Purge is ready: {count} nodes, each registered, caught up and leased. Ctrl-C ends everything.
@@ -39,7 +42,7 @@ Credentials of site {site} ({hosts}):
 Look at a page twice (X-Cache: MISS, then HIT), purge it, and look again:
 
   curl -si -H 'Host: {host}' {proxy}/product/42
-  batoff purge --tag product:42 --wait
+  {batoff} purge --tag product:42 --wait
 
 The same purge without this program:
 
@@ -66,7 +69,7 @@ mod tests {
         let folder = Folder::open(None).unwrap();
         let text = text(&example(), &folder);
         for needed in
-            ["bto_live_t", "bts_live_s", "http://127.0.0.1:8080/v1", "fra1/edge-1", "batoff purge", "curl"]
+            ["bto_live_t", "bts_live_s", "http://127.0.0.1:8080/v1", "fra1/edge-1", " purge --tag", "curl"]
         {
             assert!(text.contains(needed), "{needed}:\n{text}");
         }
