@@ -6,7 +6,7 @@ use std::path::Path;
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
 /// Which of our crates each one may see. `tests` and `benches` see anything, and nothing sees them.
-const ARROWS: [(&str, &[&str]); 10] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("batoff-types", &[]),
     ("batoff-wire", &["batoff-types"]),
     ("batoff-log", &["batoff-types"]),
@@ -17,6 +17,7 @@ const ARROWS: [(&str, &[&str]); 10] = [
     ("batoff-client", &["batoff-types"]),
     ("batoff-proxy", &["batoff-types", "batoff-edge", "batoff-index"]),
     ("batoff-cli", &["batoff-types", "batoff-client"]),
+    ("batoff-simulation", &["batoff-types", "batoff-delivery", "batoff-index"]),
 ];
 
 /// Crates without IO, clocks and async: what they may use beside ours is listed, so that a socket cannot slip in.

@@ -27,6 +27,8 @@ pub use self::inbox::{Inbox, InboxConfig, InboxError, OutOfOrder, PROTOCOL_VERSI
 pub use self::lease::Lease;
 pub use self::outbox::{Outbox, OutboxLimits, ProtocolError, ToSend};
 pub use self::resume::{LogView, Resume, judge_hello};
+#[cfg(feature = "mutations")]
+pub use self::roster::rules::Rule;
 pub use self::roster::{
     Completed, Greeting, HelloRefused, LateNode, Lateness, NodeCounts, NodeState, NodeView, Recovered,
     RecoveredNode, Refusal, Roster, RosterEvent,

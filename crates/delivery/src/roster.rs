@@ -128,6 +128,13 @@ impl Roster {
         Self::with_rules(times, now, recovered, Rules::default())
     }
 
+    /// A roster that leaves out one rule, so that a simulation can show that it notices. For tests only: what such a
+    /// roster calls completed is not.
+    #[cfg(feature = "mutations")]
+    pub fn without(rule: Rule, times: LeaseTimes, now: Moment, recovered: Recovered) -> Self {
+        Self::with_rules(times, now, recovered, Rules { off: Some(rule) })
+    }
+
     pub(crate) fn with_rules(times: LeaseTimes, now: Moment, recovered: Recovered, rules: Rules) -> Self {
         let wait = if rules.in_force(Rule::WaitAfterStart) {
             times.held_for(recovered.max_lease_granted)

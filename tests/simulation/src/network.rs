@@ -35,8 +35,8 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    pub(crate) const fn new(weather: Weather) -> Self {
-        let (cut_until, arrives, broken) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+    pub(crate) fn new(weather: Weather) -> Self {
+        let (cut_until, arrives, broken) = Default::default();
         Self { weather, cut_until, arrives, broken, lost: 0, messages: 0 }
     }
 
@@ -78,8 +78,12 @@ impl Network {
     /// Seconds that one message is on its way.
     pub(crate) fn delay(&self, random: &mut Random) -> f64 {
         match (self.weather, random.below(9)) {
-            (Weather::Mild, 0..4) | (Weather::Rough, 0..2) | (Weather::Clear, 0..5) => random.between(0.001, 0.01),
-            (Weather::Mild, 4..8) | (Weather::Rough, 2..6) | (Weather::Clear, _) => random.between(0.02, 0.15),
+            (Weather::Mild, 0..4) | (Weather::Rough, 0..2) | (Weather::Clear, 0..5) => {
+                random.between(0.001, 0.01)
+            }
+            (Weather::Mild, 4..8) | (Weather::Rough, 2..6) | (Weather::Clear, _) => {
+                random.between(0.02, 0.15)
+            }
             (Weather::Mild, _) => random.around(0.25),
             (Weather::Rough, _) => random.around(0.5),
         }

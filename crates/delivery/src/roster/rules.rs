@@ -1,7 +1,7 @@
-/// The rules that make `completed` true. They cannot be switched off, except one at a time in this crate's simulation,
-/// which has to notice.
+/// The rules that make `completed` true. They cannot be switched off, except one at a time in simulations, which have to
+/// notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rule {
+pub enum Rule {
     /// G1: no lease below what was declared completed while the node had none.
     Floor,
     /// G1: no lease below what an earlier incarnation acknowledged.
@@ -21,27 +21,27 @@ pub(crate) enum Rule {
 /// Which rules are in force: all of them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Rules {
-    #[cfg(test)]
+    #[cfg(any(test, feature = "mutations"))]
     pub(crate) off: Option<Rule>,
 }
 
 impl Rules {
-    #[cfg(not(test))]
-    #[expect(clippy::unused_self, reason = "the simulation's build looks at it")]
+    #[cfg(not(any(test, feature = "mutations")))]
+    #[expect(clippy::unused_self, reason = "the simulations' builds look at it")]
     pub(crate) const fn in_force(self, _: Rule) -> bool {
         true
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "mutations"))]
     pub(crate) fn in_force(self, rule: Rule) -> bool {
         self.off != Some(rule)
     }
 
     /// Whether the asserts may expect what the rules bring about.
     pub(crate) fn all_in_force(self) -> bool {
-        #[cfg(test)]
+        #[cfg(any(test, feature = "mutations"))]
         let all = self.off.is_none();
-        #[cfg(not(test))]
+        #[cfg(not(any(test, feature = "mutations")))]
         let all = true;
         all
     }

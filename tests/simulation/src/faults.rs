@@ -1,0 +1,116 @@
+//! What goes wrong, and how often.
+
+use batoff_types::Cursor;
+
+use crate::network::Direction;
+use crate::world::{Event, FAULTS_END, World, seconds};
+
+impl World {
+    /// One fault, and the next one later.
+    pub(crate) fn chaos(&mut self) {
+        let node = self.random.below(self.nodes.len());
+        match self.random.below(30) {
+            0..6 => {
+                let way = if self.random.chance(0.5) { Direction::Up } else { Direction::Down };
+                self.outcome.faults.cuts_one_way += 1;
+                self.cut(node, &[way], 1.4);
+            }
+            6..9 => {
+                self.outcome.faults.cuts += 1;
+                self.cut(node, &[Direction::Up, Direction::Down], 2.0);
+            }
+            9..13 => self.freeze_node(node),
+            13..17 => self.crash_node(node),
+            // A daemon that dies again and again while it catches up.
+            17 => {
+                for _ in 0..4 {
+                    let soon = self.random.between(0.0, 1.2);
+                    self.after(soon, Event::Crash(node));
+                }
+            }
+            18 => {
+                let until = self.fault_until(0.7);
+                if self.control.is_some() {
+                    self.outcome.faults.control_freezes += 1;
+                    self.say("control", || format!("FAULT: stands still until {:.6}", until as f64 / 1e6));
+                    self.freeze_control(until);
+                }
+            }
+            19 => {
+                self.toggle_registration(node);
+                let back = self.random.around(1.0);
+                self.after(back, Event::Toggle(node));
+            }
+            20..22 => self.fail_log(),
+            22 => self.trim(),
+            23 => self.replace_log(),
+            24..26 => self.move_host(),
+            _ => {
+                let down = self.random.between(0.05, 0.4);
+                if self.control.is_some() && self.random.chance(0.3) {
+                    let soon = down + self.random.between(0.1, 0.8);
+                    self.after(soon, Event::Crash(node));
+                }
+                self.crash_control(down);
+            }
+        }
+        let next = self.random.around(self.chaos_mean);
+        if self.now + seconds(next) < seconds(FAULTS_END) {
+            self.after(next, Event::Chaos);
+        }
+    }
+
+    /// When a fault of about that many seconds is over: not after all faults are.
+    fn fault_until(&mut self, mean: f64) -> u64 {
+        (self.now + seconds(self.random.around(mean))).min(seconds(FAULTS_END))
+    }
+
+    fn cut(&mut self, node: usize, directions: &[Direction], mean: f64) {
+        let until = self.fault_until(mean);
+        let name = self.nodes[node].name.to_string();
+        self.say(&name, || format!("FAULT: cut {directions:?} until {:.6}", until as f64 / 1e6));
+        for direction in directions {
+            self.network.cut(node, *direction, until);
+        }
+    }
+
+    /// The machine stands still, and its clock does not.
+    fn freeze_node(&mut self, index: usize) {
+        let until = self.fault_until(1.4);
+        self.outcome.faults.node_freezes += 1;
+        let node = &mut self.nodes[index];
+        // Never shortened: what waits for the thaw must stay in its order.
+        node.frozen_until = node.frozen_until.max(until);
+        let (until, name) = (node.frozen_until, node.name.to_string());
+        self.say(&name, || format!("FAULT: stands still until {:.6}", until as f64 / 1e6));
+        self.at(until, Event::Thaw(index));
+    }
+
+    fn fail_log(&mut self) {
+        self.log.broken_until = self.fault_until(0.5);
+        self.outcome.faults.log_failures += 1;
+        self.say("log", || {
+            format!("FAULT: takes no appends until {:.6}", self.log.broken_until as f64 / 1e6)
+        });
+    }
+
+    fn trim(&mut self) {
+        let spared = self.random.below(8) as u64;
+        let through = Cursor::new(self.log.tail().get().saturating_sub(spared));
+        self.log.trim(through);
+        self.outcome.faults.trims += 1;
+        self.say("log", || format!("FAULT: is trimmed through {through:?}"));
+    }
+
+    /// The volume is lost; a backup takes its place.
+    fn replace_log(&mut self) {
+        if self.control.is_none() {
+            return;
+        }
+        let down = self.random.between(0.05, 0.4);
+        self.crash_control(down);
+        let behind = self.random.below(16) as u64;
+        let through = self.log.tail().get().saturating_sub(behind).max(self.log.last_administrative());
+        self.restore_log(Cursor::new(through));
+    }
+}

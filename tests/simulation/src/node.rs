@@ -1,0 +1,453 @@
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use batoff_delivery::{Inbox, InboxConfig, Received};
+use batoff_index::Snapshot;
+use batoff_types::message::{FromNode, LeasePolicy, Position, RecordReport, Reset, ToNode};
+use batoff_types::{Cursor, Generation, InstanceId, LogId, Moment, NodeName, SiteTable, Term};
+
+use crate::cache::{Cache, Kind};
+use crate::oracle::Violation;
+use crate::switch::Switch;
+use crate::world::{Event, World, seconds};
+
+/// Without an answer for this long, three heartbeats, a node connects anew.
+const SILENCE: f64 = 0.8;
+
+/// Records that wait in a node's inbox, at most, give or take one message.
+pub(crate) const QUEUE_RECORDS: usize = 64;
+
+/// Batches that a daemon applies at the same time; more wait in its inbox.
+const WORK_MAX: usize = 2;
+
+/// One machine with its daemon and its cache.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) name: NodeName,
+    pub(crate) policy: LeasePolicy,
+    /// Seconds of its clock in a second.
+    rate: f64,
+    pub(crate) inbox: Inbox,
+    pub(crate) cache: Cache,
+    pub(crate) up: bool,
+    pub(crate) frozen_until: u64,
+    /// Which run of the daemon this is; what was begun in another is void.
+    pub(crate) life: u64,
+    connection: u64,
+    heard: u64,
+    /// Records are applied one after another: what was begun, and when it is done.
+    work: VecDeque<(u64, Work)>,
+    busy_until: u64,
+    /// What came while the machine was frozen, or had its hands full.
+    mailbox: VecDeque<(u64, ToNode)>,
+    /// Whose each host is, as the last `Welcome` said.
+    sites: SiteTable,
+    pub(crate) stored: Stored,
+    pub(crate) orphans: Vec<Orphan>,
+    /// Files are served until then by the lease of a daemon that died.
+    pub(crate) slots_until: Moment,
+    wake_at: Option<Moment>,
+    /// I3: what this daemon has said to have applied since its last reset.
+    said: Cursor,
+}
+
+/// What survives the daemon.
+#[derive(Debug, Default)]
+pub(crate) struct Stored {
+    /// Where it stood at some time, in which log.
+    snapshot: Option<(LogId, Snapshot)>,
+    generation: Generation,
+    term: Term,
+}
+
+/// The cache of a daemon that died, which goes on serving by the lease it had.
+#[derive(Debug)]
+pub(crate) struct Orphan {
+    pub(crate) until: Moment,
+    pub(crate) cache: Cache,
+}
+
+/// What a daemon does in its own time.
+#[derive(Debug)]
+enum Work {
+    Records(Vec<Received>),
+    Reset(Reset, SiteTable),
+}
+
+impl Node {
+    pub(crate) fn new(
+        index: usize,
+        rate: f64,
+        policy: LeasePolicy,
+        kind: Kind,
+        without: Option<Switch>,
+    ) -> Self {
+        let pop = ["fra1", "gru1", "sin1"][index % 3];
+        let name: NodeName = crate::catalog::parse(&format!("{pop}/edge-{index}"));
+        let inbox = Self::daemon(&name, policy, 0, None, Term(0));
+        Self {
+            name,
+            policy,
+            rate,
+            inbox,
+            cache: Cache::new(kind, without),
+            up: true,
+            frozen_until: 0,
+            life: 0,
+            connection: 0,
+            heard: 0,
+            work: VecDeque::new(),
+            busy_until: 0,
+            mailbox: VecDeque::new(),
+            sites: SiteTable::default(),
+            stored: Stored::default(),
+            orphans: Vec::new(),
+            slots_until: Moment::ZERO,
+            wake_at: None,
+            said: Cursor::START,
+        }
+    }
+
+    fn daemon(
+        name: &NodeName,
+        policy: LeasePolicy,
+        life: u64,
+        position: Option<Position>,
+        term: Term,
+    ) -> Inbox {
+        let instance = InstanceId::from_bytes(u128::from(life + 1).to_be_bytes());
+        let mut config = InboxConfig::new(name.clone(), policy);
+        config.queue_records = QUEUE_RECORDS;
+        Inbox::new(config, instance, position, term)
+    }
+
+    /// Its clock runs on while it is frozen.
+    pub(crate) fn clock(&self, time: u64) -> Moment {
+        Moment::from_micros((time as f64 * self.rate) as u64)
+    }
+
+    fn time_of(&self, moment: Moment) -> u64 {
+        (moment.as_micros() as f64 / self.rate).ceil() as u64
+    }
+
+    pub(crate) fn runs(&self, time: u64) -> bool {
+        self.up && self.frozen_until <= time
+    }
+
+    pub(crate) fn is_leased(&self, time: u64) -> bool {
+        self.runs(time) && self.inbox.lease().may_serve(self.clock(time))
+    }
+
+    /// The last step of a hit.
+    pub(crate) fn may_serve(&self, time: u64) -> bool {
+        if self.frozen_until > time {
+            return false;
+        }
+        let files = self.cache.kind == Kind::Files;
+        match self.policy {
+            LeasePolicy::Serve => self.up || files,
+            LeasePolicy::Revalidate => self.is_leased(time) || files && self.clock(time) < self.slots_until,
+        }
+    }
+}
+
+impl World {
+    fn connect(&mut self, index: usize) {
+        let connection = self.next_connection();
+        let now = self.now;
+        let node = &mut self.nodes[index];
+        node.connection = connection;
+        node.heard = now;
+        node.wake_at = None;
+        let hello = node.inbox.hello();
+        let name = node.name.to_string();
+        self.say(&name, || {
+            format!("connects (stream {connection}) at {:?}", hello.position.map(|at| at.cursor))
+        });
+        self.send_up(index, connection, FromNode::Hello(hello));
+    }
+
+    /// A node looks now and then whether its stream is alive.
+    pub(crate) fn supervise(&mut self, index: usize, life: u64) {
+        let node = &self.nodes[index];
+        if !node.up || node.life != life {
+            return;
+        }
+        if node.frozen_until > self.now {
+            return self.at(node.frozen_until, Event::Supervise { node: index, life });
+        }
+        if node.connection == 0 || self.now - node.heard > seconds(SILENCE) {
+            self.connect(index);
+        }
+        self.pump(index);
+        self.after(0.1, Event::Supervise { node: index, life });
+    }
+
+    /// The stream was reset by the other side: connect at once.
+    pub(crate) fn kick(&mut self, index: usize) {
+        if self.nodes[index].runs(self.now) {
+            self.connect(index);
+        }
+    }
+
+    pub(crate) fn arrive_down(&mut self, index: usize, connection: u64, message: ToNode) {
+        let node = &mut self.nodes[index];
+        if !node.up {
+            return;
+        }
+        node.mailbox.push_back((connection, message));
+        if node.runs(self.now) {
+            self.read_mail(index);
+        }
+    }
+
+    pub(crate) fn thaw(&mut self, index: usize) {
+        if self.nodes[index].runs(self.now) {
+            self.read_mail(index);
+        }
+    }
+
+    fn read_mail(&mut self, index: usize) {
+        let now = self.now;
+        let stretch = self.without == Some(Switch::Echo);
+        let mut failed = None;
+        loop {
+            let node = &mut self.nodes[index];
+            if !node.inbox.wants_more() {
+                break;
+            }
+            let Some((connection, mut message)) = node.mailbox.pop_front() else { break };
+            if connection != node.connection {
+                continue;
+            }
+            node.heard = now;
+            let moment = node.clock(now);
+            if let ToNode::LeaseGrant(grant) = &mut message
+                && stretch
+                && !grant.duration.is_zero()
+            {
+                grant.duration += moment.since(grant.echo);
+            }
+            if let Err(error) = node.inbox.handle(moment, message) {
+                failed = Some(format!("{}: {error}", node.name));
+            }
+            node.stored.term = node.inbox.max_term();
+            self.pump(index);
+        }
+        if let Some(error) = failed {
+            self.fail(Violation::Cursor(error));
+        }
+    }
+
+    /// Lets a daemon do whatever is to be done now.
+    fn pump(&mut self, index: usize) {
+        let now = self.now;
+        let node = &mut self.nodes[index];
+        let (connection, life, moment) = (node.connection, node.life, node.clock(now));
+        if let Some(welcome) = node.inbox.poll_welcome() {
+            node.sites = SiteTable::default();
+            welcome.sites.iter().for_each(|(site, names)| node.sites.set(site, Some(names)));
+        }
+        if let Some(reset) = node.inbox.poll_reset() {
+            let sites = node.sites.clone();
+            self.begin_work(index, Work::Reset(reset, sites));
+        }
+        let node = &mut self.nodes[index];
+        if node.work.len() < WORK_MAX {
+            let records: Vec<_> = std::iter::from_fn(|| node.inbox.poll_record()).collect();
+            if !records.is_empty() {
+                self.begin_work(index, Work::Records(records));
+            }
+        }
+        let node = &mut self.nodes[index];
+        let heartbeat = node.inbox.poll_heartbeat(moment).map(FromNode::Heartbeat);
+        let ack = node.inbox.poll_ack().map(FromNode::Ack);
+        let wake = node.inbox.next_heartbeat_at().filter(|at| node.wake_at != Some(*at));
+        if let Some(wake) = wake {
+            node.wake_at = Some(wake);
+            let time = node.time_of(wake);
+            self.at(time, Event::Wake { node: index, life });
+        }
+        for message in [heartbeat, ack].into_iter().flatten() {
+            self.send_up(index, connection, message);
+        }
+    }
+
+    pub(crate) fn wake(&mut self, index: usize, life: u64) {
+        let node = &self.nodes[index];
+        if node.up && node.life == life {
+            if node.frozen_until > self.now {
+                let late = node.frozen_until + seconds(self.random.between(0.0, 0.01));
+                return self.at(late, Event::Wake { node: index, life });
+            }
+            self.pump(index);
+        }
+    }
+
+    fn begin_work(&mut self, index: usize, work: Work) {
+        let takes = if self.random.chance(0.6) {
+            self.random.between(0.0, 0.002)
+        } else {
+            self.random.between(0.01, 0.3)
+        };
+        let now = self.now;
+        let node = &mut self.nodes[index];
+        let done = node.busy_until.max(now) + seconds(takes);
+        node.busy_until = done;
+        node.work.push_back((done, work));
+        let life = node.life;
+        self.at(done, Event::Worked { node: index, life });
+    }
+
+    pub(crate) fn worked(&mut self, index: usize, life: u64) {
+        let now = self.now;
+        let node = &self.nodes[index];
+        if !node.up || node.life != life {
+            return;
+        }
+        if node.frozen_until > now {
+            let thawed = node.frozen_until;
+            return self.at(thawed, Event::Worked { node: index, life });
+        }
+        while let Some((_, work)) = self.nodes[index].work.pop_front_if(|(done, _)| *done <= now) {
+            self.finish_work(index, work);
+        }
+        self.pump(index);
+        self.read_mail(index);
+    }
+
+    fn finish_work(&mut self, index: usize, work: Work) {
+        match work {
+            Work::Records(records) => self.apply_records(index, records),
+            Work::Reset(reset, sites) => {
+                let node = &mut self.nodes[index];
+                // Durable before anything else happens.
+                node.stored.generation = Generation(node.stored.generation.0 + 1);
+                node.cache.reset(node.stored.generation, reset.cursor, sites);
+                node.inbox.handle_reset_applied(&reset);
+                node.said = Cursor::START;
+                self.outcome.resets += 1;
+                let name = self.nodes[index].name.to_string();
+                self.say(&name, || {
+                    format!("dropped everything ({}), goes on from {:?}", reset.reason.as_str(), reset.cursor)
+                });
+            }
+        }
+        let often = if self.random.chance(0.5) { 0.7 } else { 0.05 };
+        let stores = self.random.chance(often);
+        let node = &mut self.nodes[index];
+        let (position, applied) = (node.inbox.position(), node.cache.index.applied());
+        let Some(position) = position else { return };
+        // A state that is stored late sends the node back to where it was before.
+        if stores {
+            node.stored.snapshot = Some((position.log_id, node.cache.index.snapshot()));
+        }
+        let went_back = position.cursor < node.said;
+        node.said = node.said.max(position.cursor);
+        if went_back || position.cursor != applied {
+            let what = format!(
+                "{} says {:?}, has applied {applied:?}, said {:?}",
+                node.name, position.cursor, node.said
+            );
+            self.fail(Violation::Cursor(what));
+        }
+    }
+
+    fn apply_records(&mut self, index: usize, records: Vec<Received>) {
+        let (mut first, mut last, mut found) = (None, None, 0);
+        for Received { record, at: _ } in records {
+            let node = &mut self.nodes[index];
+            if !node.cache.is_next(record.seq) {
+                let what =
+                    format!("{} applies #{} after {:?}", node.name, record.seq, node.cache.index.applied());
+                return self.fail(Violation::Cursor(what));
+            }
+            let objects = node.cache.apply(&self.catalog, &record);
+            let report = RecordReport {
+                seq: record.seq,
+                objects,
+                last: true,
+                in_force_after: Duration::ZERO,
+                evicted_after: Duration::ZERO,
+            };
+            let outcome = node.inbox.handle_applied(record.seq, record.task, report);
+            if let Err(error) = outcome {
+                return self.fail(Violation::Cursor(error.to_string()));
+            }
+            first.get_or_insert(record.seq);
+            last = Some(record.seq);
+            found += objects;
+        }
+        if let (Some(first), Some(last)) = (first, last) {
+            let name = self.nodes[index].name.to_string();
+            self.say(&name, || format!("applied {first:?} to {last:?}, {found} objects removed"));
+        }
+    }
+
+    /// The daemon dies. Its cache may go on serving by the lease it had.
+    pub(crate) fn crash_node(&mut self, index: usize) {
+        let (orphans, forgets) = (self.random.chance(0.5), self.random.chance(0.1));
+        let now = self.now;
+        let node = &mut self.nodes[index];
+        if !node.up {
+            return;
+        }
+        self.outcome.faults.node_crashes += 1;
+        let until = node.inbox.lease().valid_until();
+        let leased = node.policy == LeasePolicy::Revalidate && node.clock(now) < until;
+        if orphans && leased {
+            self.outcome.faults.caches_orphaned += 1;
+            if node.cache.kind == Kind::Files {
+                node.slots_until = node.slots_until.max(until);
+            } else {
+                let empty = Cache::new(node.cache.kind, self.without);
+                let cache = std::mem::replace(&mut node.cache, empty);
+                node.orphans.push(Orphan { until, cache });
+            }
+        }
+        node.up = false;
+        if forgets {
+            self.outcome.faults.states_lost += 1;
+            node.stored.snapshot = None;
+        }
+        let name = node.name.to_string();
+        let longest = if self.random.chance(0.3) { 0.02 } else { 0.5 };
+        let down = self.random.between(0.002, longest);
+        self.say(&name, || {
+            format!(
+                "FAULT: the daemon dies for {down:.3} s; its cache goes on: {}; its state is lost: {forgets}",
+                orphans && leased
+            )
+        });
+        self.after(down, Event::NodeBack(index));
+    }
+
+    pub(crate) fn node_back(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        node.up = true;
+        node.life += 1;
+        node.work.clear();
+        node.busy_until = 0;
+        node.mailbox.clear();
+        node.connection = 0;
+        node.wake_at = None;
+        node.said = Cursor::START;
+        // A reset was begun after it was stored: it is not to be trusted.
+        let generation = node.stored.generation;
+        let stored = node.stored.snapshot.take_if(|(_, snapshot)| {
+            snapshot.generation != generation && self.without != Some(Switch::Generation)
+        });
+        drop(stored);
+        let (log_id, snapshot) = node.stored.snapshot.clone().unzip();
+        let position = log_id.zip(snapshot.as_ref()).map(|(log_id, snapshot)| Position {
+            log_id,
+            cursor: snapshot.cursor,
+            task: snapshot.task,
+        });
+        node.cache.restart(&self.catalog, snapshot);
+        node.inbox = Node::daemon(&node.name, node.policy, node.life, position, node.stored.term);
+        let (life, name) = (node.life, node.name.to_string());
+        self.say(&name, || format!("starts again from {:?}", position.map(|at| at.cursor)));
+        self.supervise(index, life);
+    }
+}
