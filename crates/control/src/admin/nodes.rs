@@ -70,12 +70,12 @@ pub(super) async fn remove(
     request: Request<Body>,
 ) -> Result<Response, Refusal> {
     let force = Query::parse(request.uri().query(), &["force"])?.flag("force")?;
-    let name = NodeName::new(&pop, &node).map_err(|_| Refusal::no_such("node"))?;
+    let name = NodeName::new(&pop, &node).map_err(|_| Refusal::no_such("node", format!("{pop}/{node}")))?;
     if services.tracker.membership(&name) == Membership::Blocked {
         return Ok(no_content());
     }
     services.tracker.may_remove(&name, force).map_err(|refused| match refused {
-        RemoveRefused::Unknown => Refusal::no_such("node"),
+        RemoveRefused::Unknown => Refusal::no_such("node", &name),
         RemoveRefused::Unconfirmed => Refusal::conflict(
             "the node serves without a lease and has not confirmed every purge: it may go on serving what was purged. \
              Stop it first, or repeat with ?force=true",
@@ -93,12 +93,12 @@ pub(super) async fn admit(
     State(services): State<Arc<Services>>,
     Path((pop, node)): Path<(String, String)>,
 ) -> Result<Response, Refusal> {
-    let name = NodeName::new(&pop, &node).map_err(|_| Refusal::no_such("node"))?;
+    let name = NodeName::new(&pop, &node).map_err(|_| Refusal::no_such("node", format!("{pop}/{node}")))?;
     if services.tracker.membership(&name) == Membership::Registered {
         return Ok(no_content());
     }
     if !services.tracker.admit(&name).await.map_err(store_error)? {
-        return Err(Refusal::no_such("node"));
+        return Err(Refusal::no_such("node", &name));
     }
     tracing::info!(node = %name, "node admitted again");
     Ok(no_content())

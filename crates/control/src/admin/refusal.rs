@@ -1,3 +1,5 @@
+use std::fmt::Display;
+
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
@@ -27,8 +29,8 @@ impl Refusal {
         Self::Conflict(Conflict { detail: detail.into(), errors: Vec::new() })
     }
 
-    pub(super) fn no_such(what: &'static str) -> Self {
-        Problem::detailed(Code::NotFound, format!("there is no such {what}")).into()
+    pub(super) fn no_such(what: &'static str, name: impl Display) -> Self {
+        Problem::detailed(Code::NotFound, format!("there is no {what} {name}")).into()
     }
 }
 

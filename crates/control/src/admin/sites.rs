@@ -71,7 +71,7 @@ pub(super) async fn show(
     State(services): State<Arc<Services>>,
     Path(site): Path<String>,
 ) -> Result<Response, Refusal> {
-    let site = services.catalog.site(&site).ok_or_else(|| Refusal::no_such("site"))?;
+    let site = services.catalog.site(&site).ok_or_else(|| Refusal::no_such("site", &site))?;
     Ok(json(StatusCode::OK, &SiteDocument::from(site)))
 }
 
@@ -117,7 +117,7 @@ pub(super) async fn change(
     services
         .commit
         .change_sites(request_id(&parts), |table| {
-            let now = catalog.site(&site).ok_or_else(|| Refusal::no_such("site"))?;
+            let now = catalog.site(&site).ok_or_else(|| Refusal::no_such("site", &site))?;
             let (hostnames, limits) = (hostnames.unwrap_or(now.hostnames), limits.unwrap_or(now.limits));
             changes(table, catalog, now.id, hostnames, limits, patch.takes)
         })
@@ -142,7 +142,7 @@ pub(super) async fn remove(
                 .parse::<SiteId>()
                 .ok()
                 .and_then(|id| Some((id, table.hostnames(&name)?.to_vec())))
-                .ok_or_else(|| Refusal::no_such("site"))?;
+                .ok_or_else(|| Refusal::no_such("site", &name))?;
             let limits = SiteLimits::default();
             Ok::<_, Refusal>(vec![SiteChange { site: id, hostnames: None, affected: names, limits }])
         })

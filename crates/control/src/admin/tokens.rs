@@ -59,7 +59,7 @@ pub(super) async fn list(
     State(services): State<Arc<Services>>,
     Path(site): Path<String>,
 ) -> Result<Response, Refusal> {
-    services.catalog.site(&site).ok_or_else(|| Refusal::no_such("site"))?;
+    services.catalog.site(&site).ok_or_else(|| Refusal::no_such("site", &site))?;
     let tokens: Vec<TokenDocument> =
         services.catalog.tokens(&site).iter().map(|token| TokenDocument::from(&**token)).collect();
     Ok(json(StatusCode::OK, &serde_json::json!({ "tokens": tokens })))
@@ -71,7 +71,8 @@ pub(super) async fn issue(
     request: Request<Body>,
 ) -> Result<Response, Refusal> {
     let (_, wanted) = body::read::<IssueToken>(request).await?;
-    let site: SiteId = site.parse().map_err(|_| Refusal::no_such("site"))?;
+    let site: SiteId = site.parse().map_err(|_| Refusal::no_such("site", &site))?;
+    let name = site.clone();
     let new = NewToken {
         site,
         scopes: scopes(&wanted.scopes)?,
@@ -83,7 +84,7 @@ pub(super) async fn issue(
         label: label(wanted.label)?,
     };
     let issued = services.catalog.issue(new).await.map_err(|error| match error {
-        IssueError::NoSuchSite => Refusal::no_such("site"),
+        IssueError::NoSuchSite => Refusal::no_such("site", &name),
         IssueError::TooMany => Refusal::conflict(error.to_string()),
         IssueError::Store(error) => store_error(error).into(),
     })?;
@@ -96,9 +97,9 @@ pub(super) async fn revoke(
     State(services): State<Arc<Services>>,
     Path((site, token)): Path<(String, String)>,
 ) -> Result<Response, Refusal> {
-    let id = token.parse().map_err(|()| Refusal::no_such("token"))?;
+    let id = token.parse().map_err(|()| Refusal::no_such("token", &token))?;
     if !services.catalog.revoke(&site, id).await.map_err(store_error)? {
-        return Err(Refusal::no_such("token"));
+        return Err(Refusal::no_such("token", &token));
     }
     tracing::info!(site, token, "token revoked");
     Ok(no_content())
