@@ -224,7 +224,7 @@ impl Commit {
         let running = tokio::spawn(async move {
             let began = clock.now();
             let outcome = store.log().append(batch).await;
-            metrics::commit_seconds(clock.now().since(began));
+            metrics::submission_seconds(clock.now().since(began));
             if let (true, Ok(appended)) = (hold.alone.is_some(), &outcome)
                 && let Some(Appended::New { seq }) = appended.last()
             {

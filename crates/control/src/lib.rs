@@ -34,3 +34,6 @@ pub mod service;
 pub mod stream;
 pub mod tls;
 pub mod tracker;
+
+#[cfg(test)]
+mod tests;

@@ -12,11 +12,14 @@ use crate::api::problem::Code;
 /// Upper bounds in seconds; 2.0, the target, is among them.
 const PROPAGATION_BUCKETS: [f64; 13] = [0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0];
 
-/// Upper bounds in seconds of the time that one group commit takes.
+/// Upper bounds in seconds of the time that one group commit takes, or one submission waits for its own.
 const COMMIT_BUCKETS: [f64; 11] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
 
+/// Upper bounds of the records in one group commit.
+const BATCH_BUCKETS: [f64; 8] = [1.0, 2.0, 4.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0];
+
 /// The states of nodes, as the metric's label names them.
-pub const NODE_STATES: [&str; 5] = ["unknown", "away", "joining", "leased", "removed"];
+pub const NODE_STATES: [&str; 4] = ["unknown", "away", "joining", "leased"];
 
 const ACCEPTED: &str = "batoff_control_purges_accepted_total";
 const REPLAYED: &str = "batoff_control_purges_replayed_total";
@@ -29,6 +32,8 @@ const LAG_RECORDS: &str = "batoff_control_node_lag_records";
 const TAIL: &str = "batoff_control_log_tail_seq";
 const WATERMARK: &str = "batoff_control_watermark_seq";
 const COMMIT: &str = "batoff_control_commit_seconds";
+const COMMIT_BATCH: &str = "batoff_control_commit_batch_records";
+const SUBMISSION: &str = "batoff_control_submission_seconds";
 const CONNECTIONS: &str = "batoff_control_node_connections";
 const RESETS: &str = "batoff_control_node_resets_total";
 const PROTOCOL_ERRORS: &str = "batoff_control_node_protocol_errors_total";
@@ -41,6 +46,8 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Full(PROPAGATION.into()), &PROPAGATION_BUCKETS)?
         .set_buckets_for_metric(Matcher::Full(COMMIT.into()), &COMMIT_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Full(SUBMISSION.into()), &COMMIT_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Full(COMMIT_BATCH.into()), &BATCH_BUCKETS)?
         .install_recorder()?;
     describe();
     appear();
@@ -56,9 +63,8 @@ fn describe() {
     describe_gauge!(NODES, "Registered nodes by state");
     describe_gauge!(LAG_SECONDS, "Age of the oldest record that the node has not acknowledged");
     describe_gauge!(LAG_RECORDS, "Records that the node has not acknowledged");
-    describe_gauge!(TAIL, "Number of the last durable record");
     describe_gauge!(WATERMARK, "Number of the last record that no node can serve against any more");
-    describe_histogram!(COMMIT, "Seconds that a submission waited for the purge log");
+    describe_histogram!(SUBMISSION, "Seconds that a submission waited for the purge log");
     describe_gauge!(CONNECTIONS, "Open streams of nodes");
     describe_counter!(RESETS, "Nodes told to drop everything, by reason");
     describe_counter!(PROTOCOL_ERRORS, "Streams ended because the node broke the protocol");
@@ -93,7 +99,7 @@ fn appear() {
     for name in [TAIL, WATERMARK, CONNECTIONS, LIVE_TASKS] {
         gauge!(name).set(0.0);
     }
-    for name in [PROPAGATION, COMMIT] {
+    for name in [PROPAGATION, COMMIT, COMMIT_BATCH, SUBMISSION] {
         let _ = histogram!(name);
     }
 }
@@ -139,15 +145,14 @@ pub(crate) fn node_lag(node: &NodeName, age: Duration, records: u64) {
     gauge!(LAG_RECORDS, "pop" => pop, "node" => name).set(records as f64);
 }
 
-/// The log's tail and the watermark.
-pub(crate) fn positions(tail: Cursor, watermark: Cursor) {
-    gauge!(TAIL).set(tail.get() as f64);
+/// The watermark. (The tail is the log's own to tell.)
+pub(crate) fn watermark(watermark: Cursor) {
     gauge!(WATERMARK).set(watermark.get() as f64);
 }
 
 /// How long one submission waited for the log.
-pub(crate) fn commit_seconds(took: Duration) {
-    histogram!(COMMIT).record(took);
+pub(crate) fn submission_seconds(took: Duration) {
+    histogram!(SUBMISSION).record(took);
 }
 
 /// A stream was opened (1) or has ended (-1).

@@ -26,7 +26,7 @@ use crate::init::{self, InitError};
 use crate::service::Services;
 use crate::stream::{self, Nodes};
 use crate::tls::{Tls, TlsError, TlsFiles};
-use crate::tracker::Tracker;
+use crate::tracker::{Tracker, TrackerOptions};
 use crate::{admin, api, http_server, ops};
 
 /// How long everything may take to end, from the signal on.
@@ -131,10 +131,12 @@ pub async fn start(
         Arc::clone(&catalog),
         &log,
         clock.clone(),
-        config.lease.times(),
-        config.limits.live_tasks,
-        draining.clone(),
-        stopping.clone(),
+        TrackerOptions {
+            times: config.lease.times(),
+            live_max: config.limits.live_tasks,
+            draining: draining.clone(),
+            stopping: stopping.clone(),
+        },
     )
     .await?;
     let hub = Hub::new(log.tail, config.limits.tail_records, config.limits.tail_bytes);

@@ -86,20 +86,29 @@ pub struct Tracker {
     draining: CancellationToken,
 }
 
+/// What a tracker is made with.
+#[derive(Clone, Debug)]
+pub struct TrackerOptions {
+    /// The times that leases are granted by; checked.
+    pub times: LeaseTimes,
+    /// Tasks in memory at most; older ones are answered, and completed, from the log.
+    pub live_max: usize,
+    /// Ends long waits and subscriptions.
+    pub draining: CancellationToken,
+    /// Cancelled after it: ends the tracker's own tasks.
+    pub stopping: CancellationToken,
+}
+
 impl Tracker {
     /// Raises the term, reads what is durable, and replays the log's end into the catalog and into memory.
-    ///
-    /// `draining` ends long waits; `stopping`, cancelled after it, ends the tracker's own tasks.
     pub async fn recover(
         store: Arc<dyn Store>,
         catalog: Arc<Catalog>,
         log: &LogState,
         clock: Clock,
-        times: LeaseTimes,
-        live_max: usize,
-        draining: CancellationToken,
-        stopping: CancellationToken,
+        options: TrackerOptions,
     ) -> Result<Arc<Self>, StoreError> {
+        let TrackerOptions { times, live_max, draining, stopping } = options;
         let found = recover::recover(&store, &catalog, log, times, clock.now(), live_max).await?;
         let term = found.state.roster.term();
         let tracker = Arc::new(Self {
@@ -324,12 +333,12 @@ impl Tracker {
 
     fn show_gauges(&self) {
         let now = self.clock.now();
-        let (views, tail, watermark, live) = {
+        let (views, watermark, live) = {
             let state = self.state.lock();
             let views: Vec<_> = state.roster.nodes(now).collect();
-            (views, state.roster.tail(), state.roster.watermark(), state.live.len())
+            (views, state.roster.watermark(), state.live.len())
         };
-        metrics::positions(tail, watermark);
+        metrics::watermark(watermark);
         metrics::live_tasks(live);
         for state in batoff_delivery::NodeState::ALL {
             metrics::nodes(state.as_str(), views.iter().filter(|view| view.state == state).count());

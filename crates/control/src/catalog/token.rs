@@ -192,7 +192,7 @@ mod tests {
             assert!(well_formed(TOKEN_PREFIX, &text));
             assert!(!well_formed(ADMIN_PREFIX, &text));
             for at in TOKEN_PREFIX.len()..text.len() {
-                let mut typo = text.clone().into_bytes();
+                let mut typo = text.as_bytes().to_vec();
                 typo[at] = if typo[at] == b'a' { b'b' } else { b'a' };
                 assert!(!well_formed(TOKEN_PREFIX, &String::from_utf8(typo).unwrap()));
             }

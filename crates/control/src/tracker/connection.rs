@@ -133,7 +133,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_count_sums_the_answers_and_waits_at_most_a_second_for_the_rest() {
         let desk = Arc::new(CountDesk::new());
         let (quick, mut quick_box) = mpsc::channel(1);

@@ -83,7 +83,7 @@ impl Sum {
     }
 
     fn keep_newest(&mut self) {
-        self.breaches.sort_unstable_by(|a, b| b.task.cmp(&a.task));
+        self.breaches.sort_unstable_by_key(|breach| std::cmp::Reverse(breach.task));
         self.breaches.truncate(SLA_BREACHES_MAX);
     }
 

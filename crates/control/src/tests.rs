@@ -1,0 +1,10 @@
+//! The control plane as a whole: a real store in a temporary folder, real sockets on loopback, nodes played by hand.
+
+mod administration;
+mod connections;
+mod delivery;
+mod node;
+mod plane;
+mod restart;
+mod subscriptions;
+mod tls;

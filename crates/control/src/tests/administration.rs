@@ -1,0 +1,159 @@
+use batoff_types::message::LeasePolicy;
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use super::node::Node;
+use super::plane::{PATIENCE, Plane};
+use crate::tracker::Membership;
+
+/// Asks the operator's API; status and body.
+async fn ask(plane: &Plane, token: &str, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+    let mut request = http::Request::builder()
+        .method(method)
+        .uri(format!("/admin/v1/{path}"))
+        .header("authorization", format!("Bearer {token}"));
+    if body.is_some() {
+        request = request.header("content-type", "application/json");
+    }
+    let body = body.map(|body| body.to_string()).unwrap_or_default();
+    let request = request.body(axum::body::Body::from(body)).unwrap();
+    let response = crate::admin::router(plane.services().clone()).oneshot(request).await.unwrap();
+    let status = response.status().as_u16();
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    (status, if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() })
+}
+
+async fn admin(plane: &Plane, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+    ask(plane, &plane.admin_token(), method, path, body).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_operator_gets_in() {
+    let plane = Plane::start().await;
+    for token in ["", "bto_admin_wrong", "Bearer"] {
+        let (status, problem) = ask(&plane, token, "GET", "sites", None).await;
+        assert_eq!((status, &problem["code"]), (401, &json!("invalid_token")));
+    }
+    assert_eq!(admin(&plane, "GET", "sites", None).await.0, 200);
+    assert_eq!(admin(&plane, "GET", "nothing", None).await.0, 404);
+    assert_eq!(admin(&plane, "PUT", "sites", None).await.0, 405);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hostname_has_one_owner_and_moves_only_when_told_to() {
+    let plane = Plane::start().await;
+    let new = json!({"site_id": "blog", "hostnames": ["www.example.com", "blog.example.com"]});
+    let (status, problem) = admin(&plane, "POST", "sites", Some(new.clone())).await;
+    assert_eq!(
+        (status, &problem["code"], &problem["errors"][0]["pointer"]),
+        (409, &json!("conflict"), &json!("/hostnames/0"))
+    );
+    let mut moving = new;
+    moving["move"] = json!(true);
+    assert_eq!(admin(&plane, "POST", "sites", Some(moving.clone())).await.0, 201);
+    assert_eq!(admin(&plane, "POST", "sites", Some(moving)).await.0, 409);
+    assert_eq!(admin(&plane, "GET", "sites/shop", None).await.1["hostnames"], json!([]));
+    let owner = plane.services().catalog.table().owner("www.example.com").cloned();
+    assert_eq!(owner.unwrap().as_str(), "blog");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sites_are_changed_in_part_and_removed_with_their_tokens() {
+    let plane = Plane::start().await;
+    let limits = json!({"limits": {"items_per_minute": 7}});
+    let (status, site) = admin(&plane, "PATCH", "sites/shop", Some(limits)).await;
+    assert_eq!(
+        (status, &site["hostnames"], &site["limits"]),
+        (200, &json!(["www.example.com"]), &json!({"items_per_minute": 7}))
+    );
+    for (body, pointer) in [
+        (json!({"hostnames": []}), "/hostnames"),
+        (json!({"hostnames": ["a.test", "a.test"]}), "/hostnames/1"),
+        (json!({"hostnames": ["http://a.test/"]}), "/hostnames/0"),
+        (json!({"limits": {"prefixes_per_minute": 0}}), "/limits/prefixes_per_minute"),
+    ] {
+        let (status, problem) = admin(&plane, "PATCH", "sites/shop", Some(body)).await;
+        assert_eq!((status, &problem["errors"][0]["pointer"]), (400, &json!(pointer)));
+    }
+    let misspelt = json!({"hostname": ["a.test"]});
+    assert_eq!(admin(&plane, "PATCH", "sites/shop", Some(misspelt)).await.0, 400);
+
+    let (status, issued) = admin(&plane, "POST", "sites/shop/tokens", Some(json!({"label": "ci"}))).await;
+    assert_eq!(status, 201);
+    let token = issued["token"].as_str().unwrap();
+    assert!(plane.services().catalog.find(token).is_ok());
+    assert_eq!(admin(&plane, "DELETE", "sites/shop", None).await.0, 204);
+    assert!(plane.services().catalog.find(token).is_err());
+    assert_eq!(admin(&plane, "GET", "sites/shop", None).await.0, 404);
+    assert_eq!(admin(&plane, "DELETE", "sites/shop", None).await.0, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_shown_once_and_refused_from_its_revocation_on() {
+    let plane = Plane::start().await;
+    let wanted = json!({"label": "ci", "scopes": ["read"], "expires_at": "2100-01-01T00:00:00Z"});
+    let (_, issued) = admin(&plane, "POST", "sites/shop/tokens", Some(wanted)).await;
+    let (token, id) = (issued["token"].as_str().unwrap(), issued["token_id"].as_str().unwrap());
+    assert!(issued["secret"].as_str().unwrap().starts_with("bts_live_"));
+    let (_, list) = admin(&plane, "GET", "sites/shop/tokens", None).await;
+    assert_eq!(list["tokens"][0]["expires_at"], "2100-01-01T00:00:00Z");
+    assert!(!list.to_string().contains(token));
+    assert_eq!(admin(&plane, "DELETE", &format!("sites/other/tokens/{id}"), None).await.0, 404);
+    assert_eq!(admin(&plane, "DELETE", &format!("sites/shop/tokens/{id}"), None).await.0, 204);
+    assert!(plane.services().catalog.find(token).is_err());
+    let past = json!({"expires_at": "2001-01-01T00:00:00Z"});
+    assert_eq!(admin(&plane, "POST", "sites/shop/tokens", Some(past)).await.0, 400);
+    assert_eq!(admin(&plane, "POST", "sites/shop/tokens", Some(json!({"scopes": ["admin"]}))).await.0, 400);
+    assert_eq!(admin(&plane, "POST", "sites/none/tokens", Some(json!({}))).await.0, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decommissioned_node_is_no_longer_waited_for() {
+    let plane = Plane::start().await;
+    let node = Node::available(&plane, "fra1/edge-1").await;
+    let name = node.name.clone();
+    let (_, nodes) = admin(&plane, "GET", "nodes", None).await;
+    assert_eq!(
+        (&nodes["nodes"][0]["state"], &nodes["nodes"][0]["caches"][0]["name"]),
+        (&json!("leased"), &json!("nginx"))
+    );
+    drop(node);
+    let task = plane.purge("/a").await.task;
+    plane.tracker().knows(plane.task(task).await.seq).await;
+    assert_eq!(admin(&plane, "DELETE", "nodes/fra1/edge-1", None).await.0, 409);
+    assert_eq!(admin(&plane, "DELETE", "nodes/fra1/edge-1?force=true", None).await.0, 204);
+    assert_eq!(admin(&plane, "DELETE", "nodes/fra1/edge-1?force=true", None).await.0, 204);
+    plane.completed(task).await;
+    let (_, nodes) = admin(&plane, "GET", "nodes", None).await;
+    assert_eq!((&nodes["nodes"], &nodes["removed"]), (&json!([]), &json!(["fra1/edge-1"])));
+    assert_eq!(plane.tracker().membership(&name), Membership::Blocked);
+    assert_eq!(admin(&plane, "POST", "nodes/fra1/edge-1", None).await.0, 204);
+    assert_eq!(plane.tracker().membership(&name), Membership::Unknown);
+    assert_eq!(admin(&plane, "DELETE", "nodes/fra1/edge-9", None).await.0, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trouble_with_a_cache_is_shown_until_it_is_over() {
+    use batoff_types::message::{FromNode, Trouble};
+
+    let plane = Plane::start().await;
+    let node = Node::strict(&plane, "fra1/edge-1").await;
+    let trouble = |message: &str| {
+        node.say(FromNode::Trouble(Trouble { cache: "nginx".into(), message: message.into(), stuck: None }));
+    };
+    for message in ["connection refused", ""] {
+        trouble(message);
+        tokio::time::timeout(PATIENCE, async {
+            let shown = |nodes: Value| {
+                nodes["nodes"][0]["caches"][0]["trouble"].as_str().unwrap_or_default().to_owned()
+            };
+            while shown(admin(&plane, "GET", "nodes", None).await.1) != message {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        })
+        .await
+        .unwrap();
+    }
+    assert_eq!(plane.tracker().nodes()[0].policy, Some(LeasePolicy::Revalidate));
+}

@@ -1,0 +1,109 @@
+use batoff_types::message::LeasePolicy;
+
+use super::node::{Intro, Node};
+use super::plane::{Plane, shop};
+use crate::catalog::{NewToken, Scope};
+use crate::tracker::{TaskFilter, TaskState};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_that_were_open_at_a_crash_are_resolved_after_it() {
+    let mut plane = Plane::start().await;
+    let node = Node::available(&plane, "fra1/edge-1").await;
+    let intro = node.intro(LeasePolicy::Serve);
+    let open = plane.purge("/a").await;
+    plane.crash().await;
+    drop(node);
+    let view = plane.task(open.task).await;
+    assert_ne!(view.state, TaskState::Completed);
+    let mut node = Node::connect(&plane, intro).await;
+    node.receive_through(open.seq).await;
+    node.ack(&[(open.seq, 5, true)]);
+    let view = plane.completed(open.task).await;
+    assert_eq!((view.seq, view.nodes.confirmed), (open.seq, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_told_before_a_crash_is_told_after_it() {
+    let mut plane = Plane::start().await;
+    Node::strict(&plane, "fra1/edge-1").await.follow();
+    let task = plane.purge("/a").await.task;
+    plane.completed(task).await;
+    let before = plane.until(task, |view| view.objects_final).await;
+    // Counts that changed after completion are written within a moment.
+    tokio::time::sleep(std::time::Duration::from_millis(600)).await;
+    let pops = plane.tracker().pops(&shop(), task).await.unwrap();
+    plane.crash().await;
+    assert_eq!(plane.task(task).await, before);
+    assert_eq!(plane.tracker().pops(&shop(), task).await.unwrap(), pops);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_start_raises_the_term_and_remembers_nodes_and_policies() {
+    let mut plane = Plane::start().await;
+    let node = Node::strict(&plane, "fra1/edge-1").await;
+    let term = plane.tracker().term();
+    plane.crash().await;
+    drop(node);
+    assert!(plane.tracker().term() > term);
+    let nodes = plane.tracker().nodes();
+    assert_eq!((nodes.len(), nodes[0].policy), (1, Some(LeasePolicy::Revalidate)));
+    // Strict and silent: fenced once the leases of the last start have run out, and not before.
+    let view = plane.completed(plane.purge("/a").await.task).await;
+    assert_eq!((view.nodes.total, view.nodes.fenced), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sites_and_tokens_survive_and_a_revoked_token_stays_revoked() {
+    let mut plane = Plane::start().await;
+    let issue = || NewToken { site: shop(), label: "t".into(), scopes: vec![Scope::Purge], expires_at: None };
+    let kept = plane.services().catalog.issue(issue()).await.unwrap();
+    let gone = plane.services().catalog.issue(issue()).await.unwrap();
+    assert!(plane.services().catalog.revoke("shop", gone.token.id).await.unwrap());
+    let table = plane.services().catalog.table();
+    plane.crash().await;
+    let catalog = &plane.services().catalog;
+    assert_eq!(catalog.table(), table);
+    assert_eq!(catalog.find(&kept.text).unwrap(), kept.token);
+    assert_eq!(catalog.signing_secret(kept.token.id), kept.secret);
+    assert!(catalog.find(&gone.text).is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_open_tasks_than_fit_into_memory_are_completed_all_the_same() {
+    let mut plane = Plane::start_with("[limits]\nlive_tasks = 16\n").await;
+    let node = Node::available(&plane, "fra1/edge-1").await;
+    let intro = node.intro(LeasePolicy::Serve);
+    drop(node);
+    let mut tasks = Vec::new();
+    for round in 0..60 {
+        tasks.push(plane.purge(&format!("/{round}")).await);
+    }
+    plane.crash().await;
+    for round in 60..100 {
+        tasks.push(plane.purge(&format!("/{round}")).await);
+    }
+    Node::connect(&plane, intro).await.follow();
+    for accepted in &tasks {
+        plane.completed(accepted.task).await;
+    }
+    let filter = TaskFilter { state: Some(TaskState::Completed), limit: 200, ..TaskFilter::default() };
+    assert_eq!(plane.tracker().list(&shop(), &filter).await.unwrap().tasks.len(), 100);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_name_stays_blocked_after_a_start_until_it_is_admitted() {
+    let mut plane = Plane::start().await;
+    let node = Node::strict(&plane, "fra1/edge-1").await;
+    let name = node.name.clone();
+    let body = batoff_types::Body::NodeRemoved(name.clone());
+    plane.services().commit.append_body(body, "test").await.unwrap();
+    plane.crash().await;
+    drop(node);
+    let intro = Intro::new("fra1/edge-1", LeasePolicy::Revalidate);
+    let mut refused = Node::open(&plane, &intro).await;
+    refused.say(batoff_types::message::FromNode::Hello(intro.hello()));
+    assert_eq!(refused.end().await.unwrap_err().code(), tonic::Code::PermissionDenied);
+    assert!(plane.tracker().admit(&name).await.unwrap());
+    Node::strict(&plane, "fra1/edge-1").await.follow();
+    plane.completed(plane.purge("/a").await.task).await;
+}

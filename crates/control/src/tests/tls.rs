@@ -1,0 +1,129 @@
+use std::fs;
+use std::path::Path;
+
+use batoff_types::message::{FromNode, LeasePolicy, ToNode};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
+use tempfile::TempDir;
+use tonic::Code;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+
+use super::node::{Intro, Node};
+use super::plane::Plane;
+
+type Authority = CertifiedIssuer<'static, KeyPair>;
+
+fn authority() -> Authority {
+    let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+/// Certificate and key for these names.
+fn issue(authority: &Authority, names: Vec<SanType>) -> (String, String) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
+    params.subject_alt_names = names;
+    (params.signed_by(&key, authority).unwrap().pem(), key.serialize_pem())
+}
+
+fn uri(text: &str) -> SanType {
+    SanType::URI(text.try_into().unwrap())
+}
+
+fn write_server(dir: &Path, authority: &Authority) {
+    let localhost = SanType::DnsName("localhost".try_into().unwrap());
+    let (cert, key) = issue(authority, vec![localhost]);
+    fs::write(dir.join("ca.pem"), authority.pem()).unwrap();
+    fs::write(dir.join("cert.pem"), cert).unwrap();
+    fs::write(dir.join("key.pem"), key).unwrap();
+}
+
+async fn plane(authority: &Authority) -> (Plane, std::path::PathBuf) {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let dir = TempDir::new().unwrap();
+    write_server(dir.path(), authority);
+    let file = |name: &str| dir.path().join(name);
+    let grpc =
+        format!("ca = {:?}\ncert = {:?}\nkey = {:?}\n", file("ca.pem"), file("cert.pem"), file("key.pem"));
+    let path = dir.path().to_owned();
+    (Plane::start_in(dir, &grpc, "").await, path)
+}
+
+async fn channel(
+    plane: &Plane,
+    authority: &Authority,
+    identity: Option<(String, String)>,
+) -> Result<Channel, tonic::transport::Error> {
+    let address = plane.running().addresses.grpc;
+    let mut tls = ClientTlsConfig::new()
+        .ca_certificate(Certificate::from_pem(authority.pem()))
+        .domain_name("localhost");
+    if let Some((cert, key)) = identity {
+        tls = tls.identity(Identity::from_pem(cert, key));
+    }
+    Endpoint::from_shared(format!("https://{address}")).unwrap().tls_config(tls).unwrap().connect().await
+}
+
+/// Says `Hello` as `fra1/edge-1` with a certificate for these names; what comes back.
+async fn hello(plane: &Plane, authority: &Authority, names: Vec<SanType>) -> Result<ToNode, tonic::Status> {
+    let intro = Intro::new("fra1/edge-1", LeasePolicy::Serve);
+    let channel = channel(plane, authority, Some(issue(authority, names))).await.unwrap();
+    let mut node = Node::open_over(channel, &intro).await?;
+    node.say(FromNode::Hello(intro.hello()));
+    node.receive().await.map(Option::unwrap)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_is_who_its_certificate_says() {
+    let authority = authority();
+    let (plane, _) = plane(&authority).await;
+    let welcome = hello(&plane, &authority, vec![uri("spiffe://batoff/pop/fra1/node/edge-1")]).await;
+    assert!(matches!(welcome, Ok(ToNode::Welcome(_))), "{welcome:?}");
+
+    let other =
+        hello(&plane, &authority, vec![uri("spiffe://batoff/pop/fra1/node/edge-2")]).await.unwrap_err();
+    assert_eq!(other.code(), Code::PermissionDenied);
+    assert!(other.message().contains("fra1/edge-1") && other.message().contains("fra1/edge-2"), "{other}");
+
+    for names in [
+        vec![SanType::DnsName("edge-1".try_into().unwrap())],
+        vec![uri("spiffe://elsewhere/pop/fra1/node/edge-1")],
+        vec![uri("spiffe://batoff/pop/fra1/node/edge-1"), uri("spiffe://batoff/pop/fra1/node/edge-2")],
+    ] {
+        let nameless = hello(&plane, &authority, names).await.unwrap_err();
+        assert_eq!(nameless.code(), Code::PermissionDenied);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_certificate_of_the_authority_nobody_gets_in() {
+    let (ours, theirs) = (authority(), authority());
+    let (plane, _) = plane(&ours).await;
+    let name = || vec![uri("spiffe://batoff/pop/fra1/node/edge-1")];
+    for identity in [None, Some(issue(&theirs, name()))] {
+        // In TLS 1.3 the client learns of it at its first call.
+        let intro = Intro::new("fra1/edge-1", LeasePolicy::Serve);
+        let refused = match channel(&plane, &ours, identity).await {
+            Err(_) => true,
+            Ok(channel) => match Node::open_over(channel, &intro).await {
+                Err(_) => true,
+                Ok(mut node) => node.end().await.is_err(),
+            },
+        };
+        assert!(refused);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reloaded_certificates_are_used_and_unusable_ones_are_not() {
+    let (old, new) = (authority(), authority());
+    let (plane, dir) = plane(&old).await;
+    let name = || vec![uri("spiffe://batoff/pop/fra1/node/edge-1")];
+    fs::write(dir.join("cert.pem"), "not a certificate").unwrap();
+    plane.running().reload();
+    assert!(hello(&plane, &old, name()).await.is_ok());
+    write_server(&dir, &new);
+    plane.running().reload();
+    assert!(hello(&plane, &new, name()).await.is_ok());
+    assert!(channel(&plane, &old, Some(issue(&old, name()))).await.is_err());
+}
