@@ -55,7 +55,8 @@ pub trait Cache<L>: Send + Sync {
 pub enum Needs {
     /// Nothing.
     Nothing,
-    /// The objects that were hit, as it registered them in the index.
+    /// The objects that were hit, as it registered them in the index. It has registered all it holds: rules that are
+    /// swept and an hour old are forgotten, so hits ask `Index::check_registered` or `Index::lookup`, not `Index::check`.
     Objects,
     /// The record itself: it finds its objects by its own means.
     Selectors,

@@ -19,7 +19,7 @@ use crate::monitor::Monitored;
 use crate::saver::{self, Wanted};
 use crate::state_dir::{StateDir, StateError};
 use crate::status::Status;
-use crate::{boottime, metrics};
+use crate::{boottime, forget, metrics};
 
 /// For the last write of the state when the daemon is drained.
 const LAST_WRITE_MAX: Duration = Duration::from_secs(5);
@@ -166,6 +166,12 @@ impl<L: Clone + Send + Sync + 'static> Opened<L> {
         let saving =
             saver::run(Arc::clone(&self.index), Arc::clone(&self.state), wanted_by_saver, durable_term);
         let saving = tokio::spawn(saving);
+
+        if forget::is_allowed(&caches) {
+            let forgetting = forget::run(Arc::clone(&self.index), wanted.subscribe());
+            let stop = stop_applying.clone();
+            tokio::spawn(async move { stop.run_until_cancelled(forgetting).await });
+        }
 
         let mut inbox = InboxConfig::new(self.config.node, self.config.policy);
         inbox.version = env!("CARGO_PKG_VERSION").to_owned();

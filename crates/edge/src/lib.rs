@@ -20,6 +20,7 @@ pub mod config;
 mod daemon;
 mod fence;
 mod follow;
+mod forget;
 pub mod logs;
 pub mod metrics;
 pub mod monitor;

@@ -23,7 +23,10 @@ pub(super) fn page(request: &RequestHeader) -> Option<Page> {
     if request.uri.authority().is_some() {
         return None;
     }
-    let url = PurgeUrl::of_request(Scheme::Http, authority(request)?, target).ok()?;
+    let authority = authority(request)?;
+    // Visitors may come through TLS that ends before us, so either default port says nothing.
+    let scheme = if authority.ends_with(":443") { Scheme::Https } else { Scheme::Http };
+    let url = PurgeUrl::of_request(scheme, authority, target).ok()?;
     let key_of_url = url.key();
     let authority = key_of_url.split_once('/').map_or(key_of_url, |(authority, _)| authority);
     let mut key = Vec::with_capacity(authority.len() + target.len());
@@ -60,6 +63,14 @@ mod tests {
         assert_eq!(plain.url.key(), "www.example.test/~u/b?q=%2F");
         assert_eq!(plain.url.key(), escaped.url.key());
         assert_ne!(plain.key, escaped.key);
+        for (host, key) in [
+            ("www.example.test:443", "www.example.test/"),
+            ("www.example.test:80", "www.example.test/"),
+            ("www.example.test:8443", "www.example.test:8443/"),
+        ] {
+            let page = page(&request("GET", "/", &[host])).unwrap();
+            assert_eq!((page.url.key(), page.key.as_slice()), (key, key.as_bytes()));
+        }
     }
 
     #[test]

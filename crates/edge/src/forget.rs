@@ -1,0 +1,98 @@
+//! Lets rules go that are swept and older than any fill can be, so that their number does not grow to its limit, where
+//! they would be widened.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use batoff_index::Index;
+use batoff_types::{Cursor, Generation, Moment};
+use tokio::sync::watch;
+
+use crate::boottime;
+use crate::caches::{Cache, Needs};
+use crate::saver::Wanted;
+
+/// The longest fill. A response that takes longer to come than this is not stored.
+const FILL_MAX: Duration = Duration::from_secs(3_600);
+
+/// How often it is noted where the node stands.
+const NOTE_EVERY: Duration = Duration::from_secs(60);
+
+/// Where the node stood, for as long as a fill from then may be open.
+#[derive(Debug, Default)]
+struct Past {
+    generation: Generation,
+    notes: VecDeque<(Moment, Cursor)>,
+}
+
+impl Past {
+    /// Notes where the node stands now; gives the place that everything which may still arrive is newer than.
+    fn note(&mut self, now: Moment, generation: Generation, cursor: Cursor) -> Option<Cursor> {
+        if generation != self.generation {
+            *self = Self { generation, notes: VecDeque::new() };
+        }
+        self.notes.push_back((now, cursor));
+        let mut old_enough = None;
+        while let Some((_, cursor)) = self.notes.pop_front_if(|(at, _)| now.since(*at) > FILL_MAX) {
+            old_enough = Some(cursor);
+        }
+        old_enough
+    }
+}
+
+/// Whether rules may be forgotten: every cache is told which objects were hit, and has registered all it holds.
+pub(crate) fn is_allowed<L>(caches: &[Arc<dyn Cache<L>>]) -> bool {
+    caches.iter().all(|cache| cache.needs() == Needs::Objects)
+}
+
+/// Runs until cancelled. Counts from what left every cache, not from what is merely in force.
+pub(crate) async fn run<L: Clone + Send + Sync + 'static>(
+    index: Arc<Index<L>>,
+    acked: watch::Receiver<Wanted>,
+) {
+    let mut past = Past::default();
+    loop {
+        tokio::time::sleep(NOTE_EVERY).await;
+        let Some(position) = acked.borrow().position else { continue };
+        if let Some(through) = past.note(boottime(), index.generation(), position.cursor) {
+            let index = Arc::clone(&index);
+            // Many rules take a while. An error would be a panic in the index, which its own log line tells.
+            let _ = tokio::task::spawn_blocking(move || index.forget(through)).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: u64 = 60_000_000;
+
+    fn at(minute: u64) -> Moment {
+        Moment::from_micros(minute * MINUTE)
+    }
+
+    #[test]
+    fn only_what_was_done_before_the_longest_fill_is_forgotten() {
+        let mut past = Past::default();
+        for minute in 0..=60 {
+            assert_eq!(past.note(at(minute), Generation(1), Cursor::new(minute)), None);
+        }
+        assert_eq!(past.note(at(61), Generation(1), Cursor::new(61)), Some(Cursor::new(0)));
+        assert_eq!(past.note(at(62), Generation(1), Cursor::new(62)), Some(Cursor::new(1)));
+        assert_eq!(
+            past.note(at(100), Generation(1), Cursor::new(63)),
+            Some(Cursor::new(39)),
+            "after a suspend"
+        );
+    }
+
+    #[test]
+    fn a_reset_forgets_what_was_noted_of_the_log_before() {
+        let mut past = Past::default();
+        past.note(at(0), Generation(1), Cursor::new(500));
+        assert_eq!(past.note(at(90), Generation(2), Cursor::new(3)), None);
+        assert_eq!(past.note(at(151), Generation(2), Cursor::new(9)), Some(Cursor::new(3)));
+    }
+}
