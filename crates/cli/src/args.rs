@@ -171,6 +171,9 @@ pub struct ListArgs {
     /// Only tasks accepted since then: a time (2026-04-20T08:12:31Z) or an age (90s, 15m, 24h, 7d)
     #[arg(long)]
     pub since: Option<String>,
+    /// Do not list: show each purge as it is accepted and as its state changes, until interrupted
+    #[arg(long, short, conflicts_with_all = ["state", "kind", "since", "limit"])]
+    pub follow: bool,
     /// At most so many tasks
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub limit: u32,

@@ -5,6 +5,9 @@ use serde::Serialize;
 
 use crate::exit::Failure;
 
+/// On terminals with fewer columns tables are not folded to fit: they run over, which is easier to read.
+const ARRANGE_FROM_WIDTH: u16 = 60;
+
 /// Writes text to standard output. Whoever read it may be gone (`batoff list | head`): that is a failure, not a panic.
 pub fn text(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
@@ -29,7 +32,11 @@ pub fn table(headings: &[&str]) -> Table {
     let mut table = Table::new();
     table.set_header(headings.iter().copied());
     if std::io::stdout().is_terminal() {
-        table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+        table.load_style(presets::UTF8_FULL_CONDENSED);
+        // A terminal that does not know its width says 0, and a task's id in a column of one character helps nobody.
+        if table.width().is_some_and(|width| width >= ARRANGE_FROM_WIDTH) {
+            table.set_content_arrangement(ContentArrangement::Dynamic);
+        }
     } else {
         table.load_style(presets::NOTHING);
     }
