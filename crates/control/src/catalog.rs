@@ -261,6 +261,9 @@ impl Catalog {
     /// Makes the changes of sites durable beside the log, so that a start need not read the whole of it.
     pub(crate) async fn save(&self) -> Result<(), StoreError> {
         let through = *self.through.borrow();
+        if through == self.saved_through() {
+            return Ok(());
+        }
         let unsaved = self.history.lock().unsaved(through);
         history::save(self.store.kv(), &unsaved, through).await?;
         self.history.lock().mark_saved(through);

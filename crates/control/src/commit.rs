@@ -15,6 +15,7 @@ use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::ids::TaskIds;
 use crate::metrics;
+use crate::task_record;
 
 /// How long a submission waits for the store before its answer is `outcome_unknown`. The append itself goes on.
 pub const APPEND_PATIENCE: Duration = Duration::from_secs(5);
@@ -132,7 +133,7 @@ impl Commit {
         let body = batoff_wire::encode_record(&record);
         let new = NewRecord {
             accepted_at,
-            task: Some(NewTask { site: site.clone(), task, meta: body.clone() }),
+            task: Some(NewTask { site: site.clone(), task, meta: task_record::meta_of(&body) }),
             body,
             dedupe,
         };
@@ -241,18 +242,12 @@ impl Commit {
     }
 
     async fn replayed(&self, seq: Seq, task: TaskId) -> Result<Accepted, CommitError> {
-        let row = self.store.log().find_task(task).await.map_err(refused)?;
-        let items =
-            row.as_ref().and_then(|row| match batoff_wire::decode_record(seq, &row.meta).ok()?.body {
-                Body::Purge(purge) => Some(purge.selectors.len()),
-                _ => None,
-            });
-        match (row, items) {
-            (Some(row), Some(items_total)) => {
-                Ok(Accepted { task, seq, accepted_at: row.accepted_at, items_total, replayed: true })
-            }
-            _ => Err(CommitError::OutcomeUnknown { retry_after: RETRY_AFTER }),
-        }
+        let unknown = CommitError::OutcomeUnknown { retry_after: RETRY_AFTER };
+        let row = self.store.log().find_task(task).await.map_err(refused)?.ok_or(unknown.clone())?;
+        let found = task_record::of_row(self.store.as_ref(), &row).await.map_err(refused)?;
+        let (_, purge) = found.ok_or(unknown)?;
+        let (accepted_at, items_total) = (row.accepted_at, purge.selectors.len());
+        Ok(Accepted { task, seq, accepted_at, items_total, replayed: true })
     }
 }
 

@@ -33,10 +33,13 @@ pub struct Housekeeping {
     pub clock: Clock,
     /// For how long.
     pub retention: RetentionConfig,
+    /// How large the log is.
+    pub size: LogSize,
 }
 
-/// How many bytes the retained log has, sampled instead of counted: the store keeps no sum.
-struct Size {
+/// How many bytes the retained log has, by spans of records: the store keeps no sum.
+#[derive(Default)]
+pub struct LogSize {
     /// The place up to which records have been added.
     through: Cursor,
     /// `(first seq, bytes)` of spans of records, oldest first.
@@ -49,16 +52,15 @@ const SPAN_BYTES: u64 = 1 << 20;
 
 impl Housekeeping {
     /// Until `stopping` is cancelled.
-    pub async fn run(self, stopping: CancellationToken) {
+    pub async fn run(mut self, stopping: CancellationToken) {
         let mut save = tokio::time::interval(SAVE_EVERY);
         save.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut tidy = tokio::time::interval(EVERY);
         tidy.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut size = Size { through: Cursor::START, spans: Default::default(), bytes: 0 };
         loop {
             let outcome = tokio::select! {
                 _ = save.tick() => self.catalog.save().await,
-                _ = tidy.tick() => self.tidy(&mut size).await,
+                _ = tidy.tick() => self.tidy().await,
                 () = stopping.cancelled() => return,
             };
             if let Err(error) = outcome {
@@ -67,7 +69,8 @@ impl Housekeeping {
         }
     }
 
-    async fn tidy(&self, size: &mut Size) -> Result<(), StoreError> {
+    /// Once.
+    pub(crate) async fn tidy(&mut self) -> Result<(), StoreError> {
         let log = self.store.log();
         let now = self.clock.wall().0;
         let ago = |time: Duration| {
@@ -79,9 +82,9 @@ impl Housekeeping {
             tracing::info!(forgotten, "old tasks forgotten");
         }
         let state = log.state().await?;
-        size.add_through(self.store.as_ref(), state.first, state.tail).await?;
+        self.size.add_through(self.store.as_ref(), state.first, state.tail).await?;
         let by_age = log.find_by_time(ago(hours(self.retention.log_hours))).await?;
-        let by_size = size.first_within(self.retention.log_bytes).unwrap_or(state.first);
+        let by_size = self.size.first_within(self.retention.log_bytes).unwrap_or(state.first);
         // A start reads on from what is saved, so nothing after that goes.
         let saved = self.catalog.saved_through().min(self.tracker.saved_through());
         let keep_from = by_age.max(by_size).min(saved.next());
@@ -97,13 +100,13 @@ impl Housekeeping {
         }
         if at > state.first {
             tracing::info!(first = %at, "old records trimmed");
-            size.drop_before(at);
+            self.size.drop_before(at);
         }
         self.catalog.forget(at).await
     }
 }
 
-impl Size {
+impl LogSize {
     async fn add_through(&mut self, store: &dyn Store, first: Seq, tail: Cursor) -> Result<(), StoreError> {
         self.through = self.through.max(Cursor::before(first));
         while self.through < tail {
@@ -165,7 +168,7 @@ mod tests {
 
     #[test]
     fn the_oldest_spans_go_first_and_no_more_than_needed() {
-        let mut size = Size { through: Cursor::START, spans: Default::default(), bytes: 0 };
+        let mut size = LogSize::default();
         for seq in 1..=10 {
             size.add(Seq::new(seq).unwrap(), SPAN_BYTES);
             size.through = Cursor::new(seq);

@@ -32,6 +32,7 @@ pub mod ops;
 pub mod server;
 pub mod service;
 pub mod stream;
+pub mod task_record;
 pub mod tls;
 pub mod tracker;
 

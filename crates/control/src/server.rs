@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::commit::Commit;
 use crate::config::{AdminConfig, ApiConfig, Config, GrpcConfig};
 use crate::feed::Feed;
-use crate::housekeeping::Housekeeping;
+use crate::housekeeping::{Housekeeping, LogSize};
 use crate::hub::Hub;
 use crate::ids::TaskIds;
 use crate::init::{self, InitError};
@@ -212,6 +212,7 @@ impl Running {
             tracker: Arc::clone(&services.tracker),
             clock: services.clock.clone(),
             retention: services.config.retention.clone(),
+            size: LogSize::default(),
         };
         self.background.spawn(keeping.run(self.stopping.clone()));
         self.background.spawn(Arc::clone(&services.tracker).run_resolver());

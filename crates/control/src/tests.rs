@@ -6,5 +6,6 @@ mod delivery;
 mod node;
 mod plane;
 mod restart;
+mod retention;
 mod subscriptions;
 mod tls;

@@ -21,7 +21,6 @@ mod view;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use batoff_delivery::{Greeting, HelloRefused, LeaseTimes, Resume};
@@ -78,8 +77,8 @@ pub struct Tracker {
     /// What the rows of confirmed cursors say.
     confirmed_rows: tokio::sync::Mutex<BTreeMap<u32, BTreeMap<String, u64>>>,
     lease_max: Mutex<Duration>,
-    /// Nodes registered or removed by records through here are in their rows.
-    saved_through: AtomicU64,
+    /// Through where nothing of the log needs to be read at the next start.
+    saved: Mutex<saved::Through>,
     term: Term,
     times: LeaseTimes,
     stopping: CancellationToken,
@@ -122,7 +121,7 @@ impl Tracker {
             known: watch::Sender::new(log.tail),
             confirmed_rows: tokio::sync::Mutex::default(),
             lease_max: Mutex::new(found.lease_max),
-            saved_through: AtomicU64::new(found.through.nodes),
+            saved: Mutex::new(found.through),
             term,
             times,
             stopping,
@@ -242,7 +241,7 @@ impl Tracker {
 
     /// Records through here need not be read at the next start for the sake of nodes.
     pub(crate) fn saved_through(&self) -> Cursor {
-        Cursor::new(self.saved_through.load(Ordering::Relaxed))
+        Cursor::new(self.saved.lock().nodes)
     }
 
     /// Asks every connected node how many objects the selectors would hit; waits at most [`COUNT_PATIENCE`].
@@ -300,8 +299,10 @@ impl Tracker {
         };
         self.save_unsaved().await?;
         saved::set_confirmed(kv, &nodes, &mut *self.confirmed_rows.lock().await).await?;
-        saved::set_through(kv, through).await?;
-        self.saved_through.store(through.nodes, Ordering::Relaxed);
+        if *self.saved.lock() != through {
+            saved::set_through(kv, through).await?;
+            *self.saved.lock() = through;
+        }
         self.lower_lease_max().await
     }
 
@@ -316,10 +317,12 @@ impl Tracker {
     }
 
     async fn save_unsaved(&self) -> Result<(), StoreError> {
-        let unsaved = self.state.lock().roll.take_unsaved();
-        for (name, row) in unsaved {
+        let mut unsaved = self.state.lock().roll.take_unsaved().into_iter();
+        while let Some((name, row)) = unsaved.next() {
             if let Err(error) = saved::set_node(self.store.kv(), &name, row.as_ref()).await {
-                self.state.lock().roll.mark_unsaved(name);
+                let mut state = self.state.lock();
+                state.roll.mark_unsaved(name);
+                unsaved.for_each(|(name, _)| state.roll.mark_unsaved(name));
                 return Err(error);
             }
         }

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use batoff_log::{LIST_TASKS_MAX, StoreError, TaskRow};
-use batoff_types::{Body, Seq, SiteId, TaskId};
+use batoff_types::{Seq, SiteId, TaskId};
 use futures_util::stream::{self, BoxStream, StreamExt};
 
 use super::Tracker;
@@ -11,6 +11,7 @@ use super::live::LiveTask;
 use super::progress::Progress;
 use super::state::State;
 use super::view::{NodeCounts, PopView, TaskEvent, TaskFilter, TaskPage, TaskState, TaskView};
+use crate::task_record;
 
 /// Rows that one page of a filtered list looks at. When none of them fits, the page is empty and names where to go on.
 const ROWS_LOOKED_AT: usize = 5_000;
@@ -28,7 +29,10 @@ impl Tracker {
             return Ok((view.site == *site).then_some(view));
         }
         let row = self.store.log().find_task(task).await?;
-        Ok(row.filter(|row| row.site == *site).and_then(|row| self.view_row(&row)))
+        match row.filter(|row| row.site == *site) {
+            Some(row) => self.view_row(&row).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// The same, held back until the task is completed, `at_most` has passed, or the process drains.
@@ -105,7 +109,8 @@ impl Tracker {
                     }
                     continue;
                 }
-                page.tasks.extend(self.view(&row).filter(|view| fits(view, filter)));
+                let view = self.view(&row).await?;
+                page.tasks.extend(fits(&view, filter).then_some(view));
             }
         }
     }
@@ -147,7 +152,7 @@ impl Tracker {
                 if place.completed.covers(row.seq) || events.len() == CATCH_UP_MAX {
                     break 'pages;
                 }
-                events.extend(self.view(row).map(|task| TaskEvent { id: place.to_id(), task }));
+                events.push(TaskEvent { id: place.to_id(), task: self.view(row).await? });
             }
         }
         // Oldest first, as they would have come. Only the last names the place after all of them: whoever is cut off
@@ -176,35 +181,40 @@ impl Tracker {
     }
 
     /// The task of a row: memory knows better where it knows at all.
-    fn view(&self, row: &TaskRow) -> Option<TaskView> {
-        self.live_view(row.task).or_else(|| self.view_row(row))
+    async fn view(&self, row: &TaskRow) -> Result<TaskView, StoreError> {
+        match self.live_view(row.task) {
+            Some(view) => Ok(view),
+            None => self.view_row(row).await,
+        }
     }
 
-    fn view_row(&self, row: &TaskRow) -> Option<TaskView> {
-        let record = batoff_wire::decode_record(row.seq, &row.meta).ok()?;
-        let Body::Purge(purge) = record.body else { return None };
-        let progress = progress_of(row);
-        let completed = progress.as_ref().and_then(|progress| progress.completed);
-        let (state, nodes) = match (&progress, completed) {
-            (Some(progress), Some(_)) => (TaskState::Completed, progress.nodes),
-            _ => {
+    async fn view_row(&self, row: &TaskRow) -> Result<TaskView, StoreError> {
+        let found = task_record::of_row(self.store.as_ref(), row).await?;
+        let (request_id, selectors, soft) = match found {
+            Some((record, purge)) => (record.request_id, purge.selectors.into(), purge.soft),
+            None => (Arc::from(""), Arc::from([]), false),
+        };
+        let progress = progress_of(row).unwrap_or_default();
+        let (state, nodes) = match progress.completed {
+            Some(_) => (TaskState::Completed, progress.nodes),
+            None => {
                 let state = self.state.lock();
                 (state.open_state(self.clock.now(), row.seq, false), state.counts_at(row.seq))
             }
         };
-        Some(TaskView {
+        Ok(TaskView {
             task: row.task,
             site: row.site.clone(),
             seq: row.seq,
-            request_id: record.request_id,
+            request_id,
             state,
-            selectors: purge.selectors.into(),
-            soft: purge.soft,
+            selectors,
+            soft,
             started_at: row.accepted_at,
-            completed_at: completed.map(|(at, _)| at),
-            propagation_ms: completed.map(|(_, took)| took),
-            objects_evicted: progress.as_ref().map_or(0, |progress| progress.objects),
-            objects_final: completed.is_some() && progress.as_ref().is_some_and(Progress::is_final),
+            completed_at: progress.completed.map(|(at, _)| at),
+            propagation_ms: progress.completed.map(|(_, took)| took),
+            objects_evicted: progress.objects,
+            objects_final: progress.completed.is_some() && progress.is_final(),
             nodes,
         })
     }

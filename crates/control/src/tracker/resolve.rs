@@ -14,6 +14,7 @@ use super::progress::Progress;
 use super::state::{Span, sum};
 use super::view::PopView;
 use super::{Tracker, view};
+use crate::metrics;
 
 /// Completions that are made durable in one go.
 const BATCH: u64 = 512;
@@ -116,6 +117,7 @@ impl Tracker {
     fn late_completion(&self, row: &TaskRow, mut known: Progress, span: &Span) -> Progress {
         let state = self.state.lock();
         let took = span.moment.since(state.roster.durable_at(row.seq));
+        metrics::propagation(took);
         let by_pop = state.pops_at(row.seq);
         known.completed = Some((span.at, millis(took)));
         known.nodes = sum(&by_pop);

@@ -439,6 +439,8 @@ impl State {
     }
 
     fn drop_node(&mut self, node: &NodeName) {
+        // Nobody is to be alerted by the lag of a node that is no more.
+        metrics::node_lag(node, Duration::ZERO, 0);
         let Some(index) = self.roll.handle_gone(node) else { return };
         for (seq, task) in &mut self.live {
             if task.waiting.remove(index) && !task.is_open() {
