@@ -55,7 +55,7 @@ pub(crate) fn declare() {
     describe_gauge!("batoff_edge_trouble", "1 while a cache cannot be reached or refuses");
     describe_counter!(
         "batoff_edge_reconnects_total",
-        "Streams to the control plane that ended and were opened again"
+        "Attempts to open a stream to the control plane after one that failed or ended"
     );
     describe_counter!("batoff_edge_gaps_total", "Gaps in the order of records; must stay 0");
     describe_counter!("batoff_edge_resets_total", "Times this node had to drop everything");

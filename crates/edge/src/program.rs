@@ -95,10 +95,21 @@ pub fn run(main: impl Future<Output = anyhow::Result<()>>) -> Exit {
     match outcome {
         Ok(()) => Exit::Done,
         Err(error) => {
-            eprintln!("{error:#}");
+            eprintln!("{}", told(&error));
             Exit::of(&error)
         }
     }
+}
+
+/// The error with its causes, each said once: some name their cause in their own text.
+fn told(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |mut text, cause| {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text = if text.is_empty() { cause } else { format!("{text}: {cause}") };
+        }
+        text
+    })
 }
 
 /// Prints the line that tells a parent or a test where this process listens.
