@@ -17,7 +17,7 @@ use super::supervisor::Fleet;
 use super::{DevArgs, config, provision, ready, tail};
 use crate::certs::{Authority, Holder};
 use crate::exit::Failure;
-use crate::output::note;
+use crate::output::{counted, note};
 
 /// How long a node may drain when everything ends; then it is killed.
 const NODE_PATIENCE: Duration = Duration::from_secs(4);
@@ -67,11 +67,8 @@ impl System {
 
     /// Starts everything and waits until it is ready: every node registered, caught up, leased.
     pub async fn start(&self) -> Result<Running, Failure> {
-        note(&format!(
-            "starting a control plane and {} nodes in {}",
-            self.plan.nodes.len(),
-            self.folder.path().display()
-        ));
+        let nodes = counted(self.plan.nodes.len() as u64, "node");
+        note(&format!("starting a control plane and {nodes} in {}", self.folder.path().display()));
         tokio::select! {
             running = self.start_all() => running,
             () = self.lost.cancelled() => Err(Failure::Failed("a program died while the system was starting".to_owned())),

@@ -1,5 +1,6 @@
 use super::announcement::Running;
 use super::folder::Folder;
+use crate::output::counted;
 
 /// What a person sees when everything is ready: addresses, credentials, and commands to paste.
 pub fn text(running: &Running, folder: &Folder) -> String {
@@ -24,7 +25,7 @@ pub fn text(running: &Running, folder: &Folder) -> String {
         std::env::current_exe().map_or_else(|_| "batoff".to_owned(), |path| path.display().to_string());
     let fate = if folder.is_temporary() { ", removed at the end" } else { "" };
     format!(
-        "Batoff Purge is ready: {count} nodes, each registered, caught up and leased. Ctrl-C ends everything.
+        "Batoff Purge is ready: {count}, each registered, caught up and leased. Ctrl-C ends everything.
 
   API            {api}/v1
 {console}  admin API      {admin}   ({admin_token})
@@ -52,7 +53,7 @@ The same purge without this program:
   curl -s $BATOFF_API$p -H \"Authorization: Bearer $BATOFF_TOKEN\" -H \"X-Batoff-Timestamp: $t\" \\
     -H \"X-Batoff-Signature: sha256=$s\" -H 'Content-Type: application/json' -d \"$b\"
 ",
-        count = running.nodes.len(),
+        count = counted(running.nodes.len() as u64, "node"),
         metrics = running.control_metrics,
         data = folder.path().display(),
         hosts = running.hosts.join(", "),
