@@ -12,8 +12,8 @@
 //! | [`tracker`] | Which purge is where, and when is it completed? The clocked shell of `batoff_delivery::Roster`. |
 //! | [`housekeeping`] | What may be forgotten? |
 //!
-//! **Invariants, by what is absent:** no rule of the delivery protocol is decided here (that is `batoff_delivery`), no
-//! protobuf type is named here (that is `batoff_wire`), and nothing is queued per node.
+//! [`server`] puts them together. **Invariants, by what is absent:** no rule of the delivery protocol is decided here
+//! (that is `batoff_delivery`), no message of it is encoded here (that is `batoff_wire`), and nothing is queued per node.
 
 pub mod admin;
 pub mod api;

@@ -1,9 +1,9 @@
 //! Which purge is where, and when is it completed? The clocked, durable shell of [`batoff_delivery::Roster`], which
 //! alone decides what `completed` means.
 //!
-//! One plain state behind one lock, changed by small synchronous steps ([`state`]); beside it a task that makes
-//! completions durable before they are told ([`resolve`]), and questions that are answered from memory where it knows
-//! and from the log's task rows where it does not ([`query`]).
+//! One plain state behind one lock, changed by small synchronous steps (`state`); beside it a task that makes
+//! completions durable before they are told (`resolve`), and questions that are answered from memory where it knows
+//! and from the log's task rows where it does not (`query`).
 
 mod connection;
 mod events;

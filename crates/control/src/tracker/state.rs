@@ -458,7 +458,10 @@ impl State {
 
     /// The state of a task whose completion is not durable.
     pub(super) fn open_state(&self, now: Moment, seq: Seq, partial: bool) -> TaskState {
-        if partial || self.roster.is_partial(now, seq) {
+        if !self.roster.tail().covers(seq) {
+            // Durable, and not heard of here yet: it is as young as can be.
+            TaskState::Pending
+        } else if partial || self.roster.is_partial(now, seq) {
             TaskState::Partial
         } else if self.sent_through.covers(seq) {
             TaskState::InProgress
