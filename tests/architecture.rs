@@ -1,5 +1,7 @@
 //! The arrows between the crates: three layers, only downward. A new arrow is a decision; it is made here first.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 

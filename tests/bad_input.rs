@@ -1,6 +1,8 @@
 //! Configurations, directories and ports that cannot work: a clear message that names the thing, the right exit code, and
 //! nothing half done.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;

@@ -1,5 +1,7 @@
 //! The `batoff` command as customers and operators use it, against a running system.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 

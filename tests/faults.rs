@@ -1,5 +1,7 @@
 //! Programs killed in the middle of a run of purges: no accepted purge is lost.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+
 use std::time::Duration;
 
 use batoff_tests::{Dev, DevOptions, eventually, kill};

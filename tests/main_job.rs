@@ -1,6 +1,8 @@
 //! The main job, end to end: a signed request becomes durable, is streamed to every node, takes effect in real caches
 //! and is acknowledged. Real processes, real sockets, real HTTP responses in the caches.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+
 use batoff_tests::{Customer, Dev, DevOptions, eventually};
 use serde_json::{Value, json};
 

@@ -4,6 +4,8 @@
 //! It signs requests by itself rather than through the SDK, so that a mistake in the SDK's signing cannot hide behind
 //! the same mistake here.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a harness that cannot go on fails its test")]
+
 mod dev;
 mod http;
 mod program;

@@ -12,6 +12,7 @@ pub mod origin;
 mod server;
 mod service;
 mod store;
+mod tags;
 
 pub use self::server::Proxy;
 pub use self::store::{Locator, Store};

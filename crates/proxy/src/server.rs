@@ -16,6 +16,7 @@ use crate::collapse::Collapse;
 use crate::origin::Origins;
 use crate::service::{COLLAPSE_MAX, Service};
 use crate::store::Store;
+use crate::tags::IgnoredTags;
 
 /// Visitors' connections at once. Further ones wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 16_384;
@@ -36,7 +37,8 @@ impl Proxy {
     pub fn new(store: &'static Store, fence: Arc<Fence>, origins: Origins, keep_tag_header: bool) -> Self {
         // pingora wants its parts to live for ever; there is one proxy a process.
         let collapse = Box::leak(Box::new(Collapse::new(store.shared_index(), COLLAPSE_MAX)));
-        let service = Service { store, collapse, fence, origins, keep_tag_header };
+        let ignored_tags = IgnoredTags::default();
+        let service = Service { store, collapse, fence, origins, keep_tag_header, ignored_tags };
         tracing::info!(on_lease_lost = ?service.policy(), "proxy built");
         Self { app: Arc::new(http_proxy(&Arc::new(ServerConf::default()), service)) }
     }

@@ -36,6 +36,7 @@ use crate::collapse::{Collapse, Page};
 use crate::figures::{self, NotStored};
 use crate::origin::Origins;
 use crate::store::{Hit, Mark, Store};
+use crate::tags::IgnoredTags;
 
 /// For the connection to an origin.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -56,6 +57,7 @@ pub(crate) struct Service {
     pub(crate) fence: Arc<Fence>,
     pub(crate) origins: Origins,
     pub(crate) keep_tag_header: bool,
+    pub(crate) ignored_tags: IgnoredTags,
 }
 
 /// One request.
@@ -92,7 +94,7 @@ impl Service {
     ) -> Option<Mark> {
         let lines = response.headers.get_all(CACHE_TAG);
         let CacheTags { tags, ignored } = CacheTags::parse(lines.iter().map(|line| line.as_bytes()));
-        figures::tags_ignored(ignored);
+        self.ignored_tags.note(ignored, url, &self.store.index().sites());
         let verdict = self.store.index().check(url, &tags, token);
         let mark = Mark { url: url.clone(), tags, token, supplied_stale_window: supplied };
         (verdict != Verdict::Gone).then_some(mark)

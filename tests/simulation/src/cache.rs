@@ -21,6 +21,9 @@ pub(crate) enum Kind {
     Registered,
     /// In the daemon's process; the cache keeps token and tags itself, and each hit asks the rules.
     Unregistered,
+    /// Another program's, which asks the daemon at each hit: its objects survive the daemon, and the daemon's rules only
+    /// as far as they were stored. For strict nodes: it is G1 that makes up for the difference.
+    Asking,
     /// Files of another program that knows no rules: what is there is served, and an ack waits for removal.
     Files,
 }
@@ -82,7 +85,7 @@ impl Cache {
     /// The daemon starts again; `None`: it has lost what it had stored, and whatever is there has to go.
     pub(crate) fn restart(&mut self, catalog: &Catalog, stored: Option<Snapshot>) {
         self.fills.clear();
-        if self.kind != Kind::Files || stored.is_none() {
+        if matches!(self.kind, Kind::Registered | Kind::Unregistered) || stored.is_none() {
             self.objects.clear();
         }
         self.index = match stored {
@@ -213,7 +216,9 @@ impl Cache {
         let object = self.objects.get(&key)?;
         let url = &catalog.urls[key.0];
         match self.kind {
-            Kind::Registered => self.index.lookup(url, variant(key)).map(|(verdict, _)| verdict),
+            Kind::Registered | Kind::Asking => {
+                self.index.lookup(url, variant(key)).map(|(verdict, _)| verdict)
+            }
             Kind::Unregistered => Some(self.index.check(url, &catalog.tags_of(object.tags), object.token)),
             Kind::Files if object.stale => Some(Verdict::Stale),
             Kind::Files => Some(Verdict::Fresh),

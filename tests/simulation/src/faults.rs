@@ -23,9 +23,14 @@ impl World {
             13..17 => self.crash_node(node),
             // A daemon that dies again and again while it catches up.
             17 => {
-                for _ in 0..4 {
-                    let soon = self.random.between(0.0, 1.2);
-                    self.after(soon, Event::Crash(node));
+                if self.random.chance(0.5) {
+                    self.crash_node(node);
+                    self.nodes[node].dies_after_ack = 3;
+                } else {
+                    for _ in 0..4 {
+                        let soon = self.random.between(0.0, 1.2);
+                        self.after(soon, Event::Crash(node));
+                    }
                 }
             }
             18 => {
@@ -47,9 +52,13 @@ impl World {
             24..26 => self.move_host(),
             _ => {
                 let down = self.random.between(0.05, 0.4);
-                if self.control.is_some() && self.random.chance(0.3) {
-                    let soon = down + self.random.between(0.1, 0.8);
+                if self.control.is_some() && self.random.chance(0.5) {
+                    // What a node has acknowledged to the new control plane, its next daemon may have to learn again.
+                    let soon = down + self.random.between(0.1, 1.0);
                     self.after(soon, Event::Crash(node));
+                    self.nodes[node].dies_after_ack = self.random.below(3) as u8;
+                    let deaf = soon + self.random.between(0.02, 0.4);
+                    self.after(deaf, Event::Deafen(node));
                 }
                 self.crash_control(down);
             }
@@ -72,6 +81,11 @@ impl World {
         for direction in directions {
             self.network.cut(node, *direction, until);
         }
+    }
+
+    pub(crate) fn deafen(&mut self, node: usize) {
+        self.outcome.faults.cuts_one_way += 1;
+        self.cut(node, &[Direction::Down], 0.8);
     }
 
     /// The machine stands still, and its clock does not.

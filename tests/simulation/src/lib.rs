@@ -24,6 +24,7 @@ mod cache;
 mod catalog;
 mod control;
 mod faults;
+pub mod globe;
 mod log;
 mod network;
 mod node;

@@ -1,14 +1,20 @@
 //! The simulation for people: one seed with its story, or many with their figures.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use anyhow::Context;
+use batoff_simulation::globe::Globe;
 use batoff_simulation::{Options, Summary, Switch, run};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
 #[derive(Debug, Parser)]
 #[command(about = "Control plane, nodes and caches in virtual time, with an oracle")]
+#[command(args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Make this one run and print what happens in it.
     #[arg(long, conflicts_with = "seeds")]
     seed: Option<u64>,
@@ -23,8 +29,45 @@ struct Arguments {
     without: Option<Switch>,
 }
 
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// How long a purge takes to 335 PoPs around the world: Markdown, and a picture.
+    World {
+        /// Write an SVG there.
+        #[arg(long)]
+        svg: Option<PathBuf>,
+        /// The city where the control plane stands.
+        #[arg(long, default_value = "Frankfurt")]
+        control: String,
+        /// How many purges.
+        #[arg(long, default_value_t = 2_100)]
+        purges: usize,
+        /// Share of messages that are lost.
+        #[arg(long, default_value_t = 0.001)]
+        loss: f64,
+        /// Decides everything else.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+}
+
 fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
+    match arguments.command {
+        Some(Command::World { svg, control, purges, loss, seed }) => {
+            let world = Globe { control, purges, loss, seed }.run()?;
+            print!("{}", world.to_markdown());
+            if let Some(path) = svg {
+                std::fs::write(&path, world.to_svg())
+                    .with_context(|| format!("cannot write {}", path.display()))?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        None => simulate(&arguments),
+    }
+}
+
+fn simulate(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let without = arguments.without;
     if without.is_some_and(Switch::needs_feature) && cfg!(not(feature = "mutations")) {
         anyhow::bail!("rules of the roster can be left out only in a build with --features mutations");

@@ -11,7 +11,8 @@ use crate::oracle::Violation;
 use crate::switch::Switch;
 use crate::world::{Event, World, seconds};
 
-/// Without an answer for this long, three heartbeats, a node connects anew.
+/// Without an answer to its heartbeats for this long, three of them, a node connects anew. Other messages do not count:
+/// they may still come when nothing that the node says gets through any more.
 const SILENCE: f64 = 0.8;
 
 /// Records that wait in a node's inbox, at most, give or take one message.
@@ -47,6 +48,10 @@ pub(crate) struct Node {
     /// Files are served until then by the lease of a daemon that died.
     pub(crate) slots_until: Moment,
     wake_at: Option<Moment>,
+    /// How often it is about to die right after an ack, before its next heartbeat.
+    pub(crate) dies_after_ack: u8,
+    /// What this daemon must have applied before a parent's cache may answer it; `None`: not known yet.
+    catching_up_to: Option<Cursor>,
     /// I3: what this daemon has said to have applied since its last reset.
     said: Cursor,
 }
@@ -104,6 +109,8 @@ impl Node {
             orphans: Vec::new(),
             slots_until: Moment::ZERO,
             wake_at: None,
+            dies_after_ack: 0,
+            catching_up_to: None,
             said: Cursor::START,
         }
     }
@@ -128,6 +135,13 @@ impl Node {
 
     fn time_of(&self, moment: Moment) -> u64 {
         (moment.as_micros() as f64 / self.rate).ceil() as u64
+    }
+
+    /// Where it stands, for its parent. A daemon that has not caught up since its start may stand before what its
+    /// predecessor acknowledged, and what is stored meanwhile would be older than what was completed.
+    pub(crate) fn position_for_parent(&self) -> Option<Position> {
+        let position = self.inbox.position()?;
+        self.catching_up_to.is_some_and(|tail| position.cursor >= tail).then_some(position)
     }
 
     pub(crate) fn runs(&self, time: u64) -> bool {
@@ -220,7 +234,9 @@ impl World {
             if connection != node.connection {
                 continue;
             }
-            node.heard = now;
+            if matches!(message, ToNode::Welcome(_) | ToNode::LeaseGrant(_)) {
+                node.heard = now;
+            }
             let moment = node.clock(now);
             if let ToNode::LeaseGrant(grant) = &mut message
                 && stretch
@@ -246,6 +262,7 @@ impl World {
         let (connection, life, moment) = (node.connection, node.life, node.clock(now));
         if let Some(welcome) = node.inbox.poll_welcome() {
             node.sites = SiteTable::default();
+            node.catching_up_to.get_or_insert(welcome.tail);
             welcome.sites.iter().for_each(|(site, names)| node.sites.set(site, Some(names)));
         }
         if let Some(reset) = node.inbox.poll_reset() {
@@ -314,6 +331,11 @@ impl World {
         }
         self.pump(index);
         self.read_mail(index);
+        let node = &mut self.nodes[index];
+        if node.dies_after_ack > 0 && !node.is_leased(now) && node.inbox.position().is_some() {
+            node.dies_after_ack -= 1;
+            self.crash_node(index);
+        }
     }
 
     fn finish_work(&mut self, index: usize, work: Work) {
@@ -394,7 +416,9 @@ impl World {
         }
         self.outcome.faults.node_crashes += 1;
         let until = node.inbox.lease().valid_until();
-        let leased = node.policy == LeasePolicy::Revalidate && node.clock(now) < until;
+        // Who has to ask the daemon cannot go on without it.
+        let alone = node.cache.kind != Kind::Asking;
+        let leased = alone && node.policy == LeasePolicy::Revalidate && node.clock(now) < until;
         if orphans && leased {
             self.outcome.faults.caches_orphaned += 1;
             if node.cache.kind == Kind::Files {
@@ -432,6 +456,7 @@ impl World {
         node.connection = 0;
         node.wake_at = None;
         node.said = Cursor::START;
+        node.catching_up_to = None;
         // A reset was begun after it was stored: it is not to be trusted.
         let generation = node.stored.generation;
         let stored = node.stored.snapshot.take_if(|(_, snapshot)| {

@@ -1,7 +1,6 @@
 //! Who looks things up in the caches: visitors, and the oracle behind them.
 
 use batoff_index::Verdict;
-use batoff_types::message::LeasePolicy;
 
 use crate::cache::{Cache, Fill, Key, VARIANTS};
 use crate::catalog::{Catalog, URLS};
@@ -51,7 +50,7 @@ impl World {
             token: node.cache.index.begin_fill(),
             tags,
             fetched_at: now,
-            position: node.inbox.position(),
+            position: node.position_for_parent(),
         };
         let (fill, life) = (node.cache.begin_fill(fill), node.life);
         self.outcome.fills += 1;
@@ -147,24 +146,19 @@ impl World {
         }
         let moment = node.clock(now);
         node.orphans.retain(|orphan| moment < orphan.until);
-        let what = if node.policy == LeasePolicy::Serve { "available" } else { "strict" };
-        let name = format!("{} ({what})", node.name);
         for orphan in &mut node.orphans {
-            judge(
-                &self.catalog,
-                &mut self.oracle,
-                now,
-                &mut orphan.cache,
-                &format!("{name}, an orphaned cache,"),
-            );
+            judge(&self.catalog, &mut self.oracle, now, &mut orphan.cache, &|| {
+                format!("{}, an orphaned cache,", node.name)
+            });
         }
         if node.may_serve(now) {
-            judge(&self.catalog, &mut self.oracle, now, &mut node.cache, &name);
+            let who = || format!("{} ({:?})", node.name, node.policy);
+            judge(&self.catalog, &mut self.oracle, now, &mut node.cache, &who);
         }
     }
 }
 
-fn judge(catalog: &Catalog, oracle: &mut Oracle, now: u64, cache: &mut Cache, who: &str) {
+fn judge(catalog: &Catalog, oracle: &mut Oracle, now: u64, cache: &mut Cache, who: &dyn Fn() -> String) {
     let mut damned = Vec::new();
     for (key, object) in &mut cache.objects {
         oracle.judge(now, &mut object.judged, key.0, object.tags, object.fetched_at);
@@ -182,7 +176,8 @@ fn judge(catalog: &Catalog, oracle: &mut Oracle, now: u64, cache: &mut Cache, wh
         if let Some(number) = broken {
             let truth = &oracle.truths[number];
             let what = format!(
-                "{who} may serve {} ({verdict:?}), fetched at {:.6} with {token:?}, though #{} was accepted at {:.6} and completed at {:.6}",
+                "{} may serve {} ({verdict:?}), fetched at {:.6} with {token:?}, though #{} was accepted at {:.6} and completed at {:.6}",
+                who(),
                 catalog.urls[key.0],
                 fetched_at as f64 / 1e6,
                 truth.seq,

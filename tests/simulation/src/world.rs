@@ -27,6 +27,11 @@ pub(crate) const fn seconds(seconds: f64) -> u64 {
     (seconds * 1e6) as u64
 }
 
+/// How fast a clock runs: mostly as wrong as is allowed.
+fn rate(random: &mut Random, drift: f64) -> f64 {
+    1.0 + drift * random.between(-2.0, 2.0).clamp(-1.0, 1.0)
+}
+
 #[derive(Debug)]
 pub(crate) enum Event {
     Up {
@@ -55,6 +60,8 @@ pub(crate) enum Event {
     Kick(usize),
     NodeBack(usize),
     Crash(usize),
+    /// Nothing comes through to the node for a while.
+    Deafen(usize),
     Look(usize),
     /// A child's request reaches its parent.
     Asked {
@@ -128,11 +135,12 @@ impl World {
         for index in 0..count {
             let available = mixed && random.chance(0.4);
             let policy = if available { LeasePolicy::Serve } else { LeasePolicy::Revalidate };
-            let kind = random.pick(&[Kind::Registered, Kind::Unregistered, Kind::Files]);
-            let rate = 1.0 + random.between(-drift, drift);
+            let kinds = [Kind::Registered, Kind::Unregistered, Kind::Files, Kind::Asking];
+            let kind = random.pick(if available { &kinds[..3] } else { &kinds });
+            let rate = rate(&mut random, drift);
             nodes.push(Node::new(index, rate, policy, kind, options.without));
         }
-        let control_rate = 1.0 + random.between(-drift, drift);
+        let control_rate = rate(&mut random, drift);
         let shield = random.chance(0.4);
         let mut world = Self {
             without: options.without,
@@ -208,6 +216,7 @@ impl World {
             Event::Thaw(node) => self.thaw(node),
             Event::Kick(node) => self.kick(node),
             Event::Crash(node) => self.crash_node(node),
+            Event::Deafen(node) => self.deafen(node),
             Event::NodeBack(node) => self.node_back(node),
             Event::Look(node) => self.look(node),
             Event::Asked { child, life, fill } => self.asked(child, life, fill),
