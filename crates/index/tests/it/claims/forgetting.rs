@@ -84,6 +84,16 @@ fn a_folded_tag_hits_its_site_and_what_it_hits_besides_is_swept() {
 }
 
 #[test]
+fn a_wildcard_is_folded_into_everything_for_its_names_may_belong_to_others() {
+    let node = Node::new(IndexConfig { rules_max: 1 });
+    let token = node.begin_fill();
+    let _ = node.hear(ownership("one", Some(&["*.w.test"]), &[]));
+    let _ = node.hear(ownership("two", Some(&["w.test"]), &[]));
+    assert_eq!(node.stats().folded, 1);
+    assert_eq!(node.check(&url("x.w.test/"), &[], token), Gone);
+}
+
+#[test]
 fn many_hosts_do_not_make_every_purge_one_of_a_host() {
     let node = node_with(IndexConfig { rules_max: 20 });
     let names: Vec<_> = (0..30).map(|n| format!("h{n}.test")).collect();
