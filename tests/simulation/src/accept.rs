@@ -9,13 +9,18 @@ use crate::world::{Event, World};
 impl World {
     /// A client asks, and the next one is about to.
     pub(crate) fn purge(&mut self) {
+        self.ask();
+        let mean = self.random.pick(&[0.004, 0.05, 0.05, 0.5, 0.5, 0.5]);
+        let next = self.random.around(mean);
+        self.after(next, Event::Purge);
+    }
+
+    /// A client asks.
+    pub(crate) fn ask(&mut self) {
         if self.control_runs() {
             let body = self.request();
             self.submit(body);
         }
-        let mean = self.random.pick(&[0.004, 0.05, 0.05, 0.5, 0.5, 0.5]);
-        let next = self.random.around(mean);
-        self.after(next, Event::Purge);
     }
 
     fn request(&mut self) -> Body {

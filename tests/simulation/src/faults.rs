@@ -25,7 +25,7 @@ impl World {
             17 => {
                 if self.random.chance(0.5) {
                     self.crash_node(node);
-                    self.nodes[node].dies_after_ack = 3;
+                    self.nodes[node].dies_after_ack = 6;
                 } else {
                     for _ in 0..4 {
                         let soon = self.random.between(0.0, 1.2);
@@ -56,7 +56,7 @@ impl World {
                     // What a node has acknowledged to the new control plane, its next daemon may have to learn again.
                     let soon = down + self.random.between(0.1, 1.0);
                     self.after(soon, Event::Crash(node));
-                    self.nodes[node].dies_after_ack = self.random.below(3) as u8;
+                    self.nodes[node].dies_after_ack = self.random.below(5) as u8;
                     let deaf = soon + self.random.between(0.02, 0.4);
                     self.after(deaf, Event::Deafen(node));
                 }

@@ -331,8 +331,9 @@ impl World {
         }
         self.pump(index);
         self.read_mail(index);
+        let dies = self.random.chance(0.5);
         let node = &mut self.nodes[index];
-        if node.dies_after_ack > 0 && !node.is_leased(now) && node.inbox.position().is_some() {
+        if dies && node.dies_after_ack > 0 && !node.is_leased(now) && node.inbox.position().is_some() {
             node.dies_after_ack -= 1;
             self.crash_node(index);
         }
@@ -435,7 +436,8 @@ impl World {
             node.stored.snapshot = None;
         }
         let name = node.name.to_string();
-        let longest = if self.random.chance(0.3) { 0.02 } else { 0.5 };
+        let soon = self.nodes[index].dies_after_ack > 0 || self.random.chance(0.3);
+        let longest = if soon { 0.02 } else { 0.5 };
         let down = self.random.between(0.002, longest);
         self.say(&name, || {
             format!(
@@ -474,5 +476,12 @@ impl World {
         let (life, name) = (node.life, node.name.to_string());
         self.say(&name, || format!("starts again from {:?}", position.map(|at| at.cursor)));
         self.supervise(index, life);
+        if self.nodes[index].dies_after_ack > 0 {
+            // So that there is something to acknowledge.
+            for _ in 0..4 {
+                let soon = self.random.between(0.0, 0.4);
+                self.after(soon, Event::Ask);
+            }
+        }
     }
 }

@@ -75,6 +75,7 @@ pub(crate) enum Event {
         fill: u64,
     },
     Purge,
+    Ask,
     Flushed {
         term: u64,
     },
@@ -222,6 +223,7 @@ impl World {
             Event::Asked { child, life, fill } => self.asked(child, life, fill),
             Event::Filled { node, life, fill } => self.filled(node, life, fill),
             Event::Purge => self.purge(),
+            Event::Ask => self.ask(),
             Event::Flushed { term } => self.flushed(term),
             Event::Tick => {
                 self.tick();
