@@ -3,6 +3,12 @@
 //! Exit codes: 0, 1 (refused, or a purge that was waited for did not complete), 64 (usage or configuration),
 //! 70 (internal), 75 (temporary: try again later).
 
+#![allow(
+    rustdoc::bare_urls,
+    rustdoc::invalid_html_tags,
+    reason = "the comments on arguments are the help text that a terminal shows"
+)]
+
 mod args;
 mod certs;
 mod dev;

@@ -9,6 +9,10 @@ use super::{Config, ConfigError};
 const SECTIONS: [&str; 9] =
     ["data", "api", "admin", "grpc", "metrics", "lease", "limits", "retention", "log"];
 
+/// Variables of the `batoff` command that look like ours. Whoever has exported them must still be able to start a control
+/// plane from the same shell.
+const COMMAND_VARIABLES: [&str; 2] = ["BATOFF_ADMIN_TOKEN", "BATOFF_ADMIN_TOKEN_FILE"];
+
 impl Config {
     /// Reads a file, lays the environment over it, and checks the whole.
     pub fn load(
@@ -39,6 +43,9 @@ impl Config {
 }
 
 fn overlay(table: &mut Table, name: &str, value: &str) -> Result<(), ConfigError> {
+    if COMMAND_VARIABLES.contains(&name) {
+        return Ok(());
+    }
     let Some(rest) = name.strip_prefix("BATOFF_") else { return Ok(()) };
     let Some((section, key)) = rest.split_once('_') else { return Ok(()) };
     let (section, key) = (section.to_ascii_lowercase(), key.to_ascii_lowercase());
@@ -70,6 +77,14 @@ mod tests {
 
     fn parse(text: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
         Config::parse(text, environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())))
+    }
+
+    #[test]
+    fn the_commands_own_variables_are_left_alone() {
+        assert!(
+            parse(LEAST, &[("BATOFF_ADMIN_TOKEN", "bto_admin_x"), ("BATOFF_ADMIN_TOKEN_FILE", "/x")]).is_ok()
+        );
+        assert!(parse(LEAST, &[("BATOFF_ADMIN_TOKENS", "x")]).is_err());
     }
 
     #[test]
