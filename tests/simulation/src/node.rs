@@ -50,6 +50,8 @@ pub(crate) struct Node {
     wake_at: Option<Moment>,
     /// How often it is about to die right after an ack, before its next heartbeat.
     pub(crate) dies_after_ack: u8,
+    /// It is available, and its control plane may still take it for strict.
+    turns_available: bool,
     /// What this daemon must have applied before a parent's cache may answer it; `None`: not known yet.
     catching_up_to: Option<Cursor>,
     /// I3: what this daemon has said to have applied since its last reset.
@@ -110,9 +112,20 @@ impl Node {
             slots_until: Moment::ZERO,
             wake_at: None,
             dies_after_ack: 0,
+            turns_available: false,
             catching_up_to: None,
             said: Cursor::START,
         }
+    }
+
+    /// The next daemon has another policy. Until the control plane has heard so, it completes purges on the ground that
+    /// this node is fenced; so a node that turns available serves only once it has caught up with what it was told then.
+    fn change_policy(&mut self) {
+        self.policy = match self.policy {
+            LeasePolicy::Serve => LeasePolicy::Revalidate,
+            LeasePolicy::Revalidate => LeasePolicy::Serve,
+        };
+        self.turns_available = self.policy == LeasePolicy::Serve;
     }
 
     fn daemon(
@@ -140,8 +153,13 @@ impl Node {
     /// Where it stands, for its parent. A daemon that has not caught up since its start may stand before what its
     /// predecessor acknowledged, and what is stored meanwhile would be older than what was completed.
     pub(crate) fn position_for_parent(&self) -> Option<Position> {
-        let position = self.inbox.position()?;
-        self.catching_up_to.is_some_and(|tail| position.cursor >= tail).then_some(position)
+        self.inbox.position().filter(|_| self.has_caught_up())
+    }
+
+    /// Whether it has applied what its first `Welcome` said there was.
+    fn has_caught_up(&self) -> bool {
+        let position = self.inbox.position();
+        self.catching_up_to.zip(position).is_some_and(|(tail, position)| position.cursor >= tail)
     }
 
     pub(crate) fn runs(&self, time: u64) -> bool {
@@ -159,6 +177,7 @@ impl Node {
         }
         let files = self.cache.kind == Kind::Files;
         match self.policy {
+            LeasePolicy::Serve if self.turns_available => self.has_caught_up(),
             LeasePolicy::Serve => self.up || files,
             LeasePolicy::Revalidate => self.is_leased(time) || files && self.clock(time) < self.slots_until,
         }
@@ -472,6 +491,12 @@ impl World {
             task: snapshot.task,
         });
         node.cache.restart(&self.catalog, snapshot);
+        let in_process = matches!(node.cache.kind, Kind::Registered | Kind::Unregistered);
+        if self.mixed && in_process && !self.ledger.nodes[index].removed && self.random.chance(0.2) {
+            node.change_policy();
+            self.outcome.faults.policies_changed += 1;
+        }
+        let node = &mut self.nodes[index];
         node.inbox = Node::daemon(&node.name, node.policy, node.life, position, node.stored.term);
         let (life, name) = (node.life, node.name.to_string());
         self.say(&name, || format!("starts again from {:?}", position.map(|at| at.cursor)));

@@ -34,13 +34,15 @@ pub struct Faults {
     pub trims: u64,
     /// A node was decommissioned, or admitted again.
     pub registrations: u64,
+    /// A daemon started again with the other policy.
+    pub policies_changed: u64,
     /// A host moved between sites.
     pub hosts_moved: u64,
 }
 
 impl Faults {
     /// Each kind with its name.
-    pub const fn by_kind(&self) -> [(&'static str, u64); 15] {
+    pub const fn by_kind(&self) -> [(&'static str, u64); 16] {
         [
             ("one-way cuts", self.cuts_one_way),
             ("two-way cuts", self.cuts),
@@ -56,6 +58,7 @@ impl Faults {
             ("backups restored", self.logs_replaced),
             ("trims", self.trims),
             ("nodes removed or admitted", self.registrations),
+            ("policies changed", self.policies_changed),
             ("hosts moved", self.hosts_moved),
         ]
     }
@@ -154,6 +157,7 @@ impl AddAssign for Faults {
         self.logs_replaced += other.logs_replaced;
         self.trims += other.trims;
         self.registrations += other.registrations;
+        self.policies_changed += other.policies_changed;
         self.hosts_moved += other.hosts_moved;
     }
 }

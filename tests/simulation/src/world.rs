@@ -100,6 +100,8 @@ pub(crate) struct World {
     connections: u64,
     /// Seconds between two faults.
     pub(crate) chaos_mean: f64,
+    /// Some nodes are available, and daemons may change their policy when they start again.
+    pub(crate) mixed: bool,
     /// Node 0 is the parent of the others.
     pub(crate) shield: bool,
     pub(crate) catalog: Catalog,
@@ -153,6 +155,7 @@ impl World {
             counter: 0,
             connections: 0,
             chaos_mean,
+            mixed,
             shield,
             catalog: Catalog::new(),
             network: Network::new(weather),
@@ -276,7 +279,7 @@ impl World {
     fn finish(mut self) -> Outcome {
         let known = self.oracle.violations.len();
         self.judge_the_end();
-        let strict = self.nodes.iter().all(|node| node.policy == LeasePolicy::Revalidate);
+        let strict = !self.mixed;
         let from = if strict { 0.0 } else { FAULTS_END + SETTLED_AFTER };
         let slowest = self.oracle.judge_delays(&self.starts, seconds(from), seconds(JUDGED_UNTIL));
         for violation in &self.oracle.violations[known..] {
