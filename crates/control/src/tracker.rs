@@ -178,7 +178,12 @@ impl Tracker {
         mailbox: Mailbox,
     ) -> Result<Result<Greeting, HelloRefused>, StoreError> {
         let outcome = self.step(|state, now, _| state.handle_hello(now, hello, resume, connection, mailbox));
-        if let Ok(Greeting { policy_changed: true, .. }) = outcome {
+        // Not only when it has just changed: the write may have failed at the Hello before this one.
+        let is_saved = {
+            let state = self.state.lock();
+            state.roll.get(&hello.node).is_none_or(|entry| entry.durable_policy == entry.row.policy)
+        };
+        if outcome.is_ok() && !is_saved {
             self.save_node(&hello.node).await?;
         }
         Ok(outcome)
@@ -331,7 +336,11 @@ impl Tracker {
 
     async fn save_node(&self, name: &NodeName) -> Result<(), StoreError> {
         let row = self.state.lock().roll.get(name).map(|entry| entry.row);
-        saved::set_node(self.store.kv(), name, row.as_ref()).await
+        saved::set_node(self.store.kv(), name, row.as_ref()).await?;
+        if let Some(entry) = self.state.lock().roll.get_mut(name) {
+            entry.durable_policy = row.and_then(|row| row.policy);
+        }
+        Ok(())
     }
 
     fn show_gauges(&self) {

@@ -43,7 +43,7 @@ pub trait Cache<L>: Send + Sync {
     /// Makes everything unservable that it holds now.
     async fn flush(&self) -> Result<(), CacheTrouble>;
 
-    /// How long it may serve on its own, on the clock of [`crate::boottime`]; [`Moment::ZERO`]: not at all from now on.
+    /// How long it may serve on its own, on the clock of [`boottime`](fn@crate::boottime); [`Moment::ZERO`]: not at all from now on.
     /// Called at each renewal and when the lease is lost, on strict nodes only. Must return at once.
     fn serve_until(&self, until: Moment) {
         let _ = until;

@@ -128,7 +128,9 @@ impl Daemon {
             resumes = position.is_some(),
             "state read"
         );
-        let fence = Arc::new(Fence::new(config.policy));
+        let fence = Arc::new(fence(config.policy, &opened.state).map_err(|source| {
+            StartError::State(StateError::Access { path: opened.state.path().to_owned(), source })
+        })?);
         Ok(Opened {
             config,
             endpoints,
@@ -138,6 +140,19 @@ impl Daemon {
             term,
             fence,
         })
+    }
+}
+
+/// A node that turns from strict to available stays strict until a control plane has been told: until then it may be
+/// counted as one that has stopped serving. A node that was available before it was restarted need not wait.
+fn fence(policy: LeasePolicy, state: &StateDir) -> std::io::Result<Fence> {
+    match policy {
+        LeasePolicy::Serve if state.serves_without_lease()? => Ok(Fence::new(policy)),
+        LeasePolicy::Serve => Ok(Fence::not_agreed(policy)),
+        LeasePolicy::Revalidate => {
+            state.set_serves_without_lease(false)?;
+            Ok(Fence::new(policy))
+        }
     }
 }
 
@@ -182,9 +197,15 @@ impl<L: Clone + Send + Sync + 'static> Opened<L> {
             endpoints: self.endpoints,
             inbox: Inbox::new(inbox, instance, self.position, self.term),
             index: Arc::clone(&self.index),
-            apply: Applier::spawn(Arc::clone(&self.index), caches.clone(), self.state, &stop_applying),
+            apply: Applier::spawn(
+                Arc::clone(&self.index),
+                caches.clone(),
+                Arc::clone(&self.state),
+                &stop_applying,
+            ),
             caches,
             fence: Arc::clone(&self.fence),
+            state: Arc::clone(&self.state),
             status: Arc::clone(&status),
             wanted,
             durable_term: durable_term_seen,

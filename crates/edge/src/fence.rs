@@ -1,6 +1,6 @@
 //! The right to serve from cache, as the hit path sees it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use batoff_types::Moment;
 use batoff_types::message::LeasePolicy;
@@ -11,14 +11,32 @@ use crate::boottime;
 #[derive(Debug)]
 pub struct Fence {
     policy: LeasePolicy,
+    /// Whether the control plane knows the policy. Until it does it may count this node as one that stops without a
+    /// lease, so the node has to.
+    agreed: AtomicBool,
     /// The end of the lease in microseconds of `CLOCK_BOOTTIME`; 0 when there is none.
     until: AtomicU64,
 }
 
 impl Fence {
-    /// Without a lease.
+    /// Without a lease, the policy being known to the control plane.
     pub const fn new(policy: LeasePolicy) -> Self {
-        Self { policy, until: AtomicU64::new(0) }
+        Self { policy, agreed: AtomicBool::new(true), until: AtomicU64::new(0) }
+    }
+
+    /// Without a lease, and strict until [`Fence::agree`].
+    pub(crate) const fn not_agreed(policy: LeasePolicy) -> Self {
+        Self { policy, agreed: AtomicBool::new(false), until: AtomicU64::new(0) }
+    }
+
+    /// The control plane knows the policy, and that is durable on both sides.
+    pub(crate) fn agree(&self) {
+        self.agreed.store(true, Ordering::Release);
+    }
+
+    /// Whether the control plane knows the policy.
+    pub(crate) fn is_agreed(&self) -> bool {
+        self.agreed.load(Ordering::Acquire)
     }
 
     /// What happens when there is no lease.
@@ -30,8 +48,8 @@ impl Fence {
     /// it reads the clock itself, so a process that froze in between does not serve on waking.
     pub fn may_serve(&self) -> bool {
         match self.policy {
-            LeasePolicy::Serve => true,
-            LeasePolicy::Revalidate => self.is_leased(),
+            LeasePolicy::Serve if self.is_agreed() => true,
+            LeasePolicy::Serve | LeasePolicy::Revalidate => self.is_leased(),
         }
     }
 
@@ -76,7 +94,14 @@ mod tests {
     }
 
     #[test]
-    fn an_available_node_serves_without_one() {
+    fn an_available_node_serves_without_one_once_the_control_plane_knows() {
+        let fence = Fence::not_agreed(LeasePolicy::Serve);
+        assert!(!fence.may_serve(), "it may still count as strict");
+        fence.set_until(boottime() + Duration::from_secs(60));
+        assert!(fence.may_serve());
+        fence.close();
+        fence.agree();
+        assert!(fence.may_serve());
         assert!(Fence::new(LeasePolicy::Serve).may_serve());
     }
 }

@@ -20,6 +20,7 @@ use crate::caches::Cache;
 use crate::config::{ControlSection, Endpoint};
 use crate::fence::Fence;
 use crate::saver::Wanted;
+use crate::state_dir::StateDir;
 use crate::status::Status;
 
 mod backoff;
@@ -37,6 +38,7 @@ pub(crate) struct Follower<L: Clone> {
     pub(crate) caches: Vec<Arc<dyn Cache<L>>>,
     pub(crate) apply: ApplyHandle,
     pub(crate) fence: Arc<Fence>,
+    pub(crate) state: Arc<StateDir>,
     pub(crate) status: Arc<Status>,
     pub(crate) wanted: watch::Sender<Wanted>,
     pub(crate) durable_term: watch::Receiver<Term>,

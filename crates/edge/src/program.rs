@@ -15,7 +15,7 @@ use crate::config::ConfigError;
 /// The flags of a daemon.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Flags {
-    /// The configuration file (TOML). Each key can be overridden by BATOFF_<SECTION>_<KEY>.
+    /// The configuration file (TOML). Each key can be overridden by `BATOFF_{SECTION}_{KEY}`.
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
     /// Check the configuration and exit.

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use batoff_types::Generation;
 use parking_lot::Mutex;
 
+mod agreement;
 mod codec;
 mod generation;
 mod rules;
@@ -132,6 +133,21 @@ impl StateDir {
         generation::write(&self.dir, next)?;
         *generation = next;
         Ok(next)
+    }
+
+    /// Whether a control plane has been told that this node goes on serving without a lease.
+    pub fn serves_without_lease(&self) -> io::Result<bool> {
+        agreement::read(&self.dir)
+    }
+
+    /// Remembers that it has been told, or that it will have to be told anew; durable when this returns.
+    pub fn set_serves_without_lease(&self, told: bool) -> io::Result<()> {
+        agreement::write(&self.dir, told)
+    }
+
+    /// Where it is, for messages.
+    pub fn path(&self) -> &Path {
+        &self.dir
     }
 
     /// Replaces what is stored; durable when this returns. After an error the old state is still there, whole.

@@ -84,6 +84,9 @@ pub(super) struct Entry {
     pub row: NodeRow,
     /// The furthest it has acknowledged on any connection.
     pub confirmed: Cursor,
+    /// The policy that is durable. Nothing may be said to the node while it differs from the row's: a restart would
+    /// count a node that serves without a lease as one that does not.
+    pub durable_policy: Option<LeasePolicy>,
     pub said: Option<Said>,
     pub troubles: BTreeMap<String, (String, Option<Seq>)>,
     pub mailbox: Option<(u64, Mailbox)>,
@@ -140,6 +143,7 @@ impl Roll {
             pop,
             row,
             confirmed,
+            durable_policy: row.policy,
             said: None,
             troubles: BTreeMap::new(),
             mailbox: None,
@@ -153,6 +157,13 @@ impl Roll {
         let known = self.entries.get(name).map(|entry| entry.row);
         if known.is_some_and(|row| row.removed.is_none_or(|removed| removed >= seq)) {
             return false;
+        }
+        if let Some(entry) = self.entries.get_mut(name).filter(|entry| entry.index.is_some()) {
+            // Its removal had not taken effect and is called off: it never stopped counting, and what it has not
+            // confirmed since its first registration still counts against it after a restart.
+            entry.row.removed = None;
+            self.unsaved.push(name.clone());
+            return true;
         }
         let policy = known.and_then(|row| row.policy);
         self.restore(name.clone(), NodeRow { registered: seq, policy, removed: None }, Cursor::after(seq));

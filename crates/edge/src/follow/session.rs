@@ -130,10 +130,26 @@ impl<L: Clone + Send + Sync + 'static> Following<L> {
         self.sites = Some(sites);
         self.catching_up_to = Some(welcome.tail);
         self.with.status.connected();
+        self.agree();
         // The term is to be durable before anything is done in it.
         self.store();
         for trouble in self.troubles.clone() {
             tell(outgoing, trouble);
+        }
+    }
+
+    /// The control plane has answered our `Hello`, so it knows our policy, durably.
+    fn agree(&self) {
+        if self.with.fence.is_agreed() {
+            return;
+        }
+        // Once in the life of a state directory, and an empty file: not worth a thread of its own.
+        match self.with.state.set_serves_without_lease(true) {
+            Ok(()) => self.with.fence.agree(),
+            Err(error) => tracing::error!(
+                %error,
+                "cannot remember that this node serves without a lease; it stops without one until it can"
+            ),
         }
     }
 

@@ -153,3 +153,14 @@ fn a_directory_that_cannot_be_written_is_named() {
         assert!(error.is_usage(), "{error}");
     }
 }
+
+#[test]
+fn whether_a_control_plane_knows_of_serving_without_a_lease_is_remembered_until_it_is_taken_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let told = || StateDir::open(dir.path()).unwrap().state.serves_without_lease().unwrap();
+    assert!(!told(), "nobody has been told yet");
+    StateDir::open(dir.path()).unwrap().state.set_serves_without_lease(true).unwrap();
+    assert!(told());
+    StateDir::open(dir.path()).unwrap().state.set_serves_without_lease(false).unwrap();
+    assert!(!told(), "a node that was strict in between has to tell again");
+}
