@@ -171,6 +171,7 @@ impl<L: Clone + Send + Sync + 'static> Following<L> {
         if self.catching_up_to.is_some_and(|tail| cursor >= tail) && self.with.inbox.position().is_some() {
             self.catching_up_to = None;
             self.with.status.set_caught_up(true);
+            self.agree();
         }
         self.store();
     }

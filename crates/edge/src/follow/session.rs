@@ -13,7 +13,7 @@ use super::connect::{self, ConnectError, Stream, WELCOME_MAX};
 use crate::apply::{Order, Outcome};
 use crate::boottime;
 
-/// Every heartbeat is answered. A stream on which nothing came for so long is dead, whatever TCP says.
+/// Every heartbeat is answered. A stream on which no answer came for so long is dead, whatever TCP says and records do.
 const SILENCE_MAX: Duration = Duration::from_secs(3);
 
 /// Why a stream ended.
@@ -49,10 +49,17 @@ impl<L: Clone + Send + Sync + 'static> Following<L> {
         let mut welcomed = false;
         let mut heard = Instant::now();
         loop {
+            if !self.with.inbox.wants_more() {
+                // It is us who do not listen.
+                heard = Instant::now();
+            }
             let limit = if welcomed { self.silence_max() } else { WELCOME_MAX };
             match self.next_event(&mut stream, heard + limit).await {
                 Event::Message(Ok(Some(message))) => {
-                    heard = Instant::now();
+                    // Records are no answer: with one direction broken they go on coming, and our acks go nowhere.
+                    if matches!(message, ToNode::Welcome(_) | ToNode::LeaseGrant(_)) {
+                        heard = Instant::now();
+                    }
                     if let Err(error) = self.with.inbox.handle(boottime(), message) {
                         if matches!(error, InboxError::Gap { .. }) {
                             ::metrics::counter!("batoff_edge_gaps_total").increment(1);
@@ -130,7 +137,6 @@ impl<L: Clone + Send + Sync + 'static> Following<L> {
         self.sites = Some(sites);
         self.catching_up_to = Some(welcome.tail);
         self.with.status.connected();
-        self.agree();
         // The term is to be durable before anything is done in it.
         self.store();
         for trouble in self.troubles.clone() {
@@ -138,8 +144,9 @@ impl<L: Clone + Send + Sync + 'static> Following<L> {
         }
     }
 
-    /// The control plane has answered our `Hello`, so it knows our policy, durably.
-    fn agree(&self) {
+    /// The control plane has answered our `Hello`, so it knows our policy, durably; and everything that it completed
+    /// before, while it may have counted us as fenced, is in force here.
+    pub(super) fn agree(&self) {
         if self.with.fence.is_agreed() {
             return;
         }
