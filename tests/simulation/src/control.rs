@@ -48,6 +48,8 @@ pub(crate) struct Known {
     pub(crate) removed: bool,
     pub(crate) confirmed: Cursor,
     policy: Option<LeasePolicy>,
+    /// The newest stream that said `Hello`.
+    stream: u64,
 }
 
 impl Ledger {
@@ -172,6 +174,14 @@ impl World {
 
     fn greet(&mut self, index: usize, connection: u64, hello: &Hello) {
         let Some(control) = &mut self.control else { return };
+        let known = &mut self.ledger.nodes[index];
+        let turns_strict =
+            known.policy == Some(LeasePolicy::Serve) && hello.policy == LeasePolicy::Revalidate;
+        if turns_strict && connection < known.stream {
+            // Of a daemon that is long dead: its successor is available, and must not be taken for strict.
+            return;
+        }
+        known.stream = known.stream.max(connection);
         let mut hello = hello.clone();
         let mut task_at = hello.position.and_then(|at| self.log.task_at(at.cursor));
         if self.without == Some(Switch::LogIdentity) {
@@ -279,7 +289,9 @@ impl World {
             // Sometimes what the roster knows is stored; after a crash the rest is forgotten.
             if self.random.chance(0.03) {
                 for (node, known) in self.nodes.iter().zip(&mut self.ledger.nodes) {
-                    if let Some(view) = control.roster.node(control.clock(now), &node.name) {
+                    // Not while a lease of another incarnation may run: after a crash nobody would know of it.
+                    let view = control.roster.node(control.clock(now), &node.name);
+                    if let Some(view) = view.filter(|view| !view.held) {
                         known.confirmed = view.confirmed;
                     }
                 }
