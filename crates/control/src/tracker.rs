@@ -298,9 +298,7 @@ impl Tracker {
             state.handle_aging(now);
             let through =
                 saved::Through { completed: self.completed.borrow().get(), nodes: state.roster.tail().get() };
-            let nodes: Vec<_> =
-                state.roll.iter().map(|(name, entry)| (name.clone(), entry.confirmed)).collect();
-            (through, nodes)
+            (through, state.confirmed_to_save(now))
         };
         self.save_unsaved().await?;
         saved::set_confirmed(kv, &nodes, &mut *self.confirmed_rows.lock().await).await?;

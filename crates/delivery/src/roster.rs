@@ -75,6 +75,10 @@ pub enum HelloRefused {
     /// The node is being decommissioned.
     #[error("the node has been removed; admit it again to let it connect")]
     Removed,
+    /// A stream of the node that was opened later is known: this `Hello` was long on its way, and its daemon is gone. The
+    /// shell, which numbers the streams, tells; taken at its word it could turn the node's policy back.
+    #[error("a stream that this node opened later is known")]
+    Late,
 }
 
 /// Records whose completion became true.

@@ -304,6 +304,7 @@ fn refusal(refused: HelloRefused) -> Status {
     match refused {
         HelloRefused::Unregistered => Status::unavailable(refused.to_string()),
         HelloRefused::Removed => Status::permission_denied(refused.to_string()),
+        HelloRefused::Late => Status::aborted(refused.to_string()),
     }
 }
 

@@ -84,6 +84,11 @@ pub(super) struct Entry {
     pub row: NodeRow,
     /// The furthest it has acknowledged on any connection.
     pub confirmed: Cursor,
+    /// The part of it that may be made durable. It stays behind while an earlier incarnation may hold a lease: after a
+    /// restart the number would be taken for that one's too, whose cache has not applied what this one has.
+    pub confirmed_alone: Cursor,
+    /// The latest of its streams, in the order in which they were opened.
+    pub newest_connection: u64,
     /// The policy that is durable. Nothing may be said to the node while it differs from the row's: a restart would
     /// count a node that serves without a lease as one that does not.
     pub durable_policy: Option<LeasePolicy>,
@@ -143,6 +148,8 @@ impl Roll {
             pop,
             row,
             confirmed,
+            confirmed_alone: confirmed,
+            newest_connection: 0,
             durable_policy: row.policy,
             said: None,
             troubles: BTreeMap::new(),
@@ -223,6 +230,11 @@ impl Roll {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&NodeName, &Entry)> {
         self.entries.iter()
+    }
+
+    /// The same, to be changed.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&NodeName, &mut Entry)> {
+        self.entries.iter_mut()
     }
 
     /// The nodes that a record written now waits for.
