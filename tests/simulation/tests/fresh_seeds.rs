@@ -1,5 +1,7 @@
 //! The whole system on seeds that nobody has seen before.
 
+#![allow(clippy::expect_used, reason = "a test that cannot go on fails")]
+
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use batoff_simulation::{Options, Summary, run};
