@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use batoff_delivery::{HelloRefused, LogView, PROTOCOL_VERSION, Resume, judge_hello};
-use batoff_types::message::{FromNode, GoAway, GoAwayReason, Hello, ToNode, Welcome};
+use batoff_types::message::{FromNode, GoAway, GoAwayReason, Hello, ResetReason, ToNode, Welcome};
 use batoff_types::{Body, Cursor, NodeName, TaskId};
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -114,7 +114,12 @@ impl Connection {
             }
             Resume::Reset(reset) => {
                 let reason = reset.reason.as_str();
-                tracing::warn!(node = %hello.node, connection = self.id, cursor = %reset.cursor, reason, "node reset");
+                // A node that stands nowhere yet has nothing to lose; any other loses its whole cache.
+                if reset.reason == ResetReason::New {
+                    tracing::info!(node = %hello.node, connection = self.id, cursor = %reset.cursor, "node begins");
+                } else {
+                    tracing::warn!(node = %hello.node, connection = self.id, cursor = %reset.cursor, reason, "node reset");
+                }
                 metrics::node_reset(reset.reason);
                 outgoing.push_message(&ToNode::Reset(reset));
             }
