@@ -122,3 +122,18 @@ fn running(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
 }
+
+#[tokio::test]
+async fn a_purge_completes_while_a_node_is_frozen_and_the_node_wakes_without_the_page() {
+    let dev = Dev::start(DevOptions { pops: 2, ..DevOptions::default() });
+    dev.warm("/frozen").await;
+    kill(dev.line.nodes[0].pid, Signal::STOP);
+    let task = dev.customer.purge(&json!({"urls": [dev.url("/frozen")]})).await.task();
+    let task = dev.customer.completed(&task).await;
+    kill(dev.line.nodes[0].pid, Signal::CONT);
+    let nodes = json!({"total": 2, "confirmed": 1, "fenced": 1, "unreachable": 0});
+    assert_eq!(task["nodes"], nodes, "it has no lease any more, so it cannot serve: {task}");
+    // The first thing that the node does on waking is to answer this.
+    let answer = dev.visitor.read(&dev.line.nodes[0].proxy, dev.host(), "/frozen").await;
+    assert_ne!(answer.x_cache, "HIT", "served after it was completed");
+}
