@@ -28,6 +28,17 @@ async fn of_two_connections_of_one_node_the_newer_wins() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_hello_of_a_stream_that_was_opened_earlier_changes_nothing_when_it_comes_late() {
+    let plane = Plane::start().await;
+    let dead = Intro::new("fra1/edge-1", LeasePolicy::Revalidate);
+    let mut late = Node::open(&plane, &dead).await;
+    let mut alive = Node::available(&plane, "fra1/edge-1").await;
+    late.say(FromNode::Hello(dead.hello()));
+    assert_eq!(late.end().await.unwrap_err().code(), Code::Aborted);
+    alive.lease().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_stands_where_this_log_has_nothing_is_reset() {
     let plane = Plane::start().await;
     let node = Node::strict(&plane, "fra1/edge-1").await;
