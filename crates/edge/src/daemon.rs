@@ -17,6 +17,7 @@ use crate::fence::Fence;
 use crate::follow::Follower;
 use crate::monitor::Monitored;
 use crate::saver::{self, Wanted};
+use crate::standing::Standing;
 use crate::state_dir::{StateDir, StateError};
 use crate::status::Status;
 use crate::{boottime, forget, metrics};
@@ -84,6 +85,7 @@ pub struct Opened<L: Clone> {
     position: Option<Position>,
     term: Term,
     fence: Arc<Fence>,
+    standing: Arc<Standing>,
 }
 
 /// A running daemon.
@@ -131,6 +133,10 @@ impl Daemon {
         let fence = Arc::new(fence(config.policy, &opened.state).map_err(|source| {
             StartError::State(StateError::Access { path: opened.state.path().to_owned(), source })
         })?);
+        let standing = Standing::nowhere();
+        if let Some(position) = position {
+            standing.set(position.log_id, index.generation(), false);
+        }
         Ok(Opened {
             config,
             endpoints,
@@ -139,6 +145,7 @@ impl Daemon {
             position,
             term,
             fence,
+            standing: Arc::new(standing),
         })
     }
 }
@@ -165,6 +172,11 @@ impl<L: Clone + Send + Sync + 'static> Opened<L> {
     /// The right to serve, for hit paths that are built before the daemon runs.
     pub fn fence(&self) -> Arc<Fence> {
         Arc::clone(&self.fence)
+    }
+
+    /// Where the node stands, for caches that ask another node's cache.
+    pub fn standing(&self) -> Arc<Standing> {
+        Arc::clone(&self.standing)
     }
 
     /// Connects, and applies what comes to `caches`. Needs a tokio runtime. Returns at once; the control plane may be
@@ -206,6 +218,7 @@ impl<L: Clone + Send + Sync + 'static> Opened<L> {
             caches,
             fence: Arc::clone(&self.fence),
             state: Arc::clone(&self.state),
+            standing: self.standing,
             status: Arc::clone(&status),
             wanted,
             durable_term: durable_term_seen,

@@ -20,6 +20,7 @@ use crate::caches::Cache;
 use crate::config::{ControlSection, Endpoint};
 use crate::fence::Fence;
 use crate::saver::Wanted;
+use crate::standing::Standing;
 use crate::state_dir::StateDir;
 use crate::status::Status;
 
@@ -39,6 +40,7 @@ pub(crate) struct Follower<L: Clone> {
     pub(crate) apply: ApplyHandle,
     pub(crate) fence: Arc<Fence>,
     pub(crate) state: Arc<StateDir>,
+    pub(crate) standing: Arc<Standing>,
     pub(crate) status: Arc<Status>,
     pub(crate) wanted: watch::Sender<Wanted>,
     pub(crate) durable_term: watch::Receiver<Term>,
@@ -55,6 +57,8 @@ struct Following<L: Clone> {
     sites: Option<batoff_types::SiteTable>,
     /// The tail when the stream was welcomed, until it is reached.
     catching_up_to: Option<batoff_types::Cursor>,
+    /// Whether this run has once reached a tail, since the last reset.
+    caught_up: bool,
 }
 
 impl<L: Clone + Send + Sync + 'static> Follower<L> {
@@ -68,6 +72,7 @@ impl<L: Clone + Send + Sync + 'static> Follower<L> {
             troubles: Vec::new(),
             sites: None,
             catching_up_to: None,
+            caught_up: false,
         };
         stop.run_until_cancelled(following.run()).await;
         fence.close();
@@ -170,8 +175,12 @@ impl<L: Clone + Send + Sync + 'static> Following<L> {
         ::metrics::gauge!("batoff_edge_acked_seq").set(cursor.get() as f64);
         if self.catching_up_to.is_some_and(|tail| cursor >= tail) && self.with.inbox.position().is_some() {
             self.catching_up_to = None;
+            self.caught_up = true;
             self.with.status.set_caught_up(true);
             self.agree();
+        }
+        if let Some(position) = self.with.inbox.position() {
+            self.with.standing.set(position.log_id, self.with.index.generation(), self.caught_up);
         }
         self.store();
     }

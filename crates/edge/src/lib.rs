@@ -26,10 +26,12 @@ pub mod metrics;
 pub mod monitor;
 pub mod program;
 mod saver;
+mod standing;
 mod state_dir;
 mod status;
 
 pub use self::boottime::boottime;
 pub use self::daemon::{Daemon, DaemonConfig, DaemonHandle, Opened, StartError};
 pub use self::fence::Fence;
+pub use self::standing::Standing;
 pub use self::state_dir::StateError;

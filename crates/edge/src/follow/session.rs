@@ -164,6 +164,8 @@ impl<L: Clone + Send + Sync + 'static> Following<L> {
     fn pump(&mut self, outgoing: &mpsc::Sender<FromNode>) -> Option<Ended> {
         if let Some(reset) = self.with.inbox.poll_reset() {
             self.with.status.set_caught_up(false);
+            self.caught_up = false;
+            self.with.standing.clear();
             self.renew();
             self.store();
             let Some(sites) = self.sites.take() else { return Some(Ended::SitesUnknown) };

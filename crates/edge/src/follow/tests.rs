@@ -184,6 +184,42 @@ async fn a_reset_amid_a_stream_is_taken_up_with_a_new_table_of_sites() {
 }
 
 #[tokio::test]
+async fn after_a_restart_a_node_has_caught_up_only_with_what_there_was() {
+    let dir = TempDir::new().unwrap();
+    let mut control = ControlPlane::start().await;
+    let same = config(dir.path(), &[&control], LeasePolicy::Serve);
+    let open = || Daemon::open::<()>(same.clone(), IndexConfig::default()).unwrap();
+    let opened = open();
+    let standing = opened.standing();
+    assert_eq!(standing.log_of(opened.index().begin_fill()), None, "a new node stands nowhere");
+    let node = opened.start(Vec::new());
+    let mut stream = control.welcome(4).await;
+    let old = node.begin_fill();
+    assert_eq!(standing.caught_up_log_of(old), Some(log_id()));
+    stream.send(reset(9)).await;
+    stream.until_end().await;
+    assert_eq!(standing.log_of(old), None, "the log may be another one");
+    let stream = control.welcome(9).await;
+    assert_eq!((node.applied(), standing.log_of(old)), (Cursor::new(9), None), "from before the reset");
+    assert_eq!(standing.caught_up_log_of(node.begin_fill()), Some(log_id()));
+    node.shutdown().await;
+    drop(stream);
+
+    let opened = open();
+    let standing = opened.standing();
+    assert_eq!(standing.log_of(opened.index().begin_fill()), Some(log_id()));
+    let node = opened.start(Vec::new());
+    let mut stream = control.accept(1).await;
+    stream.send(ToNode::Welcome(welcome(1, 12))).await;
+    stream.send(records(10..=11)).await;
+    stream.until_cursor(11).await;
+    assert_eq!(standing.caught_up_log_of(node.begin_fill()), None, "one is missing");
+    stream.send(records(12..=12)).await;
+    stream.until_cursor(12).await;
+    assert_eq!(standing.caught_up_log_of(node.begin_fill()), Some(log_id()));
+}
+
+#[tokio::test]
 async fn a_silent_stream_is_given_up() {
     let dir = TempDir::new().unwrap();
     let mut control = ControlPlane::start().await;
