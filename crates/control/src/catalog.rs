@@ -327,7 +327,8 @@ pub(crate) async fn delete(kv: &dyn batoff_log::Kv, key: &Key) -> Result<(), Sto
     unconditional(kv.cas(key, Expect::Any, Write::Delete).await)
 }
 
-fn unconditional(outcome: Result<batoff_log::Version, CasError>) -> Result<(), StoreError> {
+/// What became of a write with [`Expect::Any`].
+pub(crate) fn unconditional(outcome: Result<batoff_log::Version, CasError>) -> Result<(), StoreError> {
     match outcome {
         // `Expect::Any` cannot conflict.
         Ok(_) | Err(CasError::Conflict(_)) => Ok(()),

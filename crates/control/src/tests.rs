@@ -7,5 +7,6 @@ mod node;
 mod plane;
 mod restart;
 mod retention;
+mod sla;
 mod subscriptions;
 mod tls;

@@ -42,7 +42,7 @@ pub(crate) use self::connection::MAILBOX;
 pub use self::connection::{COUNT_PATIENCE, Directive, Mailbox};
 pub use self::nodes::{NodeStatus, RemoveRefused, TroubleView};
 pub use self::roll::Membership;
-pub use self::sla::SLA_ROWS_MAX;
+pub use self::sla::SLA_SLOT;
 pub use self::view::{
     Breach, Counts, LateNode, NodeCounts, PopView, SlaView, TaskEvent, TaskFilter, TaskPage, TaskState,
     TaskView,
@@ -63,7 +63,6 @@ const GAUGES_EVERY: Duration = Duration::from_secs(1);
 /// See the module.
 pub struct Tracker {
     store: Arc<dyn Store>,
-    catalog: Arc<Catalog>,
     clock: Clock,
     state: Mutex<State>,
     desk: CountDesk,
@@ -77,6 +76,8 @@ pub struct Tracker {
     /// What the rows of confirmed cursors say.
     confirmed_rows: tokio::sync::Mutex<BTreeMap<u32, BTreeMap<String, u64>>>,
     lease_max: Mutex<Duration>,
+    /// Held by whoever writes or reads the SLA's rows.
+    sla_writes: tokio::sync::Mutex<()>,
     /// Through where nothing of the log needs to be read at the next start.
     saved: Mutex<saved::Through>,
     term: Term,
@@ -112,7 +113,6 @@ impl Tracker {
         let term = found.state.roster.term();
         let tracker = Arc::new(Self {
             store,
-            catalog,
             clock,
             desk: CountDesk::new(),
             events: Events::new(term),
@@ -121,6 +121,7 @@ impl Tracker {
             known: watch::Sender::new(log.tail),
             confirmed_rows: tokio::sync::Mutex::default(),
             lease_max: Mutex::new(found.lease_max),
+            sla_writes: tokio::sync::Mutex::default(),
             saved: Mutex::new(found.through),
             term,
             times,
@@ -137,6 +138,7 @@ impl Tracker {
         let wall = self.clock.wall();
         let mut state = self.state.lock();
         let now = self.clock.now();
+        state.judge_overdue(now);
         let outcome = change(&mut state, now, wall);
         state.settle(now, wall);
         let work = state.next_decided(1).is_some() || !state.leaving.is_empty();
@@ -292,12 +294,13 @@ impl Tracker {
     /// Makes nodes, cursors and places durable.
     pub(crate) async fn save(&self) -> Result<(), StoreError> {
         let kv = self.store.kv();
+        let sla = self.save_sla().await?;
         let (through, nodes) = {
             let mut state = self.state.lock();
             let now = self.clock.now();
             state.handle_aging(now);
-            let through =
-                saved::Through { completed: self.completed.borrow().get(), nodes: state.roster.tail().get() };
+            let completed = self.completed.borrow().get();
+            let through = saved::Through { completed, nodes: state.roster.tail().get(), sla };
             (through, state.confirmed_to_save(now))
         };
         self.save_unsaved().await?;

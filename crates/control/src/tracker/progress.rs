@@ -52,11 +52,7 @@ impl Progress {
                 .collect(),
             waiting: self.waiting.iter().map(ToString::to_string).collect(),
             waiting_more: self.waiting_more,
-            late: self
-                .late
-                .iter()
-                .map(|late| LateRow { node: late.node.to_string(), reason: late.reason.to_string() })
-                .collect(),
+            late: self.late.iter().map(LateRow::from).collect(),
         };
         row.encode_to_vec()
     }
@@ -69,8 +65,6 @@ impl Progress {
             slowest_ms: pop.slowest_ms,
             objects_evicted: pop.objects,
         };
-        let late =
-            |late: LateRow| Some(LateNode { node: late.node.parse().ok()?, reason: late.reason.into() });
         Some(Self {
             completed: row.completed_at.zip(row.propagation_ms).map(|(at, took)| (UnixMillis(at), took)),
             objects: row.objects,
@@ -78,7 +72,7 @@ impl Progress {
             pops: row.pops.into_iter().map(pop).collect(),
             waiting: row.waiting.into_iter().map(Into::into).collect(),
             waiting_more: row.waiting_more,
-            late: row.late.into_iter().filter_map(late).collect(),
+            late: row.late.into_iter().filter_map(LateNode::from_row).collect(),
         })
     }
 }
@@ -127,12 +121,26 @@ struct PopRow {
     objects: u64,
 }
 
+/// A [`LateNode`] as it is kept.
 #[derive(Clone, PartialEq, Message)]
-struct LateRow {
+pub(super) struct LateRow {
     #[prost(string, tag = "1")]
     node: String,
     #[prost(string, tag = "2")]
     reason: String,
+}
+
+impl From<&LateNode> for LateRow {
+    fn from(late: &LateNode) -> Self {
+        Self { node: late.node.to_string(), reason: late.reason.to_string() }
+    }
+}
+
+impl LateNode {
+    /// `None` for a name that is none.
+    pub(super) fn from_row(row: LateRow) -> Option<Self> {
+        Some(Self { node: row.node.parse().ok()?, reason: row.reason.into() })
+    }
 }
 
 impl From<NodeCounts> for CountsRow {

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use batoff_delivery::{LeaseTimes, Recovered, RecoveredNode, Roster};
-use batoff_log::{LogState, ReadError, Store, StoreError};
-use batoff_types::{Body, Cursor, Moment, NodeName, Record, Seq, SiteChange, TaskId};
+use batoff_log::{LogState, ReadError, Store, StoreError, TaskRow};
+use batoff_types::{Body, Cursor, Moment, NodeName, Record, Seq, SiteChange};
 
 use super::progress::Progress;
 use super::roll::{NodeRow, Roll};
 use super::saved::{self, Through};
+use super::sla::{Completed, Ledger, Recount};
 use super::state::State;
 use crate::catalog::Catalog;
 
@@ -45,9 +46,11 @@ pub(super) async fn recover(
     }
     let tail = log.tail;
     let completed = Cursor::new(through.completed).min(tail);
-    let needed = completed.min(Cursor::new(through.nodes)).min(catalog.saved_through());
-    let (open, spilled) =
-        replay(store, catalog, &mut roll, needed.next().max(log.first), tail, completed, live_max).await?;
+    let counted = Cursor::new(through.sla).min(completed);
+    let needed = counted.min(Cursor::new(through.nodes)).min(catalog.saved_through());
+    let from = needed.next().max(log.first);
+    let replayed =
+        replay(store, catalog, &mut roll, Range { from, tail, counted, completed, live_max }).await?;
 
     let nodes =
         roll.iter().map(|(name, entry)| recovered_node(name, &entry.row, entry.confirmed, tail)).collect();
@@ -56,8 +59,8 @@ pub(super) async fn recover(
         now,
         Recovered { tail, term, max_lease_granted: known_max.unwrap_or_default(), completed, nodes },
     );
-    let mut state = State::new(roster, roll, live_max, spilled.max(completed));
-    for (record, known) in open {
+    let mut state = State::new(roster, roll, replayed.ledger, live_max, replayed.spilled.max(completed));
+    for (record, known) in replayed.open {
         state.restore(&record, known, now);
     }
     Ok(Found { state, through, lease_max })
@@ -73,17 +76,32 @@ fn recovered_node(name: &NodeName, row: &NodeRow, confirmed: Cursor, tail: Curso
     }
 }
 
+struct Range {
+    from: Seq,
+    tail: Cursor,
+    /// Tasks through here are counted for the SLA.
+    counted: Cursor,
+    /// Tasks through here are completed.
+    completed: Cursor,
+    live_max: usize,
+}
+
+struct Replayed {
+    open: Vec<(Record, Option<Progress>)>,
+    /// Some open tasks through here found no room in memory.
+    spilled: Cursor,
+    ledger: Ledger,
+}
+
 async fn replay(
     store: &Arc<dyn Store>,
     catalog: &Catalog,
     roll: &mut Roll,
-    from: Seq,
-    tail: Cursor,
-    completed: Cursor,
-    live_max: usize,
-) -> Result<(Vec<(Record, Option<Progress>)>, Cursor), StoreError> {
+    Range { from, tail, counted, completed, live_max }: Range,
+) -> Result<Replayed, StoreError> {
     let mut next = from;
     let mut spilled = Cursor::START;
+    let mut recount = Recount::default();
     let mut open: BTreeMap<Seq, (Record, Option<Progress>)> = BTreeMap::new();
     while next < tail.next() {
         let page =
@@ -110,10 +128,17 @@ async fn replay(
                 Body::NodeRemoved(name) => {
                     roll.handle_removed(name, record.seq);
                 }
-                Body::Purge(_) if !completed.covers(record.seq) => {
-                    if let Some(known) = open_progress(store, record.task).await? {
-                        open.insert(record.seq, (record, known));
+                Body::Purge(purge) if !counted.covers(record.seq) => {
+                    let Some(row) = store.log().find_task(record.task).await? else { continue };
+                    let known = row.completion.as_deref().and_then(Progress::decode);
+                    let done = known.as_ref().and_then(|known| done(&row, known));
+                    recount
+                        .handle(store.kv(), &purge.site, record.seq, row.accepted_at, done.as_ref())
+                        .await?;
+                    if done.is_some() || completed.covers(record.seq) {
+                        continue;
                     }
+                    open.insert(record.seq, (record, known));
                     // Older open tasks are resolved from the log when their time comes.
                     if open.len() > live_max
                         && let Some((seq, _)) = open.pop_first()
@@ -128,13 +153,10 @@ async fn replay(
         catalog.handle_records(changes.iter().map(|(seq, change)| (*seq, change)), through);
     }
     catalog.handle_records([], tail);
-    Ok((open.into_values().collect(), spilled))
+    Ok(Replayed { open: open.into_values().collect(), spilled, ledger: recount.finish() })
 }
 
-/// What is known of a task that is not completed; `None` when it is, or is not known at all.
-async fn open_progress(store: &Arc<dyn Store>, task: TaskId) -> Result<Option<Option<Progress>>, StoreError> {
-    let Some(row) = store.log().find_task(task).await? else { return Ok(None) };
-    let known = row.completion.as_deref().and_then(Progress::decode);
-    let done = known.as_ref().is_some_and(|known| known.completed.is_some());
-    Ok((!done).then_some(known))
+fn done(row: &TaskRow, known: &Progress) -> Option<Completed> {
+    let (_, took) = known.completed?;
+    Some(Completed::new(row, Duration::from_millis(took), known.late.clone()))
 }

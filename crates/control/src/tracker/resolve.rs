@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use super::live::millis;
 use super::progress::Progress;
+use super::sla::Completed;
 use super::state::{Span, sum};
 use super::view::PopView;
 use super::{Tracker, view};
@@ -63,20 +64,25 @@ impl Tracker {
                     live.map(|(_, task)| (task.task, task.progress(&state.roll).encode().into())).collect();
                 (rows, state.is_spilled(span.after.next()))
             };
+            // Older than any in memory.
+            let mut late: Vec<Completed> = Vec::new();
             if spilled {
-                rows.extend(self.spilled_rows(&span).await?);
+                for (completed, row) in self.spilled_rows(&span).await? {
+                    rows.push(row);
+                    late.push(completed);
+                }
             }
             if !rows.is_empty() {
                 self.store.log().put_completions(rows).await?;
             }
-            self.step(|state, _, _| state.handle_stored(&span));
+            self.step(|state, _, _| state.handle_stored(&span, &late));
             self.completed.send_replace(span.through);
         }
     }
 
     /// The completions of tasks of a span that are not in memory: found in the log, or, where that was trimmed, not at
     /// all; their rows then say when they were last known to be open.
-    async fn spilled_rows(&self, span: &Span) -> Result<Vec<(TaskId, Bytes)>, StoreError> {
+    async fn spilled_rows(&self, span: &Span) -> Result<Vec<(Completed, (TaskId, Bytes))>, StoreError> {
         let mut rows = Vec::new();
         let mut next = span.after.next();
         while next < span.through.next() {
@@ -105,16 +111,15 @@ impl Tracker {
                 if known.as_ref().is_some_and(|known| known.completed.is_some()) {
                     continue;
                 }
-                rows.push((
-                    record.task,
-                    self.late_completion(&row, known.unwrap_or_default(), span).encode().into(),
-                ));
+                let (progress, took) = self.late_completion(&row, known.unwrap_or_default(), span);
+                let completed = Completed::new(&row, took, progress.late.clone());
+                rows.push((completed, (record.task, progress.encode().into())));
             }
         }
         Ok(rows)
     }
 
-    fn late_completion(&self, row: &TaskRow, mut known: Progress, span: &Span) -> Progress {
+    fn late_completion(&self, row: &TaskRow, mut known: Progress, span: &Span) -> (Progress, Duration) {
         let state = self.state.lock();
         let took = span.moment.since(state.roster.durable_at(row.seq));
         metrics::propagation(took);
@@ -130,7 +135,7 @@ impl Tracker {
                 objects_evicted: 0,
             })
             .collect();
-        known
+        (known, took)
     }
 
     /// Rows of completed tasks whose counts have changed.

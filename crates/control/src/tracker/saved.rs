@@ -28,11 +28,14 @@ struct Row {
     removed: Option<u64>,
 }
 
-/// Tasks through here are completed, nodes' records through here are in their rows.
+/// Tasks through `completed` are completed, nodes' records through `nodes` are in their rows, tasks through `sla` are
+/// counted for the SLA.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Through {
     pub completed: u64,
     pub nodes: u64,
+    #[serde(default)]
+    pub sla: u64,
 }
 
 /// Raises the term; the new one is durable when this returns.

@@ -1,20 +1,25 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use batoff_delivery::{Greeting, HelloRefused, PURGE_TARGET, Resume, Roster, RosterEvent};
 use batoff_types::message::{Ack, GoAwayReason, Heartbeat, Hello, LeaseGrant, RecordReport};
-use batoff_types::{Body, Cursor, Moment, NodeName, Record, Seq, TaskId, UnixMillis};
+use batoff_types::{Body, Cursor, Moment, NodeName, Record, Seq, SiteId, TaskId, UnixMillis};
 
 use super::connection::{Directive, Mailbox};
 use super::live::{Completion, Decided, LiveTask};
 use super::progress::Progress;
 use super::roll::Roll;
-use super::view::{LateNode, NodeCounts, TaskState, TaskView};
+use super::sla::{Completed, Ledger};
+use super::view::{Breach, LateNode, NodeCounts, TaskState, TaskView};
 use crate::metrics;
 
 /// Late nodes kept with a task that missed the target.
 const LATE_MAX: usize = 16;
+
+/// Bytes of a reason that are kept with each.
+const REASON_BYTES_MAX: usize = 256;
 
 /// How long a completed task stays in memory for nodes that have not reported yet. Later reports change its row in the
 /// log.
@@ -42,6 +47,8 @@ pub(super) struct State {
     late_reports: VecDeque<(NodeName, RecordReport)>,
     /// Tasks taken out of memory whose rows must be brought up to date first.
     pub leaving: Vec<(TaskId, Progress)>,
+    /// Counts for the SLA that are not durable yet.
+    pub ledger: Ledger,
     dirty: BTreeSet<Seq>,
     /// Changes that subscribers are to be told, oldest first.
     pub news: Vec<TaskView>,
@@ -58,7 +65,13 @@ pub(super) struct Span {
 }
 
 impl State {
-    pub(super) fn new(roster: Roster, roll: Roll, live_max: usize, spilled_through: Cursor) -> Self {
+    pub(super) fn new(
+        roster: Roster,
+        roll: Roll,
+        ledger: Ledger,
+        live_max: usize,
+        spilled_through: Cursor,
+    ) -> Self {
         let watermark = roster.watermark();
         Self {
             roster,
@@ -72,6 +85,7 @@ impl State {
             sent_through: Cursor::START,
             late_reports: VecDeque::new(),
             leaving: Vec::new(),
+            ledger,
             dirty: BTreeSet::new(),
             news: Vec::new(),
         }
@@ -84,6 +98,7 @@ impl State {
         for record in records {
             match &record.body {
                 Body::Purge(purge) => {
+                    self.ledger.handle_accepted(&purge.site, record.seq, record.accepted_at);
                     let waiting = self.roll.present().clone();
                     self.insert(record.seq, LiveTask::new(record, purge, now, waiting));
                 }
@@ -265,10 +280,10 @@ impl State {
         }
     }
 
-    /// Time has passed: leases end, targets pass, and what the roster found completed is decided.
+    /// Time has passed: leases end, and what the roster found completed is decided.
     pub(super) fn handle_tick(&mut self, now: Moment) {
         self.roster.handle_tick(now);
-        self.judge_overdue(now);
+        self.mark_partial(now);
     }
 
     /// What became true since the last call. To be called after every step that touches the roster.
@@ -318,14 +333,17 @@ impl State {
         Some(Span { through, ..span.clone() })
     }
 
-    /// The completions of this span, as [`State::next_decided`] gave it, are durable.
-    pub(super) fn handle_stored(&mut self, span: &Span) {
+    /// The completions of this span, as [`State::next_decided`] gave it, are durable; `spilled` are those that were not in
+    /// memory, which are older.
+    pub(super) fn handle_stored(&mut self, span: &Span, spilled: &[Completed]) {
+        spilled.iter().for_each(|completed| self.ledger.handle_completed(completed));
         let seqs: Vec<Seq> =
             self.live.range(span.after.next()..span.through.next()).map(|(seq, _)| *seq).collect();
         for seq in seqs {
             let Some(task) = self.live.get_mut(&seq) else { continue };
             if let Completion::Decided(decided) = std::mem::replace(&mut task.completion, Completion::Open) {
                 let nodes = decided.nodes;
+                self.ledger.handle_completed(&Completed::of_live(seq, task, decided.took));
                 task.completion = Completion::Stored(decided);
                 self.news.push(task.view(seq, TaskState::Completed, nodes));
             }
@@ -413,27 +431,47 @@ impl State {
         self.dirty.remove(&seq);
     }
 
-    fn judge_overdue(&mut self, now: Moment) {
-        let overdue: Vec<Seq> = self
-            .live
-            .range(self.overdue_through.next()..)
-            .take_while(|(_, task)| now.since(task.durable_at) >= PURGE_TARGET)
-            .map(|(seq, _)| *seq)
-            .collect();
-        for seq in &overdue {
-            self.overdue_through = Cursor::after(*seq);
-            if self.live.get(seq).is_some_and(LiveTask::is_open) {
-                metrics::sla_breach();
-                let late = self.late_at(*seq);
-                if let Some(task) = self.live.get_mut(seq) {
-                    tracing::warn!(task = %task.task, site = %task.site, request_id = &*task.request_id,
-                        late = ?late.iter().map(|late| format!("{} {}", late.node, late.reason)).collect::<Vec<_>>(),
-                        "purge not completed within the target");
-                    task.late = late;
-                }
+    /// Looks at tasks whose target has passed. To be called before every step: what completes a task late must not hide
+    /// which nodes it was waiting for.
+    pub(super) fn judge_overdue(&mut self, now: Moment) {
+        let is_overdue = |task: &LiveTask| now.since(task.durable_at) >= PURGE_TARGET;
+        while let Some((&seq, task)) = self.live.range(self.overdue_through.next()..).next()
+            && is_overdue(task)
+        {
+            self.overdue_through = Cursor::after(seq);
+            if task.is_open() {
+                self.handle_overdue(now, seq);
             }
         }
-        self.mark_partial(now);
+    }
+
+    fn handle_overdue(&mut self, now: Moment, seq: Seq) {
+        metrics::sla_breach();
+        let late = self.late_at(now, seq);
+        let Some(task) = self.live.get_mut(&seq) else { return };
+        tracing::warn!(task = %task.task, site = %task.site, request_id = &*task.request_id,
+            late = ?late.iter().map(|late| format!("{} {}", late.node, late.reason)).collect::<Vec<_>>(),
+            "purge not completed within the target");
+        task.late = late;
+        let breach = Breach {
+            site: task.site.clone(),
+            task: task.task,
+            propagation_ms: None,
+            late: task.late.clone(),
+        };
+        self.ledger.handle_breach(&breach, task.accepted_at);
+    }
+
+    /// The site's tasks (all sites' for `None`) accepted since then that are past the target and not completed, as far
+    /// as they are in memory.
+    pub(super) fn overdue(&self, site: Option<&SiteId>, since: UnixMillis) -> u64 {
+        let open = self.live.range(
+            self.completed_through().next()..self.overdue_through.next().max(self.completed_through().next()),
+        );
+        let counts = |task: &LiveTask| {
+            task.stored().is_none() && task.accepted_at >= since && site.is_none_or(|site| task.site == *site)
+        };
+        open.filter(|(_, task)| counts(task)).count() as u64
     }
 
     /// A node that keeps a purge from being completed keeps every later one from it too: so the newest tells whether
@@ -506,9 +544,31 @@ impl State {
             .collect()
     }
 
-    fn late_at(&self, seq: Seq) -> Vec<LateNode> {
+    fn late_at(&self, now: Moment, seq: Seq) -> Vec<LateNode> {
         let late = self.roster.late_at(seq).into_iter().take(LATE_MAX);
-        late.map(|late| LateNode { node: late.node, reason: late.why.as_str().into() }).collect()
+        late.map(|late| LateNode { reason: self.reason(now, &late), node: late.node }).collect()
+    }
+
+    /// Why a node is late: what the rules say, and what it said itself.
+    fn reason(&self, now: Moment, late: &batoff_delivery::LateNode) -> Arc<str> {
+        let mut reason = late.why.as_str().to_owned();
+        let view = self.roster.node(now, &late.node);
+        let connected = view.as_ref().is_some_and(|view| view.connected);
+        reason.push_str(if connected { ", connected" } else { ", no connection" });
+        if let Some(view) = view {
+            let plural = if view.lag_records == 1 { "" } else { "s" };
+            let _ = write!(reason, ", {} record{plural} behind", view.lag_records);
+        }
+        for (cache, (message, stuck)) in
+            self.roll.get(&late.node).into_iter().flat_map(|entry| &entry.troubles)
+        {
+            let _ = write!(reason, "; {cache}: {message}");
+            if let Some(stuck) = stuck {
+                let _ = write!(reason, " (since seq {stuck})");
+            }
+        }
+        reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
+        reason.into()
     }
 
     /// Everything through here is completed, and durably so.

@@ -1,0 +1,258 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use batoff_delivery::PURGE_TARGET;
+use batoff_log::{Expect, Key, Kv, SCAN_ITEMS_MAX, StoreError, TaskRow, Write};
+use batoff_types::{Seq, SiteId, TaskId, UnixMillis};
+use futures_util::future::try_join_all;
+
+use super::slot::Slot;
+use crate::tracker::live::{LiveTask, millis};
+use crate::tracker::view::{Breach, LateNode};
+
+/// Purges accepted within so much time are counted together.
+pub const SLOT: Duration = Duration::from_secs(300);
+
+/// How long slots are kept: as long as tasks, and a day more.
+const KEEP: Duration = Duration::from_secs(31 * 24 * 3_600);
+
+const ROWS: &str = "sla/";
+
+/// The scope of all sites together; no site has this name.
+const FLEET: &str = "*";
+
+/// Slots written at once; the store makes them durable together.
+const WRITES_AT_ONCE: usize = 64;
+
+/// Whose purges a slot counts, and its number since 1970.
+type Place = (String, u64);
+
+/// What happened since slots were last made durable.
+#[derive(Debug, Default)]
+pub(in crate::tracker) struct Ledger {
+    since: BTreeMap<Place, Slot>,
+    /// On its way to the disk. Written as it is until that has succeeded, so that a row can tell whether it has it.
+    writing: Option<Arc<Unsaved>>,
+}
+
+/// A purge that is completed.
+#[derive(Clone, Debug)]
+pub(in crate::tracker) struct Completed {
+    pub site: SiteId,
+    pub seq: Seq,
+    pub accepted_at: UnixMillis,
+    pub took: Duration,
+    /// Set when the target passed before it was completed.
+    pub breach: Option<Breach>,
+}
+
+impl Completed {
+    /// Of the task of a row; `late` are the nodes that it waited for when the target passed, if it did.
+    pub(in crate::tracker) fn new(row: &TaskRow, took: Duration, late: Vec<LateNode>) -> Self {
+        Self::of(&row.site, row.task, row.seq, row.accepted_at, took, late)
+    }
+
+    /// The same of a task in memory.
+    pub(in crate::tracker) fn of_live(seq: Seq, task: &LiveTask, took: Duration) -> Self {
+        Self::of(&task.site, task.task, seq, task.accepted_at, took, task.late.clone())
+    }
+
+    fn of(
+        site: &SiteId,
+        task: TaskId,
+        seq: Seq,
+        accepted_at: UnixMillis,
+        took: Duration,
+        late: Vec<LateNode>,
+    ) -> Self {
+        // Late nodes tell of a target that passed before a restart, from which `took` is counted anew.
+        let is_breach = took >= PURGE_TARGET || !late.is_empty();
+        let breach =
+            is_breach.then(|| Breach { site: site.clone(), task, propagation_ms: Some(millis(took)), late });
+        Self { site: site.clone(), seq, accepted_at, took, breach }
+    }
+}
+
+impl Ledger {
+    /// A purge is in the log.
+    pub(in crate::tracker) fn handle_accepted(&mut self, site: &SiteId, seq: Seq, at: UnixMillis) {
+        self.each(site, at, |slot| slot.handle_accepted(seq.get()));
+    }
+
+    /// The target has passed, and it is not completed.
+    pub(in crate::tracker) fn handle_breach(&mut self, breach: &Breach, at: UnixMillis) {
+        self.each(&breach.site, at, |slot| slot.handle_breach(breach));
+    }
+
+    /// Its completion is durable. In the order of the log.
+    pub(in crate::tracker) fn handle_completed(&mut self, completed: &Completed) {
+        let Completed { site, seq, accepted_at, took, breach } = completed;
+        self.each(site, *accepted_at, |slot| {
+            if slot.handle_completed(seq.get(), millis(*took), breach.is_none())
+                && let Some(breach) = breach
+            {
+                slot.handle_breach(breach);
+            }
+        });
+    }
+
+    fn each(&mut self, site: &SiteId, at: UnixMillis, change: impl Fn(&mut Slot)) {
+        for scope in [site.as_str(), FLEET] {
+            change(self.since.entry((scope.to_owned(), number(at))).or_default());
+        }
+    }
+
+    /// What is to be written next; `None` when everything is.
+    pub(in crate::tracker) fn next_to_write(&mut self) -> Option<Arc<Unsaved>> {
+        if self.writing.is_none() && !self.since.is_empty() {
+            self.writing = Some(Arc::new(Unsaved(std::mem::take(&mut self.since))));
+        }
+        self.writing.clone()
+    }
+
+    /// Whether the last write is still to succeed.
+    pub(in crate::tracker) const fn is_behind(&self) -> bool {
+        self.writing.is_some()
+    }
+
+    /// What [`Ledger::next_to_write`] gave is durable.
+    pub(in crate::tracker) fn handle_written(&mut self) {
+        self.writing = None;
+    }
+
+    /// What is not in the rows, of the slots from `first` on.
+    pub(super) fn unsaved(&self, scope: Option<&SiteId>, first: u64) -> Vec<(u64, Slot)> {
+        let scope = scope_name(scope);
+        let of = |slots: &BTreeMap<Place, Slot>| -> Vec<(u64, Slot)> {
+            slots
+                .range((scope.to_owned(), first)..)
+                .take_while(|((of, _), _)| of == scope)
+                .map(|((_, number), slot)| (*number, slot.clone()))
+                .collect()
+        };
+        let mut slots = self.writing.as_ref().map(|writing| of(&writing.0)).unwrap_or_default();
+        slots.extend(of(&self.since));
+        slots
+    }
+}
+
+/// Counts on their way to the disk.
+#[derive(Debug)]
+pub(in crate::tracker) struct Unsaved(BTreeMap<Place, Slot>);
+
+impl Unsaved {
+    /// Adds them to the rows. When it fails it is to be repeated: a row tells what it has already.
+    pub(in crate::tracker) async fn write(&self, kv: &dyn Kv) -> Result<(), StoreError> {
+        let slots: Vec<_> = self.0.iter().collect();
+        for some in slots.chunks(WRITES_AT_ONCE) {
+            try_join_all(some.iter().map(|(place, since)| add_to_row(kv, place, since))).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Only one control plane writes these rows, and one call at a time.
+async fn add_to_row(kv: &dyn Kv, (scope, number): &Place, since: &Slot) -> Result<(), StoreError> {
+    let key = key(scope, *number);
+    let mut slot = row(kv, &key).await?;
+    slot.add(since);
+    let write = Write::Put { value: slot.encode().into(), ttl: Some(KEEP) };
+    crate::catalog::unconditional(kv.cas(&key, Expect::Any, write).await)
+}
+
+async fn row(kv: &dyn Kv, key: &Key) -> Result<Slot, StoreError> {
+    match kv.get(key).await? {
+        Some(row) => Slot::decode(&row.value)
+            .ok_or_else(|| StoreError::Corrupt(format!("the small record {key:?} cannot be read"))),
+        None => Ok(Slot::default()),
+    }
+}
+
+/// The rows of the slots from `first` on.
+pub(super) async fn rows(
+    kv: &dyn Kv,
+    scope: Option<&SiteId>,
+    first: u64,
+) -> Result<Vec<(u64, Slot)>, StoreError> {
+    let scope = scope_name(scope);
+    let prefix = Key::from(format!("{ROWS}{scope}/"));
+    let mut after = first.checked_sub(1).map(|before| key(scope, before));
+    let mut slots = Vec::new();
+    loop {
+        let page = kv.scan(&prefix, after.as_ref(), SCAN_ITEMS_MAX).await?;
+        let Some((last, _)) = page.last() else { return Ok(slots) };
+        after = Some(last.clone());
+        for (key, row) in page {
+            let number = std::str::from_utf8(&key.as_bytes()[prefix.as_bytes().len()..])
+                .ok()
+                .and_then(|n| n.parse().ok());
+            let slot = number.zip(Slot::decode(&row.value));
+            slots.push(
+                slot.ok_or_else(|| StoreError::Corrupt(format!("the small record {key:?} cannot be read")))?,
+            );
+        }
+    }
+}
+
+/// What a start counts again: purges that were accepted or completed after the last write. Knows what the rows have.
+#[derive(Debug, Default)]
+pub(in crate::tracker) struct Recount {
+    rows: BTreeMap<Place, Slot>,
+    ledger: Ledger,
+}
+
+impl Recount {
+    /// A purge of the log, and its completion if it has one.
+    pub(in crate::tracker) async fn handle(
+        &mut self,
+        kv: &dyn Kv,
+        site: &SiteId,
+        seq: Seq,
+        at: UnixMillis,
+        completed: Option<&Completed>,
+    ) -> Result<(), StoreError> {
+        for scope in [site.as_str(), FLEET] {
+            let place = (scope.to_owned(), number(at));
+            if !self.rows.contains_key(&place) {
+                let known = row(kv, &key(scope, number(at))).await?;
+                let counted = Slot {
+                    accepted_through: known.accepted_through,
+                    completed_through: known.completed_through,
+                    ..Slot::default()
+                };
+                self.ledger.since.insert(place.clone(), counted);
+                self.rows.insert(place, known);
+            }
+        }
+        self.ledger.handle_accepted(site, seq, at);
+        if let Some(completed) = completed {
+            self.ledger.handle_completed(completed);
+        }
+        Ok(())
+    }
+
+    /// What is to be added to the rows.
+    pub(in crate::tracker) fn finish(self) -> Ledger {
+        let Self { rows, mut ledger } = self;
+        ledger.since.retain(|place, slot| {
+            rows.get(place).is_none_or(|row| {
+                (slot.accepted_through, slot.completed_through)
+                    != (row.accepted_through, row.completed_through)
+            })
+        });
+        ledger
+    }
+}
+
+pub(super) fn number(at: UnixMillis) -> u64 {
+    at.as_secs() / SLOT.as_secs()
+}
+
+fn scope_name(scope: Option<&SiteId>) -> &str {
+    scope.map_or(FLEET, SiteId::as_str)
+}
+
+fn key(scope: &str, number: u64) -> Key {
+    Key::from(format!("{ROWS}{scope}/{number:010}"))
+}
