@@ -4,13 +4,18 @@ use batoff_types::{Body, Purge};
 
 use crate::catalog::Hits;
 use crate::oracle::Truth;
+use crate::profile::Profile;
 use crate::world::{Event, World};
 
 impl World {
     /// A client asks, and the next one is about to.
     pub(crate) fn purge(&mut self) {
         self.ask();
-        let mean = self.random.pick(&[0.004, 0.05, 0.05, 0.5, 0.5, 0.5]);
+        let means: &[f64] = match self.profile {
+            Profile::Everything => &[0.004, 0.05, 0.05, 0.5, 0.5, 0.5],
+            Profile::Relapses => &[1.0],
+        };
+        let mean = self.random.pick(means);
         let next = self.random.around(mean);
         self.after(next, Event::Purge);
     }

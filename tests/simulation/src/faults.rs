@@ -3,12 +3,37 @@
 use batoff_types::Cursor;
 
 use crate::network::Direction;
+use crate::profile::Profile;
 use crate::world::{Event, FAULTS_END, World, seconds};
 
+/// Seconds that a relapse takes when the node is back.
+const RELAPSE: f64 = 3.0;
+
 impl World {
-    /// One fault, and the next one later.
+    /// Some faults, and the next ones later.
     pub(crate) fn chaos(&mut self) {
         let node = self.random.below(self.nodes.len());
+        let mut next = self.random.around(self.chaos_mean);
+        if self.profile == Profile::Relapses && self.random.chance(0.9) {
+            next += self.relapse(0);
+        } else {
+            self.fault(node);
+        }
+        if self.now + seconds(next) < seconds(FAULTS_END) {
+            self.after(next, Event::Chaos);
+        }
+    }
+
+    /// A daemon is away for longer than a lease. When it is back, it dies after its acks until it has a lease. Gives the
+    /// seconds that this takes.
+    fn relapse(&mut self, node: usize) -> f64 {
+        let away = self.random.between(1.1, 1.4);
+        self.nodes[node].dies_after_ack = 6;
+        self.crash_node_for(node, away);
+        away + RELAPSE
+    }
+
+    fn fault(&mut self, node: usize) {
         match self.random.below(30) {
             0..6 => {
                 let way = if self.random.chance(0.5) { Direction::Up } else { Direction::Down };
@@ -62,10 +87,6 @@ impl World {
                 }
                 self.crash_control(down);
             }
-        }
-        let next = self.random.around(self.chaos_mean);
-        if self.now + seconds(next) < seconds(FAULTS_END) {
-            self.after(next, Event::Chaos);
         }
     }
 

@@ -29,6 +29,7 @@ mod log;
 mod network;
 mod node;
 mod oracle;
+mod profile;
 mod random;
 mod report;
 mod shield;
@@ -38,6 +39,7 @@ mod visitors;
 mod world;
 
 pub use self::oracle::Violation;
+pub use self::profile::Profile;
 pub use self::report::{Faults, Outcome, Summary};
 pub use self::switch::Switch;
 
@@ -46,6 +48,8 @@ pub use self::switch::Switch;
 pub struct Options {
     /// The rule to leave out, if any. Those of the roster need the feature `mutations`.
     pub without: Option<Switch>,
+    /// Its faults; `None`: the seed chooses.
+    pub profile: Option<Profile>,
     /// Print what happens, a line each.
     pub trace: bool,
 }

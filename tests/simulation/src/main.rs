@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use batoff_simulation::globe::Globe;
-use batoff_simulation::{Options, Summary, Switch, run};
+use batoff_simulation::{Options, Profile, Summary, Switch, run};
 use clap::{Parser, Subcommand};
 
 #[derive(Debug, Parser)]
@@ -27,6 +27,9 @@ struct Arguments {
     /// Leave out one rule, to see that it is noticed.
     #[arg(long)]
     without: Option<Switch>,
+    /// Which faults; otherwise each seed chooses.
+    #[arg(long)]
+    profile: Option<Profile>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -68,17 +71,17 @@ fn main() -> anyhow::Result<ExitCode> {
 }
 
 fn simulate(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let without = arguments.without;
+    let (without, profile) = (arguments.without, arguments.profile);
     if without.is_some_and(Switch::needs_feature) && cfg!(not(feature = "mutations")) {
         anyhow::bail!("rules of the roster can be left out only in a build with --features mutations");
     }
     let mut summary = Summary::default();
     if let Some(seed) = arguments.seed {
-        summary += run(seed, Options { without, trace: true });
+        summary += run(seed, Options { without, profile, trace: true });
     } else {
         let begun = Instant::now();
         for seed in arguments.first..arguments.first.saturating_add(arguments.seeds) {
-            let outcome = run(seed, Options { without, trace: false });
+            let outcome = run(seed, Options { without, profile, trace: false });
             if let Some(violation) = outcome.violations.first() {
                 println!("seed {seed}: {violation}");
             }

@@ -1,13 +1,14 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use batoff_delivery::{Inbox, InboxConfig, Received};
+use batoff_delivery::{Inbox, InboxConfig, NodeState, Received};
 use batoff_index::Snapshot;
 use batoff_types::message::{FromNode, LeasePolicy, Position, RecordReport, Reset, ToNode};
 use batoff_types::{Cursor, Generation, InstanceId, LogId, Moment, NodeName, SiteTable, Term};
 
 use crate::cache::{Cache, Kind};
 use crate::oracle::Violation;
+use crate::profile::Profile;
 use crate::switch::Switch;
 use crate::world::{Event, World, seconds};
 
@@ -321,10 +322,16 @@ impl World {
     }
 
     fn begin_work(&mut self, index: usize, work: Work) {
-        let takes = if self.random.chance(0.6) {
+        let (quick, slowest) = match self.profile {
+            Profile::Everything => (0.6, 0.3),
+            // Slow at first, like a cache that was just started.
+            Profile::Relapses if self.nodes[index].busy_until == 0 => (0.4, 0.7),
+            Profile::Relapses => (0.9, 0.2),
+        };
+        let takes = if self.random.chance(quick) {
             self.random.between(0.0, 0.002)
         } else {
-            self.random.between(0.01, 0.3)
+            self.random.between(0.01, slowest)
         };
         let now = self.now;
         let node = &mut self.nodes[index];
@@ -351,11 +358,24 @@ impl World {
         self.pump(index);
         self.read_mail(index);
         let dies = self.random.chance(0.5);
+        let aims = self.profile == Profile::Relapses;
+        let in_time = if aims { self.would_go_back(index) } else { dies };
         let node = &mut self.nodes[index];
-        if dies && node.dies_after_ack > 0 && !node.is_leased(now) && node.inbox.position().is_some() {
+        if in_time && node.dies_after_ack > 0 && !node.is_leased(now) && node.inbox.position().is_some() {
             node.dies_after_ack -= 1;
             self.crash_node(index);
         }
+    }
+
+    /// The worst moment for a daemon to die: what it has stored would get it a lease, and is less than what it has just
+    /// acknowledged.
+    fn would_go_back(&self, index: usize) -> bool {
+        let (node, control) = (&self.nodes[index], self.control.as_ref());
+        let stored = node.stored.snapshot.as_ref().map(|(_, snapshot)| snapshot.cursor);
+        let view = control.and_then(|control| control.roster.node(control.clock(self.now), &node.name));
+        stored.zip(view).is_some_and(|(stored, view)| {
+            view.state == NodeState::Joining && view.floor <= stored && stored < node.inbox.cursor()
+        })
     }
 
     fn finish_work(&mut self, index: usize, work: Work) {
@@ -375,7 +395,11 @@ impl World {
                 });
             }
         }
-        let often = if self.random.chance(0.5) { 0.7 } else { 0.05 };
+        let often = match self.profile {
+            Profile::Everything if self.random.chance(0.5) => 0.7,
+            Profile::Everything => 0.05,
+            Profile::Relapses => 0.5,
+        };
         let stores = self.random.chance(often);
         let node = &mut self.nodes[index];
         let (position, applied) = (node.inbox.position(), node.cache.index.applied());
@@ -428,6 +452,13 @@ impl World {
 
     /// The daemon dies. Its cache may go on serving by the lease it had.
     pub(crate) fn crash_node(&mut self, index: usize) {
+        let soon = self.nodes[index].dies_after_ack > 0 || self.random.chance(0.3);
+        let longest = if soon { 0.02 } else { 0.5 };
+        let down = self.random.between(0.002, longest);
+        self.crash_node_for(index, down);
+    }
+
+    pub(crate) fn crash_node_for(&mut self, index: usize, down: f64) {
         let (orphans, forgets) = (self.random.chance(0.5), self.random.chance(0.1));
         let now = self.now;
         let node = &mut self.nodes[index];
@@ -455,9 +486,6 @@ impl World {
             node.stored.snapshot = None;
         }
         let name = node.name.to_string();
-        let soon = self.nodes[index].dies_after_ack > 0 || self.random.chance(0.3);
-        let longest = if soon { 0.02 } else { 0.5 };
-        let down = self.random.between(0.002, longest);
         self.say(&name, || {
             format!(
                 "FAULT: the daemon dies for {down:.3} s; its cache goes on: {}; its state is lost: {forgets}",
@@ -503,7 +531,8 @@ impl World {
         self.supervise(index, life);
         if self.nodes[index].dies_after_ack > 0 {
             // So that there is something to acknowledge.
-            for _ in 0..4 {
+            let requests = if self.profile == Profile::Relapses { 12 } else { 4 };
+            for _ in 0..requests {
                 let soon = self.random.between(0.0, 0.4);
                 self.after(soon, Event::Ask);
             }

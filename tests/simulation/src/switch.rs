@@ -1,5 +1,7 @@
 use std::str::FromStr;
 
+use crate::Profile;
+
 /// A rule that a run can be made without. The oracle has to notice: one that cannot fail proves nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Switch {
@@ -73,6 +75,14 @@ impl Switch {
             Self::ForgottenThrough => "forgotten-through",
             Self::LogIdentity => "log-identity",
             Self::ParentSeq => "parent-seq",
+        }
+    }
+
+    /// The faults among which it is missed, when it is missed too seldom among all.
+    pub const fn profile(self) -> Option<Profile> {
+        match self {
+            Self::Confirmed => Some(Profile::Relapses),
+            _ => None,
         }
     }
 

@@ -11,6 +11,7 @@ use crate::log::Log;
 use crate::network::{Direction, Network, Weather};
 use crate::node::Node;
 use crate::oracle::{Oracle, Violation};
+use crate::profile::Profile;
 use crate::random::Random;
 use crate::trace::Trace;
 use crate::{Options, Outcome, Switch};
@@ -100,6 +101,7 @@ pub(crate) struct World {
     connections: u64,
     /// Seconds between two faults.
     pub(crate) chaos_mean: f64,
+    pub(crate) profile: Profile,
     /// Some nodes are available, and daemons may change their policy when they start again.
     pub(crate) mixed: bool,
     /// Node 0 is the parent of the others.
@@ -132,14 +134,21 @@ impl World {
             2 => (Weather::Mild, 2.8),
             _ => (Weather::Rough, 1.4),
         };
-        let mixed = seed.is_multiple_of(3);
-        let count = 2 + random.below(4);
+        let profile = options.profile.unwrap_or(Profile::of(seed));
+        let relapses = profile == Profile::Relapses;
+        let (weather, chaos_mean) = if relapses { (Weather::Mild, 0.5) } else { (weather, chaos_mean) };
+        let mixed = !relapses && seed.is_multiple_of(3);
+        let count = 2 + random.below(if relapses { 2 } else { 4 });
         let mut nodes = Vec::new();
         for index in 0..count {
             let available = mixed && random.chance(0.4);
             let policy = if available { LeasePolicy::Serve } else { LeasePolicy::Revalidate };
             let kinds = [Kind::Registered, Kind::Unregistered, Kind::Files, Kind::Asking];
-            let kind = random.pick(if available { &kinds[..3] } else { &kinds });
+            let kind = if relapses {
+                Kind::Asking
+            } else {
+                random.pick(if available { &kinds[..3] } else { &kinds })
+            };
             let rate = rate(&mut random, drift);
             nodes.push(Node::new(index, rate, policy, kind, options.without));
         }
@@ -155,6 +164,7 @@ impl World {
             counter: 0,
             connections: 0,
             chaos_mean,
+            profile,
             mixed,
             shield,
             catalog: Catalog::new(),

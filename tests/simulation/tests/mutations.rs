@@ -7,21 +7,15 @@ use batoff_simulation::{Options, Switch, search};
 /// Seeds within which each must be noticed; most are within thirty.
 const SEEDS_MAX: u64 = 600;
 
-/// Left out, thousands of runs do not notice it: an ack that lies above the floor, the daemon's death before its next
-/// heartbeat, a state stored in between, and a lease for the next daemon before it has caught up must meet. It is told
-/// as a story of its own in `crates/delivery/src/roster/tests.rs`, which fails without the rule.
-const NOT_NOTICED: Switch = Switch::Confirmed;
-
 #[test]
 fn every_rule_that_is_left_out_is_noticed() {
     let next = AtomicUsize::new(0);
     let unnoticed = || {
         let mut unnoticed = Vec::new();
         while let Some(&without) = Switch::ALL.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if without == NOT_NOTICED {
-                continue;
-            }
-            let summary = search(0..SEEDS_MAX, Options { without: Some(without), trace: false });
+            let options =
+                Options { without: Some(without), profile: without.profile(), ..Options::default() };
+            let summary = search(0..SEEDS_MAX, options);
             let found = summary.total.violations.first().map(ToString::to_string);
             println!(
                 "{:<18}{:>4} seeds  {}",
