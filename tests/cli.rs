@@ -149,6 +149,20 @@ async fn an_operator_makes_a_site_and_its_customer_purges_until_the_token_is_rev
 }
 
 #[tokio::test]
+async fn the_sla_counts_a_sites_purges_and_the_fleets() {
+    let dev = Dev::start(DevOptions { pops: 1, ..DevOptions::default() });
+    documents(&dev, &["purge", "--tag", "a", "--wait"], "");
+    documents(&dev, &["purge", "--tag", "b", "--wait"], "");
+    for args in [&["sla", "--window", "1h"] as &[&str], &["sla", "--window", "1h", "--fleet"]] {
+        let sla = &documents(&dev, args, "")[0];
+        assert_eq!((&sla["window"], &sla["purges"]), (&"1h".into(), &2.into()), "{sla}");
+    }
+    let refused = batoff(&dev, &["sla", "--window", "a while"], "");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(said(&refused).contains("30d"), "{}", said(&refused));
+}
+
+#[tokio::test]
 async fn a_removed_node_is_not_waited_for() {
     let dev = Dev::start(DevOptions { pops: 2, ..DevOptions::default() });
     let nodes = documents(&dev, &["nodes", "list"], "");

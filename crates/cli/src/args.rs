@@ -7,6 +7,7 @@ use crate::certs::CertsCommand;
 use crate::dev::DevArgs;
 use crate::nodes::NodesCommand;
 use crate::sites::SitesCommand;
+use crate::sla::SlaArgs;
 use crate::tokens::TokensCommand;
 
 /// Takes content back from a CDN's caches, everywhere, and waits until it is really gone.
@@ -30,6 +31,8 @@ pub enum Command {
     Status(StatusArgs),
     /// List a site's purges, newest first
     List(ListArgs),
+    /// Was every purge completed within two seconds, and if not, because of whom?
+    Sla(SlaArgs),
     /// Sites and their hostnames (operators)
     #[command(subcommand)]
     Sites(SitesCommand),

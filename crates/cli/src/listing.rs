@@ -25,7 +25,7 @@ pub async fn run(args: ListArgs, settings: &Settings) -> Result<(), Failure> {
     let tasks = settings.client()?.list_all(settings.site()?, &query, args.limit as usize).await?;
     match settings.format() {
         Format::Json => tasks.iter().try_for_each(output::json),
-        Format::Human => status::print_tasks(&tasks),
+        Format::Human => status::print_table(&tasks),
     }
 }
 

@@ -20,6 +20,7 @@ mod private_file;
 mod purge;
 mod settings;
 mod sites;
+mod sla;
 mod status;
 mod tokens;
 mod when;
@@ -54,6 +55,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Purge(args) => purge::run(args, &settings()?).await,
         Command::Status(args) => status::run(args, &settings()?).await,
         Command::List(args) => listing::run(args, &settings()?).await,
+        Command::Sla(args) => sla::run(args, &settings()?).await,
         Command::Sites(command) => sites::run(command, &settings()?).await,
         Command::Tokens(command) => tokens::run(command, &settings()?).await,
         Command::Nodes(command) => nodes::run(command, &settings()?).await,

@@ -51,6 +51,11 @@ pub fn print_tasks(tasks: &[Task]) -> Result<(), Failure> {
     if let [task] = tasks {
         return print_task(task);
     }
+    print_table(tasks)
+}
+
+/// A line for each.
+pub fn print_table(tasks: &[Task]) -> Result<(), Failure> {
     let mut table =
         output::table(&["TASK", "STATE", "ITEMS", "STARTED", "PROPAGATION", "EVICTED", "NODES CONFIRMED"]);
     for task in tasks {

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use crate::client::header_value;
 use crate::reply::{self, Effect};
-use crate::{Endpoint, Error, Retry};
+use crate::{Endpoint, Error, Retry, Sla};
 
 pub use self::model::{
     CacheReport, IssueToken, IssuedToken, NewSite, NodeReport, Nodes, Site, SiteLimits, SitePatch,
@@ -83,6 +83,14 @@ impl AdminClient {
     /// All nodes, and the names of those that were removed.
     pub async fn nodes(&self) -> Result<Nodes, Error> {
         self.get(&["nodes"]).await
+    }
+
+    /// How fast the purges of all sites were over a window such as `24h`, and which missed the target.
+    pub async fn sla(&self, window: &str) -> Result<Sla, Error> {
+        let mut request = self.endpoint.request(Method::GET, &["sla"], &[("window", window.to_owned())]);
+        self.authorize(&mut request)?;
+        let response = reply::send(&self.http, &request, Effect::Read, self.retry).await?;
+        reply::json(response, Effect::Read).await
     }
 
     /// Lets a removed node connect and be registered again.

@@ -7,7 +7,7 @@ use crate::endpoint::ANSWER_TIMEOUT;
 use crate::reply::{self, Effect};
 use crate::{
     Credentials, DryRun, Endpoint, Error, Events, Include, ListQuery, Page, PurgeRequest, Retry,
-    SIGNATURE_HEADER, TIMESTAMP_HEADER, Task, Timestamp, WAIT_MAX, sign,
+    SIGNATURE_HEADER, Sla, TIMESTAMP_HEADER, Task, Timestamp, WAIT_MAX, sign,
 };
 
 /// The purge API, as one token sees it. Cheap to clone; connections are shared.
@@ -150,6 +150,13 @@ impl Client {
                 }
             }
         }
+    }
+
+    /// How fast the site's purges were over a window such as `24h` (a number and `s`, `m`, `h` or `d`, at most 30 days;
+    /// widened to whole slots of five minutes), and which missed the target.
+    pub async fn sla(&self, site: &str, window: &str) -> Result<Sla, Error> {
+        let query = [("window", window.to_owned())];
+        self.read(self.endpoint.request(Method::GET, &["sites", site, "sla"], &query)).await
     }
 
     /// Each purge of the site as it is accepted and at each change of its state, from now on, or after the event with

@@ -27,6 +27,7 @@ mod reply;
 mod request;
 mod retry;
 mod signature;
+mod sla;
 mod sse;
 mod task;
 
@@ -43,6 +44,7 @@ pub use self::problem::{Problem, ProblemItem};
 pub use self::request::{ITEMS_PER_REQUEST_MAX, PREFIXES_PER_REQUEST_MAX, PurgeRequest, REQUEST_BYTES_MAX};
 pub use self::retry::Retry;
 pub use self::signature::{SIGNATURE_HEADER, TIMESTAMP_HEADER, Timestamp, sign};
+pub use self::sla::{Breach, LateNode, Percentiles, Sla};
 pub use self::task::{
     Counts, DryRun, DryRunItem, DryRunNodes, Include, Item, ListQuery, Page, PopReport, State, Task, WAIT_MAX,
 };

@@ -40,13 +40,13 @@ pub struct SlaDocument {
     /// The target.
     #[schema(example = 2_000)]
     pub target_ms: u64,
-    /// Purges that were looked at.
+    /// Purges accepted within the window.
     #[schema(example = 1_200)]
     pub purges: u64,
     /// The share that was completed within the target; 1 when there were none.
     #[schema(example = 0.9992)]
     pub within_target: f64,
-    /// Percentiles.
+    /// Percentiles of the completed ones, at most 1/32 too large.
     pub propagation_ms: PercentilesDocument,
     /// Purges over the target, newest first, at most 100.
     pub breaches: Vec<BreachDocument>,
@@ -106,7 +106,7 @@ pub struct LateNodeDocument {
     get, path = "/v1/sites/{site_id}/sla", tag = "purges", operation_id = "getSla",
     params(
         ("site_id" = String, Path, description = "The site's name"),
-        ("window" = Option<String>, Query, nullable = false, description = "How far back: a number and `s`, `m`, `h` or `d`, at most 30d; `24h` when not given", example = "24h"),
+        ("window" = Option<String>, Query, nullable = false, description = "How far back: a number and `s`, `m`, `h` or `d`, at most 30d; `24h` when not given. Widened to whole slots of five minutes", example = "24h"),
     ),
     responses((status = 200, description = "Propagation over the window", body = SlaDocument))
 )]
