@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use batoff_delivery::Received;
 use batoff_index::Index;
@@ -41,6 +42,13 @@ const LOOKS_BEFORE_ACK: usize = 4;
 /// Records whose objects may wait to be removed. Over it further records wait, and the control plane sees their acks
 /// late.
 const SWEEPS_MAX: usize = 8_192;
+
+/// A record that is not out of every cache this long after it was received is late: caches are asked whether they can do
+/// without what it hits. Well under the 700 ms of grace after which the node would lose its whole lease.
+const HOLD_BACK_AFTER: Duration = Duration::from_millis(200);
+
+/// How often it is looked for late records.
+const HOLD_BACK_CHECK: Duration = Duration::from_millis(25);
 
 /// Orders and outcomes on their way between the stream and the applier.
 const CHANNEL_RECORDS: usize = 1_024;
@@ -75,6 +83,7 @@ struct Ticket(u64);
 #[derive(Debug)]
 enum News {
     CacheDone { cache: String, ticket: Ticket },
+    HeldBack { through: Option<Ticket> },
     Swept { ticket: Ticket, report: RecordReport },
     Trouble(Trouble),
 }
@@ -82,7 +91,7 @@ enum News {
 /// A record that is in force and not yet out of every cache.
 struct Pending {
     ticket: Ticket,
-    task: TaskId,
+    record: Arc<Record>,
     received_at: Moment,
     report: RecordReport,
 }
@@ -103,11 +112,18 @@ pub(crate) struct Applier<L: Clone> {
     next_ticket: u64,
     void_below: Arc<AtomicU64>,
     pending: VecDeque<Pending>,
+    /// Acknowledged because their caches hold back what they hit; still being removed.
+    early: VecDeque<Pending>,
+    /// What records through this one hit is held back by every cache that is not done with it.
+    held: Option<Ticket>,
+    /// Caches are being asked to hold something back.
+    asking: bool,
     /// Ticket and reset whose flush is under way.
     resetting: Option<(Ticket, Reset)>,
     /// How far each cache that is waited for has come.
     done: BTreeMap<String, Ticket>,
     sweeps: mpsc::Sender<Sweep<L>>,
+    news: mpsc::UnboundedSender<News>,
     outcomes: mpsc::Sender<Outcome>,
 }
 
@@ -134,7 +150,7 @@ impl<L: Clone + Send + Sync + 'static> Applier<L> {
             index: Arc::clone(&index),
             lanes: Arc::clone(&lanes),
             void_below: Arc::clone(&void_below),
-            news,
+            news: news.clone(),
         };
         spawn_until(stop, sweeper.run(sweeps_in));
         let applier = Self {
@@ -145,9 +161,13 @@ impl<L: Clone + Send + Sync + 'static> Applier<L> {
             next_ticket: 1,
             void_below,
             pending: VecDeque::new(),
+            early: VecDeque::new(),
+            held: None,
+            asking: false,
             resetting: None,
             done: BTreeMap::new(),
             sweeps,
+            news,
             outcomes,
         };
         spawn_until(stop, applier.run(orders_in, news_in));
@@ -155,11 +175,17 @@ impl<L: Clone + Send + Sync + 'static> Applier<L> {
     }
 
     async fn run(mut self, mut orders: mpsc::Receiver<Order>, mut news: mpsc::UnboundedReceiver<News>) {
+        let mut late = tokio::time::interval(HOLD_BACK_CHECK);
+        late.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let outcomes = tokio::select! {
                 // What is finished goes out before more is begun.
                 biased;
                 Some(news) = news.recv() => self.handle_news(news),
+                _ = late.tick(), if self.waits_for_late() => {
+                    self.ask_to_hold_back();
+                    Vec::new()
+                }
                 Some(order) = orders.recv() => match order {
                     Order::Record(received) => match self.handle_record(received).await {
                         Some(outcomes) => outcomes,
@@ -199,7 +225,7 @@ impl<L: Clone + Send + Sync + 'static> Applier<L> {
             }
         }
         if self.waits {
-            self.pending.push_back(Pending { ticket, task: record.task, received_at: at, report });
+            self.pending.push_back(Pending { ticket, record: Arc::clone(&record), received_at: at, report });
             let sweep = Sweep { ticket, record, received_at: at, report, matches };
             self.sweeps.send(sweep).await.ok()?;
             return Some(Vec::new());
@@ -235,9 +261,16 @@ impl<L: Clone + Send + Sync + 'static> Applier<L> {
                 *done = ticket.max(*done);
                 self.finished()
             }
+            News::HeldBack { through } => {
+                self.asking = false;
+                let through = through.filter(|ticket| ticket.0 >= self.void_below.load(Ordering::Acquire));
+                self.held = self.held.max(through);
+                self.finished()
+            }
             News::Swept { ticket, .. } if ticket.0 < self.void_below.load(Ordering::Acquire) => Vec::new(),
             News::Swept { ticket, report } => {
-                match self.pending.iter_mut().find(|entry| entry.ticket == ticket) {
+                let mut under_way = self.early.iter_mut().chain(&mut self.pending);
+                match under_way.find(|entry| entry.ticket == ticket) {
                     Some(pending) => {
                         pending.report = report;
                         self.finished()
@@ -248,34 +281,76 @@ impl<L: Clone + Send + Sync + 'static> Applier<L> {
         }
     }
 
-    /// What every cache that is waited for has now behind it.
+    /// What every cache that is waited for has now behind it, or holds back.
     fn finished(&mut self) -> Vec<Outcome> {
         let waited_for = self.lanes.iter().filter(|lane| lane.is_waited_for()).count();
-        if self.done.len() < waited_for {
-            return Vec::new();
-        }
-        let Some(done) = self.done.values().copied().min() else { return Vec::new() };
+        let all_spoke = self.done.len() >= waited_for;
+        let done = self.done.values().copied().min().filter(|_| all_spoke).unwrap_or(Ticket(0));
         let mut outcomes = Vec::new();
-        if let Some((ticket, reset)) = self.resetting.take() {
-            if ticket > done {
-                self.resetting = Some((ticket, reset));
-                return outcomes;
-            }
+        if let Some((_, reset)) = self.resetting.take_if(|(ticket, _)| *ticket <= done) {
             outcomes.push(Outcome::Reset(reset));
         }
-        while let Some(pending) = self.pending.pop_front_if(|front| front.ticket <= done && front.report.last)
+        if self.resetting.is_some() {
+            return outcomes;
+        }
+        let is_done = |entry: &Pending| entry.ticket <= done && entry.report.last;
+        while let Some(entry) = self.early.pop_front_if(|front| is_done(front)) {
+            outcomes.push(Outcome::Report(entry.report_now()));
+        }
+        while let Some(entry) =
+            self.pending.pop_front_if(|front| is_done(front) || Some(front.ticket) <= self.held)
         {
-            let report =
-                RecordReport { evicted_after: boottime().since(pending.received_at), ..pending.report };
-            outcomes.push(Outcome::Applied { seq: report.seq, task: pending.task, report });
+            let (seq, task) = (entry.record.seq, entry.record.task);
+            if is_done(&entry) {
+                outcomes.push(Outcome::Applied { seq, task, report: entry.report_now() });
+                continue;
+            }
+            let report = RecordReport { objects: 0, last: false, ..entry.report_now() };
+            outcomes.push(Outcome::Applied { seq, task, report });
+            self.early.push_back(entry);
         }
         outcomes
+    }
+
+    /// Whether some record may soon be late.
+    fn waits_for_late(&self) -> bool {
+        self.waits && !self.asking && self.pending.back().is_some_and(|last| Some(last.ticket) > self.held)
+    }
+
+    /// Asks the caches that are behind to do without what late records hit, so that the acks need not wait for them.
+    fn ask_to_hold_back(&mut self) {
+        let now = boottime();
+        let late = self.pending.iter().skip_while(|entry| Some(entry.ticket) <= self.held);
+        let late: Vec<_> = late.take_while(|entry| now.since(entry.received_at) >= HOLD_BACK_AFTER).collect();
+        let Some(through) = late.last().map(|entry| entry.ticket) else { return };
+        let records: Vec<_> = late.iter().map(|entry| Arc::clone(&entry.record)).collect();
+        let behind = self.lanes.iter().filter(|lane| {
+            lane.is_waited_for() && self.done.get(lane.name()).is_none_or(|done| *done < through)
+        });
+        let behind: Vec<_> = behind.cloned().collect();
+        self.asking = true;
+        let news = self.news.clone();
+        tokio::spawn(async move {
+            let mut held = true;
+            for lane in behind {
+                held = held && lane.hold_back(&records).await;
+            }
+            // Fails only when the daemon is stopping.
+            let _ = news.send(News::HeldBack { through: held.then_some(through) });
+        });
     }
 
     fn ticket(&mut self) -> Ticket {
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
         ticket
+    }
+}
+
+impl Pending {
+    /// Its report, as of now.
+    fn report_now(&self) -> RecordReport {
+        RecordReport { evicted_after: boottime().since(self.received_at), ..self.report }
     }
 }
 

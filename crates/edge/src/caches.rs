@@ -3,18 +3,34 @@
 //! One file a kind of cache. A cache in this process asks the index at each hit and needs little more than room for its
 //! memory to be given back; one beside it (nginx's files, Varnish) must be told what to remove, and is waited for.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use batoff_index::Match;
-use batoff_types::{Moment, Record};
+use batoff_types::{Moment, Record, Seq};
 
 mod in_process;
+mod locator;
+pub mod nginx;
+mod open;
 
 pub use self::in_process::{Evict, InProcess};
+pub use self::locator::Locator;
+pub use self::open::{CacheOpenError, Surroundings, open};
 
 /// A cache that this node's daemon drives. `L` is how it finds its objects (a file's hash, a key).
 ///
-/// Calls come from one task a cache, one at a time and in the order of the log, and are repeated for ever with back-off
-/// when they fail, so each must be idempotent. A cache that fails delays its own node's cursor and nothing else.
+/// Calls come from one task a cache, one at a time ([`Cache::hold_back`] and [`Cache::serve_until`] apart), and are
+/// repeated for ever with back-off when they fail, so each must be idempotent. A cache that fails delays its own node's
+/// cursor and nothing else.
+///
+/// Records come in groups, in the order of the log: whatever waits when the cache becomes free is one group, so that a
+/// burst of purges costs a few round trips and not one each.
+///
+/// ```text
+///  Needs::Objects     begin(records) ──▶ evict(objects) … ──▶ finish() ──▶ ack of all of them
+///  Needs::Selectors   purge(records) ────────────────────────▶ finish() ──▶ ack of all of them
+/// ```
 #[async_trait]
 pub trait Cache<L>: Send + Sync {
     /// The name in logs, in metrics and at the control plane.
@@ -26,22 +42,47 @@ pub trait Cache<L>: Send + Sync {
     /// What makes a purged object unservable here. Decides what an ack waits for.
     fn proof(&self) -> Proof;
 
+    /// The rules of `records` are in force in the index; their objects follow. Called ahead of the objects of earlier
+    /// records, for [`Needs::Objects`].
+    async fn begin(&self, records: &[Arc<Record>]) -> Result<(), CacheTrouble> {
+        let _ = records;
+        Ok(())
+    }
+
     /// Makes these objects unservable (stale, if that is the effect), or gives their memory back when the rule did that
-    /// already. Called with batches, for [`Needs::Objects`].
+    /// already. Called with batches, for [`Needs::Objects`]. Objects of other caches are among them.
     async fn evict(&self, objects: &[Match<L>]) -> Result<(), CacheTrouble> {
         let _ = objects;
         Ok(())
     }
 
-    /// Makes what `record` hits unservable by the cache's own means. Called once a record that purges anything, for
-    /// [`Needs::Selectors`].
-    async fn purge(&self, record: &Record) -> Result<(), CacheTrouble> {
-        let _ = record;
+    /// Makes what `records` hit unservable by the cache's own means. Called with records that purge something, each once,
+    /// for [`Needs::Selectors`].
+    async fn purge(&self, records: &[Arc<Record>]) -> Result<(), CacheTrouble> {
+        let _ = records;
+        Ok(())
+    }
+
+    /// Everything that some records hit was handed over; when this returns, nothing of it is served any more.
+    async fn finish(&self) -> Result<(), CacheTrouble> {
         Ok(())
     }
 
     /// Makes everything unservable that it holds now.
     async fn flush(&self) -> Result<(), CacheTrouble>;
+
+    /// Asked when records take long to finish, beside the other calls: whether the cache can do without a part of what
+    /// it holds that covers what `records` hit, until [`Cache::let_go`]. With `true` it does so from its return on, and
+    /// the records are acknowledged; their objects are still removed.
+    async fn hold_back(&self, records: &[Arc<Record>]) -> bool {
+        let _ = records;
+        false
+    }
+
+    /// Everything that records through this one hit is removed: what was held back for them may be served again.
+    fn let_go(&self, through: Seq) {
+        let _ = through;
+    }
 
     /// How long it may serve on its own, on the clock of [`boottime`](fn@crate::boottime); [`Moment::ZERO`]: not at all from now on.
     /// Called at each renewal and when the lease is lost, on strict nodes only. Must return at once.
@@ -58,7 +99,7 @@ pub enum Needs {
     /// The objects that were hit, as it registered them in the index. It has registered all it holds: rules that are
     /// swept and an hour old are forgotten, so hits ask `Index::check_registered` or `Index::lookup`, not `Index::check`.
     Objects,
-    /// The record itself: it finds its objects by its own means.
+    /// The records themselves: it finds its objects by its own means.
     Selectors,
 }
 
@@ -67,7 +108,7 @@ pub enum Needs {
 pub enum Proof {
     /// The rule: every hit asks the index before it is served.
     Rule,
-    /// The removal: it serves what it has until [`Cache::evict`] or [`Cache::purge`] has returned.
+    /// The removal: it serves what it has until [`Cache::evict`] or [`Cache::purge`], and [`Cache::finish`] have returned.
     Eviction,
 }
 

@@ -7,9 +7,11 @@ use batoff_types::NodeName;
 use batoff_types::message::LeasePolicy;
 use serde::Deserialize;
 
+mod caches;
 mod control;
 mod load;
 
+pub use self::caches::CachesSection;
 pub use self::control::{ControlSection, Endpoint};
 pub use self::load::{ConfigError, ConfigFile, load, load_str};
 
@@ -111,15 +113,6 @@ pub enum LogFormat {
 #[serde(transparent)]
 pub struct LogLevel(pub String);
 
-/// `[caches]`: what this daemon drives.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CachesSection {
-    /// Really no cache at all: the daemon follows, keeps its rules and acknowledges. For measuring and for tests.
-    #[serde(default)]
-    pub none: bool,
-}
-
 impl NodeSection {
     /// The name, checked.
     pub fn name(&self) -> Result<NodeName, ConfigError> {
@@ -158,14 +151,7 @@ impl ConfigFile for EdgeConfig {
     fn validate(&self) -> Result<(), ConfigError> {
         self.node.name()?;
         self.control.validate()?;
-        if self.caches.none {
-            return Ok(());
-        }
-        Err(ConfigError::invalid(
-            "caches",
-            "this daemon drives no cache yet, so nothing on this node would be evicted; run batoff-proxy, which has its \
-             cache and the daemon in one process, or set `none = true` to follow the purges without a cache",
-        ))
+        self.caches.validate()
     }
 }
 

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
+use batoff_edge::caches::{self, Locator, Surroundings};
 use batoff_edge::config::{EdgeConfig, load};
 use batoff_edge::program::{self, Flags, Signals};
 use batoff_edge::{Daemon, DaemonConfig, logs, metrics, monitor};
@@ -41,12 +42,23 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     let figures = metrics::install().context("the metrics recorder")?;
     let signals = Signals::listen(flags.exit_with_parent)?;
 
-    let opened = Daemon::open::<()>(daemon, IndexConfig::default())?;
+    let opened = Daemon::open::<Locator>(daemon, IndexConfig::default())?;
     let listener = TcpListener::bind(config.metrics.listen)
         .await
         .with_context(|| format!("cannot listen on metrics.listen = {}", config.metrics.listen))?;
     let address = listener.local_addr()?;
-    let handle = opened.start(Vec::new());
+    let caches = caches::open(
+        &config.caches,
+        Surroundings {
+            index: opened.index(),
+            fence: opened.fence(),
+            policy: config.lease.on_lease_lost.policy(),
+            state_dir: config.state.dir.clone(),
+            stop: signals.stop.clone(),
+        },
+    )
+    .await?;
+    let handle = opened.start(caches);
     let monitoring =
         tokio::spawn(monitor::serve(listener, figures, Arc::new(handle.monitor()), signals.stop.clone()));
     if flags.announce {

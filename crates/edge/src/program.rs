@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::StartError;
+use crate::caches::CacheOpenError;
 use crate::config::ConfigError;
 
 /// The flags of a daemon.
@@ -58,6 +59,9 @@ impl Exit {
     pub fn of(error: &anyhow::Error) -> Self {
         if error.downcast_ref::<ConfigError>().is_some() {
             return Self::Usage;
+        }
+        if let Some(error) = error.downcast_ref::<CacheOpenError>() {
+            return if error.is_usage() { Self::Usage } else { Self::Temporary };
         }
         match error.downcast_ref::<StartError>() {
             Some(error) if error.is_usage() => Self::Usage,

@@ -32,6 +32,8 @@ impl<L: Clone + Send + Sync + 'static> Applier<L> {
         let ticket = self.ticket();
         self.void_below.store(ticket.0, Ordering::Release);
         self.pending.clear();
+        self.early.clear();
+        self.held = None;
         self.done = BTreeMap::new();
         self.index.reset(generation, reset.cursor, sites);
         metrics::applied(reset.cursor);

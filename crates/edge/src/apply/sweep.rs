@@ -63,6 +63,9 @@ impl<L: Clone + Send + Sync + 'static> Sweeper<L> {
                 for lane in self.lanes.iter() {
                     lane.push_objects(Some(sweep.record.seq), &batch);
                 }
+                for lane in self.lanes.iter() {
+                    lane.has_room().await;
+                }
             }
             tokio::task::yield_now().await;
         }
@@ -70,7 +73,7 @@ impl<L: Clone + Send + Sync + 'static> Sweeper<L> {
             return;
         }
         for lane in self.lanes.iter().filter(|lane| lane.is_waited_for()) {
-            lane.push_mark(sweep.ticket);
+            lane.push_mark(sweep.ticket, sweep.record.seq);
         }
         sweep.report.evicted_after = boottime().since(sweep.received_at);
         sweep.report.last = true;

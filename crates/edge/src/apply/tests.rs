@@ -64,8 +64,8 @@ impl Cache<u32> for Shared {
         self.act(format!("evict {}", objects.len()))
     }
 
-    async fn purge(&self, record: &Record) -> Result<(), CacheTrouble> {
-        self.act(format!("purge {}", record.seq))
+    async fn purge(&self, records: &[Arc<Record>]) -> Result<(), CacheTrouble> {
+        records.iter().try_for_each(|record| self.act(format!("purge {}", record.seq)))
     }
 
     async fn flush(&self) -> Result<(), CacheTrouble> {

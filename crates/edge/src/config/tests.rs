@@ -79,3 +79,10 @@ fn a_daemon_without_any_cache_must_be_meant() {
 fn names_follow_their_grammar() {
     assert!(refusal(&MINIMAL.replace("fra1", "Fra 1"), &[]).contains("a-z"));
 }
+
+#[test]
+fn no_cache_and_a_cache_exclude_each_other() {
+    let both = format!("{MINIMAL}\n[caches.nginx]\npath = \"/var/cache/nginx\"\n");
+    assert!(refusal(&both, &[]).contains("[caches.nginx]"));
+    assert!(check(&both.replace("none = true", ""), &[]).is_ok());
+}

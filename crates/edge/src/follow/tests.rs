@@ -1,4 +1,5 @@
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -280,7 +281,7 @@ impl Cache<()> for Broken {
         Proof::Eviction
     }
 
-    async fn purge(&self, _: &Record) -> Result<(), CacheTrouble> {
+    async fn purge(&self, _: &[Arc<Record>]) -> Result<(), CacheTrouble> {
         self.flush().await
     }
 

@@ -1,0 +1,66 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use batoff_index::Index;
+use batoff_types::message::LeasePolicy;
+use tokio_util::sync::CancellationToken;
+
+use super::{Cache, Locator};
+use crate::Fence;
+use crate::config::CachesSection;
+
+/// What a cache's adapter finds around it.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// The node's index: rules, and the objects of all its caches.
+    pub index: Arc<Index<Locator>>,
+    /// The right to serve.
+    pub fence: Arc<Fence>,
+    /// What the node does without it.
+    pub policy: LeasePolicy,
+    /// Where an adapter may keep a file of its own that outlives the process.
+    pub state_dir: PathBuf,
+    /// Cancelled when the daemon ends; what an adapter started ends then.
+    pub stop: CancellationToken,
+}
+
+/// A cache cannot be driven; the text names what is in the way and the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheOpenError {
+    /// The operator has to change something: a path, a permission, a secret, the cache's own configuration.
+    #[error("{cache}: {message}")]
+    Setup {
+        /// Which cache.
+        cache: &'static str,
+        /// What is in the way, and the remedy.
+        message: String,
+    },
+    /// It may work later: the cache does not answer, a resource is used up.
+    #[error("{cache}: {message}")]
+    Temporary {
+        /// Which cache.
+        cache: &'static str,
+        /// What is in the way.
+        message: String,
+    },
+}
+
+impl CacheOpenError {
+    /// Whether the operator has to change something (exit code 64), as opposed to waiting (75).
+    pub const fn is_usage(&self) -> bool {
+        matches!(self, Self::Setup { .. })
+    }
+}
+
+/// Opens every cache that the configuration names, in the order of its fields.
+pub async fn open(
+    section: &CachesSection,
+    surroundings: Surroundings,
+) -> Result<Vec<Box<dyn Cache<Locator>>>, CacheOpenError> {
+    let _ = &surroundings;
+    if section.nginx.is_some() {
+        let message = "this build does not drive it yet".to_owned();
+        return Err(CacheOpenError::Setup { cache: "nginx", message });
+    }
+    Ok(Vec::new())
+}

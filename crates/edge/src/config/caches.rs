@@ -1,0 +1,49 @@
+use serde::Deserialize;
+
+use super::ConfigError;
+use crate::caches::nginx::NginxSection;
+
+/// `[caches]`: what this daemon drives, one table a kind.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CachesSection {
+    /// Really no cache at all: the daemon follows, keeps its rules and acknowledges. For measuring and for tests.
+    #[serde(default)]
+    pub none: bool,
+    /// `[caches.nginx]`
+    pub nginx: Option<NginxSection>,
+}
+
+impl CachesSection {
+    /// The kinds that are configured.
+    fn kinds(&self) -> Vec<&'static str> {
+        let kinds = [("nginx", self.nginx.is_some())];
+        kinds.into_iter().filter_map(|(name, there)| there.then_some(name)).collect()
+    }
+
+    /// Checks what types cannot say.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let kinds = self.kinds();
+        match (self.none, kinds.first()) {
+            (true, Some(kind)) => {
+                return Err(ConfigError::invalid(
+                    "caches.none",
+                    format!("is true, but there is a [caches.{kind}]; drop one of the two"),
+                ));
+            }
+            (false, None) => {
+                return Err(ConfigError::invalid(
+                    "caches",
+                    "names no cache, so nothing on this node would be evicted; add a table such as [caches.nginx], run \
+                     batoff-proxy, which has its cache and the daemon in one process, or set `none = true` to follow the \
+                     purges without a cache",
+                ));
+            }
+            (true, None) | (false, Some(_)) => {}
+        }
+        if let Some(section) = &self.nginx {
+            section.validate()?;
+        }
+        Ok(())
+    }
+}
