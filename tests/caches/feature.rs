@@ -1,0 +1,98 @@
+//! The rows of the table.
+
+/// Something that a cache can do, shown by one story of the suite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Feature {
+    /// An answer is stored and served again.
+    Fill,
+    /// By URL, nothing beside it.
+    Url,
+    /// Whatever way of writing a URL a visitor chose.
+    Spelling,
+    /// All variants of a URL.
+    Variants,
+    /// By prefix.
+    Prefix,
+    /// By tag.
+    Tag,
+    /// By hostname.
+    Host,
+    /// Everything of a site.
+    Everything,
+    /// Soft: stale, not gone.
+    Soft,
+    /// A fill whose header is still to come when a URL is purged.
+    RaceHeaderUrl,
+    /// A fill whose header is still to come when a tag is purged.
+    RaceHeaderTag,
+    /// A fill whose header is still to come when a prefix is purged.
+    RaceHeaderPrefix,
+    /// A fill in the middle of its body.
+    RaceBody,
+    /// Strict: nothing is served from cache when the daemon is dead.
+    FenceDaemon,
+    /// Strict: nothing is served from cache when the control plane is gone.
+    FenceControl,
+    /// Available: it goes on serving.
+    Available,
+    /// Purges while the daemon is down take effect when it is back.
+    DaemonRestart,
+    /// Purges while the cache is down take effect when it is back.
+    CacheRestart,
+    /// Many purges in a row.
+    Burst,
+    /// One purge that hits many objects.
+    Many,
+}
+
+impl Feature {
+    /// All of them, in the order of the table.
+    pub const ALL: [Self; 20] = [
+        Self::Fill,
+        Self::Url,
+        Self::Spelling,
+        Self::Variants,
+        Self::Prefix,
+        Self::Tag,
+        Self::Host,
+        Self::Everything,
+        Self::Soft,
+        Self::RaceHeaderUrl,
+        Self::RaceHeaderTag,
+        Self::RaceHeaderPrefix,
+        Self::RaceBody,
+        Self::FenceDaemon,
+        Self::FenceControl,
+        Self::Available,
+        Self::DaemonRestart,
+        Self::CacheRestart,
+        Self::Burst,
+        Self::Many,
+    ];
+
+    /// As the table calls the row.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Fill => "stored and served again",
+            Self::Url => "purge by URL, neighbors untouched",
+            Self::Spelling => "every spelling of a URL",
+            Self::Variants => "every variant (`Vary`)",
+            Self::Prefix => "by prefix",
+            Self::Tag => "by tag, other sites untouched",
+            Self::Host => "by hostname",
+            Self::Everything => "everything of a site",
+            Self::Soft => "soft purge",
+            Self::RaceHeaderUrl => "fill race before the header, URL",
+            Self::RaceHeaderTag => "fill race before the header, tag",
+            Self::RaceHeaderPrefix => "fill race before the header, prefix",
+            Self::RaceBody => "fill race in the body",
+            Self::FenceDaemon => "strict: fenced when the daemon dies",
+            Self::FenceControl => "strict: fenced when the control plane is gone",
+            Self::Available => "available: serves on without both",
+            Self::DaemonRestart => "purges while the daemon was down",
+            Self::CacheRestart => "purges while the cache was down",
+            Self::Burst => "a burst of purges",
+            Self::Many => "one purge of many objects",
+        }
+    }
+}

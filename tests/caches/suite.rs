@@ -1,0 +1,29 @@
+//! The stories, each true of every cache that has the feature.
+
+mod fences;
+mod many;
+mod races;
+mod restarts;
+mod selectors;
+
+pub use fences::*;
+pub use many::*;
+pub use races::*;
+pub use restarts::*;
+pub use selectors::*;
+
+use crate::feature::Feature;
+use crate::matrix;
+use crate::subject::Subject;
+
+/// Runs a story if the cache has the feature, and notes the result for the table.
+async fn story<S: Subject>(feature: Feature, play: impl AsyncFnOnce()) {
+    let result = match S::lacks(feature) {
+        Some(why) => Err(why),
+        None => {
+            play().await;
+            Ok(())
+        }
+    };
+    matrix::note(S::NAME, feature, result);
+}
