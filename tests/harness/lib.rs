@@ -7,15 +7,29 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a harness that cannot go on fails its test")]
 
 mod dev;
+mod dice;
 mod http;
+mod ledger;
+mod origin;
 mod program;
+mod purge_log;
+mod recorder;
+mod service;
 mod signed;
+mod system;
 mod visitor;
 
 pub use dev::{Dev, DevOptions, Node};
+pub use dice::Dice;
 pub use http::http;
-pub use program::{Program, binary, free_port, kill, scratch};
+pub use ledger::{Ledger, Promise};
+pub use origin::Origin;
+pub use program::{Launch, Program, binary, free_port, kill, scratch};
+pub use purge_log::read_log;
+pub use recorder::Recorder;
+pub use service::Service;
 pub use signed::{Customer, Reply};
+pub use system::{CONTROL_NAMESPACE, Edge, HOST, SITE, System, SystemPlan, address, node_namespace};
 pub use visitor::{Answer, Visitor};
 
 use std::time::Duration;

@@ -1,5 +1,5 @@
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -39,39 +39,100 @@ pub fn kill(pid: u32, signal: Signal) {
     kill_process(pid, signal).unwrap_or_else(|error| panic!("signal {signal:?} to {pid:?}: {error}"));
 }
 
-/// A running program; killed when dropped.
-pub struct Program {
-    child: Child,
+/// How one of our programs is started.
+#[derive(Clone, Debug)]
+pub struct Launch {
     name: String,
+    args: Vec<String>,
+    dir: PathBuf,
+    environment: Vec<(String, String)>,
+    namespace: Option<String>,
 }
 
-impl Program {
-    /// Starts a program of ours, with its output piped.
-    pub fn start(name: &str, args: &[&str], dir: &Path) -> Self {
-        let child = Self::command(name, args, dir)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{name} does not start: {error}"));
-        Self { child, name: name.to_owned() }
+impl Launch {
+    /// The program `name` with these arguments, in `dir`.
+    pub fn new(name: &str, args: &[&str], dir: &Path) -> Self {
+        let args = args.iter().map(|arg| (*arg).to_owned()).collect();
+        Self { name: name.to_owned(), args, dir: dir.to_owned(), environment: Vec::new(), namespace: None }
     }
 
-    /// Runs a program of ours to its end.
-    pub fn run(name: &str, args: &[&str], dir: &Path) -> Output {
-        Self::command(name, args, dir).stdin(Stdio::null()).output().expect("the program runs")
+    /// With further variables in its environment.
+    #[must_use]
+    pub fn with(mut self, environment: &[(String, String)]) -> Self {
+        self.environment.extend_from_slice(environment);
+        self
     }
 
-    fn command(name: &str, args: &[&str], dir: &Path) -> Command {
-        let mut command = Command::new(binary(name));
-        command.args(args).current_dir(dir);
+    /// In a network namespace of that name.
+    #[must_use]
+    pub fn inside(mut self, namespace: Option<&str>) -> Self {
+        self.namespace = namespace.map(str::to_owned);
+        self
+    }
+
+    fn command(&self) -> Command {
+        let program = binary(&self.name);
+        let mut command = match &self.namespace {
+            None => Command::new(program),
+            Some(namespace) => {
+                // `ip` turns into the program: the pid is the program's.
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", namespace]).arg(program);
+                command
+            }
+        };
+        command.args(&self.args).current_dir(&self.dir);
         // What the developer has set for a real system must not leak into a test.
         for (key, _) in
             std::env::vars().filter(|(key, _)| key.starts_with("BATOFF_") && key != "BATOFF_BIN_DIR")
         {
             command.env_remove(key);
         }
+        command.envs(self.environment.iter().map(|(key, value)| (key, value)));
         command
+    }
+
+    /// Starts it with its output piped.
+    pub fn start(&self) -> Program {
+        self.spawn(Stdio::null(), Stdio::piped())
+    }
+
+    /// Starts it with its input and standard output piped, its log going to a file.
+    pub fn start_logging_to(&self, log: &Path) -> Program {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(log).expect("a log");
+        self.spawn(Stdio::piped(), log.into())
+    }
+
+    fn spawn(&self, stdin: Stdio, stderr: Stdio) -> Program {
+        let child = self.command().stdin(stdin).stdout(Stdio::piped()).stderr(stderr).spawn();
+        let mut child = child.unwrap_or_else(|error| panic!("{} does not start: {error}", self.name));
+        let lifeline = child.stdin.take();
+        Program { child, name: self.name.clone(), _lifeline: lifeline }
+    }
+
+    /// Runs it to its end.
+    pub fn run(&self) -> Output {
+        self.command().stdin(Stdio::null()).output().expect("the program runs")
+    }
+}
+
+/// A running program; killed when dropped.
+pub struct Program {
+    child: Child,
+    name: String,
+    /// Our end of its standard input; closes when this process ends, however that happens.
+    _lifeline: Option<ChildStdin>,
+}
+
+impl Program {
+    /// Starts a program of ours, with its output piped.
+    pub fn start(name: &str, args: &[&str], dir: &Path) -> Self {
+        Launch::new(name, args, dir).start()
+    }
+
+    /// Runs a program of ours to its end.
+    pub fn run(name: &str, args: &[&str], dir: &Path) -> Output {
+        Launch::new(name, args, dir).run()
     }
 
     /// The process id.
@@ -100,6 +161,12 @@ impl Program {
         kill(self.pid(), Signal::TERM);
         self.child.wait().expect("the child can be waited for").code().unwrap_or(-1)
     }
+
+    /// Kills it with SIGKILL, and waits until it is gone.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("the child can be killed");
+        self.child.wait().expect("the child can be waited for");
+    }
 }
 
 impl Drop for Program {
@@ -107,6 +174,8 @@ impl Drop for Program {
         if self.exit_code().is_none() {
             // `dev` ends its children when it is asked to; killed, they would notice only by their closed input.
             kill(self.pid(), Signal::TERM);
+            // A frozen one hears nothing until it goes on.
+            kill(self.pid(), Signal::CONT);
             for _ in 0..100 {
                 if self.exit_code().is_some() {
                     return;

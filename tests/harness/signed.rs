@@ -119,9 +119,21 @@ impl Customer {
     /// Submits a purge, sending the same bytes again through restarts and refusals of the control plane, until it is
     /// accepted.
     pub async fn purge_until_accepted(&self, body: &Value) -> Reply {
+        self.send_until_accepted(body, None).await
+    }
+
+    /// The same with an `Idempotency-Key`: however often it is sent, it is one purge.
+    pub async fn purge_once_accepted(&self, body: &Value, key: &str) -> Reply {
+        self.send_until_accepted(body, Some(key)).await
+    }
+
+    async fn send_until_accepted(&self, body: &Value, key: Option<&str>) -> Reply {
         let path = format!("/v1/sites/{}/purge", self.site);
         let body = body.to_string();
-        let request = self.request("POST", &path, Some(body.as_bytes()));
+        let mut request = self.request("POST", &path, Some(body.as_bytes()));
+        if let Some(key) = key {
+            request = request.header("Idempotency-Key", key);
+        }
         crate::eventually("the purge is accepted", || {
             let request = request.try_clone().expect("the body is in memory");
             async move {
@@ -134,6 +146,18 @@ impl Customer {
             }
         })
         .await
+    }
+
+    /// Every task of the site, from the API's list, newest first.
+    pub async fn tasks(&self) -> Vec<Value> {
+        let (mut all, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = self.get(&format!("/v1/sites/{}/purges?limit=200{cursor}", self.site)).await;
+            assert_eq!(page.status, 200, "{}", page.text);
+            all.extend(page.json["purges"].as_array().expect("a list").iter().cloned());
+            let Some(next) = page.json["next_cursor"].as_str() else { return all };
+            cursor = format!("&cursor={next}");
+        }
     }
 
     /// A task's status, after at most `wait` seconds.

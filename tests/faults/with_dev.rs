@@ -1,6 +1,4 @@
-//! Programs killed in the middle of a run of purges: no accepted purge is lost.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+//! Programs under `batoff dev`, killed in the middle of a run of purges: no accepted purge is lost.
 
 use std::time::Duration;
 

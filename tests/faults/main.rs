@@ -1,0 +1,6 @@
+//! Faults: programs killed and frozen, clocks stepped, while purges run.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+
+mod turmoil;
+mod with_dev;

@@ -1,0 +1,231 @@
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::system::HOST;
+use crate::{Customer, Dice, Ledger, Origin, Promise, System, Visitor, origin, read_log};
+
+/// The site under load: so many directories …
+const ROWS: u64 = 12;
+/// … of so many pages. Each page carries its column as a tag.
+const COLUMNS: u64 = 5;
+
+/// Visitors that read all the time, for each node.
+const VISITORS: usize = 2;
+/// Their pause between two pages.
+const VISITORS_PAUSE: Duration = Duration::from_millis(8);
+
+/// How long a purge may take from its submission to `completed` before the test fails. Programs are dead and frozen
+/// meanwhile, on a machine that others use.
+const STORY_PATIENCE: Duration = Duration::from_secs(90);
+
+/// How long an answer to a visitor may take: a frozen node answers when it wakes.
+const VISIT_PATIENCE: Duration = Duration::from_secs(60);
+
+/// A customer who purges all the time and notes every 202, and visitors who look at once whether it was true.
+#[derive(Clone)]
+pub struct Recorder {
+    customer: Customer,
+    visitor: Visitor,
+    origin: Origin,
+    nodes: Vec<(String, String)>,
+    ledger: Arc<Mutex<Ledger>>,
+    is_strict: bool,
+}
+
+impl Recorder {
+    /// For this system, whose nodes are strict: then no purge may ever be `partial`.
+    pub fn of(system: &System) -> Self {
+        Self {
+            customer: system.customer.clone(),
+            visitor: Visitor::default(),
+            origin: system.origin.clone(),
+            nodes: system.nodes.iter().map(|edge| (edge.pop.clone(), edge.proxy.clone())).collect(),
+            ledger: Arc::default(),
+            is_strict: true,
+        }
+    }
+
+    /// The nodes may be available ones: a purge may be `partial`.
+    #[must_use]
+    pub fn of_available_nodes(mut self) -> Self {
+        self.is_strict = false;
+        self
+    }
+
+    /// What was noted so far.
+    pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().expect("nobody panicked")
+    }
+
+    /// Purges about `rate` times a second for as long as `time`, and follows each purge to its end.
+    pub async fn run(&self, rate: u32, time: Duration, dice: &mut Dice) {
+        let until = Instant::now() + time;
+        let mut everybody = JoinSet::new();
+        for node in 0..self.nodes.len() {
+            for _ in 0..VISITORS {
+                let (recorder, dice) = (self.clone(), dice.fork());
+                everybody.spawn(async move { recorder.visit_until(node, until, dice).await });
+            }
+        }
+        let mut stories = JoinSet::new();
+        let mut tick = tokio::time::interval(Duration::from_secs(1) / rate);
+        while Instant::now() < until {
+            tick.tick().await;
+            let (recorder, choice) = (self.clone(), dice.throw());
+            stories.spawn(async move { recorder.purge_one(choice).await });
+        }
+        while let Some(ended) = stories.join_next().await {
+            ended.expect("a purge was followed to its end");
+        }
+        while let Some(ended) = everybody.join_next().await {
+            ended.expect("a visitor");
+        }
+    }
+
+    /// One purge, from its submission until its pages were asked for on every node after its completion.
+    pub async fn purge_one(&self, choice: u64) {
+        let since = Instant::now();
+        let task = self.submit(choice).await;
+        self.follow(&task, since).await;
+    }
+
+    /// Submits a purge that `choice` picks, until it is accepted; its task.
+    pub async fn submit(&self, choice: u64) -> String {
+        let mark = format!("mark:{choice:016x}");
+        let (body, pages) = purge(choice, &mark);
+        let last_old = self.origin.edit(&pages);
+        let reply = self.customer.purge_once_accepted(&body, &mark).await;
+        let task = reply.task();
+        self.ledger().accepted(&task, Promise::new(&mark, pages, last_old));
+        task
+    }
+
+    /// The same, sent once; what was refused or not answered is not noted. The HTTP status, 0 without an answer.
+    pub async fn try_submit(&self, choice: u64) -> (u16, String) {
+        let mark = format!("mark:{choice:016x}");
+        let (body, pages) = purge(choice, &mark);
+        let last_old = self.origin.edit(&pages);
+        let path = format!("/v1/sites/{}/purge", self.customer.site);
+        let body = body.to_string();
+        let request = self.customer.request("POST", &path, Some(body.as_bytes()));
+        match self.customer.send(request.header("Idempotency-Key", &mark)).await {
+            Ok(reply) if reply.status == 202 => {
+                self.ledger().accepted(&reply.task(), Promise::new(&mark, pages, last_old));
+                (202, reply.task())
+            }
+            Ok(reply) => (reply.status, reply.code().to_owned()),
+            Err(_) => (0, String::new()),
+        }
+    }
+
+    /// Follows a task, submitted after `since`, until it is completed, and asks every node for its pages at that moment.
+    pub async fn follow(&self, task: &str, since: Instant) -> Value {
+        let (began, path) = (Instant::now(), format!("/v1/sites/{}/purge/{task}?wait=5", self.customer.site));
+        let shown = loop {
+            let reply = self.customer.send(self.customer.request("GET", &path, None)).await;
+            match reply {
+                Ok(reply) if reply.status == 200 && reply.json["state"] == "completed" => break reply.json,
+                Ok(reply) if reply.status == 200 && self.is_strict => {
+                    self.ledger().on_its_way(task, &reply.json);
+                }
+                Ok(reply) if !matches!(reply.status, 200 | 503) => panic!("task {task}: {}", reply.text),
+                _ => tokio::time::sleep(Duration::from_millis(30)).await,
+            }
+            assert!(
+                began.elapsed() < STORY_PATIENCE,
+                "task {task} is not completed after {STORY_PATIENCE:?}"
+            );
+        };
+        let pages = self.ledger().completed(task, &shown, since.elapsed());
+        let visits = pages.iter().flat_map(|page| (0..self.nodes.len()).map(move |node| (node, page)));
+        let mut looks = JoinSet::new();
+        for (node, page) in visits {
+            let (recorder, page) = (self.clone(), page.clone());
+            looks.spawn(async move { recorder.visit(node, &page).await });
+        }
+        while let Some(looked) = looks.join_next().await {
+            looked.expect("a visitor");
+        }
+        shown
+    }
+
+    /// Asks each node for each page.
+    pub async fn visit_all(&self) {
+        for row in 0..ROWS {
+            for column in 0..COLUMNS {
+                for node in 0..self.nodes.len() {
+                    self.visit(node, &page(row, column)).await;
+                }
+            }
+        }
+    }
+
+    /// Asks one node for one page, and notes what it gives.
+    pub async fn visit(&self, node: usize, page: &str) {
+        let gone = self.ledger().asks(page);
+        let (name, proxy) = &self.nodes[node];
+        let asked = self.visitor.try_read(proxy, HOST, page, &[]);
+        let answer = tokio::time::timeout(VISIT_PATIENCE, asked).await;
+        match answer {
+            Ok(Ok(answer)) if answer.status == 200 => {
+                let number = origin::number(&answer.body);
+                let number = number.unwrap_or_else(|| panic!("{name}{page}: {:?}", answer.body));
+                self.ledger().answered(name, page, gone, number, &answer.x_cache);
+            }
+            _ => self.ledger().unanswered(),
+        }
+    }
+
+    async fn visit_until(&self, node: usize, until: Instant, mut dice: Dice) {
+        while Instant::now() < until {
+            self.visit(node, &any_page(&mut dice)).await;
+            tokio::time::sleep(VISITORS_PAUSE).await;
+        }
+    }
+
+    /// When everything runs again: looks at every page, at the list of tasks, and at the log itself.
+    ///
+    /// # Panics
+    /// When anything disagrees with what was noted.
+    pub async fn settle(&self, mut system: System) {
+        system.settled().await;
+        self.visit_all().await;
+        let listed = self.customer.tasks().await;
+        self.ledger().compare_tasks(&listed);
+        assert_eq!(system.control.stop().await, 0, "the control plane ends well");
+        let records = read_log(&system.data_dir).await;
+        self.ledger().compare_log(&records);
+        self.ledger().must_agree();
+    }
+}
+
+fn page(row: u64, column: u64) -> String {
+    format!("/run/{row}/{column}")
+}
+
+fn any_page(dice: &mut Dice) -> String {
+    page(dice.between(0, ROWS), dice.between(0, COLUMNS))
+}
+
+/// A purge by URL, by prefix or by tag, and the pages that it hits.
+fn purge(choice: u64, mark: &str) -> (Value, Vec<String>) {
+    let mut dice = Dice::new(choice);
+    let (row, column) = (dice.between(0, ROWS), dice.between(0, COLUMNS));
+    match dice.between(0, 10) {
+        0 => {
+            let pages = (0..COLUMNS).map(|column| page(row, column)).collect();
+            (json!({"prefixes": [System::url(&format!("/run/{row}/"))], "tags": [mark]}), pages)
+        }
+        1 => {
+            let pages = (0..ROWS).map(|row| page(row, column)).collect();
+            (json!({"tags": [format!("column:{column}"), mark]}), pages)
+        }
+        _ => {
+            let page = page(row, column);
+            (json!({"urls": [System::url(&page)], "tags": [mark]}), vec![page])
+        }
+    }
+}
