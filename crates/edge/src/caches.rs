@@ -13,6 +13,7 @@ mod in_process;
 mod locator;
 pub mod nginx;
 mod open;
+pub mod slots;
 
 pub use self::in_process::{Evict, InProcess};
 pub use self::locator::Locator;
