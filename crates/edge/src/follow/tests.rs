@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use batoff_index::IndexConfig;
 use batoff_types::message::{Count, FromNode, GoAway, GoAwayReason, LeasePolicy, Position, ToNode};
 use batoff_types::{Cursor, Generation, NodeName, Record, Selector};
+use batoff_wire::encode_to_node;
 use tempfile::TempDir;
 
 use self::control_plane::{ControlPlane, LEASE, log_id, record, records, reset, task, welcome};
@@ -230,6 +231,28 @@ async fn a_silent_stream_is_given_up() {
     stream.until_end().await;
     control.welcome(0).await;
     drop(node);
+}
+
+#[tokio::test]
+async fn records_alone_are_no_sign_of_life() {
+    let dir = TempDir::new().unwrap();
+    let mut control = ControlPlane::start().await;
+    let node = start(&dir, &control, LeasePolicy::Serve);
+    let stream = control.welcome(0).await;
+    stream.answering.store(false, Ordering::Relaxed);
+    // As a control plane might that was frozen or cut off in one direction: what it had sent goes on arriving.
+    let outgoing = stream.outgoing.clone();
+    let flowing = tokio::spawn(async move {
+        for seq in 1.. {
+            if outgoing.send(Ok(encode_to_node(&records(seq..=seq)))).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    control.accept(1).await;
+    flowing.abort();
+    drop((node, stream));
 }
 
 #[tokio::test]

@@ -46,7 +46,7 @@ impl PurgeStream for Accepting {
 /// One stream, after its `Hello`.
 pub struct Stream {
     pub hello: Hello,
-    outgoing: Outgoing,
+    pub outgoing: Outgoing,
     seen: mpsc::UnboundedReceiver<FromNode>,
     /// Whether heartbeats are answered with a lease.
     pub granting: Arc<AtomicBool>,
