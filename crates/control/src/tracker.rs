@@ -9,6 +9,7 @@ mod connection;
 mod events;
 mod live;
 mod nodes;
+mod ownership;
 mod progress;
 mod query;
 mod recover;
@@ -272,9 +273,19 @@ impl Tracker {
         save.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut gauges = tokio::time::interval(GAUGES_EVERY);
         let mut saving = tokio::task::JoinSet::new();
+        let mut asking = tokio::task::JoinSet::new();
         loop {
             tokio::select! {
-                _ = tick.tick() => self.step(|state, now, _| state.handle_tick(now)),
+                _ = tick.tick() => {
+                    let noticed = self.step(|state, now, _| {
+                        state.handle_tick(now);
+                        state.roster.stood_still()
+                    });
+                    if let Some(noticed) = noticed && asking.is_empty() {
+                        asking.spawn(Arc::clone(&self).ask_whose_the_log_is(noticed));
+                    }
+                }
+                Some(_) = asking.join_next() => {}
                 _ = gauges.tick() => self.show_gauges(),
                 // A store that hangs must not stop the clock.
                 _ = save.tick(), if saving.is_empty() => {

@@ -31,6 +31,6 @@ pub use self::resume::{LogView, Resume, judge_hello};
 pub use self::roster::rules::Rule;
 pub use self::roster::{
     Completed, Greeting, HelloRefused, LateNode, Lateness, NodeCounts, NodeState, NodeView, Recovered,
-    RecoveredNode, Refusal, Roster, RosterEvent,
+    RecoveredNode, Refusal, Roster, RosterEvent, STOOD_STILL_MAX,
 };
 pub use self::times::{InvalidTimes, LeaseTimes, PURGE_TARGET};

@@ -23,6 +23,11 @@ use crate::{LeaseTimes, Resume};
 /// The least step of a [`Moment`]: deadlines are over one step after they are reached.
 const STEP: Duration = Duration::from_micros(1);
 
+/// A control plane that did nothing for longer than this may have been replaced meanwhile, and grants no lease until it
+/// knows better. So a successor must not start earlier than this after its predecessor stopped running; within this time
+/// the shell must tell the roster the time, again and again.
+pub const STOOD_STILL_MAX: Duration = Duration::from_secs(1);
+
 /// Events kept for the shell, at most; of more than these the oldest are lost. They are for people.
 const EVENTS_MAX: usize = 4_096;
 
@@ -114,6 +119,9 @@ pub struct Roster {
     times: LeaseTimes,
     term: Term,
     waiting_until: Moment,
+    /// The last moment that it was told.
+    last: Moment,
+    stood_still: Option<Moment>,
     durable: DurableTimes,
     nodes: Vec<Option<Node>>,
     free: Vec<usize>,
@@ -149,6 +157,8 @@ impl Roster {
             times,
             term: recovered.term,
             waiting_until: now + wait,
+            last: now,
+            stood_still: None,
             durable: DurableTimes::new(now, recovered.tail),
             nodes: Vec::with_capacity(recovered.nodes.len()),
             free: Vec::new(),
@@ -265,8 +275,14 @@ impl Roster {
         heartbeat: &Heartbeat,
     ) -> Option<LeaseGrant> {
         let index = self.hear(now, node, connection, heartbeat.cursor)?;
-        let judge = self.judge();
-        let granted = self.change(now, index, |node, durable| judge.grant(now, node, durable))?;
+        let (judge, stood_still) = (self.judge(), self.stood_still.is_some());
+        let granted = self.change(now, index, |node, durable| {
+            let granted = !stood_still && judge.grant(now, node, durable);
+            if stood_still {
+                node.refusal = Some(Refusal::StoodStill);
+            }
+            granted
+        })?;
         self.raise_watermark();
         let duration = if granted { self.times.lease } else { Duration::ZERO };
         Some(LeaseGrant { echo: heartbeat.sent_at, duration, term: self.term })
@@ -323,7 +339,19 @@ impl Roster {
         self.raise_watermark();
     }
 
-    /// When something happens next by time alone.
+    /// When it was noticed that this process had stood still for longer than [`STOOD_STILL_MAX`], until
+    /// [`Roster::handle_still_ours`]. Meanwhile no lease is granted: another control plane may have started with the log.
+    pub const fn stood_still(&self) -> Option<Moment> {
+        self.stood_still
+    }
+
+    /// The log was asked after `noticed`, which [`Roster::stood_still`] gave, and nobody else has started with it: leases
+    /// are granted again. Of no effect when the process has stood still once more since.
+    pub fn handle_still_ours(&mut self, noticed: Moment) {
+        self.stood_still.take_if(|latest| *latest == noticed);
+    }
+
+    /// When something happens next by time alone, apart from [`STOOD_STILL_MAX`].
     pub fn next_timeout(&self) -> Option<Moment> {
         self.timers.first().map(|(at, _)| *at)
     }
@@ -425,6 +453,10 @@ impl Roster {
 
     /// Lets happen what time alone brings.
     fn advance(&mut self, now: Moment) {
+        if now.since(self.last) > STOOD_STILL_MAX && self.rules.in_force(Rule::StoodStill) {
+            self.stood_still = Some(now);
+        }
+        self.last = self.last.max(now);
         let judge = self.judge();
         while let Some(&(at, index)) = self.timers.first()
             && at <= now

@@ -55,6 +55,20 @@ pub(super) async fn next_term(kv: &dyn Kv) -> Result<Term, StoreError> {
     }
 }
 
+/// Whether no later control plane has started with this log, written in a way that it would have noticed.
+pub(super) async fn is_still_ours(kv: &dyn Kv, term: Term) -> Result<bool, StoreError> {
+    let key = Key::from(TERM);
+    let Some(row) = kv.get(&key).await? else { return Ok(false) };
+    if number(&row.value, TERM)? != term.0 {
+        return Ok(false);
+    }
+    match kv.cas(&key, Expect::Version(row.version), Write::Put { value: row.value, ttl: None }).await {
+        Ok(_) => Ok(true),
+        Err(CasError::Conflict(_)) => Ok(false),
+        Err(CasError::Store(error)) => Err(error),
+    }
+}
+
 /// The longest lease ever granted; `None` before the first start.
 pub(super) async fn lease_max(kv: &dyn Kv) -> Result<Option<Duration>, StoreError> {
     match kv.get(&Key::from(LEASE_MAX)).await? {

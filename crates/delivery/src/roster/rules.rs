@@ -16,6 +16,8 @@ pub enum Rule {
     OneIncarnation,
     /// No lease of an earlier control plane counts as run out before the longest ever granted has.
     WaitAfterStart,
+    /// A control plane that stood still grants nothing until it knows that it was not replaced meanwhile.
+    StoodStill,
 }
 
 /// Which rules are in force: all of them.

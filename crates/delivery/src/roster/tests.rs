@@ -327,6 +327,31 @@ fn g4_too_many_incarnations_at_once_get_no_lease() {
 }
 
 #[test]
+fn a_control_plane_that_stood_still_grants_nothing_until_it_knows_that_the_log_is_still_its_own() {
+    let mut story = Story::calm(1);
+    story.now = story.now + STOOD_STILL_MAX + Duration::from_micros(1);
+    let tail = story.roster.tail().get();
+    assert!(!story.beat(1, 1, tail), "a successor may have started meanwhile");
+    assert_eq!(story.view(1).refusal, Some(Refusal::StoodStill));
+    let noticed = story.roster.stood_still().expect("it noticed");
+
+    story.now = story.now + STOOD_STILL_MAX * 2;
+    assert!(!story.beat(1, 1, tail));
+    story.roster.handle_still_ours(noticed);
+    assert!(!story.beat(1, 1, tail), "what was asked before the second time says nothing of it");
+    let noticed = story.roster.stood_still().expect("it noticed again");
+    story.roster.handle_still_ours(noticed);
+    assert!(story.beat(1, 1, tail));
+}
+
+#[test]
+fn a_short_pause_costs_no_lease() {
+    let mut story = Story::calm(1);
+    story.now = story.now + STOOD_STILL_MAX;
+    assert!(story.beat(1, 1, story.roster.tail().get()));
+}
+
+#[test]
 fn a_name_seen_from_two_live_instances_is_an_alert_and_a_restart_is_not() {
     let mut story = Story::calm(1);
     story.hello(1, 2, 1, 2);

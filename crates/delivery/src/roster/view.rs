@@ -44,6 +44,8 @@ pub enum Refusal {
     TooManyInstances,
     /// It is being decommissioned.
     Removed,
+    /// The control plane stood still for a while, and does not know yet whether it was replaced meanwhile.
+    StoodStill,
 }
 
 impl Refusal {
@@ -55,6 +57,7 @@ impl Refusal {
             Self::TooSlow => "too_slow",
             Self::TooManyInstances => "too_many_instances",
             Self::Removed => "removed",
+            Self::StoodStill => "stood_still",
         }
     }
 }
