@@ -28,6 +28,7 @@ mod rows;
 mod shared;
 mod tail;
 mod watch;
+mod witness;
 mod writer;
 
 #[cfg(test)]
@@ -102,8 +103,10 @@ impl EmbeddedStore {
         let directory = Directory::new(config.dir);
         directory.prepare()?;
         let (database, standing) = database::open_or_create(&medium, &directory, config.cache_bytes)?;
+        let witness = directory.witness()?;
+        database::hear(&witness, &directory, &standing)?;
         let shared = Arc::new(Shared::new(config.clock, database, &standing));
-        let place = writer::Place { medium, directory, cache_bytes: config.cache_bytes };
+        let place = writer::Place { medium, directory, witness, cache_bytes: config.cache_bytes };
         let requests = writer::spawn(place, Arc::clone(&shared), standing)?;
         Ok(Arc::new(Self { shared, requests }))
     }

@@ -15,6 +15,7 @@ use super::layout::{
 };
 use super::medium::Medium;
 use super::open_error::OpenError;
+use super::witness::Witness;
 use super::{CACHE_BYTES, layout, rows};
 
 /// Records whose checksums are verified when the store is opened, counted from the tail: what a crash could have torn.
@@ -59,6 +60,16 @@ pub(super) fn open_or_create<M: Medium>(
         return Err(OpenError::Copy { path: directory.store(), stored: standing.log_id, beside });
     }
     Ok((database, standing))
+}
+
+/// Refuses a store that lacks what was acknowledged.
+pub(super) fn hear(witness: &Witness, directory: &Directory, standing: &Standing) -> Result<(), OpenError> {
+    let path = directory.acknowledged();
+    let testimony = witness.read().map_err(|source| io_error("read", &path, source))?;
+    match testimony.and_then(|testimony| testimony.refutes(standing)) {
+        Some(detail) => Err(OpenError::Corrupt { path: directory.store(), detail }),
+        None => Ok(()),
+    }
 }
 
 /// Opens an existing store and verifies what can be verified at once.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use batoff_types::LogId;
 
 use super::open_error::OpenError;
+use super::witness::Witness;
 
 /// The store's directory and the names in it.
 ///
@@ -25,6 +26,16 @@ impl Directory {
 
     pub(super) fn unfinished_store(&self) -> PathBuf {
         self.path.join("purge.redb.new")
+    }
+
+    /// Opens, or makes, the file that says what was acknowledged.
+    pub(super) fn witness(&self) -> Result<Witness, OpenError> {
+        let path = self.acknowledged();
+        Witness::open(&path).map_err(|source| io_error("open", &path, source))
+    }
+
+    pub(super) fn acknowledged(&self) -> PathBuf {
+        self.path.join("ACKNOWLEDGED")
     }
 
     fn log_id(&self) -> PathBuf {

@@ -32,6 +32,7 @@ use super::measure;
 use super::medium::Medium;
 use super::open_error::OpenError;
 use super::shared::Shared;
+use super::witness::Witness;
 use crate::error::StoreError;
 use crate::store::Health;
 
@@ -52,6 +53,7 @@ const EXPIRY_INTERVAL: Duration = Duration::from_millis(250);
 pub(super) struct Place<M> {
     pub(super) medium: M,
     pub(super) directory: Directory,
+    pub(super) witness: Witness,
     pub(super) cache_bytes: usize,
 }
 
@@ -77,6 +79,7 @@ pub(super) fn spawn<M: Medium>(
         failures: 0,
         opening: 0,
         closing: None,
+        is_testified: true,
     };
     let run = move || {
         if catch_unwind(AssertUnwindSafe(|| writer.run())).is_err() {
@@ -130,6 +133,8 @@ struct Writer<M> {
     failures: u32,
     opening: u64,
     closing: Option<Closing>,
+    /// Whether the last note of what was acknowledged could be written.
+    is_testified: bool,
 }
 
 impl<M: Medium> Writer<M> {
@@ -209,6 +214,7 @@ impl<M: Medium> Writer<M> {
             Ok(Some(Outcome { standing, records, changes })) => {
                 self.standing = standing;
                 self.failures = 0;
+                self.testify();
                 // State and feeds first: who has its answer must find its record.
                 self.shared.publish(&self.standing, records, changes);
                 Ok(())
@@ -221,6 +227,18 @@ impl<M: Medium> Writer<M> {
             }
         };
         answers.into_iter().for_each(|answer| answer.give(outcome.clone()));
+    }
+
+    /// Before anybody hears that the group is durable. A failure loses no record: only damage may go unnoticed.
+    fn testify(&mut self) {
+        match self.place.witness.write(&self.standing) {
+            Ok(()) => self.is_testified = true,
+            Err(error) if self.is_testified => {
+                self.is_testified = false;
+                tracing::warn!(%error, "cannot note what was acknowledged; damage to the log's end may go unnoticed");
+            }
+            Err(_) => {}
+        }
     }
 
     /// `None` when the requests changed nothing, so that there was nothing to flush.
@@ -291,7 +309,7 @@ impl<M: Medium> Writer<M> {
     /// Opens the file again and compares what it holds with what was acknowledged.
     fn reopen(&mut self) -> Result<Found, StoreError> {
         self.shared.let_go();
-        let Place { medium, directory, cache_bytes } = &self.place;
+        let Place { medium, directory, cache_bytes, .. } = &self.place;
         let (database, found) = match database::open(medium, &directory.store(), *cache_bytes) {
             Ok(opened) => opened,
             Err(error @ (OpenError::Io { .. } | OpenError::Locked { .. })) => {
