@@ -7,7 +7,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::place::Rule;
 use crate::plan::Plan;
-use crate::rules::{Rules, Target};
+use crate::rules::{Rules, Tags, Target};
 use crate::state::State;
 use crate::store::Store;
 use crate::sweep::{Pending, Sweep};
@@ -115,7 +115,7 @@ impl<L: Clone> Index<L> {
     /// [`Index::forget`] went is Gone: such a cache must not have rules forgotten, or must ask
     /// [`Index::check_registered`].
     pub fn check(&self, url: &PurgeUrl, tags: &[Tag], token: FillToken) -> Verdict {
-        let object = Target { key: url.key(), host: url.host(), tags };
+        let object = Target { key: url.key(), host: url.host(), tags: Tags::Given(tags) };
         self.inner.state.read().verdict_on_arrival(&object, token)
     }
 
@@ -124,7 +124,7 @@ impl<L: Clone> Index<L> {
     /// [`Index::forget`] was given has been carried out; that it became stale the caller remembers. Forgotten rules do
     /// not make it Gone: they did not hit it.
     pub fn check_registered(&self, url: &PurgeUrl, tags: &[Tag], token: FillToken) -> Verdict {
-        let object = Target { key: url.key(), host: url.host(), tags };
+        let object = Target { key: url.key(), host: url.host(), tags: Tags::Given(tags) };
         self.inner.state.read().verdict(&object, token)
     }
 
@@ -136,18 +136,12 @@ impl<L: Clone> Index<L> {
     /// [`Refused::Gone`] when a purge, a reset or the forgotten past lies between the beginning of its fetch and now.
     /// Then the cache must drop what it stored; whatever was registered before under this name is still registered.
     pub fn insert(&self, entry: Entry<L>) -> Result<(), Refused> {
-        let object = Target { key: entry.url.key(), host: entry.url.host(), tags: &entry.tags };
         // The rules are held while the object is put in. A record needs them to itself to leave its rule, and walks
         // only after that: so either the rule stands here and the object is refused, or the object stands in the
         // store before the walk begins and the walk meets it. There is no third case.
         let state = self.inner.state.read();
-        match state.verdict_on_arrival(&object, entry.token) {
-            Verdict::Gone => Err(Refused::Gone),
-            verdict => {
-                self.inner.store.put(entry, verdict == Verdict::Stale);
-                Ok(())
-            }
-        }
+        let taken = self.inner.store.put(entry, |object, token| state.verdict_on_arrival(object, token));
+        if taken { Ok(()) } else { Err(Refused::Gone) }
     }
 
     /// An object that its cache has dropped by itself. Gives its locator back if it was registered.

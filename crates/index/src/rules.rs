@@ -20,7 +20,28 @@ type Map<K, V> = hashbrown::HashMap<K, V, foldhash::fast::RandomState>;
 pub(crate) struct Target<'a> {
     pub(crate) key: &'a str,
     pub(crate) host: &'a str,
-    pub(crate) tags: &'a [Tag],
+    pub(crate) tags: Tags<'a>,
+}
+
+/// The tags that an object carries: as its cache names them, or as the store keeps them.
+#[derive(Clone, Copy)]
+pub(crate) enum Tags<'a> {
+    Given(&'a [Tag]),
+    Kept(&'a dyn Carries),
+}
+
+/// What carries tags, and shows their texts one by one.
+pub(crate) trait Carries {
+    fn each(&self, show: &mut dyn FnMut(&str));
+}
+
+impl Tags<'_> {
+    pub(crate) fn each(&self, mut show: impl FnMut(&str)) {
+        match self {
+            Self::Given(tags) => tags.iter().for_each(|tag| show(tag.as_str())),
+            Self::Kept(object) => object.each(&mut show),
+        }
+    }
 }
 
 /// One [`Level`] a purged place. A question walks the few places that an object lies in, and no entry.
@@ -76,11 +97,11 @@ impl Rules {
             found(level);
         }
         if let Some(purged) = self.tags.get(site) {
-            for tag in object.tags {
+            object.tags.each(|tag| {
                 if let Some(level) = purged.get(tag) {
                     found(level);
                 }
-            }
+            });
         }
     }
 

@@ -7,14 +7,15 @@ mod tagged;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use batoff_types::{PurgeUrl, SiteTable};
+use batoff_types::{FillToken, PurgeUrl, SiteTable};
 use dashmap::DashMap;
 
 pub(crate) use self::order::Order;
 pub(crate) use self::page::{Key, Page, Stored};
 pub(crate) use self::tagged::Tagged;
+use crate::rules::{Tags, Target};
 use crate::stats::Stats;
-use crate::{Entry, Variant};
+use crate::{Entry, Variant, Verdict};
 
 /// Locks: a page's shard first, then at most one of `order` and `tagged`, never the other way round. Every object is in
 /// all three or in none, as seen by whoever holds its page.
@@ -47,8 +48,13 @@ impl<L> Store<L> {
         self.entries.load(Relaxed) == 0
     }
 
-    /// Stores an object in the place of the one of the same URL and variant.
-    pub(crate) fn put(&self, entry: Entry<L>, stale: bool) {
+    /// Stores an object in the place of the one of the same URL and variant, unless `judge` says that it is Gone.
+    pub(crate) fn put(&self, entry: Entry<L>, judge: impl FnOnce(&Target<'_>, FillToken) -> Verdict) -> bool {
+        let object = Target { key: entry.url.key(), host: entry.url.host(), tags: Tags::Given(&entry.tags) };
+        let stale = match judge(&object, entry.token) {
+            Verdict::Gone => return false,
+            verdict => verdict == Verdict::Stale,
+        };
         let Entry { url, variant, mut tags, token, locator } = entry;
         let text_bytes = url.as_str().len() as u64;
         let mut page = self.pages.entry(Key(Arc::new(url))).or_default();
@@ -69,6 +75,7 @@ impl<L> Store<L> {
         if let Some(replaced) = replaced {
             self.unlink(&key, &replaced, false);
         }
+        true
     }
 
     /// Shows one object.

@@ -7,7 +7,7 @@ use batoff_types::{FillToken, PurgeUrl, Tag};
 use smallvec::SmallVec;
 
 use crate::Variant;
-use crate::rules::Target;
+use crate::rules::{Carries, Tags, Target};
 
 /// A URL, kept once for all maps and compared by what a purge of it means: `host[:port]/path[?query]`.
 #[derive(Clone, Debug)]
@@ -64,9 +64,15 @@ pub(crate) struct Stored<L> {
     pub(crate) locator: L,
 }
 
+impl<L> Carries for Stored<L> {
+    fn each(&self, show: &mut dyn FnMut(&str)) {
+        self.tags.iter().for_each(|tag| show(tag.as_str()));
+    }
+}
+
 impl<L> Stored<L> {
     pub(crate) fn target<'a>(&'a self, key: &'a Key) -> Target<'a> {
-        Target { key: key.text(), host: key.0.host(), tags: &self.tags }
+        Target { key: key.text(), host: key.0.host(), tags: Tags::Kept(self) }
     }
 }
 
