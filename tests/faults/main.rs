@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
+mod disk;
 mod network;
 mod turmoil;
+mod wall_clock;
 mod with_dev;

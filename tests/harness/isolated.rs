@@ -81,6 +81,13 @@ fn missing(tools: &[&str]) -> Option<String> {
     })
 }
 
+/// A fresh folder with something mounted on it, by these arguments of `mount`; only inside [`isolated`], which ends it.
+pub fn mounted(what: &[&str]) -> tempfile::TempDir {
+    let folder = scratch();
+    run("mount", &[what, &[folder.path().to_str().expect("a path in UTF-8")]].concat());
+    folder
+}
+
 /// Runs a system's tool; its output.
 ///
 /// # Panics

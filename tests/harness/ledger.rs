@@ -152,6 +152,17 @@ impl Ledger {
         }
     }
 
+    /// Tasks that the API has not yet called completed.
+    pub fn open(&self) -> Vec<String> {
+        let open = self.promises.iter().filter(|(_, promise)| promise.completed.is_none());
+        open.map(|(task, _)| task.clone()).collect()
+    }
+
+    /// Every task that was accepted.
+    pub fn tasks(&self) -> Vec<String> {
+        self.promises.keys().cloned().collect()
+    }
+
     /// How many purges were accepted.
     pub fn len(&self) -> usize {
         self.promises.len()

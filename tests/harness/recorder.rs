@@ -103,10 +103,16 @@ impl Recorder {
         task
     }
 
-    /// The same, sent once; what was refused or not answered is not noted. The HTTP status, 0 without an answer.
-    pub async fn try_submit(&self, choice: u64) -> (u16, String) {
+    /// The same, sent once, with so many further URLs of a thousand bytes; what was refused or not answered is not
+    /// noted. The HTTP status (0 without an answer), and the task or the problem's code.
+    pub async fn try_submit(&self, choice: u64, ballast: usize) -> (u16, String) {
         let mark = format!("mark:{choice:016x}");
-        let (body, pages) = purge(choice, &mark);
+        let (mut body, pages) = purge(choice, &mark);
+        if ballast > 0 {
+            let long = |number: usize| System::url(&format!("/{choice:x}/{number}/{}", "x".repeat(1_000)));
+            let own = body["urls"].as_array().cloned().unwrap_or_default();
+            body["urls"] = (0..ballast).map(|number| Value::from(long(number))).chain(own).collect();
+        }
         let last_old = self.origin.edit(&pages);
         let path = format!("/v1/sites/{}/purge", self.customer.site);
         let body = body.to_string();
@@ -150,6 +156,14 @@ impl Recorder {
             looked.expect("a visitor");
         }
         shown
+    }
+
+    /// Follows every task that is not yet known to be completed; all were submitted before `since`.
+    pub async fn follow_all(&self, since: Instant) {
+        let open = self.ledger().open();
+        for task in open {
+            self.follow(&task, since).await;
+        }
     }
 
     /// Asks each node for each page.

@@ -16,6 +16,8 @@ pub struct Customer {
     pub token: String,
     /// The signing secret.
     pub secret: String,
+    /// How far the developer's clock is ahead, in seconds.
+    ahead: i64,
     http: reqwest::Client,
 }
 
@@ -59,14 +61,25 @@ impl Customer {
             site: site.to_owned(),
             token: token.to_owned(),
             secret: secret.to_owned(),
+            ahead: 0,
             http,
         }
     }
 
+    /// The same developer with a clock that is so many seconds ahead.
+    #[must_use]
+    pub fn ahead(&self, seconds: i64) -> Self {
+        Self { ahead: seconds, ..self.clone() }
+    }
+
     /// The time of a signature, with nanoseconds, as the examples send it.
     pub fn timestamp() -> String {
+        Self::timestamp_ahead(0)
+    }
+
+    fn timestamp_ahead(seconds: i64) -> String {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970");
-        format!("{}.{:09}", now.as_secs(), now.subsec_nanos())
+        format!("{}.{:09}", now.as_secs().saturating_add_signed(seconds), now.subsec_nanos())
     }
 
     /// The value of `X-Batoff-Signature`.
@@ -79,7 +92,7 @@ impl Customer {
 
     /// A request that is ready to be sent, perhaps more than once.
     pub fn request(&self, method: &str, path: &str, body: Option<&[u8]>) -> reqwest::RequestBuilder {
-        let timestamp = Self::timestamp();
+        let timestamp = Self::timestamp_ahead(self.ahead);
         let signature = self.signature(&timestamp, method, path, body.unwrap_or_default());
         let method: Method = method.parse().expect("a method");
         let mut request = self

@@ -1,0 +1,225 @@
+//! The disk under the control plane full, failing, or damaged.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use batoff_tests::{
+    Dice, Recorder, System, SystemPlan, eventually, isolated, mounted, read_log, run, scratch, try_read_log,
+};
+
+/// Purges that are carried out before the disk fails.
+const BEFORE: usize = 20;
+
+/// While the disk is away, for so long nothing may be accepted.
+const AWAY: Duration = Duration::from_secs(2);
+
+async fn system_on(disk: &Path) -> (System, Recorder, Dice) {
+    let data_dir = Some(disk.join("control"));
+    let system = System::start(SystemPlan { nodes: 1, data_dir, ..SystemPlan::default() }).await;
+    let recorder = Recorder::of(&system);
+    let mut dice = Dice::seeded("disk");
+    for _ in 0..BEFORE {
+        recorder.purge_one(dice.throw()).await;
+    }
+    (system, recorder, dice)
+}
+
+/// Refuses purges, serves pages and health, keeps the leases, and says why.
+async fn refuses_and_serves(system: &System, recorder: &Recorder, dice: &mut Dice) {
+    let until = Instant::now() + AWAY;
+    let mut refused = 0;
+    while Instant::now() < until {
+        let (status, code) = recorder.try_submit(dice.throw(), 0).await;
+        assert!(
+            status == 503 && ["unavailable", "outcome_unknown"].contains(&code.as_str()),
+            "{status} {code} while the disk is away"
+        );
+        refused += 1;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(refused > 0, "nobody asked");
+    recorder.visit_all().await;
+    assert_eq!(system.node(0).await.unwrap()["state"], "leased", "leases need no disk");
+
+    let http = batoff_tests::http();
+    let base = system.metrics.trim_end_matches("/metrics");
+    let ready = http.get(format!("{base}/readyz")).send().await.unwrap();
+    assert_eq!(ready.status().as_u16(), 503);
+    let why = ready.text().await.unwrap();
+    assert!(why.contains("purge log"), "{why}");
+    assert_eq!(http.get(format!("{base}/healthz")).send().await.unwrap().status().as_u16(), 200);
+}
+
+async fn accepts_again(recorder: &Recorder, dice: &mut Dice) {
+    eventually("purges are accepted again, without anybody's help", || {
+        let choice = dice.throw();
+        async move { (recorder.try_submit(choice, 0).await.0 == 202).then_some(()) }
+    })
+    .await;
+    for _ in 0..BEFORE {
+        recorder.purge_one(dice.throw()).await;
+    }
+    recorder.follow_all(Instant::now()).await;
+}
+
+#[test]
+fn a_full_disk_refuses_purges_serves_status_and_recovers_when_there_is_room() {
+    isolated(&[], async || {
+        let disk = mounted(&["-t", "tmpfs", "-o", "size=16m", "none"]);
+        let (system, recorder, mut dice) = system_on(disk.path()).await;
+        let filling = disk.path().join("filling");
+        fill(&filling);
+        // The store's file has room of its own, for a while.
+        eventually("the disk is really full", || {
+            let (recorder, choice) = (&recorder, dice.throw());
+            async move { (recorder.try_submit(choice, 150).await.0 == 503).then_some(()) }
+        })
+        .await;
+        refuses_and_serves(&system, &recorder, &mut dice).await;
+        let tasks = recorder.ledger().tasks();
+        for task in tasks {
+            let shown = system.customer.task(&task, 0).await;
+            assert_eq!((shown.status, &shown.json["state"]), (200, &"completed".into()), "{}", shown.text);
+        }
+        assert!(system.customer.tasks().await.len() >= BEFORE, "what is on the disk can be read");
+        fs::remove_file(&filling).unwrap();
+        accepts_again(&recorder, &mut dice).await;
+        recorder.settle(system).await;
+    });
+}
+
+fn fill(path: &Path) {
+    let mut file = File::create(path).unwrap();
+    while file.write_all(&[1; 4096]).is_ok() {}
+}
+
+#[test]
+fn a_disk_that_turned_read_only_refuses_purges_and_recovers_when_it_is_mounted_anew() {
+    isolated(&["mkfs.ext4", "umount", "findmnt"], async || {
+        let images = scratch();
+        let image = images.path().join("image").display().to_string();
+        File::create(&image).unwrap().set_len(64 << 20).unwrap();
+        run("mkfs.ext4", &["-q", &image]);
+        let options = ["-o", "loop,errors=remount-ro", image.as_str()];
+        let disk = mounted(&options);
+        let at = disk.path().display().to_string();
+        let (system, recorder, mut dice) = system_on(disk.path()).await;
+
+        // What the kernel does when a file system finds an error: no more writes, what is written can be read.
+        let device = run("findmnt", &["-n", "-o", "SOURCE", &at]);
+        let device = device.trim().trim_start_matches("/dev/");
+        fs::write(format!("/sys/fs/ext4/{device}/trigger_fs_error"), "the test says so").unwrap();
+        eventually("the failure is noticed", || {
+            let (recorder, choice) = (&recorder, dice.throw());
+            async move { (recorder.try_submit(choice, 0).await.0 == 503).then_some(()) }
+        })
+        .await;
+        refuses_and_serves(&system, &recorder, &mut dice).await;
+        // Tasks that are not in memory cannot be read while the store is closed; that is said, and not made up.
+        let tasks = recorder.ledger().tasks();
+        for task in tasks {
+            let shown = system.customer.task(&task, 0).await;
+            let is_true = shown.status == 200 && shown.json["state"] == "completed";
+            assert!(is_true || shown.code() == "unavailable", "{}", shown.text);
+        }
+
+        eventually("the store has let go of the file", || {
+            let at = at.clone();
+            async move { umounts(&at).then_some(()) }
+        })
+        .await;
+        run("mount", &[&options[..], &[at.as_str()]].concat());
+        accepts_again(&recorder, &mut dice).await;
+        recorder.settle(system).await;
+    });
+}
+
+fn umounts(at: &str) -> bool {
+    std::process::Command::new("umount").arg(at).output().is_ok_and(|output| output.status.success())
+}
+
+/// What is done to the store's file.
+#[derive(Debug)]
+enum Damage {
+    /// It ends earlier, by so many bytes.
+    Cut(u64),
+    /// Random bytes in place of a block of 4,096, so many thousandths of the file from its beginning.
+    Spoiled(u64),
+    /// Nothing but zeros.
+    Empty,
+    /// No file at all.
+    Missing,
+}
+
+/// What the README says is not promised: that damage done to the newest commit while the control plane is down is
+/// noticed. Everything older is there as it was written, or the start is refused, or the record is named when it is read.
+#[tokio::test]
+async fn a_damaged_log_stops_the_start_with_its_name_or_lacks_at_most_its_newest_commit() {
+    let mut system = System::start(SystemPlan { nodes: 0, ..SystemPlan::default() }).await;
+    let recorder = Recorder::of(&system);
+    let mut dice = Dice::seeded("a damaged log");
+    for _ in 0..60 {
+        recorder.submit(dice.throw()).await;
+    }
+    system.control.kill();
+    let kept = scratch();
+    let sound = kept.path().join("purge.redb");
+    let store = system.data_dir.join("purge.redb");
+    fs::copy(&store, &sound).unwrap();
+    let written = read_log(&system.data_dir).await;
+    recorder.ledger().compare_log(&written);
+    recorder.ledger().must_agree();
+
+    let mut damages = vec![Damage::Empty, Damage::Missing, Damage::Cut(1), Damage::Cut(4096)];
+    damages.push(Damage::Cut(fs::metadata(&sound).unwrap().len() / 2));
+    damages.extend((0..10).map(|_| Damage::Spoiled(dice.between(0, 1000))));
+    let (mut refused, mut whole, mut shorter, mut named) = (0, 0, 0, 0);
+    for damage in damages {
+        fs::copy(&sound, &store).unwrap();
+        inflict(&damage, &store, &mut dice);
+        if let Err(why) = system.control.start().await {
+            assert!(why.contains("purge.redb"), "{damage:?}: the file is not named: {why}");
+            let remedies = ["restore a backup", "put it back", "name another data directory"];
+            assert!(remedies.iter().any(|remedy| why.contains(remedy)), "{damage:?}: no remedy: {why}");
+            refused += 1;
+            continue;
+        }
+        system.control.kill();
+        match try_read_log(&system.data_dir).await {
+            Err(_) => named += 1,
+            Ok(found) => {
+                assert_eq!(found, written[..found.len()], "{damage:?}: not what was written");
+                assert!(
+                    found.len() + 1 >= written.len(),
+                    "{damage:?}: {} records are gone",
+                    written.len() - found.len()
+                );
+                if found.len() == written.len() { whole += 1 } else { shorter += 1 }
+            }
+        }
+    }
+    eprintln!(
+        "starts: {refused} refused, {named} with a named record, {whole} whole, {shorter} short of a commit"
+    );
+    assert!(refused >= 3, "what is empty, missing or half cannot be started from");
+}
+
+fn inflict(damage: &Damage, store: &Path, dice: &mut Dice) {
+    let file = OpenOptions::new().write(true).open(store).unwrap();
+    let length = file.metadata().unwrap().len();
+    match damage {
+        Damage::Cut(bytes) => file.set_len(length - bytes).unwrap(),
+        Damage::Spoiled(thousandths) => {
+            let block: Vec<u8> = (0..512).flat_map(|_| dice.throw().to_le_bytes()).collect();
+            file.write_all_at(&block, length * thousandths / 1000 / 4096 * 4096).unwrap();
+        }
+        Damage::Empty => {
+            file.set_len(0).unwrap();
+            file.set_len(length).unwrap();
+        }
+        Damage::Missing => fs::remove_file(store).unwrap(),
+    }
+}
