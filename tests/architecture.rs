@@ -8,7 +8,7 @@ use std::path::Path;
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
 /// Which of our crates each one may see. `tests` and `benches` see anything, and nothing sees them.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("batoff-types", &[]),
     ("batoff-wire", &["batoff-types"]),
     ("batoff-log", &["batoff-types"]),
@@ -16,6 +16,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("batoff-index", &["batoff-types"]),
     ("batoff-control", &["batoff-types", "batoff-wire", "batoff-log", "batoff-delivery"]),
     ("batoff-edge", &["batoff-types", "batoff-wire", "batoff-delivery", "batoff-index"]),
+    ("batoff-edge-client", &["batoff-types", "batoff-wire"]),
     ("batoff-client", &["batoff-types"]),
     ("batoff-proxy", &["batoff-types", "batoff-edge", "batoff-index"]),
     ("batoff-cli", &["batoff-types", "batoff-client"]),

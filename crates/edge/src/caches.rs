@@ -10,6 +10,7 @@ use batoff_index::Match;
 use batoff_types::{Moment, Record, Seq};
 
 mod in_process;
+pub mod local;
 mod locator;
 pub mod nginx;
 mod open;

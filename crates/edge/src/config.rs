@@ -151,7 +151,7 @@ impl ConfigFile for EdgeConfig {
     fn validate(&self) -> Result<(), ConfigError> {
         self.node.name()?;
         self.control.validate()?;
-        self.caches.validate()
+        self.caches.validate(self.lease.on_lease_lost.policy())
     }
 }
 

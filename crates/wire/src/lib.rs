@@ -10,12 +10,15 @@
 //! more, never of less: an unknown selector as everything for the site, an unknown kind of record as a flush
 //! ([`decode_record`] has the list).
 //!
+//! `proto/batoff/edge/v1/local.proto` is the contract between a daemon and the caches on its node ([`local`]).
+//!
 //! It is not: behaviour. What the messages mean to each end is `batoff-delivery`.
 
 mod error;
 mod field;
 mod from_node;
 pub mod grpc;
+pub mod local;
 mod record;
 mod selector;
 mod to_node;

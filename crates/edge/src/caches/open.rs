@@ -5,7 +5,7 @@ use batoff_index::Index;
 use batoff_types::message::LeasePolicy;
 use tokio_util::sync::CancellationToken;
 
-use super::{Cache, Locator};
+use super::{Cache, Locator, local};
 use crate::Fence;
 use crate::config::CachesSection;
 
@@ -57,10 +57,13 @@ pub async fn open(
     section: &CachesSection,
     surroundings: Surroundings,
 ) -> Result<Vec<Box<dyn Cache<Locator>>>, CacheOpenError> {
-    let _ = &surroundings;
     if section.nginx.is_some() {
         let message = "this build does not drive it yet".to_owned();
         return Err(CacheOpenError::Setup { cache: "nginx", message });
     }
-    Ok(Vec::new())
+    let mut caches = Vec::new();
+    if let Some(section) = &section.local {
+        caches.extend(local::open(section, surroundings.clone()).await?);
+    }
+    Ok(caches)
 }

@@ -1,6 +1,8 @@
+use batoff_types::message::LeasePolicy;
 use serde::Deserialize;
 
 use super::ConfigError;
+use crate::caches::local::LocalSection;
 use crate::caches::nginx::NginxSection;
 
 /// `[caches]`: what this daemon drives, one table a kind.
@@ -12,17 +14,19 @@ pub struct CachesSection {
     pub none: bool,
     /// `[caches.nginx]`
     pub nginx: Option<NginxSection>,
+    /// `[caches.local]`
+    pub local: Option<LocalSection>,
 }
 
 impl CachesSection {
     /// The kinds that are configured.
     fn kinds(&self) -> Vec<&'static str> {
-        let kinds = [("nginx", self.nginx.is_some())];
+        let kinds = [("nginx", self.nginx.is_some()), ("local", self.local.is_some())];
         kinds.into_iter().filter_map(|(name, there)| there.then_some(name)).collect()
     }
 
-    /// Checks what types cannot say.
-    pub fn validate(&self) -> Result<(), ConfigError> {
+    /// Checks what types cannot say; `policy` is what the node does without a lease.
+    pub fn validate(&self, policy: LeasePolicy) -> Result<(), ConfigError> {
         let kinds = self.kinds();
         match (self.none, kinds.first()) {
             (true, Some(kind)) => {
@@ -43,6 +47,9 @@ impl CachesSection {
         }
         if let Some(section) = &self.nginx {
             section.validate()?;
+        }
+        if let Some(section) = &self.local {
+            section.validate(policy)?;
         }
         Ok(())
     }
