@@ -84,7 +84,7 @@ impl World {
         };
         let seq = self.log.append(body, self.now).seq;
         let (accepted, what) = (self.now, &self.log.range(seq, seq)[0].body);
-        for (index, node) in self.nodes.iter().enumerate() {
+        for (index, node) in self.nodes.iter().enumerate().take(self.ledger.nodes.len()) {
             match what {
                 Body::NodeRegistered(name) if *name == node.name => self.ledger.register(index, seq),
                 Body::NodeRemoved(name) if *name == node.name => self.ledger.nodes[index].removed = true,
@@ -99,6 +99,7 @@ impl World {
     /// A node is decommissioned, or admitted again. Only strict ones: removing an available node needs force, and
     /// whoever uses that has been told what it means.
     pub(crate) fn toggle_registration(&mut self, index: usize) {
+        let index = self.nodes[index].identity;
         let node = &self.nodes[index];
         let strict = node.policy == batoff_types::message::LeasePolicy::Revalidate;
         if !self.control_runs() || self.log.broken_until > self.now || !strict {

@@ -51,6 +51,20 @@ pub(crate) struct Fill {
     pub(crate) fetched_at: u64,
     /// Where the node stood when the fetch began: told to a parent.
     pub(crate) position: Option<Position>,
+    /// Visitors who wait for it, besides the one for whom it began.
+    pub(crate) joined: u64,
+}
+
+/// What became of a fetch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Filled {
+    pub(crate) key: Key,
+    pub(crate) tags: u8,
+    pub(crate) fetched_at: u64,
+    /// It is in the cache; otherwise a purge overtook it.
+    pub(crate) stored: bool,
+    /// Visitors who waited for it and may be given it, as far as purges go.
+    pub(crate) given: u64,
 }
 
 /// One node's cache with the real index beside it.
@@ -182,9 +196,21 @@ impl Cache {
         self.fills.values().any(|fill| fill.key == key)
     }
 
-    /// The response is here. False when it was purged while it came.
-    pub(crate) fn finish_fill(&mut self, catalog: &Catalog, id: u64) -> bool {
-        let Some(fill) = self.fills.remove(&id) else { return false };
+    /// A visitor waits for a fetch that was begun for another, unless its page was purged since. Its tags are not known
+    /// yet; what they say is asked when it is here.
+    pub(crate) fn join_fill(&mut self, catalog: &Catalog, key: Key) -> bool {
+        let (index, without) = (&self.index, self.without);
+        let fresh = |fill: &Fill| {
+            without == Some(Switch::Collapsing)
+                || index.check(&catalog.urls[key.0], &[], fill.token) == Verdict::Fresh
+        };
+        let found = self.fills.values_mut().find(|fill| fill.key == key && fresh(fill));
+        found.map(|fill| fill.joined += 1).is_some()
+    }
+
+    /// The response is here.
+    pub(crate) fn finish_fill(&mut self, catalog: &Catalog, id: u64) -> Option<Filled> {
+        let fill = self.fills.remove(&id)?;
         let late = self.without == Some(Switch::FillToken);
         let token = if late { self.index.begin_fill() } else { fill.token };
         let mut object = Object {
@@ -203,12 +229,14 @@ impl Cache {
         } else {
             Verdict::Gone
         };
-        if verdict == Verdict::Gone {
-            return false;
+        let stored = verdict != Verdict::Gone;
+        let gives = verdict == Verdict::Fresh || self.without == Some(Switch::Collapsing);
+        let (tags, fetched_at) = (fill.tags, fill.fetched_at);
+        if stored {
+            object.stale = verdict == Verdict::Stale;
+            self.objects.insert(key, object);
         }
-        object.stale = verdict == Verdict::Stale;
-        self.objects.insert(key, object);
-        true
+        Some(Filled { key, tags, fetched_at, stored, given: if gives { fill.joined } else { 0 } })
     }
 
     /// What a hit would be answered with, as far as purges go; `None`: nothing is there.

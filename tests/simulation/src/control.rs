@@ -1,26 +1,43 @@
-use std::collections::{BTreeMap, VecDeque};
-
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use batoff_delivery::{Outbox, OutboxLimits, Recovered, RecoveredNode, Resume, Roster, judge_hello};
-use batoff_types::message::{FromNode, Hello, LeasePolicy, ToNode, Welcome};
+use batoff_delivery::{
+    Outbox, OutboxLimits, Recovered, RecoveredNode, Resume, Roster, RosterEvent, judge_hello,
+};
+use batoff_types::message::{
+    Count, Counted, FromNode, GoAway, GoAwayReason, Heartbeat, Hello, LeasePolicy, ToNode, Welcome,
+};
 use batoff_types::{Body, Cursor, LogId, Moment, Seq, Term};
 
+use crate::cache::VARIANTS;
+use crate::catalog::URLS;
 use crate::oracle::Violation;
 use crate::switch::Switch;
-use crate::world::{Event, World};
+use crate::world::{Event, FAULTS_END, World, seconds};
 
 /// Records of one message, and records of one stream that are not acknowledged.
 const LIMITS: OutboxLimits = OutboxLimits { records: 8, bytes: 256 * 1024, in_flight: 64 };
+
+/// Objects that a node can have.
+const ENTRIES: u64 = URLS as u64 * VARIANTS as u64;
+
+/// How long a node waits after a `GoAway`: the second is a minute in truth, which is longer than a run.
+const RECONNECT_SOON: Duration = Duration::from_millis(200);
+const RECONNECT_LATE: Duration = Duration::from_secs(2);
 
 /// A running control plane; gone with a crash.
 #[derive(Debug)]
 pub(crate) struct Control {
     pub(crate) roster: Roster,
+    term: Term,
     streams: BTreeMap<u64, Stream>,
-    frozen_until: u64,
+    /// Streams that were opened to it, once it has a successor. Others reach that one.
+    pub(crate) opened: BTreeSet<u64>,
+    /// How much of the log it knows.
+    tail: Cursor,
+    pub(crate) frozen_until: u64,
     /// What came while it was frozen.
-    mailbox: Vec<(usize, u64, FromNode)>,
+    pub(crate) mailbox: Vec<(usize, u64, FromNode)>,
     /// Accepted by nobody yet: on its way to the disk.
     pub(crate) pending: VecDeque<Body>,
     started: u64,
@@ -52,6 +69,23 @@ pub(crate) struct Known {
     stream: u64,
 }
 
+/// Which control plane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Who {
+    Present,
+    /// One that stood still and was replaced meanwhile.
+    Predecessor,
+}
+
+impl Who {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Present => "control",
+            Self::Predecessor => "predecessor",
+        }
+    }
+}
+
 impl Ledger {
     pub(crate) fn new(nodes: usize) -> Self {
         Self { nodes: vec![Known::default(); nodes], completed: Cursor::START }
@@ -66,6 +100,11 @@ impl Ledger {
 impl Control {
     pub(crate) fn clock(&self, time: u64) -> Moment {
         Moment::from_micros(self.offset + ((time - self.started) as f64 * self.rate) as u64)
+    }
+
+    /// Whether what is said on that stream comes to it.
+    fn is_reached_by(&self, connection: u64) -> bool {
+        self.streams.contains_key(&connection) || self.opened.contains(&connection)
     }
 }
 
@@ -95,7 +134,10 @@ impl World {
         let roster = self.roster(Moment::from_micros(offset), recovered);
         self.control = Some(Control {
             roster,
+            term: Term(self.term),
             streams: BTreeMap::new(),
+            opened: BTreeSet::new(),
+            tail: self.log.tail(),
             frozen_until: 0,
             mailbox: Vec::new(),
             pending: VecDeque::new(),
@@ -108,9 +150,19 @@ impl World {
         });
         for index in 0..self.nodes.len() {
             let soon = self.random.between(0.005, 0.05);
-            self.after(soon, Event::Kick(index));
+            // Whose predecessor is still there keeps its stream to it, perhaps.
+            if self.predecessor.is_none() || self.random.chance(0.5) {
+                self.after(soon, Event::Kick(index));
+            }
         }
-        self.collect();
+        self.collect(Who::Present);
+    }
+
+    pub(crate) fn plane(&mut self, who: Who) -> Option<&mut Control> {
+        match who {
+            Who::Present => self.control.as_mut(),
+            Who::Predecessor => self.predecessor.as_mut(),
+        }
     }
 
     fn roster(&self, start: Moment, recovered: Recovered) -> Roster {
@@ -122,88 +174,98 @@ impl World {
     }
 
     pub(crate) fn arrive_up(&mut self, index: usize, connection: u64, message: FromNode) {
+        let replaced = self.predecessor.as_ref().is_some_and(|control| control.is_reached_by(connection));
+        let who = if replaced { Who::Predecessor } else { Who::Present };
         let now = self.now;
-        let Some(control) = &mut self.control else { return };
+        let Some(control) = self.plane(who) else { return };
         if control.frozen_until > now {
             return control.mailbox.push((index, connection, message));
         }
-        let moment = control.clock(now);
-        let name = &self.nodes[index].name;
         match message {
-            FromNode::Hello(hello) => self.greet(index, connection, &hello),
-            FromNode::Heartbeat(heartbeat) => {
+            FromNode::Hello(hello) => self.greet(who, index, connection, &hello),
+            FromNode::Heartbeat(heartbeat) => self.answer(who, index, connection, &heartbeat),
+            FromNode::Ack(ack) => {
+                let moment = control.clock(now);
                 let Some(stream) = control.streams.get_mut(&connection) else { return };
-                let acked = stream.outbox.handle_ack(heartbeat.cursor);
-                let grant = control.roster.handle_heartbeat(moment, name, connection, &heartbeat);
-                let name = name.to_string();
+                let acked = stream.outbox.handle_ack(ack.cursor);
+                let name = self.nodes[index].name.clone();
+                if let Some(control) = self.plane(who) {
+                    control.roster.handle_ack(moment, &name, connection, ack.cursor);
+                }
                 if let Err(error) = acked {
                     self.fail(Violation::Cursor(format!("{name}: {error}")));
                 }
-                if let Some(grant) = grant {
-                    if grant.duration.is_zero() {
-                        let refusal = self.refusal(index);
-                        self.say("control", || {
-                            format!("refuses {name} at {:?} a lease: {refusal}", heartbeat.cursor)
-                        });
-                    }
-                    self.send_down(index, connection, ToNode::LeaseGrant(grant));
-                }
             }
-            FromNode::Ack(ack) => {
-                let Some(stream) = control.streams.get_mut(&connection) else { return };
-                let acked = stream.outbox.handle_ack(ack.cursor);
-                control.roster.handle_ack(moment, name, connection, ack.cursor);
-                if let Err(error) = acked {
-                    let what = format!("{name}: {error}");
-                    self.fail(Violation::Cursor(what));
-                }
-            }
-            FromNode::Counted(_) | FromNode::Trouble(_) => {}
+            FromNode::Counted(counted) => self.take_count(index, &counted),
+            FromNode::Trouble(_) => {}
         }
-        self.push(connection);
-        self.collect();
+        self.push(who, connection);
+        self.collect(who);
     }
 
-    fn refusal(&self, index: usize) -> &'static str {
-        let view = self
-            .control
-            .as_ref()
-            .and_then(|control| control.roster.node(control.clock(self.now), &self.nodes[index].name));
-        view.and_then(|view| view.refusal).map_or("?", |refusal| refusal.as_str())
+    fn answer(&mut self, who: Who, index: usize, connection: u64, heartbeat: &Heartbeat) {
+        let (now, name) = (self.now, self.nodes[index].name.clone());
+        let Some(control) = self.plane(who) else { return };
+        let moment = control.clock(now);
+        let Some(stream) = control.streams.get_mut(&connection) else { return };
+        let acked = stream.outbox.handle_ack(heartbeat.cursor);
+        let grant = control.roster.handle_heartbeat(moment, &name, connection, heartbeat);
+        if let Err(error) = acked {
+            self.fail(Violation::Cursor(format!("{name}: {error}")));
+        }
+        let Some(grant) = grant else { return };
+        if grant.duration.is_zero() {
+            let control = self.plane(who);
+            let view = control.and_then(|control| control.roster.node(moment, &name));
+            let refusal = view.and_then(|view| view.refusal).map_or("?", |refusal| refusal.as_str());
+            self.say(who.as_str(), || format!("refuses {name} at {:?} a lease: {refusal}", heartbeat.cursor));
+        }
+        self.send_down(index, connection, ToNode::LeaseGrant(grant));
     }
 
-    fn greet(&mut self, index: usize, connection: u64, hello: &Hello) {
-        let Some(control) = &mut self.control else { return };
-        let known = &mut self.ledger.nodes[index];
-        let turns_strict =
-            known.policy == Some(LeasePolicy::Serve) && hello.policy == LeasePolicy::Revalidate;
-        if turns_strict && connection < known.stream {
-            // Of a daemon that is long dead: its successor is available, and must not be taken for strict.
+    fn greet(&mut self, who: Who, index: usize, connection: u64, hello: &Hello) {
+        let known = &mut self.ledger.nodes[self.nodes[index].identity];
+        if connection < known.stream {
+            // Of a stream that is long dead: its successor has another policy, perhaps.
             return;
         }
-        known.stream = known.stream.max(connection);
-        let mut hello = hello.clone();
         let mut task_at = hello.position.and_then(|at| self.log.task_at(at.cursor));
         if self.without == Some(Switch::LogIdentity) {
             task_at = hello.position.and_then(|at| at.task);
         }
-        let resume = judge_hello(&hello, &self.log.view(), task_at);
-        hello.node = self.nodes[index].name.clone();
-        let moment = control.clock(self.now);
-        let Ok(greeting) = control.roster.handle_hello(moment, &hello, &resume, connection) else {
+        let mut view = self.log.view();
+        let (now, name) = (self.now, self.nodes[index].name.clone());
+        let Some(control) = self.plane(who) else { return };
+        if who == Who::Predecessor {
+            view.tail = control.tail;
+        }
+        let resume = judge_hello(hello, &view, task_at);
+        let Ok(greeting) = control.roster.handle_hello(control.clock(now), hello, &resume, connection) else {
             // Removed; it tries again and again.
             return;
         };
-        if let Some(old) = greeting.replaced {
-            control.streams.remove(&old);
+        let term = control.term;
+        let old = greeting.replaced.and_then(|old| Some((old, control.streams.remove(&old)?.node)));
+        if let Some((old, node)) = old {
+            self.send_away(node, old, GoAwayReason::Replaced);
         }
-        self.ledger.nodes[index].policy = Some(hello.policy);
-        control.streams.insert(connection, Stream { node: index, outbox: Outbox::new(&resume, LIMITS) });
+        match who {
+            Who::Present => {
+                let known = &mut self.ledger.nodes[self.nodes[index].identity];
+                (known.stream, known.policy) = (connection, Some(hello.policy));
+            }
+            // It cannot make the policy durable, so there is no Welcome.
+            Who::Predecessor if greeting.policy_changed => return,
+            Who::Predecessor => {}
+        }
+        if let Some(control) = self.plane(who) {
+            control.streams.insert(connection, Stream { node: index, outbox: Outbox::new(&resume, LIMITS) });
+        }
         let sites = self.log.sites_at(resume.cursor());
         let welcome = Welcome {
-            log_id: self.log.id,
-            term: Term(self.term),
-            tail: self.log.tail(),
+            log_id: view.log_id,
+            term,
+            tail: view.tail,
             lease: self.times.lease,
             heartbeat_interval: self.times.heartbeat,
             reconnect_min: Duration::from_millis(50),
@@ -212,18 +274,26 @@ impl World {
         };
         self.send_down(index, connection, ToNode::Welcome(welcome));
         if let Resume::Reset(reset) = resume {
-            self.say("control", || format!("resets {}: {}", hello.node, reset.reason.as_str()));
+            self.say(who.as_str(), || format!("resets {name}: {}", reset.reason.as_str()));
             self.send_down(index, connection, ToNode::Reset(reset));
         }
     }
 
+    fn send_away(&mut self, node: usize, connection: u64, reason: GoAwayReason) {
+        let reconnect_after = match reason {
+            GoAwayReason::Draining | GoAwayReason::Protocol => RECONNECT_SOON,
+            GoAwayReason::Replaced | GoAwayReason::Removed => RECONNECT_LATE,
+        };
+        let go_away = GoAway { reason, reconnect_after, endpoints: Vec::new() };
+        self.send_down(node, connection, ToNode::GoAway(go_away));
+    }
+
     /// Sends a stream whatever it may be sent.
-    fn push(&mut self, connection: u64) {
-        let tail = self.log.tail();
+    fn push(&mut self, who: Who, connection: u64) {
         loop {
-            let Some(stream) = self.control.as_mut().and_then(|it| it.streams.get_mut(&connection)) else {
-                return;
-            };
+            let Some(control) = self.plane(who) else { return };
+            let tail = control.tail;
+            let Some(stream) = control.streams.get_mut(&connection) else { return };
             let Some(range) = stream.outbox.poll_range(tail) else { return };
             stream.outbox.handle_sent(range.last);
             let index = stream.node;
@@ -236,17 +306,21 @@ impl World {
     pub(crate) fn announce(&mut self) {
         let (now, tail) = (self.now, self.log.tail());
         let Some(control) = &mut self.control else { return };
+        control.tail = tail;
         control.roster.handle_appended(control.clock(now), tail);
         for connection in control.streams.keys().copied().collect::<Vec<_>>() {
-            self.push(connection);
+            self.push(Who::Present, connection);
         }
-        self.collect();
+        self.collect(Who::Present);
     }
 
     /// Ends the streams of a node that was decommissioned.
-    pub(crate) fn dismiss(&mut self, index: usize) {
-        if let Some(control) = &mut self.control {
-            control.streams.retain(|_, stream| stream.node != index);
+    pub(crate) fn dismiss(&mut self, identity: usize) {
+        let Some(control) = &mut self.control else { return };
+        let nodes = &self.nodes;
+        let ended = control.streams.extract_if(.., |_, stream| nodes[stream.node].identity == identity);
+        for (connection, stream) in ended.collect::<Vec<_>>() {
+            self.send_away(stream.node, connection, GoAwayReason::Removed);
         }
     }
 
@@ -281,41 +355,97 @@ impl World {
 
     pub(crate) fn tick(&mut self) {
         let now = self.now;
+        if let Some(predecessor) = self.predecessor.as_mut().filter(|control| control.frozen_until <= now) {
+            // Its disk is no longer its own, so it cannot show that the log is.
+            predecessor.roster.handle_tick(predecessor.clock(now));
+            self.collect(Who::Predecessor);
+        }
         if !self.control_runs() {
             return;
         }
+        let asks = self.log.broken_until <= now;
         if let Some(control) = &mut self.control {
             control.roster.handle_tick(control.clock(now));
-            // Sometimes what the roster knows is stored; after a crash the rest is forgotten.
-            if self.random.chance(0.03) {
-                for (node, known) in self.nodes.iter().zip(&mut self.ledger.nodes) {
-                    // Not while a lease of another incarnation may run: after a crash nobody would know of it.
-                    let view = control.roster.node(control.clock(now), &node.name);
-                    if let Some(view) = view.filter(|view| !view.held) {
-                        known.confirmed = view.confirmed;
-                    }
-                }
-                self.ledger.completed = control.roster.watermark();
+            if let Some(noticed) = control.roster.stood_still().filter(|_| asks) {
+                control.roster.handle_still_ours(noticed);
             }
         }
-        self.collect();
+        // Sometimes what the roster knows is stored; after a crash the rest is forgotten.
+        if self.random.chance(0.03) {
+            self.store_cursors();
+        }
+        if self.random.chance(0.01) {
+            self.count();
+        }
+        self.collect(Who::Present);
     }
 
-    /// Writes down what the control plane says is completed.
-    fn collect(&mut self) {
-        let now = self.now;
-        let Some(control) = &mut self.control else { return };
+    fn store_cursors(&mut self) {
+        let Some(control) = &self.control else { return };
+        for (node, known) in self.nodes.iter().zip(&mut self.ledger.nodes) {
+            // Not while a lease of another incarnation may run: after a crash nobody would know of it.
+            let view = control.roster.node(control.clock(self.now), &node.name);
+            if let Some(view) = view.filter(|view| !view.held) {
+                known.confirmed = view.confirmed;
+            }
+        }
+        self.ledger.completed = control.roster.watermark();
+    }
+
+    /// Asks a node how much a purge would hit.
+    fn count(&mut self) {
+        let (site, selectors) = self.catalog.selectors(&mut self.random);
+        let Some(control) = &self.control else { return };
+        if control.streams.is_empty() {
+            return;
+        }
+        let chosen = self.random.below(control.streams.len());
+        let chosen =
+            control.streams.iter().nth(chosen).map(|(connection, stream)| (*connection, stream.node));
+        if let Some((connection, node)) = chosen {
+            self.send_down(
+                node,
+                connection,
+                ToNode::Count(Count { id: selectors.len() as u64, site, selectors }),
+            );
+        }
+    }
+
+    /// The question's id says how many answers it wants.
+    fn take_count(&mut self, index: usize, counted: &Counted) {
+        self.outcome.counts += 1;
+        let fits = counted.objects.len() as u64 == counted.id;
+        if !fits || counted.objects.iter().any(|objects| *objects > ENTRIES) {
+            let what =
+                format!("{} answers {counted:?}, and can have {ENTRIES} objects", self.nodes[index].name);
+            self.fail(Violation::Memory(what));
+        }
+    }
+
+    /// Writes down what a control plane says is completed.
+    pub(crate) fn collect(&mut self, who: Who) {
+        let (now, nodes) = (self.now, self.ledger.nodes.len());
         let mut through = None;
+        let mut alerts = 0;
+        let Some(control) = self.plane(who) else { return };
+        let mut ranges = Vec::new();
         while let Some(completed) = control.roster.poll_completed() {
+            ranges.push(completed);
+        }
+        while let Some(event) = control.roster.poll_event() {
+            alerts += u64::from(matches!(event, RosterEvent::TwoInstances { .. }));
+        }
+        let streams = control.streams.len();
+        self.outcome.alerts += alerts;
+        for completed in ranges {
             self.oracle.completed(now, completed.after.get(), completed.through.get());
             through = Some(completed.through);
         }
-        if control.streams.len() > self.nodes.len() {
-            let what = format!("{} streams of {} nodes", control.streams.len(), self.nodes.len());
-            self.oracle.fail(Violation::Memory(what));
+        if streams > nodes {
+            self.oracle.fail(Violation::Memory(format!("{streams} streams of {nodes} nodes")));
         }
         if let Some(through) = through {
-            self.say("control", || format!("completed {through:?}"));
+            self.say(who.as_str(), || format!("completed {through:?}"));
             for index in 0..self.nodes.len() {
                 self.judge_cache(index);
             }
@@ -333,6 +463,7 @@ impl World {
             // Acks of the old log say nothing of the new one.
             known.confirmed = if keeps_identity { known.confirmed.min(through) } else { Cursor::START };
         }
+        self.predecessor = None;
         self.outcome.faults.logs_replaced += 1;
         self.say("log", || {
             format!("FAULT: {old} is replaced by a backup to {through:?}, now {}", self.log.id)
@@ -346,13 +477,63 @@ impl World {
             format!("FAULT: dies for {down:.3} s, {} appends under way", control.pending.len())
         });
         self.after(down, Event::ControlBack);
-        // What was on its way to the disk is there, or is not, up to some place.
-        for body in control.pending {
+        self.commit_some(control.pending);
+    }
+
+    /// What was on its way to the disk is there, or is not, up to some place.
+    fn commit_some(&mut self, pending: VecDeque<Body>) {
+        for body in pending {
             if self.random.chance(0.5) {
                 break;
             }
             self.outcome.faults.appends_unknown += 1;
             self.commit(body, false);
+        }
+    }
+
+    /// The control plane is stopped as it should be, and started again.
+    pub(crate) fn drain_control(&mut self, down: f64) {
+        if !self.control_runs() || self.log.broken_until > self.now {
+            return;
+        }
+        self.store_cursors();
+        let Some(control) = self.control.take() else { return };
+        self.outcome.faults.drains += 1;
+        self.say("control", || format!("is drained, and away for {down:.3} s"));
+        self.after(down, Event::ControlBack);
+        for (connection, stream) in control.streams {
+            self.send_away(stream.node, connection, GoAwayReason::Draining);
+        }
+        for body in control.pending {
+            self.commit(body, true);
+        }
+    }
+
+    /// The control plane stands still and loses its disk; another one is started with it. Then the first one wakes up,
+    /// with the streams that it had, and some nodes go on connecting to it.
+    pub(crate) fn supersede_control(&mut self, takeover: f64, wakes: f64, lives: f64) {
+        if !self.control_runs() || self.predecessor.is_some() {
+            return;
+        }
+        let Some(mut control) = self.control.take() else { return };
+        self.outcome.faults.takeovers += 1;
+        self.say("control", || {
+            format!("FAULT: stands still, is replaced after {takeover:.3} s, wakes up after {wakes:.3} s")
+        });
+        self.commit_some(std::mem::take(&mut control.pending));
+        control.frozen_until = self.now + seconds(wakes);
+        self.predecessor = Some(control);
+        self.after(takeover, Event::ControlBack);
+        self.after(wakes, Event::PredecessorWakes);
+        let gone = (self.now + seconds(wakes + lives)).min(seconds(FAULTS_END));
+        self.at(gone, Event::PredecessorGone);
+    }
+
+    pub(crate) fn wake_predecessor(&mut self) {
+        self.say("predecessor", || "wakes up".to_owned());
+        let mailbox = self.predecessor.as_mut().map(|control| std::mem::take(&mut control.mailbox));
+        for (index, connection, message) in mailbox.into_iter().flatten() {
+            self.arrive_up(index, connection, message);
         }
     }
 }

@@ -34,7 +34,7 @@ impl World {
     }
 
     fn fault(&mut self, node: usize) {
-        match self.random.below(30) {
+        match self.random.below(33) {
             0..6 => {
                 let way = if self.random.chance(0.5) { Direction::Up } else { Direction::Down };
                 self.outcome.faults.cuts_one_way += 1;
@@ -75,6 +75,18 @@ impl World {
             22 => self.trim(),
             23 => self.replace_log(),
             24..26 => self.move_host(),
+            26 => {
+                // Not before it must notice by its own clock that it stood still.
+                let takeover = self.random.between(1.02, 2.0);
+                let wakes = takeover + self.random.around(0.4);
+                let lives = self.random.around(2.0);
+                self.supersede_control(takeover, wakes, lives);
+            }
+            27 => self.start_twin(node),
+            28 => {
+                let down = self.random.between(0.05, 0.4);
+                self.drain_control(down);
+            }
             _ => {
                 let down = self.random.between(0.05, 0.4);
                 if self.control.is_some() && self.random.chance(0.5) {

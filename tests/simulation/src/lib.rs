@@ -1,4 +1,4 @@
-//! The whole system in virtual time: one control plane, a few nodes with their caches, a bad network between them, and
+//! The whole system in virtual time: one control plane, up to 40 nodes with their caches, a bad network between them, and
 //! an oracle that knows what is true.
 //!
 //! The real state machines run: `Roster`, `Outbox` and `Inbox` of `batoff-delivery`, and the real `Index` of
@@ -16,8 +16,8 @@
 //! no cursor, no rule. At each step it looks at every cached object of a node that may serve, not only at those that
 //! visitors ask for.
 //!
-//! Not in it: sockets and codecs (`tests/faults.rs`), real disks (`crates/log`), a frozen control plane beside its
-//! successor, hypervisor pauses and clocks that stand still (outside the proof, as README says).
+//! Not in it: sockets and codecs (`tests/turmoil`, `tests/faults`), real disks (`crates/log`), hypervisor pauses and clocks
+//! that stand still (outside the proof, as README says), a second control plane started while the first one runs.
 
 mod accept;
 mod cache;
@@ -35,6 +35,7 @@ mod report;
 mod shield;
 mod switch;
 mod trace;
+mod twin;
 mod visitors;
 mod world;
 

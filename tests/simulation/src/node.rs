@@ -1,9 +1,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use batoff_delivery::{Inbox, InboxConfig, NodeState, Received};
+use batoff_delivery::{Inbox, InboxConfig, InboxError, NodeState, Received};
 use batoff_index::Snapshot;
-use batoff_types::message::{FromNode, LeasePolicy, Position, RecordReport, Reset, ToNode};
+use batoff_types::message::{Count, Counted, FromNode, LeasePolicy, Position, RecordReport, Reset, ToNode};
 use batoff_types::{Cursor, Generation, InstanceId, LogId, Moment, NodeName, SiteTable, Term};
 
 use crate::cache::{Cache, Kind};
@@ -26,6 +26,12 @@ const WORK_MAX: usize = 2;
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) name: NodeName,
+    /// Which of the registered nodes it is, or says that it is.
+    pub(crate) identity: usize,
+    /// Stopped for good.
+    pub(crate) gone: bool,
+    /// Sent away: not to connect before that.
+    waits_until: u64,
     pub(crate) policy: LeasePolicy,
     /// Seconds of its clock in a second.
     rate: f64,
@@ -60,7 +66,7 @@ pub(crate) struct Node {
 }
 
 /// What survives the daemon.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Stored {
     /// Where it stood at some time, in which log.
     snapshot: Option<(LogId, Snapshot)>,
@@ -95,6 +101,9 @@ impl Node {
         let inbox = Self::daemon(&name, policy, 0, None, Term(0));
         Self {
             name,
+            identity: index,
+            gone: false,
+            waits_until: 0,
             policy,
             rate,
             inbox,
@@ -198,6 +207,11 @@ impl World {
         self.say(&name, || {
             format!("connects (stream {connection}) at {:?}", hello.position.map(|at| at.cursor))
         });
+        if let Some(predecessor) = &mut self.predecessor
+            && self.random.chance(0.3)
+        {
+            predecessor.opened.insert(connection);
+        }
         self.send_up(index, connection, FromNode::Hello(hello));
     }
 
@@ -210,7 +224,8 @@ impl World {
         if node.frozen_until > self.now {
             return self.at(node.frozen_until, Event::Supervise { node: index, life });
         }
-        if node.connection == 0 || self.now - node.heard > seconds(SILENCE) {
+        let alone = node.connection == 0 || self.now - node.heard > seconds(SILENCE);
+        if alone && node.waits_until <= self.now {
             self.connect(index);
         }
         self.pump(index);
@@ -219,7 +234,8 @@ impl World {
 
     /// The stream was reset by the other side: connect at once.
     pub(crate) fn kick(&mut self, index: usize) {
-        if self.nodes[index].runs(self.now) {
+        let node = &self.nodes[index];
+        if node.runs(self.now) && node.connection != 0 {
             self.connect(index);
         }
     }
@@ -264,8 +280,13 @@ impl World {
             {
                 grant.duration += moment.since(grant.echo);
             }
-            if let Err(error) = node.inbox.handle(moment, message) {
-                failed = Some(format!("{}: {error}", node.name));
+            match node.inbox.handle(moment, message) {
+                Ok(()) => {}
+                Err(InboxError::LowerTerm { .. }) => {
+                    node.connection = 0;
+                    self.outcome.lower_terms += 1;
+                }
+                Err(error) => failed = Some(format!("{}: {error}", node.name)),
             }
             node.stored.term = node.inbox.max_term();
             self.pump(index);
@@ -297,6 +318,18 @@ impl World {
             }
         }
         let node = &mut self.nodes[index];
+        if let Some(go_away) = node.inbox.poll_go_away() {
+            node.connection = 0;
+            node.waits_until = now + go_away.reconnect_after.as_micros() as u64;
+        }
+        if node.connection == 0 {
+            return;
+        }
+        let count = node.inbox.poll_count();
+        let counted = count.map(|Count { id, site, selectors }| {
+            let objects = selectors.iter().map(|selector| node.cache.index.count(&site, selector)).collect();
+            FromNode::Counted(Counted { id, objects })
+        });
         let heartbeat = node.inbox.poll_heartbeat(moment).map(FromNode::Heartbeat);
         let ack = node.inbox.poll_ack().map(FromNode::Ack);
         let wake = node.inbox.next_heartbeat_at().filter(|at| node.wake_at != Some(*at));
@@ -305,7 +338,7 @@ impl World {
             let time = node.time_of(wake);
             self.at(time, Event::Wake { node: index, life });
         }
-        for message in [heartbeat, ack].into_iter().flatten() {
+        for message in [counted, heartbeat, ack].into_iter().flatten() {
             self.send_up(index, connection, message);
         }
     }
@@ -497,8 +530,12 @@ impl World {
 
     pub(crate) fn node_back(&mut self, index: usize) {
         let node = &mut self.nodes[index];
+        if node.gone {
+            return;
+        }
         node.up = true;
         node.life += 1;
+        node.waits_until = 0;
         node.work.clear();
         node.busy_until = 0;
         node.mailbox.clear();
@@ -520,7 +557,8 @@ impl World {
         });
         node.cache.restart(&self.catalog, snapshot);
         let in_process = matches!(node.cache.kind, Kind::Registered | Kind::Unregistered);
-        if self.mixed && in_process && !self.ledger.nodes[index].removed && self.random.chance(0.2) {
+        let removed = self.ledger.nodes[node.identity].removed;
+        if self.mixed && in_process && !removed && self.random.chance(0.2) {
             node.change_policy();
             self.outcome.faults.policies_changed += 1;
         }

@@ -24,6 +24,12 @@ pub struct Faults {
     pub control_freezes: u64,
     /// The control plane died.
     pub control_crashes: u64,
+    /// The control plane stood still, lost its disk, and was replaced; later it woke up beside its successor.
+    pub takeovers: u64,
+    /// The control plane was stopped as it should be.
+    pub drains: u64,
+    /// A second daemon was started under a node's name.
+    pub twins: u64,
     /// The log took no appends for a while.
     pub log_failures: u64,
     /// An append ended with nobody knowing whether it was durable.
@@ -42,7 +48,7 @@ pub struct Faults {
 
 impl Faults {
     /// Each kind with its name.
-    pub const fn by_kind(&self) -> [(&'static str, u64); 16] {
+    pub const fn by_kind(&self) -> [(&'static str, u64); 19] {
         [
             ("one-way cuts", self.cuts_one_way),
             ("two-way cuts", self.cuts),
@@ -53,6 +59,9 @@ impl Faults {
             ("caches orphaned", self.caches_orphaned),
             ("control plane freezes", self.control_freezes),
             ("control plane crashes", self.control_crashes),
+            ("control planes that wake up replaced", self.takeovers),
+            ("control plane drained", self.drains),
+            ("second daemons of a name", self.twins),
             ("log failures", self.log_failures),
             ("appends of unknown outcome", self.appends_unknown),
             ("backups restored", self.logs_replaced),
@@ -81,6 +90,8 @@ pub struct Outcome {
     pub lookups_under_lease: u64,
     /// Of those, answered from the cache.
     pub hits: u64,
+    /// Of those that were not, given what had been fetched for another visitor.
+    pub joined: u64,
     /// Objects fetched.
     pub fills: u64,
     /// Objects that a purge overtook on their way, and that were not stored.
@@ -89,6 +100,12 @@ pub struct Outcome {
     pub fills_from_parent: u64,
     /// Nodes that had to drop everything.
     pub resets: u64,
+    /// Questions how much a purge would hit that were answered.
+    pub counts: u64,
+    /// Alerts that one name was seen from two live daemons.
+    pub alerts: u64,
+    /// Streams that a node ended because a later control plane had spoken to it.
+    pub lower_terms: u64,
     /// Messages sent.
     pub messages: u64,
     /// What was done to it.
@@ -120,10 +137,14 @@ impl AddAssign<Outcome> for Summary {
         total.lookups += outcome.lookups;
         total.lookups_under_lease += outcome.lookups_under_lease;
         total.hits += outcome.hits;
+        total.joined += outcome.joined;
         total.fills += outcome.fills;
         total.fills_refused += outcome.fills_refused;
         total.fills_from_parent += outcome.fills_from_parent;
         total.resets += outcome.resets;
+        total.counts += outcome.counts;
+        total.alerts += outcome.alerts;
+        total.lower_terms += outcome.lower_terms;
         total.messages += outcome.messages;
         total.faults += outcome.faults;
         if outcome.violations.is_empty() {
@@ -152,6 +173,9 @@ impl AddAssign for Faults {
         self.caches_orphaned += other.caches_orphaned;
         self.control_freezes += other.control_freezes;
         self.control_crashes += other.control_crashes;
+        self.takeovers += other.takeovers;
+        self.drains += other.drains;
+        self.twins += other.twins;
         self.log_failures += other.log_failures;
         self.appends_unknown += other.appends_unknown;
         self.logs_replaced += other.logs_replaced;
@@ -172,7 +196,7 @@ impl Summary {
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let total = &self.total;
-        let mut line = |name: &str, value: String| writeln!(f, "{name:<34}{value:>14}");
+        let mut line = |name: &str, value: String| writeln!(f, "{name:<44}{value:>14}");
         line("seeds", self.seeds.to_string())?;
         line("seeds with a violation", self.bad.len().to_string())?;
         for (index, count) in self.bad_by_invariant.iter().enumerate() {
@@ -184,10 +208,14 @@ impl fmt::Display for Summary {
         line("lookups", total.lookups.to_string())?;
         line("  under a lease", format!("{:.1} %", 100.0 * self.share_under_lease()))?;
         line("  answered from cache", total.hits.to_string())?;
+        line("  given another's fetch", total.joined.to_string())?;
         line("fills", total.fills.to_string())?;
         line("  refused: purged on their way", total.fills_refused.to_string())?;
         line("  from a parent's cache", total.fills_from_parent.to_string())?;
         line("resets of nodes", total.resets.to_string())?;
+        line("counts answered", total.counts.to_string())?;
+        line("alerts of two live daemons", total.alerts.to_string())?;
+        line("lower terms refused", total.lower_terms.to_string())?;
         line("messages", total.messages.to_string())?;
         for (name, count) in total.faults.by_kind() {
             line(&format!("faults: {name}"), count.to_string())?;

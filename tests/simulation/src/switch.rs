@@ -19,6 +19,8 @@ pub enum Switch {
     OneIncarnation,
     /// No lease of an earlier control plane counts as run out before the longest ever granted has.
     WaitAfterStart,
+    /// A control plane that stood still grants nothing until it knows that it was not replaced meanwhile.
+    StoodStill,
     /// The control plane counts a lease as longer than the node does, for clocks of different rates.
     Margin,
     /// A lease counts from when the node sent the heartbeat, not from when the answer came.
@@ -33,13 +35,15 @@ pub enum Switch {
     ForgottenThrough,
     /// A log that lost records has a new identity, and the record at a node's cursor is compared.
     LogIdentity,
+    /// Who waits for a fetch that was begun for another gets nothing that was purged since it began.
+    Collapsing,
     /// A parent that is behind its child does not answer from its cache.
     ParentSeq,
 }
 
 impl Switch {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Floor,
         Self::Confirmed,
         Self::FloorAtStart,
@@ -47,6 +51,7 @@ impl Switch {
         Self::JoiningStuck,
         Self::OneIncarnation,
         Self::WaitAfterStart,
+        Self::StoodStill,
         Self::Margin,
         Self::Echo,
         Self::FillToken,
@@ -54,6 +59,7 @@ impl Switch {
         Self::HardBeforeSoft,
         Self::ForgottenThrough,
         Self::LogIdentity,
+        Self::Collapsing,
         Self::ParentSeq,
     ];
 
@@ -67,6 +73,7 @@ impl Switch {
             Self::JoiningStuck => "joining-stuck",
             Self::OneIncarnation => "one-incarnation",
             Self::WaitAfterStart => "wait-after-start",
+            Self::StoodStill => "stood-still",
             Self::Margin => "margin",
             Self::Echo => "echo",
             Self::FillToken => "fill-token",
@@ -74,6 +81,7 @@ impl Switch {
             Self::HardBeforeSoft => "hard-before-soft",
             Self::ForgottenThrough => "forgotten-through",
             Self::LogIdentity => "log-identity",
+            Self::Collapsing => "collapsing",
             Self::ParentSeq => "parent-seq",
         }
     }
@@ -97,6 +105,7 @@ impl Switch {
                 | Self::JoiningStuck
                 | Self::OneIncarnation
                 | Self::WaitAfterStart
+                | Self::StoodStill
         )
     }
 
@@ -111,6 +120,7 @@ impl Switch {
             Self::JoiningStuck => Some(Rule::JoiningStuck),
             Self::OneIncarnation => Some(Rule::OneIncarnation),
             Self::WaitAfterStart => Some(Rule::WaitAfterStart),
+            Self::StoodStill => Some(Rule::StoodStill),
             _ => None,
         }
     }

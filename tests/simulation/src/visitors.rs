@@ -2,10 +2,10 @@
 
 use batoff_index::Verdict;
 
-use crate::cache::{Cache, Fill, Key, VARIANTS};
+use crate::cache::{Cache, Fill, Filled, Key, VARIANTS};
 use crate::catalog::{Catalog, URLS};
 use crate::node::QUEUE_RECORDS;
-use crate::oracle::{Oracle, Violation};
+use crate::oracle::{Judged, Oracle, Violation};
 use crate::shield;
 use crate::switch::Switch;
 use crate::world::{Event, World};
@@ -36,7 +36,13 @@ impl World {
         let served =
             node.may_serve(now).then_some(verdict).flatten().filter(|verdict| *verdict < Verdict::Gone);
         self.outcome.hits += u64::from(served.is_some());
-        if node.runs(now) && served != Some(Verdict::Fresh) && !node.cache.is_filling(key) {
+        let (leased, runs) = (node.may_serve(now), node.runs(now));
+        if !runs || served == Some(Verdict::Fresh) {
+            return;
+        }
+        // A node that may not serve what it has may not hand out what it fetched for somebody else either.
+        let joins = leased && self.nodes[index].cache.join_fill(&self.catalog, key);
+        if !joins && !self.nodes[index].cache.is_filling(key) {
             self.fetch(index, key);
         }
     }
@@ -51,6 +57,7 @@ impl World {
             tags,
             fetched_at: now,
             position: node.position_for_parent(),
+            joined: 0,
         };
         let (fill, life) = (node.cache.begin_fill(fill), node.life);
         self.outcome.fills += 1;
@@ -101,8 +108,27 @@ impl World {
             let thawed = node.frozen_until;
             return self.at(thawed, Event::Filled { node: index, life, fill });
         }
-        let stored = node.cache.finish_fill(&self.catalog, fill);
-        self.outcome.fills_refused += u64::from(!stored);
+        let Some(filled) = node.cache.finish_fill(&self.catalog, fill) else { return };
+        self.outcome.fills_refused += u64::from(!filled.stored);
+        if filled.given > 0 && node.may_serve(self.now) {
+            self.outcome.joined += filled.given;
+            self.judge_given(index, filled);
+        }
+    }
+
+    /// I1 for those who waited for a fetch that was begun for somebody else.
+    fn judge_given(&mut self, index: usize, filled: Filled) {
+        let mut judged = Judged::default();
+        self.oracle.judge(self.now, &mut judged, filled.key.0, filled.tags, filled.fetched_at);
+        if let Some(number) = judged.hard.or(judged.soft) {
+            let (name, url) = (&self.nodes[index].name, &self.catalog.urls[filled.key.0]);
+            let fetched_at = filled.fetched_at as f64 / 1e6;
+            let seq = self.oracle.truths[number].seq;
+            let what = format!(
+                "{name} gives {url}, whose fetch began at {fetched_at:.6}, to who waited for it, though #{seq} is completed"
+            );
+            self.fail(Violation::Served(what));
+        }
     }
 
     /// What a daemon does beside: clean-up, and forgetting old rules. And I5.

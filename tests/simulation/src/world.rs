@@ -29,7 +29,7 @@ pub(crate) const fn seconds(seconds: f64) -> u64 {
 }
 
 /// How fast a clock runs: mostly as wrong as is allowed.
-fn rate(random: &mut Random, drift: f64) -> f64 {
+pub(crate) fn rate(random: &mut Random, drift: f64) -> f64 {
     1.0 + drift * random.between(-2.0, 2.0).clamp(-1.0, 1.0)
 }
 
@@ -85,7 +85,11 @@ pub(crate) enum Event {
     Clear,
     ControlBack,
     ThawControl,
+    PredecessorWakes,
+    PredecessorGone,
     Toggle(usize),
+    /// A second daemon of a node's name is stopped for good.
+    TwinGone(usize),
 }
 
 /// One control plane, a few nodes with their caches, and a bad network between them, in virtual time.
@@ -110,6 +114,8 @@ pub(crate) struct World {
     pub(crate) network: Network,
     pub(crate) nodes: Vec<Node>,
     pub(crate) control: Option<Control>,
+    /// One that stood still and was replaced meanwhile.
+    pub(crate) predecessor: Option<Control>,
     pub(crate) control_rate: f64,
     pub(crate) term: u64,
     pub(crate) log: Log,
@@ -138,7 +144,11 @@ impl World {
         let relapses = profile == Profile::Relapses;
         let (weather, chaos_mean) = if relapses { (Weather::Mild, 0.5) } else { (weather, chaos_mean) };
         let mixed = !relapses && seed.is_multiple_of(3);
-        let count = 2 + random.below(if relapses { 2 } else { 4 });
+        let count = match seed % 16 {
+            _ if relapses => 2 + random.below(2),
+            6 | 11 => 12 + random.below(29),
+            _ => 2 + random.below(4),
+        };
         let mut nodes = Vec::new();
         for index in 0..count {
             let available = mixed && random.chance(0.4);
@@ -171,6 +181,7 @@ impl World {
             network: Network::new(weather),
             nodes,
             control: None,
+            predecessor: None,
             control_rate,
             term: 0,
             log: Log::new(),
@@ -246,6 +257,9 @@ impl World {
             Event::Clear => self.network.weather = Weather::Clear,
             Event::ControlBack => self.start_control(),
             Event::ThawControl => self.thaw_control(),
+            Event::PredecessorWakes => self.wake_predecessor(),
+            Event::PredecessorGone => self.predecessor = None,
+            Event::TwinGone(node) => self.stop_twin(node),
             Event::Toggle(node) => self.toggle_registration(node),
         }
     }

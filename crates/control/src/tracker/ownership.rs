@@ -11,18 +11,22 @@ use super::{Tracker, saved};
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 
 impl Tracker {
-    /// Makes the roster grant leases again, if nobody else has started with the log since `noticed`. The answer is a
-    /// write: what is only read could come from memory, and the disk may have been given to another machine.
+    /// Makes the roster grant leases again, if nobody else has started with the log since `noticed`; otherwise drains.
+    /// The answer is a write: what is only read could come from memory, and the disk may have been given to another
+    /// machine.
     pub(super) async fn ask_whose_the_log_is(self: Arc<Self>, noticed: Moment) {
         tracing::warn!(
             "this process stood still for a while; no lease is granted until the log is known to be its own"
         );
         match saved::is_still_ours(self.store.kv(), self.term).await {
             Ok(true) => return self.step(|state, _, _| state.roster.handle_still_ours(noticed)),
-            Ok(false) => tracing::error!(
-                term = self.term.0,
-                "another control plane has started with this log; this one grants no leases any more, stop it"
-            ),
+            Ok(false) => {
+                tracing::error!(
+                    term = self.term.0,
+                    "another control plane has started with this log; this one sends its nodes away, stop it"
+                );
+                self.draining.cancel();
+            }
             Err(error) => tracing::warn!(%error, "the store does not say whose the log is"),
         }
         tokio::time::sleep(ASK_AGAIN).await;
