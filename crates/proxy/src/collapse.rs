@@ -1,6 +1,7 @@
 //! Requests for the same page wait for one fetch; but never for one that began before a purge of the page.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -12,6 +13,8 @@ use pingora::cache::CacheKey;
 use pingora::cache::key::CacheHashKey;
 use pingora::cache::lock::{CacheKeyLock, LockStatus, LockStub, Locked, WritePermit};
 
+use crate::service::NOT_VOUCHED_FOR_REASON;
+use crate::shield::{Asked, Shield, Through};
 use crate::store::Locator;
 
 /// Parts of the table with a lock each.
@@ -21,16 +24,22 @@ const SHARDS: usize = 16;
 #[derive(Clone, Debug)]
 pub(crate) struct Page(pub(crate) PurgeUrl);
 
+/// What a child wants that asks for it, carried in the key, too.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AskedBy(pub(crate) Asked);
+
 /// Which fetch holds a lock, and what was known when it began.
 #[derive(Clone, Copy, Debug)]
 struct Fetch {
     id: u64,
     token: FillToken,
+    good: Option<Through>,
 }
 
 /// Who fetches what.
 pub(crate) struct Collapse {
-    index: std::sync::Arc<Index<Locator>>,
+    index: Arc<Index<Locator>>,
+    shield: Arc<Shield>,
     /// A fetch that takes longer is no longer waited for; another begins beside it.
     patience: Duration,
     next_id: AtomicU64,
@@ -38,9 +47,10 @@ pub(crate) struct Collapse {
 }
 
 impl Collapse {
-    pub(crate) fn new(index: std::sync::Arc<Index<Locator>>, patience: Duration) -> Self {
+    pub(crate) fn new(index: Arc<Index<Locator>>, shield: Arc<Shield>, patience: Duration) -> Self {
         Self {
             index,
+            shield,
             patience,
             next_id: AtomicU64::new(1),
             shards: std::array::from_fn(|_| Mutex::default()),
@@ -53,14 +63,15 @@ impl Collapse {
 
     /// Whether what this fetch brings may be given to a request that comes now. Its tags are not known yet; what they
     /// say is asked when it is there.
-    fn is_worth_waiting_for(&self, stub: &LockStub, page: Option<&Page>) -> bool {
+    fn is_worth_waiting_for(&self, stub: &LockStub, key: &CacheKey) -> bool {
         if matches!(stub.0.lock_status(), LockStatus::Dangling | LockStatus::AgeTimeout) {
             return false;
         }
-        match (page, stub.extensions().get::<Fetch>()) {
-            (Some(Page(url)), Some(fetch)) => self.index.check(url, &[], fetch.token) != Verdict::Gone,
-            _ => true,
-        }
+        let (page, asked) = (key.extensions.get::<Page>(), key.extensions.get::<AskedBy>());
+        let (Some(Page(url)), Some(fetch)) = (page, stub.extensions().get::<Fetch>()) else { return true };
+        let now = self.index.begin_fill();
+        asked.is_none_or(|AskedBy(asked)| self.shield.reach(*asked, now, fetch.good).is_some())
+            && self.index.check(url, &[], fetch.token) != Verdict::Gone
     }
 }
 
@@ -69,13 +80,15 @@ impl CacheKeyLock for Collapse {
         let slot = u128::from_be_bytes(key.combined_bin());
         let mut fetches = self.shard(slot).lock();
         if let Some(stub) = fetches.get(&slot)
-            && self.is_worth_waiting_for(stub, key.extensions.get::<Page>())
+            && self.is_worth_waiting_for(stub, key)
         {
             return Locked::Read(stub.read_lock());
         }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let mut extensions = Extensions::new();
-        extensions.insert(Fetch { id, token: self.index.begin_fill() });
+        let token = self.index.begin_fill();
+        let asked = key.extensions.get::<AskedBy>().map(|AskedBy(asked)| *asked);
+        extensions.insert(Fetch { id, token, good: self.shield.good_for(token, asked) });
         let (permit, stub) = WritePermit::new(self.patience, stale_writer, extensions);
         fetches.insert(slot, stub);
         Locked::Write(permit)
@@ -94,8 +107,13 @@ impl CacheKeyLock for Collapse {
         permit.unlock(if timed_out { LockStatus::AgeTimeout } else { reason });
     }
 
-    fn custom_lock_status(&self, _reason: &'static str) -> LockStatus {
-        // Our own reasons concern one fetch; the next may be stored.
-        LockStatus::TransientError
+    fn custom_lock_status(&self, reason: &'static str) -> LockStatus {
+        if reason == NOT_VOUCHED_FOR_REASON {
+            // The next fetch would fare no better, so nobody waits in line for it.
+            LockStatus::GiveUp
+        } else {
+            // Our other reasons concern one fetch; the next may be stored.
+            LockStatus::TransientError
+        }
     }
 }

@@ -10,6 +10,7 @@ use batoff_edge::config::{
 use serde::Deserialize;
 
 use crate::origin::{Origins, Upstream};
+use crate::shield::Children;
 
 /// The least memory that makes sense for a cache, in bytes.
 const MEMORY_BYTES_MIN: u64 = 1 << 20;
@@ -35,6 +36,8 @@ pub struct ProxyConfig {
     pub log: LogSection,
     /// `[proxy]`
     pub proxy: ProxySection,
+    /// `[shield]`
+    pub shield: Option<ShieldSection>,
 }
 
 /// `[proxy]`
@@ -52,6 +55,9 @@ pub struct ProxySection {
     pub object_bytes_max: u64,
     /// Where requests go whose host no entry of `origins` names, as `http://host[:port]`.
     pub origin: Option<String>,
+    /// What `origin` names is another cache, which may know of fewer purges than this node.
+    #[serde(default)]
+    pub origin_is_parent: bool,
     /// Origins by host.
     #[serde(default)]
     pub origins: Vec<OriginSection>,
@@ -68,18 +74,31 @@ pub struct OriginSection {
     pub host: String,
     /// Where its requests go, as `http://host[:port]`.
     pub url: String,
+    /// Another cache is there, which may know of fewer purges than this node.
+    #[serde(default)]
+    pub parent: bool,
+}
+
+/// `[shield]`: this node is the parent of others.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShieldSection {
+    /// The addresses or networks of the nodes that ask this one. They can go past its cache.
+    pub children: Vec<String>,
 }
 
 impl ConfigFile for ProxyConfig {
     const SECTIONS: &'static [&'static str] =
-        &["node", "control", "state", "lease", "metrics", "log", "proxy"];
+        &["node", "control", "state", "lease", "metrics", "log", "proxy", "shield"];
     const TYPED: &'static [&'static str] = &[
         "control.endpoints",
         "control.plaintext",
         "proxy.memory_bytes",
         "proxy.object_bytes_max",
+        "proxy.origin_is_parent",
         "proxy.origins",
         "proxy.keep_tag_header",
+        "shield.children",
     ];
 
     fn validate(&self) -> Result<(), ConfigError> {
@@ -98,22 +117,52 @@ impl ConfigFile for ProxyConfig {
                 format!("must be at least {MEMORY_BYTES_MIN}"),
             ));
         }
+        if proxy.origin_is_parent && proxy.origin.is_none() {
+            return Err(ConfigError::invalid(
+                "proxy.origin_is_parent",
+                "says something about proxy.origin, which is missing; for one of proxy.origins write `parent = true` there",
+            ));
+        }
+        self.children()?;
         proxy.origins().map(drop)
+    }
+}
+
+impl ProxyConfig {
+    /// Who may ask this node as a parent.
+    pub fn children(&self) -> Result<Children, ConfigError> {
+        let Some(shield) = &self.shield else { return Ok(Children::default()) };
+        if shield.children.is_empty() {
+            return Err(ConfigError::invalid(
+                "shield.children",
+                "names nobody; name the nodes that ask this one, or leave the section out",
+            ));
+        }
+        Children::parse(&shield.children).map_err(|rule| ConfigError::invalid("shield.children", rule))
     }
 }
 
 impl ProxySection {
     /// The default origin and those by host, checked.
     pub fn origins(&self) -> Result<Origins, ConfigError> {
-        let parse =
-            |key: &str, text: &str| Upstream::parse(text).map_err(|rule| ConfigError::invalid(key, rule));
-        let fallback = self.origin.as_deref().map(|text| parse("proxy.origin", text)).transpose()?;
+        let parse = |key: &str, text: &str, parent: bool| {
+            let upstream = Upstream::parse(text).map_err(|rule| ConfigError::invalid(key, rule))?;
+            if upstream.is(self.listen) {
+                return Err(ConfigError::invalid(
+                    key,
+                    format!("{text:?} is this proxy itself (proxy.listen)"),
+                ));
+            }
+            Ok(upstream.as_parent(parent))
+        };
+        let fallback = self.origin.as_deref().map(|text| parse("proxy.origin", text, self.origin_is_parent));
+        let fallback = fallback.transpose()?;
         let mut by_host = Vec::with_capacity(self.origins.len());
-        for OriginSection { host, url } in &self.origins {
+        for OriginSection { host, url, parent } in &self.origins {
             let host = host
                 .parse()
                 .map_err(|error| ConfigError::invalid("proxy.origins.host", format!("{error}")))?;
-            by_host.push((host, parse("proxy.origins.url", url)?));
+            by_host.push((host, parse("proxy.origins.url", url, *parent)?));
         }
         Ok(Origins::new(fallback, by_host))
     }
@@ -147,3 +196,6 @@ const fn memory_bytes_default() -> u64 {
 const fn object_bytes_max_default() -> u64 {
     16 << 20
 }
+
+#[cfg(test)]
+mod tests;

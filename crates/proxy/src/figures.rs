@@ -24,6 +24,8 @@ pub(crate) enum NotStored {
     Purged,
     /// It is larger than `proxy.object_bytes_max`.
     TooLarge,
+    /// It came from a parent that cannot tell whether it has applied what this node has.
+    NotVouchedFor,
 }
 
 impl Left {
@@ -39,12 +41,13 @@ impl Left {
 }
 
 impl NotStored {
-    const ALL: [Self; 2] = [Self::Purged, Self::TooLarge];
+    const ALL: [Self; 3] = [Self::Purged, Self::TooLarge, Self::NotVouchedFor];
 
     const fn as_str(self) -> &'static str {
         match self {
             Self::Purged => "purged",
             Self::TooLarge => "too_large",
+            Self::NotVouchedFor => "not_vouched_for",
         }
     }
 }
@@ -55,6 +58,10 @@ pub fn declare() {
     describe_counter!("batoff_proxy_left_total", "Objects that left the cache");
     describe_counter!("batoff_proxy_not_stored_total", "Cacheable responses that were not stored");
     describe_counter!("batoff_proxy_tags_ignored_total", "Members of Cache-Tag that were not indexed");
+    describe_counter!(
+        "batoff_proxy_children_passed_total",
+        "Objects that were not given to a child because it knew of more purges"
+    );
     describe_gauge!("batoff_proxy_cache_bytes", "Bytes that cached objects count for");
     describe_gauge!("batoff_proxy_cache_objects", "Cached objects");
     for answer in Answer::ALL {
@@ -67,6 +74,7 @@ pub fn declare() {
         counter!("batoff_proxy_not_stored_total", "reason" => reason.as_str()).increment(0);
     }
     tags_ignored(0);
+    child_passed(0);
     gauge!("batoff_proxy_cache_bytes").set(0.0);
     gauge!("batoff_proxy_cache_objects").set(0.0);
 }
@@ -85,6 +93,10 @@ pub(crate) fn not_stored(reason: NotStored) {
 
 pub(crate) fn tags_ignored(members: usize) {
     counter!("batoff_proxy_tags_ignored_total").increment(members as u64);
+}
+
+pub(crate) fn child_passed(objects: u64) {
+    counter!("batoff_proxy_children_passed_total").increment(objects);
 }
 
 /// The daemon's figures and the store's.

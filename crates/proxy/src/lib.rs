@@ -11,8 +11,10 @@ pub mod figures;
 pub mod origin;
 mod server;
 mod service;
+mod shield;
 mod store;
 mod tags;
 
 pub use self::server::Proxy;
+pub use self::shield::{Children, Shield};
 pub use self::store::{Locator, Store};

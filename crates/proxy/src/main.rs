@@ -11,7 +11,7 @@ use batoff_edge::{Daemon, DaemonConfig, logs, metrics, monitor};
 use batoff_index::IndexConfig;
 use batoff_proxy::config::ProxyConfig;
 use batoff_proxy::figures::{self, Figures};
-use batoff_proxy::{Locator, Proxy, Store};
+use batoff_proxy::{Locator, Proxy, Shield, Store};
 use clap::Parser;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -39,6 +39,7 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     let config: ProxyConfig = load(&flags.config)?;
     let daemon = DaemonConfig::try_from(&config)?;
     let origins = config.proxy.origins()?;
+    let children = config.children()?;
     logs::filter(&config.log)?;
     if flags.check {
         return Ok(());
@@ -60,11 +61,12 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
         "pid": std::process::id(),
     });
 
+    let shield = Shield::new(opened.standing(), children);
     let handle = opened.start(vec![Box::new(InProcess::new("proxy", store))]);
     let stop_monitoring = CancellationToken::new();
     let figures = Figures { daemon: handle.monitor(), store };
     tokio::spawn(monitor::serve(monitoring, recorder, Arc::new(figures), stop_monitoring.clone()));
-    let server = Proxy::new(store, handle.fence(), origins, proxy.keep_tag_header);
+    let server = Proxy::new(store, handle.fence(), origins, shield, proxy.keep_tag_header);
     let server = tokio::spawn(server.serve(visitors, signals.stop.clone()));
     if flags.announce {
         program::announce(&addresses)?;

@@ -1,7 +1,7 @@
 //! Where a request goes.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,16 @@ const RESOLVED_FOR: Duration = Duration::from_secs(10);
 pub struct Upstream {
     host: String,
     port: u16,
+    is_parent: bool,
+}
+
+/// Where one request is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// The address to connect to.
+    pub address: SocketAddr,
+    /// Another cache is there, which may know of fewer purges than this node.
+    pub is_parent: bool,
 }
 
 /// Which origin serves which host.
@@ -63,7 +73,20 @@ impl Upstream {
         }
         let host = uri.host().ok_or_else(|| format!("{text:?} has no host"))?;
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        Ok(Self { host, port: uri.port_u16().unwrap_or(80) })
+        Ok(Self { host, port: uri.port_u16().unwrap_or(80), is_parent: false })
+    }
+
+    /// The same, as a cache between this node and the origin or as the origin itself.
+    pub fn as_parent(self, is_parent: bool) -> Self {
+        Self { is_parent, ..self }
+    }
+
+    /// Whether it is this address, so that requests to it would come back.
+    pub fn is(&self, listen: SocketAddr) -> bool {
+        let host: Option<IpAddr> = self.host.parse().ok();
+        let own = host
+            .is_some_and(|host| host == listen.ip() || listen.ip().is_unspecified() && host.is_loopback());
+        own && self.port == listen.port() && listen.port() != 0
     }
 }
 
@@ -77,11 +100,11 @@ impl Origins {
         }
     }
 
-    /// The address to connect to for a request to `host` (without a port).
-    pub async fn address(&self, host: Option<&str>) -> Result<SocketAddr, NoOrigin> {
+    /// Where a request to `host` (without a port) is sent.
+    pub async fn destination(&self, host: Option<&str>) -> Result<Destination, NoOrigin> {
         let named = host.and_then(|host| self.by_host.get(host));
         let origin = named.or(self.fallback.as_ref()).ok_or(NoOrigin::NotConfigured)?;
-        origin.address().await
+        Ok(Destination { address: origin.address().await?, is_parent: origin.upstream.is_parent })
     }
 }
 
@@ -93,7 +116,7 @@ impl Origin {
         {
             return Ok(address);
         }
-        let Upstream { host, port } = &self.upstream;
+        let Upstream { host, port, .. } = &self.upstream;
         let found = match tokio::net::lookup_host((host.as_str(), *port)).await {
             Ok(mut addresses) => addresses.next().ok_or_else(|| "it has no address".to_owned()),
             Err(error) => Err(error.to_string()),
@@ -116,29 +139,40 @@ mod tests {
 
     #[test]
     fn an_origin_is_a_scheme_a_host_and_a_port() {
-        assert_eq!(
-            Upstream::parse("http://127.0.0.1:8000").unwrap(),
-            Upstream { host: "127.0.0.1".into(), port: 8000 }
-        );
-        assert_eq!(
-            Upstream::parse("http://o.example/").unwrap(),
-            Upstream { host: "o.example".into(), port: 80 }
-        );
-        assert_eq!(Upstream::parse("http://[::1]:1").unwrap(), Upstream { host: "::1".into(), port: 1 });
+        for (text, host, port) in [
+            ("http://127.0.0.1:8000", "127.0.0.1", 8000),
+            ("http://o.example/", "o.example", 80),
+            ("http://[::1]:1", "::1", 1),
+        ] {
+            let upstream = Upstream { host: host.into(), port, is_parent: false };
+            assert_eq!(Upstream::parse(text).unwrap(), upstream);
+        }
         assert!(Upstream::parse("https://o.example").unwrap_err().contains("TLS"));
         assert!(Upstream::parse("http://o.example/path").unwrap_err().contains("path"));
         assert!(Upstream::parse("o.example").is_err());
     }
 
+    #[test]
+    fn a_proxy_knows_itself() {
+        let is = |text: &str, listen: &str| Upstream::parse(text).unwrap().is(listen.parse().unwrap());
+        assert!(is("http://127.0.0.1:8090", "127.0.0.1:8090") && is("http://127.0.0.1:8090", "0.0.0.0:8090"));
+        assert!(!is("http://127.0.0.1:8091", "127.0.0.1:8090") && !is("http://127.0.0.1:80", "127.0.0.1:0"));
+        assert!(
+            !is("http://10.0.0.1:8090", "127.0.0.1:8090") && !is("http://o.example:8090", "0.0.0.0:8090")
+        );
+    }
+
     #[tokio::test]
     async fn a_host_of_its_own_wins_over_the_fallback() {
         let (one, two) = ("http://127.0.0.1:1", "http://127.0.0.1:2");
-        let by_host = vec![("a.test".parse().unwrap(), Upstream::parse(two).unwrap())];
+        let by_host = vec![("a.test".parse().unwrap(), Upstream::parse(two).unwrap().as_parent(true))];
         let origins = Origins::new(Some(Upstream::parse(one).unwrap()), by_host.clone());
-        assert_eq!(origins.address(Some("a.test")).await.unwrap().port(), 2);
-        assert_eq!(origins.address(Some("b.test")).await.unwrap().port(), 1);
-        assert_eq!(origins.address(None).await.unwrap().port(), 1);
+        let to =
+            async |host| origins.destination(host).await.map(|to| (to.address.port(), to.is_parent)).unwrap();
+        assert_eq!(to(Some("a.test")).await, (2, true));
+        assert_eq!(to(Some("b.test")).await, (1, false));
+        assert_eq!(to(None).await, (1, false));
         let origins = Origins::new(None, by_host);
-        assert!(matches!(origins.address(Some("b.test")).await, Err(NoOrigin::NotConfigured)));
+        assert!(matches!(origins.destination(Some("b.test")).await, Err(NoOrigin::NotConfigured)));
     }
 }

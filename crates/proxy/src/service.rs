@@ -6,6 +6,8 @@
 //!                        ▼                           ▼
 //!              token ─▶ origin ─▶ rules ─▶ store   token ─▶ origin ─▶ 304: same object, new token
 //! ```
+//! Where the origin is another cache, or the visitor is one, `shield` has its say at the lookup, at the request to the
+//! origin and at its answer.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -30,11 +32,13 @@ mod request;
 mod response;
 
 pub(crate) use self::answer::Answer;
-use self::answer::PURGED_WHILE_FETCHED;
+pub(crate) use self::answer::NOT_VOUCHED_FOR_REASON;
+use self::answer::{NOT_VOUCHED_FOR, PURGED_WHILE_FETCHED};
 use self::response::CACHE_TAG;
-use crate::collapse::{Collapse, Page};
+use crate::collapse::{AskedBy, Collapse, Page};
 use crate::figures::{self, NotStored};
 use crate::origin::Origins;
+use crate::shield::{Asked, Demand, Shield, Through, X_BATOFF_SEQ};
 use crate::store::{Hit, Mark, Store};
 use crate::tags::IgnoredTags;
 
@@ -56,6 +60,7 @@ pub(crate) struct Service {
     pub(crate) collapse: &'static Collapse,
     pub(crate) fence: Arc<Fence>,
     pub(crate) origins: Origins,
+    pub(crate) shield: Arc<Shield>,
     pub(crate) keep_tag_header: bool,
     pub(crate) ignored_tags: IgnoredTags,
 }
@@ -65,15 +70,35 @@ pub(crate) struct Service {
 pub(crate) struct Context {
     /// The page, when the request is for the cache.
     page: Option<request::Page>,
-    /// What was known when the request to the origin began.
-    token: Option<FillToken>,
+    /// What a child wants; `None` for everybody else.
+    child: Option<Asked>,
+    /// The origin that was chosen is another cache.
+    to_parent: bool,
+    /// The request to the origin.
+    fetch: Option<Fetch>,
     /// The object that was found: to ask about it again before its first byte.
     found: Option<Found>,
+}
+
+/// The last request to the origin.
+struct Fetch {
+    /// What was known when it began.
+    token: FillToken,
+    /// What its answer is good for, as places in the log go.
+    good: Option<Through>,
+    /// How new a parent was asked to be; `None` when the origin itself was asked.
+    asked: Option<Demand>,
+    /// The answer is as new as that.
+    is_vouched_for: bool,
+    /// How old the answer was when it came, in seconds.
+    age: u64,
 }
 
 struct Found {
     mark: Mark,
     confirmed_at: SystemTime,
+    /// How far it reaches, for a child.
+    reach: Option<Through>,
     /// A soft purge hit it, so it may be served while it is fetched anew.
     soft: bool,
 }
@@ -84,19 +109,27 @@ impl Service {
         self.store.verdict(mark) != Verdict::Gone && self.fence.may_serve()
     }
 
-    /// The response's mark, or why it is not to be stored.
-    fn mark(
-        &self,
-        url: &PurgeUrl,
-        token: FillToken,
-        response: &ResponseHeader,
-        supplied: bool,
-    ) -> Option<Mark> {
+    /// What a parent may be told about what was found, or was fetched for it; `None` when it is not to be kept.
+    fn vouch(&self, answer: Answer, ctx: &Context) -> Option<Demand> {
+        let asked = ctx.child?.ok()?;
+        match answer {
+            Answer::Hit => ctx.found.as_ref()?.reach.map(Demand::Through),
+            Answer::Stale => None,
+            // It was fetched after it was asked for.
+            Answer::Miss | Answer::Expired | Answer::Bypass => {
+                ctx.fetch.as_ref()?.is_vouched_for.then_some(asked)
+            }
+        }
+    }
+
+    /// The response's mark; `None` when a purge has hit it already.
+    fn mark(&self, url: &PurgeUrl, fetch: &Fetch, response: &ResponseHeader, supplied: bool) -> Option<Mark> {
         let lines = response.headers.get_all(CACHE_TAG);
         let CacheTags { tags, ignored } = CacheTags::parse(lines.iter().map(|line| line.as_bytes()));
         self.ignored_tags.note(ignored, url, &self.store.index().sites());
+        let Fetch { token, good, age, .. } = *fetch;
         let verdict = self.store.index().check(url, &tags, token);
-        let mark = Mark { url: url.clone(), tags, token, supplied_stale_window: supplied };
+        let mark = Mark { url: url.clone(), tags, token, good, age, supplied_stale_window: supplied };
         (verdict != Verdict::Gone).then_some(mark)
     }
 }
@@ -116,12 +149,13 @@ impl ProxyHttp for Service {
             None => authority
                 .map(|host| host.rsplit_once(':').map_or(host, |(host, _)| host).to_ascii_lowercase()),
         };
-        let address = self.origins.address(host.as_deref()).await.map_err(|error| {
+        let to = self.origins.destination(host.as_deref()).await.map_err(|error| {
             let mut refused = Error::explain(ErrorType::HTTPStatus(502), error.to_string());
             refused.esource = ErrorSource::Upstream;
             refused
         })?;
-        let mut peer = HttpPeer::new(address, false, String::new());
+        ctx.to_parent = to.is_parent;
+        let mut peer = HttpPeer::new(to.address, false, String::new());
         peer.options.connection_timeout = Some(CONNECT_MAX);
         peer.options.total_connection_timeout = Some(CONNECT_MAX);
         peer.options.read_timeout = Some(IDLE_MAX);
@@ -131,6 +165,7 @@ impl ProxyHttp for Service {
 
     fn request_cache_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<()> {
         ctx.page = request::page(session.req_header());
+        ctx.child = request::asked(session, &self.shield);
         if ctx.page.is_some() {
             let mut limits = CacheOptionOverrides::default();
             limits.wait_timeout = Some(COLLAPSE_MAX);
@@ -146,6 +181,9 @@ impl ProxyHttp for Service {
         };
         let mut key = CacheKey::new(page.key.clone(), "");
         key.extensions.insert(Page(page.url.clone()));
+        if let Some(asked) = ctx.child {
+            key.extensions.insert(AskedBy(asked));
+        }
         Ok(key)
     }
 
@@ -169,12 +207,23 @@ impl ProxyHttp for Service {
         let Some(Hit { object, .. }) = handler.as_any().downcast_ref::<Hit>() else {
             return Ok(Some(ForcedFreshness::ForceMiss));
         };
+        // Before the rules are asked: what is applied by now is in them.
+        let now = self.store.index().begin_fill();
+        let reach = ctx.child.map(|asked| self.shield.reach(asked, now, object.mark.good));
+        if reach == Some(None) {
+            figures::child_passed(1);
+            return Ok(Some(ForcedFreshness::ForceMiss));
+        }
         let verdict = self.store.verdict(&object.mark);
         if verdict == Verdict::Gone {
             return Ok(Some(ForcedFreshness::ForceMiss));
         }
-        let (mark, confirmed_at) = (object.mark.clone(), object.confirmed_at);
-        ctx.found = Some(Found { mark, confirmed_at, soft: verdict == Verdict::Stale });
+        ctx.found = Some(Found {
+            mark: object.mark.clone(),
+            confirmed_at: object.confirmed_at,
+            reach: reach.flatten(),
+            soft: verdict == Verdict::Stale,
+        });
         if !self.fence.may_serve() {
             // Each request needs the origin's word of its own; waiting in line for another's would help nobody.
             if session.subrequest_ctx.is_none() {
@@ -194,7 +243,8 @@ impl ProxyHttp for Service {
         let Some(found) = &ctx.found else { return false };
         let allowed = match error {
             // While it is fetched anew: the origin's own window, or ours after a soft purge.
-            None => found.soft || !found.mark.supplied_stale_window,
+            // Not for a child, which would keep it as fresh.
+            None => ctx.child.is_none() && (found.soft || !found.mark.supplied_stale_window),
             Some(error) => error.esource() == &ErrorSource::Upstream,
         };
         allowed && self.may_serve(&found.mark)
@@ -203,11 +253,37 @@ impl ProxyHttp for Service {
     async fn upstream_request_filter(
         &self,
         _: &mut Session,
-        _: &mut RequestHeader,
+        request: &mut RequestHeader,
         ctx: &mut Context,
     ) -> Result<()> {
         // At each attempt: what is stored is what the last one brought.
-        ctx.token = Some(self.store.index().begin_fill());
+        let token = self.store.index().begin_fill();
+        let asked = ctx.to_parent.then(|| self.shield.demand(token, ctx.child, rand::random()));
+        // A stranger's goes no further, and a child's was for us.
+        request.remove_header(&X_BATOFF_SEQ);
+        if let Some(asked) = asked {
+            request.insert_header(X_BATOFF_SEQ, asked.to_string())?;
+        }
+        let good = self.shield.good_for(token, ctx.child);
+        ctx.fetch = Some(Fetch { token, good, asked, is_vouched_for: asked.is_none(), age: 0 });
+        Ok(())
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        _: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        let said = response.remove_header(&X_BATOFF_SEQ);
+        if let Some(Fetch { asked: Some(asked), is_vouched_for, .. }) = &mut ctx.fetch {
+            let said = said.and_then(|said| said.to_str().ok()?.parse::<Demand>().ok());
+            *is_vouched_for = said.is_some_and(|said| said.meets(*asked));
+        }
+        if let Some(fetch) = &mut ctx.fetch {
+            // Here, because a confirmation's own age does not get into the header that is kept.
+            fetch.age = response::age(response);
+        }
         Ok(())
     }
 
@@ -217,11 +293,12 @@ impl ProxyHttp for Service {
         response: &ResponseHeader,
         ctx: &mut Context,
     ) -> Result<RespCacheable> {
-        let (Some(page), Some(token)) = (&ctx.page, ctx.token) else {
+        let (Some(page), Some(fetch)) = (&ctx.page, &ctx.fetch) else {
             return Ok(RespCacheable::Uncacheable(NoCacheReason::InternalError));
         };
         let authorized = session.req_header().headers.contains_key(header::AUTHORIZATION);
-        let cacheable = match response::judge(response, authorized, self.store.object_bytes_max()) {
+        let cacheable = match response::judge(response, fetch.age, authorized, self.store.object_bytes_max())
+        {
             Ok(cacheable) => cacheable,
             Err(reason) => {
                 if reason == NoCacheReason::ResponseTooLarge {
@@ -230,7 +307,11 @@ impl ProxyHttp for Service {
                 return Ok(RespCacheable::Uncacheable(reason));
             }
         };
-        let Some(mark) = self.mark(&page.url, token, response, cacheable.supplied_stale_window) else {
+        if !fetch.is_vouched_for {
+            figures::not_stored(NotStored::NotVouchedFor);
+            return Ok(RespCacheable::Uncacheable(NOT_VOUCHED_FOR));
+        }
+        let Some(mark) = self.mark(&page.url, fetch, response, cacheable.supplied_stale_window) else {
             figures::not_stored(NotStored::Purged);
             return Ok(RespCacheable::Uncacheable(PURGED_WHILE_FETCHED));
         };
@@ -246,18 +327,22 @@ impl ProxyHttp for Service {
         ctx: &mut Context,
     ) -> Result<()> {
         let answer = Answer::of(session.cache.phase());
-        if !self.keep_tag_header {
+        // A child needs the tags, or it could not be purged by them.
+        if !self.keep_tag_header && ctx.child.is_none() {
             response.remove_header(CACHE_TAG);
         }
         if answer.is_from_cache()
             && let Some(found) = &ctx.found
         {
-            let age = found.confirmed_at.elapsed().unwrap_or_default().as_secs();
+            let age = found.mark.age + found.confirmed_at.elapsed().unwrap_or_default().as_secs();
             response.insert_header(header::AGE, age)?;
             // Once more, right before the first byte: a purge, or a freeze, may have come in between.
             if !self.may_serve(&found.mark) {
                 return Error::e_explain(ErrorType::HTTPStatus(503), "no longer to be served from the cache");
             }
+        }
+        if let Some(vouched) = self.vouch(answer, ctx) {
+            response.insert_header(X_BATOFF_SEQ, vouched.to_string())?;
         }
         response.insert_header("x-cache", answer.x_cache())?;
         let status = format!("{}; purge-seq={}", answer.cache_status(), self.store.index().applied());

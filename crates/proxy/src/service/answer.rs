@@ -19,6 +19,12 @@ pub(crate) enum Answer {
 pub(super) const PURGED_WHILE_FETCHED: NoCacheReason =
     NoCacheReason::Custom("purged while it was being fetched");
 
+/// The parent that it came from could not tell whether it has applied what this node has.
+pub(crate) const NOT_VOUCHED_FOR_REASON: &str = "a parent did not vouch for it";
+
+/// The same, as pingora wants it.
+pub(super) const NOT_VOUCHED_FOR: NoCacheReason = NoCacheReason::Custom(NOT_VOUCHED_FOR_REASON);
+
 impl Answer {
     pub(crate) const ALL: [Self; 5] = [Self::Hit, Self::Miss, Self::Stale, Self::Expired, Self::Bypass];
 
@@ -28,7 +34,9 @@ impl Answer {
             CachePhase::Hit => Self::Hit,
             CachePhase::Miss | CachePhase::Expired => Self::Miss,
             // Both asked the origin for a response to store and could not store this one.
-            CachePhase::Disabled(reason) if reason == PURGED_WHILE_FETCHED => Self::Miss,
+            CachePhase::Disabled(reason) if reason == PURGED_WHILE_FETCHED || reason == NOT_VOUCHED_FOR => {
+                Self::Miss
+            }
             CachePhase::Stale | CachePhase::StaleUpdating => Self::Stale,
             CachePhase::Revalidated | CachePhase::RevalidatedNoCache(_) => Self::Expired,
             CachePhase::Disabled(_) | CachePhase::Bypass | CachePhase::Uninit | CachePhase::CacheKey => {

@@ -3,6 +3,9 @@
 use batoff_types::{PurgeUrl, Scheme};
 use http::{Method, header};
 use pingora::http::RequestHeader;
+use pingora::proxy::Session;
+
+use crate::shield::{Asked, Shield, X_BATOFF_SEQ};
 
 /// A page that can be cached: known by its URL in normal form, which purges name, and by the bytes that were asked for,
 /// which the origin answers to. Two spellings of one URL are two objects, and one purge hits both.
@@ -33,6 +36,13 @@ pub(super) fn page(request: &RequestHeader) -> Option<Page> {
     key.extend_from_slice(authority.as_bytes());
     key.extend_from_slice(target.as_bytes());
     Some(Page { url, key })
+}
+
+/// What a child wants, if this request is a child's.
+pub(super) fn asked(session: &Session, shield: &Shield) -> Option<Asked> {
+    let value = session.req_header().headers.get(X_BATOFF_SEQ)?;
+    let from = session.client_addr()?.as_inet()?.ip();
+    shield.asked(from, value.as_bytes())
 }
 
 /// The one `Host` of a request, with its port.

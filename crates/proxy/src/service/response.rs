@@ -28,9 +28,10 @@ pub(super) struct Cacheable {
     pub(super) supplied_stale_window: bool,
 }
 
-/// Judges a response to a request with or without `Authorization`.
+/// Judges a response, `age` seconds old when it came, to a request with or without `Authorization`.
 pub(super) fn judge(
     response: &ResponseHeader,
+    age: u64,
     authorized: bool,
     body_bytes_max: u64,
 ) -> Result<Cacheable, NoCacheReason> {
@@ -52,9 +53,22 @@ pub(super) fn judge(
     let supplied =
         control.as_ref().is_none_or(|control| control.serve_stale_while_revalidate_duration().is_none());
     match filters::resp_cacheable(control.as_ref(), response.clone(), authorized, &DEFAULTS) {
-        RespCacheable::Cacheable(meta) => Ok(Cacheable { meta, supplied_stale_window: supplied }),
+        RespCacheable::Cacheable(mut meta) => {
+            // What another cache has kept it for counts (RFC 9111, section 4.2); `Expires` is a time of day.
+            if control.is_some_and(|control| control.fresh_duration().is_some())
+                && let Some(expires) = meta.fresh_until().checked_sub(Duration::from_secs(age))
+            {
+                meta.expire_at(expires);
+            }
+            Ok(Cacheable { meta, supplied_stale_window: supplied })
+        }
         RespCacheable::Uncacheable(reason) => Err(reason),
     }
+}
+
+/// How old a response was when it came, in seconds (RFC 9111, section 5.1).
+pub(super) fn age(response: &ResponseHeader) -> u64 {
+    response.headers.get(header::AGE).and_then(|age| age.to_str().ok()?.trim().parse().ok()).unwrap_or(0)
 }
 
 /// Which variant of a page `request` gets, by the `Vary` of a stored response; `None` when there is only one.

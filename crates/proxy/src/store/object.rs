@@ -9,6 +9,7 @@ use pingora::cache::key::HashBinary;
 use pingora::http::ResponseHeader;
 
 use super::Locator;
+use crate::shield::Through;
 
 /// What an object takes besides its body and its header's text, in bytes: the structs and the index's own entry.
 const OVERHEAD: u64 = 1_024;
@@ -20,6 +21,10 @@ pub(crate) struct Mark {
     pub(crate) url: PurgeUrl,
     pub(crate) tags: Vec<Tag>,
     pub(crate) token: FillToken,
+    /// How far its fetch reached, if further than the token says: it was made for a child that knew more.
+    pub(crate) good: Option<Through>,
+    /// How old it was when it came, in seconds: another cache had kept it.
+    pub(crate) age: u64,
     /// The origin said nothing about serving it stale, so the window is ours and meant for soft purges only.
     pub(crate) supplied_stale_window: bool,
 }

@@ -9,4 +9,6 @@ mod purges;
 mod races;
 mod rig;
 mod room;
+mod shield;
+mod tiers;
 mod visitor;

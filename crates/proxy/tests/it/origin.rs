@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -11,6 +12,8 @@ use axum::http::{HeaderMap, Method, Response, StatusCode};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
+
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What the origin does for one path.
 #[derive(Clone)]
@@ -91,10 +94,13 @@ impl Origin {
         self.inner.lock().unwrap().asked[path].last().unwrap().clone()
     }
 
-    /// Until it was asked so often.
+    /// Until it was asked so often. Fails before a proxy gives up waiting in line (30 s), so that waiting is told from
+    /// asking.
     pub async fn until_asked(&self, path: &str, times: usize) {
+        let since = Instant::now();
         while self.asked(path) < times {
-            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+            assert!(since.elapsed() < PATIENCE, "asked {} times for {path}, not {times}", self.asked(path));
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
 }

@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use batoff_edge::Fence;
 use batoff_edge::caches::{Cache, InProcess};
+use batoff_edge::{Fence, Standing};
 use batoff_index::{Index, IndexConfig};
 use batoff_proxy::origin::{Origins, Upstream};
-use batoff_proxy::{Locator, Proxy, Store};
+use batoff_proxy::{Children, Locator, Proxy, Shield, Store};
 use batoff_types::message::LeasePolicy;
-use batoff_types::{Body, Purge, Record, Selector, Seq, SiteChange, SiteLimits, TaskId, UnixMillis};
+use batoff_types::{Body, LogId, Purge, Record, Selector, Seq, SiteChange, SiteLimits, TaskId, UnixMillis};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +24,7 @@ pub struct Rig {
     pub index: Arc<Index<Locator>>,
     pub store: &'static Store,
     pub proxy: SocketAddr,
+    pub standing: Arc<Standing>,
     cache: InProcess<&'static Store>,
     next_seq: AtomicU64,
     stop: CancellationToken,
@@ -33,11 +34,24 @@ pub struct Setup {
     pub policy: LeasePolicy,
     pub memory_bytes: u64,
     pub object_bytes_max: u64,
+    /// One that others use, too.
+    pub origin: Option<Origin>,
+    /// Another cache on the way to the origin.
+    pub parent: Option<SocketAddr>,
+    /// Who may ask this one as a parent.
+    pub children: &'static [&'static str],
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { policy: LeasePolicy::Serve, memory_bytes: 64 << 20, object_bytes_max: 1 << 20 }
+        Self {
+            policy: LeasePolicy::Serve,
+            memory_bytes: 64 << 20,
+            object_bytes_max: 1 << 20,
+            origin: None,
+            parent: None,
+            children: &[],
+        }
     }
 }
 
@@ -47,13 +61,21 @@ impl Rig {
     }
 
     pub async fn with(setup: Setup) -> Self {
-        let origin = Origin::start().await;
+        let origin = match setup.origin {
+            Some(origin) => origin,
+            None => Origin::start().await,
+        };
         let index = Arc::new(Index::new(IndexConfig::default()));
         let store: &'static Store =
             Box::leak(Box::new(Store::new(index.clone(), setup.memory_bytes, setup.object_bytes_max)));
-        let upstream = Upstream::parse(&format!("http://{}", origin.address.unwrap())).unwrap();
+        let upstream = setup.parent.unwrap_or_else(|| origin.address.unwrap());
+        let upstream =
+            Upstream::parse(&format!("http://{upstream}")).unwrap().as_parent(setup.parent.is_some());
+        let standing = Arc::new(Standing::nowhere());
+        standing.set(log_id(1), index.generation(), true);
+        let shield = Shield::new(standing.clone(), Children::parse(setup.children).unwrap());
         let fence = Arc::new(Fence::new(setup.policy));
-        let proxy = Proxy::new(store, fence, Origins::new(Some(upstream), Vec::new()), false);
+        let proxy = Proxy::new(store, fence, Origins::new(Some(upstream), Vec::new()), shield, false);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
@@ -63,6 +85,7 @@ impl Rig {
             index,
             store,
             proxy: address,
+            standing,
             cache: InProcess::new("proxy", store),
             next_seq: AtomicU64::new(1),
             stop,
@@ -141,6 +164,11 @@ impl Drop for Rig {
     fn drop(&mut self) {
         self.stop.cancel();
     }
+}
+
+/// The log that a rig follows is the first; it stands at 1 in it.
+pub fn log_id(number: u8) -> LogId {
+    LogId::from_bytes([number; 16])
 }
 
 pub fn url(path: &str) -> Selector {
