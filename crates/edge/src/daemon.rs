@@ -14,7 +14,7 @@ use crate::apply::Applier;
 use crate::caches::Cache;
 use crate::config::{ConfigError, ControlSection, EdgeConfig, Endpoint};
 use crate::fence::Fence;
-use crate::follow::Follower;
+use crate::follow::{Dial, Follower};
 use crate::monitor::Monitored;
 use crate::saver::{self, Wanted};
 use crate::standing::Standing;
@@ -80,6 +80,7 @@ pub struct Daemon;
 pub struct Opened<L: Clone> {
     config: DaemonConfig,
     endpoints: Vec<Endpoint>,
+    dial: Option<Dial>,
     index: Arc<Index<L>>,
     state: Arc<StateDir>,
     position: Option<Position>,
@@ -140,6 +141,7 @@ impl Daemon {
         Ok(Opened {
             config,
             endpoints,
+            dial: None,
             index: Arc::new(index),
             state: Arc::new(opened.state),
             position,
@@ -174,9 +176,21 @@ impl<L: Clone + Send + Sync + 'static> Opened<L> {
         Arc::clone(&self.fence)
     }
 
+    /// Whether the node knows where it stood. If not, its first connection begins with a reset.
+    pub fn resumes(&self) -> bool {
+        self.position.is_some()
+    }
+
     /// Where the node stands, for caches that ask another node's cache.
     pub fn standing(&self) -> Arc<Standing> {
         Arc::clone(&self.standing)
+    }
+
+    /// Connects by `dial` instead of TCP.
+    #[must_use]
+    pub fn dial_with(mut self, dial: Dial) -> Self {
+        self.dial = Some(dial);
+        self
     }
 
     /// Connects, and applies what comes to `caches`. Needs a tokio runtime. Returns at once; the control plane may be
@@ -207,6 +221,7 @@ impl<L: Clone + Send + Sync + 'static> Opened<L> {
         let follower = Follower {
             control: self.config.control,
             endpoints: self.endpoints,
+            dial: self.dial,
             inbox: Inbox::new(inbox, instance, self.position, self.term),
             index: Arc::clone(&self.index),
             apply: Applier::spawn(

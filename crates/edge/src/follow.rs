@@ -14,6 +14,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::backoff::Backoff;
+pub use self::connect::{Dial, Dialing};
 use self::session::Ended;
 use crate::apply::{ApplyHandle, Outcome};
 use crate::caches::Cache;
@@ -34,6 +35,7 @@ mod tests;
 pub(crate) struct Follower<L: Clone> {
     pub(crate) control: ControlSection,
     pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) dial: Option<Dial>,
     pub(crate) inbox: Inbox,
     pub(crate) index: Arc<Index<L>>,
     pub(crate) caches: Vec<Arc<dyn Cache<L>>>,
@@ -117,8 +119,8 @@ impl<L: Clone + Send + Sync + 'static> Following<L> {
     /// Opens one stream and follows it to its end.
     async fn stream(&mut self, endpoint: &Endpoint) -> Ended {
         let hello = self.with.inbox.hello();
-        let control = self.with.control.clone();
-        match self.while_applying(connect::open(&control, endpoint, hello)).await {
+        let (control, dial) = (self.with.control.clone(), self.with.dial.clone());
+        match self.while_applying(connect::open(&control, endpoint, dial.as_ref(), hello)).await {
             Ok(stream) => self.session(stream).await,
             Err(error) => Ended::Connect(error),
         }

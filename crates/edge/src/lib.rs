@@ -31,7 +31,10 @@ mod state_dir;
 mod status;
 
 pub use self::boottime::boottime;
+#[cfg(feature = "virtual-time")]
+pub use self::boottime::show_on_this_thread;
 pub use self::daemon::{Daemon, DaemonConfig, DaemonHandle, Opened, StartError};
 pub use self::fence::Fence;
+pub use self::follow::{Dial, Dialing};
 pub use self::standing::Standing;
 pub use self::state_dir::StateError;

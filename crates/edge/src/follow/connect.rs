@@ -1,6 +1,8 @@
 //! One attempt to open a stream.
 
 use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use batoff_types::message::{FromNode, Hello, ToNode};
@@ -24,6 +26,12 @@ const KEEP_ALIVE_MAX: Duration = Duration::from_secs(3);
 
 /// Messages on their way to the control plane. When they are all taken it does not read, and heartbeats wait.
 const OUTGOING_MESSAGES: usize = 64;
+
+/// Makes a connection of a prepared endpoint by other means than TCP: for a network that is simulated.
+pub type Dial = Arc<dyn Fn(tonic::transport::Endpoint) -> Dialing + Send + Sync>;
+
+/// A [`Dial`] under way.
+pub type Dialing = Pin<Box<dyn Future<Output = Result<Channel, tonic::transport::Error>> + Send>>;
 
 /// An open stream, before its `Welcome`.
 pub(super) struct Stream {
@@ -52,9 +60,10 @@ pub(super) enum ConnectError {
 pub(super) async fn open(
     control: &ControlSection,
     endpoint: &Endpoint,
+    dial: Option<&Dial>,
     hello: Hello,
 ) -> Result<Stream, ConnectError> {
-    let channel = tokio::time::timeout(CONNECT_MAX, connect(control, endpoint))
+    let channel = tokio::time::timeout(CONNECT_MAX, connect(control, endpoint, dial))
         .await
         .map_err(|_| ConnectError::ConnectTimedOut)??;
     let (outgoing, messages) = mpsc::channel(OUTGOING_MESSAGES);
@@ -69,7 +78,11 @@ pub(super) async fn open(
     Ok(Stream { outgoing, incoming: response.into_inner() })
 }
 
-async fn connect(control: &ControlSection, endpoint: &Endpoint) -> Result<Channel, ConnectError> {
+async fn connect(
+    control: &ControlSection,
+    endpoint: &Endpoint,
+    dial: Option<&Dial>,
+) -> Result<Channel, ConnectError> {
     // No time-out on the stream itself: it is meant to last.
     let mut builder = Channel::builder(endpoint.uri().clone())
         .connect_timeout(CONNECT_MAX)
@@ -80,7 +93,10 @@ async fn connect(control: &ControlSection, endpoint: &Endpoint) -> Result<Channe
     if !control.plaintext {
         builder = builder.tls_config(tls(control).await?)?;
     }
-    Ok(builder.connect().await?)
+    Ok(match dial {
+        Some(dial) => dial(builder).await?,
+        None => builder.connect().await?,
+    })
 }
 
 async fn tls(control: &ControlSection) -> Result<ClientTlsConfig, ConnectError> {
