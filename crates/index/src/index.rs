@@ -1,20 +1,21 @@
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use batoff_types::{
     Cursor, FillToken, Generation, PurgeUrl, Record, Selector, SiteId, SiteTable, Tag, TaskId,
 };
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::place::Rule;
 use crate::plan::Plan;
-use crate::rules::{Rules, Tags, Target};
+use crate::rules::{Ledger, Rules, Tags, Target};
 use crate::state::State;
 use crate::store::Store;
 use crate::sweep::{Pending, Sweep};
 use crate::{Entry, Listing, Match, Matches, Place, Refused, Snapshot, Stats, Variant, Verdict};
 
-/// Rules forgotten under one lock; then readers get their turn.
-const FORGET_PER_LOCK: usize = 256;
+/// Rules forgotten at once; then a record that waits has its turn.
+const FORGET_AT_ONCE: usize = 256;
 
 /// The limits of an index.
 #[derive(Clone, Debug)]
@@ -41,12 +42,13 @@ pub struct Index<L: Clone = ()> {
     inner: Arc<Inner<L>>,
 }
 
-/// Locks, in the order in which they are taken: `writer`, `state`, the store's, `pending`.
+/// Locks, in the order in which they are taken: `writer`, the store's, `pending`.
 pub(crate) struct Inner<L> {
-    config: IndexConfig,
-    /// Held by what changes the state: records come one at a time, and prepare their work outside `state`.
-    writer: Mutex<()>,
-    pub(crate) state: RwLock<State>,
+    pub(crate) config: IndexConfig,
+    /// Held by what changes the state: records come one at a time.
+    writer: Mutex<Ledger>,
+    /// Read without a lock: a record, a reset and forgetting publish another one.
+    pub(crate) state: ArcSwap<State>,
     pub(crate) store: Store<L>,
     pub(crate) pending: Mutex<Pending>,
 }
@@ -71,41 +73,41 @@ impl<L: Clone> Index<L> {
     /// The index that was remembered, without its objects: the same question gets the same verdict. What the caches
     /// still hold is to be [inserted](Index::insert) again, each object with its old token.
     pub fn restore(config: IndexConfig, snapshot: Snapshot) -> Self {
-        let mut rules = Rules::default();
-        for Rule { place, hard, soft } in &snapshot.rules {
-            for (seq, soft) in [(hard, false), (soft, true)] {
-                if let Some(seq) = seq {
-                    rules.raise(place, seq.get(), soft, u64::MAX);
-                }
-            }
-        }
         let mut state = State {
             generation: snapshot.generation,
             applied: snapshot.cursor,
             task: snapshot.task,
             sites: Arc::new(snapshot.sites),
             forgotten_through: snapshot.forgotten_through,
-            rules,
+            rules: Rules::default(),
             folded: 0,
         };
-        // Nothing is held, so nothing has to be swept.
-        while state.rules.len() > config.rules_max && state.rules.fold_oldest(&state.sites).is_some() {
-            state.folded += 1;
+        let mut ledger = Ledger::default();
+        for Rule { place, hard, soft } in &snapshot.rules {
+            for (seq, soft) in [(hard, false), (soft, true)] {
+                if let Some(seq) = seq {
+                    let purge = (seq.get(), soft);
+                    ledger.raise(&mut state.rules, &state.sites, place, purge, u64::MAX);
+                }
+            }
         }
         let inner = Inner {
             config,
             writer: Mutex::default(),
-            state: RwLock::new(state),
+            state: ArcSwap::from_pointee(state),
             store: Store::default(),
             pending: Mutex::default(),
         };
+        // Nothing is held, so nothing has to be swept.
+        inner.keep_bounded(&mut ledger);
+        *inner.writer.lock() = ledger;
         Self { inner: Arc::new(inner) }
     }
 
     /// To be called before the request to the origin is sent, and kept with the object: every purge that is applied
     /// after this hits what is being fetched.
     pub fn begin_fill(&self) -> FillToken {
-        self.inner.state.read().token()
+        self.inner.state.load().token()
     }
 
     /// May an object with this URL, these tags and this token be served? From the rules alone, for a cache that keeps
@@ -116,7 +118,7 @@ impl<L: Clone> Index<L> {
     /// [`Index::check_registered`].
     pub fn check(&self, url: &PurgeUrl, tags: &[Tag], token: FillToken) -> Verdict {
         let object = Target { key: url.key(), host: url.host(), tags: Tags::Given(tags) };
-        self.inner.state.read().verdict_on_arrival(&object, token)
+        self.inner.state.load().verdict_on_arrival(&object, token)
     }
 
     /// As [`Index::check`], for an object that the caller knows to be registered: it was [inserted](Index::insert)
@@ -125,7 +127,7 @@ impl<L: Clone> Index<L> {
     /// not make it Gone: they did not hit it.
     pub fn check_registered(&self, url: &PurgeUrl, tags: &[Tag], token: FillToken) -> Verdict {
         let object = Target { key: url.key(), host: url.host(), tags: Tags::Given(tags) };
-        self.inner.state.read().verdict(&object, token)
+        self.inner.state.load().verdict(&object, token)
     }
 
     /// Registers an object that a cache has stored, in the place of the one with the same URL and variant.
@@ -136,12 +138,19 @@ impl<L: Clone> Index<L> {
     /// [`Refused::Gone`] when a purge, a reset or the forgotten past lies between the beginning of its fetch and now.
     /// Then the cache must drop what it stored; whatever was registered before under this name is still registered.
     pub fn insert(&self, entry: Entry<L>) -> Result<(), Refused> {
-        // The rules are held while the object is put in. A record needs them to itself to leave its rule, and walks
-        // only after that: so either the rule stands here and the object is refused, or the object stands in the
-        // store before the walk begins and the walk meets it. There is no third case.
-        let state = self.inner.state.read();
-        let taken = self.inner.store.put(entry, |object, token| state.verdict_on_arrival(object, token));
-        if taken { Ok(()) } else { Err(Refused::Gone) }
+        let mut last: Option<(Arc<State>, Verdict)> = None;
+        self.inner.store.put(entry, |object, token| {
+            let state = self.inner.state.load();
+            // Asked again, and mostly nothing has come between.
+            if let Some((seen, verdict)) = &last
+                && Arc::ptr_eq(seen, &state)
+            {
+                return *verdict;
+            }
+            let verdict = state.verdict_on_arrival(object, token);
+            last = Some((Arc::clone(&state), verdict));
+            verdict
+        })
     }
 
     /// An object that its cache has dropped by itself. Gives its locator back if it was registered.
@@ -171,10 +180,9 @@ impl<L: Clone> Index<L> {
     /// A registered object, and whether it may be served: for a cache that keeps neither token nor tags. One that was
     /// purged is found, as Gone, until its purge is swept.
     pub fn lookup(&self, url: &PurgeUrl, variant: Variant) -> Option<(Verdict, L)> {
-        let state = self.inner.state.read();
-        self.inner
-            .store
-            .look(url, variant, |key, stored| (state.verdict_on(key, stored), stored.locator.clone()))
+        // The rules are loaded when the object has been found: they are as new as its token.
+        let judge = |key: &_, stored: &_| self.inner.state.load().verdict_on(key, stored);
+        self.inner.store.look(url, variant, |key, stored| (judge(key, stored), stored.locator.clone()))
     }
 
     /// Applies a record of the log. When this returns, it is in force, however many objects it hits; the matches are
@@ -184,35 +192,33 @@ impl<L: Clone> Index<L> {
     /// late.
     pub fn apply(&self, record: &Record) -> Matches<L> {
         let inner = &self.inner;
-        let _writer = inner.writer.lock();
-        let (applied, before) = {
-            let state = inner.state.read();
-            (state.applied, state.sites.clone())
-        };
-        let late = applied.covers(record.seq);
+        let mut ledger = inner.writer.lock();
+        let state = inner.state.load();
+        let late = state.applied.covers(record.seq);
         let seq = record.seq.get();
+        let before = state.sites.clone();
         let Plan { places, soft, sites } = Plan::of(record, &before, late);
-        let sites = sites.map(Arc::new);
-        // Open before the rule is written, so that nobody takes the record for swept.
-        let id = (!places.is_empty()).then(|| inner.pending.lock().open(seq));
-        let swept = inner.pending.lock().swept_through();
+        // Open before the rule is in force, so that nobody takes the record for swept.
+        let (id, swept) = {
+            let mut pending = inner.pending.lock();
+            ((!places.is_empty()).then(|| pending.open(seq)), pending.swept_through())
+        };
 
-        let mut state = inner.state.write();
+        let mut next = State::clone(&state);
         for place in &places {
-            state.rules.raise(place, seq, soft, swept);
+            ledger.raise(&mut next.rules, &before, place, (seq, soft), swept);
         }
         if !late {
-            state.applied = Cursor::after(record.seq);
-            state.task = Some(record.task);
+            next.applied = Cursor::after(record.seq);
+            next.task = Some(record.task);
             if let Some(sites) = sites {
-                state.sites = sites;
+                next.sites = Arc::new(sites);
             }
         }
-        self.fold(&mut state);
-        let generation = state.generation;
-        // What is inserted from here on meets the rules, so an empty store holds nothing to look for.
-        let nothing_held = inner.store.is_empty();
+        let generation = next.generation;
         drop(state);
+        let nothing_held = inner.put_in_force(next);
+        inner.keep_bounded(&mut ledger);
 
         let sweep = id.map(|id| Sweep::of_record(id, soft, generation, before, places));
         let sweep = match sweep {
@@ -228,19 +234,17 @@ impl<L: Clone> Index<L> {
     /// Drops everything and goes on from `cursor`, in a generation that this node has never had, with the site table as
     /// of there. Every token given out so far is void. What was registered is handed out by [`Index::sweep`].
     pub fn reset(&self, generation: Generation, cursor: Cursor, sites: SiteTable) {
-        let _writer = self.inner.writer.lock();
-        self.restart(generation, cursor, None, Arc::new(sites));
+        let mut ledger = self.inner.writer.lock();
+        self.inner.restart(&mut ledger, generation, cursor, None, Arc::new(sites));
     }
 
     /// Drops everything and stays where it is; the new generation, which must be stored before anything is served
     /// again. What was registered is handed out by [`Index::sweep`].
     pub fn flush(&self) -> Generation {
-        let _writer = self.inner.writer.lock();
-        let (generation, cursor, task, sites) = {
-            let state = self.inner.state.read();
-            (Generation(state.generation.0 + 1), state.applied, state.task, state.sites.clone())
-        };
-        self.restart(generation, cursor, task, sites);
+        let mut ledger = self.inner.writer.lock();
+        let state = self.inner.state.load_full();
+        let generation = Generation(state.generation.0 + 1);
+        self.inner.restart(&mut ledger, generation, state.applied, state.task, state.sites.clone());
         generation
     }
 
@@ -267,16 +271,22 @@ impl<L: Clone> Index<L> {
     /// node whose caches register all they hold and have carried out every match handed out so far, and `through`
     /// should lie as long ago as the longest fill (an hour), or younger fills are refused.
     pub fn forget(&self, through: Cursor) -> Cursor {
-        let _writer = self.inner.writer.lock();
-        let swept = self.inner.pending.lock().swept_through();
-        let through = {
-            let mut state = self.inner.state.write();
-            let through = through.get().min(swept).min(state.applied.get());
-            // First this, then the rules go: in between both hold.
-            state.forgotten_through = state.forgotten_through.max(Cursor::new(through));
-            through
-        };
-        while self.inner.state.write().rules.forget(through, FORGET_PER_LOCK) > 0 {}
+        let mut rules_left = true;
+        while rules_left {
+            let mut ledger = self.inner.writer.lock();
+            // Asked anew each time: a record may come late in between.
+            let swept = self.inner.pending.lock().swept_through();
+            let mut next = State::clone(&self.inner.state.load());
+            let through = through.get().min(swept).min(next.applied.get());
+            next.forgotten_through = next.forgotten_through.max(Cursor::new(through));
+            rules_left = ledger.forget(&mut next.rules, through, FORGET_AT_ONCE) == FORGET_AT_ONCE;
+            self.inner.publish(next);
+            if !rules_left {
+                self.inner.keep_bounded(&mut ledger);
+            }
+            // Records that wait have their turn.
+            MutexGuard::unlock_fair(ledger);
+        }
         self.forgotten_through()
     }
 
@@ -298,34 +308,34 @@ impl<L: Clone> Index<L> {
 
     /// What has been applied.
     pub fn applied(&self) -> Cursor {
-        self.inner.state.read().applied
+        self.inner.state.load().applied
     }
 
     /// The task of the record right before [`Index::applied`].
     pub fn task(&self) -> Option<TaskId> {
-        self.inner.state.read().task
+        self.inner.state.load().task
     }
 
     /// The generation.
     pub fn generation(&self) -> Generation {
-        self.inner.state.read().generation
+        self.inner.state.load().generation
     }
 
     /// What arrives with an older token is Gone.
     pub fn forgotten_through(&self) -> Cursor {
-        self.inner.state.read().forgotten_through
+        self.inner.state.load().forgotten_through
     }
 
     /// Whose each hostname is.
     pub fn sites(&self) -> Arc<SiteTable> {
-        self.inner.state.read().sites.clone()
+        self.inner.state.load().sites.clone()
     }
 
     /// Sizes and places. Looks at every host once: for metrics, not for the hot path.
     pub fn stats(&self) -> Stats {
         let mut stats = Stats { backlog: self.inner.pending.lock().len() as u64, ..Stats::default() };
         let sites = {
-            let state = self.inner.state.read();
+            let state = self.inner.state.load();
             stats.rules = state.rules.len() as u64;
             stats.bytes.rules = state.rules.bytes();
             stats.folded = state.folded;
@@ -347,55 +357,22 @@ impl<L: Clone> Index<L> {
     /// earlier snapshot of the same generation, no verdict on a purge is lost: a rule that was folded or forgotten
     /// since is still in the earlier one.
     pub fn snapshot_since(&self, cursor: Cursor) -> Snapshot {
-        let state = self.inner.state.read();
+        let ledger = self.inner.writer.lock();
+        let state = self.inner.state.load();
         Snapshot {
             generation: state.generation,
             cursor: state.applied,
             task: state.task,
             sites: SiteTable::clone(&state.sites),
             forgotten_through: state.forgotten_through,
-            rules: state.rules.since(cursor.get()),
+            rules: ledger.since(&state.rules, cursor.get()),
         }
-    }
-
-    /// Keeps the number of rules bounded. The wider rule stands before the narrower goes, and what it hits besides is
-    /// swept like what any rule hits.
-    fn fold(&self, state: &mut State) {
-        while state.rules.len() > self.inner.config.rules_max {
-            let Some(folded) = state.rules.fold_oldest(&state.sites) else { return };
-            state.folded += 1;
-            if self.inner.store.is_empty() {
-                continue;
-            }
-            let mut pending = self.inner.pending.lock();
-            for (seq, soft) in [(folded.hard, false), (folded.soft, true)] {
-                if seq > 0 {
-                    let (id, places) = (pending.open(seq), vec![folded.into.clone()]);
-                    let sites = state.sites.clone();
-                    pending.leave(Sweep::of_record(id, soft, state.generation, sites, places));
-                }
-            }
-        }
-    }
-
-    fn restart(&self, generation: Generation, cursor: Cursor, task: Option<TaskId>, sites: Arc<SiteTable>) {
-        let mut state = self.inner.state.write();
-        state.generation = generation;
-        state.applied = cursor;
-        state.task = task;
-        state.sites = sites;
-        state.forgotten_through = cursor;
-        let rules = std::mem::take(&mut state.rules);
-        self.inner.pending.lock().restart(!self.inner.store.is_empty());
-        drop(state);
-        // Freeing hundreds of thousands of rules takes a while.
-        drop(rules);
     }
 }
 
 impl<L: Clone> std::fmt::Debug for Index<L> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let state = self.inner.state.read();
+        let state = self.inner.state.load();
         f.debug_struct("Index")
             .field("generation", &state.generation)
             .field("applied", &state.applied)

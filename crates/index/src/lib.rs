@@ -102,11 +102,13 @@
 //! changes hands gets a hard rule of its own, even if the record should not name it. Under a hostname that nobody owns,
 //! only flushes and purges by URL, prefix or host hit; [`Stats::unowned`] counts such objects.
 
+mod admission;
 mod entry;
 mod index;
 mod list;
 mod place;
 mod plan;
+mod publish;
 mod rules;
 mod snapshot;
 mod state;

@@ -29,9 +29,8 @@ impl<L: Clone> Iterator for Listing<L> {
 
     fn next(&mut self) -> Option<Listed<L>> {
         while self.ready.is_empty() && !self.walk.is_over() {
-            let sites = self.inner.state.read().sites.clone();
+            let sites = self.inner.state.load().sites.clone();
             for candidate in self.walk.step(&self.inner.store, &sites, STEP) {
-                let state = self.inner.state.read();
                 self.inner.store.look_at_all(candidate.key.text(), |key, stored| {
                     if candidate.id.is_none_or(|id| id == stored.id) {
                         self.ready.push_back(Listed {
@@ -39,7 +38,7 @@ impl<L: Clone> Iterator for Listing<L> {
                             variant: stored.variant,
                             tags: stored.tags.clone(),
                             token: stored.token,
-                            verdict: state.verdict_on(key, stored),
+                            verdict: self.inner.state.load().verdict_on(key, stored),
                             locator: stored.locator.clone(),
                         });
                     }

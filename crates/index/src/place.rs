@@ -30,6 +30,17 @@ impl Place {
             Selector::Everything => Self::Site(site.clone()),
         }
     }
+
+    /// The bytes of its names.
+    pub(crate) fn text_bytes(&self) -> usize {
+        match self {
+            Self::Whole => 0,
+            Self::Site(site) => site.as_str().len(),
+            Self::Host(HostPattern::Exact(name) | HostPattern::Under(name)) => name.as_str().len(),
+            Self::Prefix(text) | Self::Url(text) => text.len(),
+            Self::Tag(site, tag) => site.as_str().len() + tag.as_str().len(),
+        }
+    }
 }
 
 /// One rule as plain data: in a [`Snapshot`](crate::Snapshot).
@@ -48,4 +59,10 @@ pub(crate) fn host_of(key: &str) -> &str {
     let from = if key.starts_with('[') { key.find(']').unwrap_or(0) } else { 0 };
     let end = key[from..].find([':', '/']).map_or(key.len(), |at| from + at);
     &key[..end]
+}
+
+/// The authority `host[:port]` in a key or a prefix.
+#[inline]
+pub(crate) fn authority_of(key: &str) -> &str {
+    key.split('/').next().unwrap_or(key)
 }

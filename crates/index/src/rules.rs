@@ -1,123 +1,79 @@
 //! The rules in force: what decides whether an object may be served.
 
+mod filter;
+mod ledger;
 mod level;
+mod print;
+mod table;
+mod target;
 mod trie;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use batoff_types::{HostPattern, Hostname, Seq, SiteId, SiteTable, Tag};
+use batoff_types::SiteTable;
 
+use self::filter::Filter;
+pub(crate) use self::ledger::Ledger;
 pub(crate) use self::level::Level;
+use self::level::Newest;
+use self::print::{Class, Printer, of_class, tag_of};
+use self::table::Table;
+pub(crate) use self::target::{Carries, Tags, Target};
 use self::trie::Trie;
-use crate::place::host_of;
-use crate::{Place, Rule, Verdict};
+use crate::place::authority_of;
+use crate::{Place, Verdict};
 
-type Map<K, V> = hashbrown::HashMap<K, V, foldhash::fast::RandomState>;
+/// Memory of a rule beside its texts: its slot and its part of the branches above it (50), its place among the known and
+/// among the ages (110). Measured with `benches/index.rs`.
+const BYTES_EACH: usize = 160;
 
-/// An object as the rules see it.
-#[derive(Clone, Copy)]
-pub(crate) struct Target<'a> {
-    pub(crate) key: &'a str,
-    pub(crate) host: &'a str,
-    pub(crate) tags: Tags<'a>,
-}
-
-/// The tags that an object carries: as its cache names them, or as the store keeps them.
-#[derive(Clone, Copy)]
-pub(crate) enum Tags<'a> {
-    Given(&'a [Tag]),
-    Kept(&'a dyn Carries),
-}
-
-/// What carries tags, and shows their texts one by one.
-pub(crate) trait Carries {
-    fn each(&self, show: &mut dyn FnMut(&str));
-}
-
-impl Tags<'_> {
-    pub(crate) fn each(&self, mut show: impl FnMut(&str)) {
-        match self {
-            Self::Given(tags) => tags.iter().for_each(|tag| show(tag.as_str())),
-            Self::Kept(object) => object.each(&mut show),
-        }
-    }
-}
-
-/// One [`Level`] a purged place. A question walks the few places that an object lies in, and no entry.
-#[derive(Default)]
+/// One rule a purged place, as those see it who ask for a verdict. A question walks the few places that an object lies
+/// in, and no entry.
+///
+/// Copies share what did not change, so that a record can prepare its own and publish it while others read the one
+/// before. What only records need (the places themselves, and which is the oldest) is in the [`Ledger`].
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Rules {
-    whole: Level,
-    sites: Map<SiteId, Level>,
-    hosts: Map<Hostname, Level>,
-    under: Map<Hostname, Level>,
-    prefixes: Trie<Level>,
-    urls: Map<Arc<str>, Level>,
-    tags: Map<SiteId, Map<Tag, Level>>,
-    ages: Ages,
+    printer: Printer,
+    whole: Arc<Level>,
+    /// Of all classes but prefixes, by fingerprint.
+    places: Table<Newest>,
+    /// By the fingerprint of the authority (`host[:port]`) that all of them begin with.
+    prefixes: Table<Trie<Prefixed>>,
+    /// The places, by fingerprint, of which the newest seqs do not say all.
+    history: Table<Arc<Level>>,
+    filter: Filter,
+    /// By class: the newest seq that ever was there since it was empty; 0: none. What a fill knew need not be asked for.
+    newest: [u64; Class::COUNT],
+    counts: [usize; Class::COUNT],
+    text_bytes: usize,
 }
 
-/// A rule that was widened: what the wider one must have swept.
-pub(crate) struct Folded {
-    pub(crate) into: Place,
-    pub(crate) hard: u64,
-    pub(crate) soft: u64,
+/// The rule of a purged prefix, and the fingerprint of its place.
+#[derive(Clone, Copy, Debug)]
+struct Prefixed {
+    print: u64,
+    newest: Newest,
 }
 
 impl Rules {
-    /// How many places have a rule; the whole index is not counted, it is always there.
-    pub(crate) fn len(&self) -> usize {
-        self.ages.len()
+    /// No rules, with the same fingerprints.
+    pub(crate) fn emptied(&self) -> Self {
+        Self { printer: self.printer.clone(), ..Self::default() }
     }
 
-    /// Every rule that may hit the object, tags and sites by who owns its hostname in `sites`.
-    fn each(&self, sites: &SiteTable, object: &Target<'_>, mut found: impl FnMut(&Level)) {
-        found(&self.whole);
-        if let Some(level) = self.urls.get(object.key) {
-            found(level);
-        }
-        self.prefixes.along(object.key.as_bytes(), &mut found);
-        if let Some(level) = self.hosts.get(object.host) {
-            found(level);
-        }
-        if !self.under.is_empty() {
-            let mut rest = object.host;
-            while let Some((_, parent)) = rest.split_once('.') {
-                if let Some(level) = self.under.get(parent) {
-                    found(level);
-                }
-                rest = parent;
-            }
-        }
-        if self.sites.is_empty() && self.tags.is_empty() {
-            return;
-        }
-        let Some(site) = sites.owner(object.host) else { return };
-        if let Some(level) = self.sites.get(site) {
-            found(level);
-        }
-        if let Some(purged) = self.tags.get(site) {
-            object.tags.each(|tag| {
-                if let Some(level) = purged.get(tag) {
-                    found(level);
-                }
-            });
-        }
+    /// How many places have a rule; the whole index is not counted, it is always there.
+    pub(crate) fn len(&self) -> usize {
+        self.counts.iter().sum()
     }
 
     /// Gone if a matching rule's `hard` is greater than what was applied when the fetch began, else Stale if a matching
     /// `soft` is, else Fresh.
+    #[inline]
     pub(crate) fn verdict(&self, sites: &SiteTable, object: &Target<'_>, applied: u64) -> Verdict {
-        let (mut hard, mut soft) = (0, 0);
-        self.each(sites, object, |level| {
-            hard = hard.max(level.hard.newest());
-            soft = soft.max(level.soft.newest());
-        });
-        match (hard > applied, soft > applied) {
-            (true, _) => Verdict::Gone,
-            (false, true) => Verdict::Stale,
-            (false, false) => Verdict::Fresh,
-        }
+        let mut verdict = self.whole.newest_seqs().verdict(applied);
+        self.each(sites, object, applied, |newest, _| verdict = verdict.max(newest.verdict(applied)));
+        verdict
     }
 
     /// What records before `seq` made of the object, as far as they may not have been swept: it is theirs.
@@ -128,186 +84,186 @@ impl Rules {
         applied: u64,
         seq: u64,
     ) -> Verdict {
-        let (mut hard, mut soft) = (false, false);
-        self.each(sites, object, |level| {
-            hard |= level.hard.any_between(applied, seq);
-            soft |= level.soft.any_between(applied, seq);
+        let mut verdict = self.whole.verdict_between(applied, seq);
+        self.each(sites, object, applied, |newest, print| {
+            let this = match self.history.get(print) {
+                Some(level) => level.verdict_between(applied, seq),
+                None => newest.verdict_between(applied, seq),
+            };
+            verdict = verdict.max(this);
         });
-        match (hard, soft) {
-            (true, _) => Verdict::Gone,
-            (false, true) => Verdict::Stale,
-            (false, false) => Verdict::Fresh,
+        verdict
+    }
+
+    /// Every rule that may hit the object and say something newer than `applied`, tags and sites by who owns its
+    /// hostname in `sites`; with the fingerprint of its place.
+    #[inline]
+    fn each(&self, sites: &SiteTable, object: &Target<'_>, applied: u64, mut found: impl FnMut(Newest, u64)) {
+        let is_newer = |class: Class| self.newest[class as usize] > applied;
+        let mut look = |print: u64| {
+            if self.filter.may_have(print)
+                && let Some(&newest) = self.places.get(print)
+            {
+                found(newest, print);
+            }
+        };
+        if is_newer(Class::Url) {
+            look(of_class(Class::Url, self.printer.text(object.key)));
         }
-    }
-
-    /// Writes a record's purge at a place. Twice or late changes nothing.
-    pub(crate) fn raise(&mut self, place: &Place, seq: u64, soft: bool, swept: u64) {
-        self.change(place, |level| level.raise(seq, soft, swept));
-    }
-
-    /// Folds the oldest rule of the most numerous class into its host's or site's: wider, and each strength into its
-    /// own. `None` when nothing is left to fold.
-    pub(crate) fn fold_oldest(&mut self, sites: &SiteTable) -> Option<Folded> {
-        let place = self.ages.oldest()?;
-        let into = wider(&place, sites);
-        let level = self.remove(&place);
-        self.change(&into, |wider| wider.fold(&level));
-        Some(Folded { into, hard: level.hard.newest(), soft: level.soft.newest() })
-    }
-
-    /// Drops up to `max` rules that say nothing about anything newer than `through`; how many it dropped.
-    pub(crate) fn forget(&mut self, through: u64, max: usize) -> usize {
-        let mut dropped = 0;
-        while dropped < max
-            && let Some(place) = self.ages.not_newer_than(through)
+        if is_newer(Class::Host) {
+            look(of_class(Class::Host, self.printer.text(object.host)));
+        }
+        if is_newer(Class::Under) {
+            let mut rest = object.host;
+            while let Some((_, parent)) = rest.split_once('.') {
+                look(of_class(Class::Under, self.printer.text(parent)));
+                rest = parent;
+            }
+        }
+        // Whose the hostname is, is asked only when it matters: it costs as much as all the rest.
+        let tagged = is_newer(Class::Tag) && self.may_have_tag(object);
+        if (tagged || is_newer(Class::Site))
+            && let Some(site) = sites.owner(object.host)
         {
-            self.remove(&place);
-            dropped += 1;
+            let site = self.printer.text(site.as_str());
+            if is_newer(Class::Site) {
+                look(of_class(Class::Site, site));
+            }
+            if tagged {
+                object.tags.each(|tag| look(tag_of(site, self.printer.text(tag))));
+            }
         }
-        dropped
+        if is_newer(Class::Prefix) {
+            let authority = of_class(Class::Prefix, self.printer.text(authority_of(object.key)));
+            if self.filter.may_have(authority)
+                && let Some(prefixes) = self.prefixes.get(authority)
+            {
+                prefixes.along(object.key.as_bytes(), |at| found(at.newest, at.print));
+            }
+        }
     }
 
-    /// The rules that were raised after `cursor`.
-    pub(crate) fn since(&self, cursor: u64) -> Vec<Rule> {
-        let whole = (self.whole.newest() > cursor).then_some(&Place::Whole);
-        let aged = self.ages.after(cursor);
-        whole.into_iter().chain(aged).filter_map(|place| self.rule(place)).collect()
+    /// Whether a tag of the object may have a rule of any site.
+    #[inline]
+    fn may_have_tag(&self, object: &Target<'_>) -> bool {
+        let mut any = false;
+        object.tags.each(|tag| any |= self.filter.may_have(any_sites_tag(self.printer.text(tag))));
+        any
     }
 
     /// Estimated memory, in bytes.
     pub(crate) fn bytes(&self) -> u64 {
-        // The key's text (by the average of a URL), its place among the ages, the level, and the containers' slack.
-        let each = 70 + 2 * size_of::<(u64, Place)>() + 2 * size_of::<Level>();
-        (self.len() * each) as u64
+        (self.len() * BYTES_EACH + self.text_bytes + self.filter.bytes()) as u64
     }
 
-    fn rule(&self, place: &Place) -> Option<Rule> {
-        let level = match place {
-            Place::Whole => Some(&self.whole),
-            Place::Site(site) => self.sites.get(site),
-            Place::Host(HostPattern::Exact(name)) => self.hosts.get(name),
-            Place::Host(HostPattern::Under(name)) => self.under.get(name),
-            Place::Prefix(prefix) => self.prefixes.get(prefix.as_bytes()),
-            Place::Url(key) => self.urls.get(key),
-            Place::Tag(site, tag) => self.tags.get(site).and_then(|tags| tags.get(tag)),
-        }?;
-        let (hard, soft) = (Seq::new(level.hard.newest()), Seq::new(level.soft.newest()));
-        Some(Rule { place: place.clone(), hard, soft })
-    }
-
-    fn change(&mut self, place: &Place, change: impl FnOnce(&mut Level)) {
-        let level = self.level(place);
-        let before = level.newest();
-        change(level);
-        let after = level.newest();
-        self.ages.moved(place, before, after);
-    }
-
-    fn level(&mut self, place: &Place) -> &mut Level {
-        match place {
-            Place::Whole => &mut self.whole,
-            Place::Site(site) => self.sites.entry(site.clone()).or_default(),
-            Place::Host(HostPattern::Exact(name)) => self.hosts.entry(name.clone()).or_default(),
-            Place::Host(HostPattern::Under(name)) => self.under.entry(name.clone()).or_default(),
-            Place::Prefix(prefix) => self.prefixes.get_or_default(prefix.as_bytes()),
-            Place::Url(key) => self.urls.entry(key.clone()).or_default(),
-            Place::Tag(site, tag) => {
-                self.tags.entry(site.clone()).or_default().entry(tag.clone()).or_default()
+    /// All that is known of a place's purges.
+    fn level(&self, place: &Place, print: u64) -> Level {
+        if let Some(level) = self.history.get(print) {
+            return Level::clone(level);
+        }
+        let newest = match place {
+            Place::Prefix(text) => {
+                let prefixes = self.prefixes.get(self.prefix_print(text));
+                prefixes.and_then(|prefixes| prefixes.get(text.as_bytes())).map(|at| at.newest)
             }
-        }
-    }
-
-    fn remove(&mut self, place: &Place) -> Level {
-        let level = match place {
-            Place::Whole => Some(std::mem::take(&mut self.whole)),
-            Place::Site(site) => self.sites.remove(site),
-            Place::Host(HostPattern::Exact(name)) => self.hosts.remove(name),
-            Place::Host(HostPattern::Under(name)) => self.under.remove(name),
-            Place::Prefix(prefix) => self.prefixes.remove(prefix.as_bytes()),
-            Place::Url(key) => self.urls.remove(key),
-            Place::Tag(site, tag) => {
-                let tags = self.tags.get_mut(site);
-                let (level, empty) = tags.map_or((None, false), |tags| (tags.remove(tag), tags.is_empty()));
-                if empty {
-                    self.tags.remove(site);
-                }
-                level
-            }
-        }
-        .unwrap_or_default();
-        self.ages.moved(place, level.newest(), 0);
-        level
-    }
-}
-
-/// What surely hits all that a rule at `place` hits, and more.
-fn wider(place: &Place, sites: &SiteTable) -> Place {
-    match place {
-        Place::Url(key) | Place::Prefix(key) => match host_of(key).parse() {
-            Ok(host) => Place::Host(HostPattern::Exact(host)),
-            Err(_) => Place::Whole,
-        },
-        Place::Tag(site, _) => Place::Site(site.clone()),
-        // Its site's rule loses sight of the host when the host moves; but then the host gets a newer rule.
-        Place::Host(HostPattern::Exact(name)) => {
-            sites.owner(name.as_str()).map_or(Place::Whole, |site| Place::Site(site.clone()))
-        }
-        // Names under it may belong to several sites.
-        Place::Host(HostPattern::Under(_)) | Place::Site(_) | Place::Whole => Place::Whole,
-    }
-}
-
-/// The places that have a rule by the newest purge there, in three classes: what lies within a host or a site, hosts,
-/// sites.
-///
-/// What is folded comes from the class that has the most, of equals from the narrowest. The oldest of all would not do:
-/// a rule that was just folded is the oldest, and would be folded on, from the host to the site to everything.
-#[derive(Default)]
-struct Ages([BTreeSet<(u64, Place)>; 3]);
-
-impl Ages {
-    fn len(&self) -> usize {
-        self.0.iter().map(BTreeSet::len).sum()
-    }
-
-    fn moved(&mut self, place: &Place, before: u64, after: u64) {
-        let class = match place {
-            Place::Url(_) | Place::Prefix(_) | Place::Tag(..) => 0,
-            Place::Host(_) => 1,
-            Place::Site(_) => 2,
-            Place::Whole => return,
+            _ => self.places.get(print).copied(),
         };
-        if before == after {
-            return;
-        }
-        let mut aged = (before, place.clone());
-        if before > 0 {
-            self.0[class].remove(&aged);
-        }
-        if after > 0 {
-            aged.0 = after;
-            self.0[class].insert(aged);
-        }
+        newest.map_or_else(Level::default, Level::from)
     }
 
-    fn oldest(&self) -> Option<Place> {
-        let mut most = &self.0[0];
-        for class in &self.0[1..] {
-            if class.len() > most.len() {
-                most = class;
+    /// Puts a rule at a place that has none, or another.
+    fn put(&mut self, place: &Place, print: u64, level: Level) {
+        let Some(class) = Class::of(place) else { return };
+        let newest = level.newest_seqs();
+        let is_new = match place {
+            Place::Prefix(text) => {
+                let authority = self.prefix_print(text);
+                let value = Prefixed { print, newest };
+                if let Some(prefixes) = self.prefixes.get_mut(authority) {
+                    let is_new = prefixes.get(text.as_bytes()).is_none();
+                    prefixes.set(text.as_bytes(), value);
+                    is_new
+                } else {
+                    let mut prefixes = Trie::default();
+                    prefixes.set(text.as_bytes(), value);
+                    self.prefixes.set(authority, prefixes);
+                    true
+                }
             }
+            _ => {
+                let is_new = self.places.get(print).is_none();
+                self.places.set(print, newest);
+                is_new
+            }
+        };
+        if is_new {
+            self.enter(place, print);
+            self.counts[class as usize] += 1;
+            self.text_bytes += place.text_bytes();
         }
-        most.first().map(|(_, place)| place.clone())
+        if level.is_all_in_newest() {
+            self.history.remove(print);
+        } else {
+            self.history.set(print, Arc::new(level));
+        }
+        let newest_of_class = &mut self.newest[class as usize];
+        *newest_of_class = (*newest_of_class).max(newest.any());
     }
 
-    fn not_newer_than(&self, through: u64) -> Option<Place> {
-        let mut oldest = self.0.iter().filter_map(BTreeSet::first);
-        oldest.find(|(newest, _)| *newest <= through).map(|(_, place)| place.clone())
+    /// Takes the rule at a place away.
+    fn remove(&mut self, place: &Place, print: u64) {
+        let Some(class) = Class::of(place) else { return };
+        let was_there = match place {
+            Place::Prefix(text) => {
+                let authority = self.prefix_print(text);
+                let prefixes = self.prefixes.get_mut(authority);
+                let (was_there, is_empty) = prefixes.map_or((false, false), |prefixes| {
+                    (prefixes.remove(text.as_bytes()).is_some(), prefixes.is_empty())
+                });
+                if is_empty {
+                    self.prefixes.remove(authority);
+                }
+                was_there
+            }
+            _ => self.places.remove(print).is_some(),
+        };
+        if was_there {
+            self.history.remove(print);
+            let count = &mut self.counts[class as usize];
+            *count -= 1;
+            if *count == 0 {
+                self.newest[class as usize] = 0;
+            }
+            self.text_bytes -= place.text_bytes();
+        }
     }
 
-    fn after(&self, cursor: u64) -> impl Iterator<Item = &Place> {
-        // `Whole` is the least place, and never among them.
-        let from = (cursor.saturating_add(1), Place::Whole);
-        self.0.iter().flat_map(move |class| class.range(from.clone()..)).map(|(_, place)| place)
+    /// Makes the filter anew; `places` are all that have a rule.
+    fn renew_filter<'a>(&mut self, places: impl ExactSizeIterator<Item = (&'a Place, u64)>) {
+        self.filter = Filter::with_room_for(places.len());
+        places.for_each(|(place, print)| self.enter(place, print));
     }
+
+    fn enter(&mut self, place: &Place, print: u64) {
+        let asked = match place {
+            Place::Prefix(text) => self.prefix_print(text),
+            Place::Tag(_, tag) => {
+                self.filter.enter(any_sites_tag(self.printer.text(tag.as_str())));
+                print
+            }
+            _ => print,
+        };
+        self.filter.enter(asked);
+    }
+
+    /// The fingerprint under which the prefixes of this one's authority are kept.
+    fn prefix_print(&self, prefix: &str) -> u64 {
+        of_class(Class::Prefix, self.printer.text(authority_of(prefix)))
+    }
+}
+
+/// What the filter is asked before the site is known. Tags of no site would have this fingerprint.
+#[inline]
+fn any_sites_tag(tag: u64) -> u64 {
+    tag_of(0, tag)
 }

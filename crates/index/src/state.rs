@@ -6,7 +6,9 @@ use crate::Verdict;
 use crate::rules::{Rules, Target};
 use crate::store::{Key, Stored};
 
-/// All that decides a verdict, behind one lock: a reader sees each record wholly or not at all.
+/// All that decides a verdict, published as one: a reader sees each record wholly or not at all. Copies share what did
+/// not change.
+#[derive(Clone)]
 pub(crate) struct State {
     pub(crate) generation: Generation,
     pub(crate) applied: Cursor,

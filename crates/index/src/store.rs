@@ -5,17 +5,22 @@ mod page;
 mod tagged;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{Relaxed, SeqCst},
+    fence,
+};
 
-use batoff_types::{FillToken, PurgeUrl, SiteTable};
+use batoff_types::{FillToken, PurgeUrl, SiteTable, Tag};
 use dashmap::DashMap;
+use dashmap::mapref::one::RefMut;
 
 pub(crate) use self::order::Order;
 pub(crate) use self::page::{Key, Page, Stored};
 pub(crate) use self::tagged::Tagged;
 use crate::rules::{Tags, Target};
 use crate::stats::Stats;
-use crate::{Entry, Variant, Verdict};
+use crate::{Entry, Refused, Variant, Verdict, admission};
 
 /// Locks: a page's shard first, then at most one of `order` and `tagged`, never the other way round. Every object is in
 /// all three or in none, as seen by whoever holds its page.
@@ -48,22 +53,43 @@ impl<L> Store<L> {
         self.entries.load(Relaxed) == 0
     }
 
-    /// Stores an object in the place of the one of the same URL and variant, unless `judge` says that it is Gone.
-    pub(crate) fn put(&self, entry: Entry<L>, judge: impl FnOnce(&Target<'_>, FillToken) -> Verdict) -> bool {
-        let object = Target { key: entry.url.key(), host: entry.url.host(), tags: Tags::Given(&entry.tags) };
-        let stale = match judge(&object, entry.token) {
-            Verdict::Gone => return false,
-            verdict => verdict == Verdict::Stale,
-        };
-        let Entry { url, variant, mut tags, token, locator } = entry;
-        let text_bytes = url.as_str().len() as u64;
-        let mut page = self.pages.entry(Key(Arc::new(url))).or_default();
+    /// Stores an object in the place of the one of the same URL and variant, unless `judge` says that it is Gone: asked
+    /// before, and again when every walk finds the object and nobody can act on it yet.
+    ///
+    /// # Errors
+    /// Gone. Whatever was stored before under this name is still stored, and no walk has missed it.
+    pub(crate) fn put(
+        &self,
+        entry: Entry<L>,
+        mut judge: impl FnMut(&Target<'_>, FillToken) -> Verdict,
+    ) -> Result<(), Refused> {
+        let Entry { url, variant, tags, token, locator } = entry;
+        let object = Target { key: url.key(), host: url.host(), tags: Tags::Given(&tags) };
+        admission::admit(
+            || judge(&object, token),
+            || fence(SeqCst),
+            || self.enter(&url, variant, &tags, token, locator),
+            |entered, verdict| entered.keep(verdict == Verdict::Stale),
+            Entering::take_back,
+        )
+    }
+
+    fn enter(
+        &self,
+        url: &PurgeUrl,
+        variant: Variant,
+        tags: &[Tag],
+        token: FillToken,
+        locator: L,
+    ) -> Entering<'_, L> {
+        let mut page = self.pages.entry(Key(Arc::new(url.clone()))).or_default();
         let key = page.key().clone();
         if page.is_empty() {
-            self.url_bytes.fetch_add(text_bytes, Relaxed);
+            self.url_bytes.fetch_add(url.as_str().len() as u64, Relaxed);
         }
         let replaced =
             page.iter().position(|stored| stored.variant == variant).map(|at| page.swap_remove(at));
+        let mut tags = tags.to_vec();
         tags.sort_unstable();
         tags.dedup();
         let id = self.next_id.fetch_add(1, Relaxed);
@@ -71,11 +97,8 @@ impl<L> Store<L> {
         self.order.enter(&key);
         self.entries.fetch_add(1, Relaxed);
         self.tag_links.fetch_add(tags.len() as u64, Relaxed);
-        page.push(Stored { id, variant, token, stale, tags, locator });
-        if let Some(replaced) = replaced {
-            self.unlink(&key, &replaced, false);
-        }
-        true
+        page.push(Stored { id, variant, token, stale: false, tags, locator });
+        Entering { store: self, key, page, replaced }
     }
 
     /// Shows one object.
@@ -150,6 +173,38 @@ impl<L> Store<L> {
         self.tag_links.fetch_sub(stored.tags.len() as u64, Relaxed);
         if last {
             self.url_bytes.fetch_sub(key.0.as_str().len() as u64, Relaxed);
+        }
+    }
+}
+
+/// An object that every walk finds and nobody can act on: its page is held. What it replaces is not in the page, but
+/// still in the order and with its tags, until this is decided.
+struct Entering<'a, L> {
+    store: &'a Store<L>,
+    key: Key,
+    page: RefMut<'a, Key, Page<L>>,
+    replaced: Option<Stored<L>>,
+}
+
+impl<L> Entering<'_, L> {
+    fn keep(mut self, stale: bool) {
+        if let Some(entered) = self.page.last_mut() {
+            entered.stale = stale;
+        }
+        if let Some(replaced) = self.replaced {
+            self.store.unlink(&self.key, &replaced, false);
+        }
+    }
+
+    fn take_back(mut self) {
+        if let Some(entered) = self.page.pop() {
+            self.page.extend(self.replaced);
+            let emptied = self.page.is_empty();
+            self.store.unlink(&self.key, &entered, emptied);
+            drop(self.page);
+            if emptied {
+                self.store.pages.remove_if(self.key.text(), |_, page| page.is_empty());
+            }
         }
     }
 }

@@ -97,8 +97,9 @@ impl Sweep {
     /// Takes what is hit under one URL; false when `max` did not allow for all of it, `None` when a reset has made the
     /// whole sweep void.
     ///
-    /// The state is held while the page is, so no record comes between a verdict and what follows from it. An object
-    /// that was filled after the record is known by its token, whenever it came and whatever it replaced.
+    /// The state is loaded while the page is held, so it is no older than any token there. A record that comes after can
+    /// only make more of it Gone, and finds what is left. An object that was filled after the record is known by its
+    /// token, whenever it came and whatever it replaced.
     fn examine<L: Clone>(
         &self,
         inner: &Inner<L>,
@@ -106,14 +107,16 @@ impl Sweep {
         max: usize,
         found: &mut Vec<Match<L>>,
     ) -> Option<bool> {
-        let state = inner.state.read();
-        if matches!(&self.what, What::Record { generation, .. } if *generation != state.generation) {
+        let now = inner.state.load().generation;
+        if matches!(&self.what, What::Record { generation, .. } if *generation != now) {
             return None;
         }
         let mut complete = true;
         inner.store.revise(candidate.key.text(), |key, stored| {
             let meant = candidate.id.is_none_or(|id| id == stored.id);
-            let Some(effect) = self.effect(&state, key, stored).filter(|_| meant) else { return false };
+            let Some(effect) = self.effect(&inner.state.load(), key, stored).filter(|_| meant) else {
+                return false;
+            };
             if found.len() == max {
                 complete = false;
                 return false;

@@ -1,3 +1,5 @@
+use crate::Verdict;
+
 /// Older purges of one place that are remembered until their objects are swept.
 /// One more makes the oldest forgotten here: what it hit and nobody has swept yet is then counted for a later record.
 /// Verdicts are not affected: they need the newest only.
@@ -45,6 +47,11 @@ impl Seqs {
         }
     }
 
+    /// Whether the newest says all: it is a record's, and no older one is remembered.
+    fn is_all_in_newest(&self) -> bool {
+        self.folded == 0 && self.unswept.is_empty()
+    }
+
     /// Whether a remembered record lies after `after` and before `before`.
     pub(crate) fn any_between(&self, after: u64, before: u64) -> bool {
         let lies_between = |seq: u64| after < seq && seq < before;
@@ -64,6 +71,20 @@ impl Level {
         self.hard.newest().max(self.soft.newest())
     }
 
+    pub(crate) fn newest_seqs(&self) -> Newest {
+        Newest { hard: self.hard.newest(), soft: self.soft.newest() }
+    }
+
+    /// Whether it is the same again when it is made from [`Level::newest_seqs`].
+    pub(crate) fn is_all_in_newest(&self) -> bool {
+        self.hard.is_all_in_newest() && self.soft.is_all_in_newest()
+    }
+
+    /// What remembered records after `after` and before `before` made of what the place holds.
+    pub(crate) fn verdict_between(&self, after: u64, before: u64) -> Verdict {
+        verdict(self.hard.any_between(after, before), self.soft.any_between(after, before))
+    }
+
     /// Takes in a narrower rule, each strength into its own.
     pub(crate) fn fold(&mut self, narrower: &Self) {
         self.hard.fold(narrower.hard.newest());
@@ -72,6 +93,48 @@ impl Level {
 
     pub(crate) fn raise(&mut self, seq: u64, soft: bool, swept: u64) {
         if soft { self.soft.raise(seq, swept) } else { self.hard.raise(seq, swept) }
+    }
+}
+
+/// What of a [`Level`] decides verdicts: of each strength the newest seq; 0: none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Newest {
+    pub(crate) hard: u64,
+    pub(crate) soft: u64,
+}
+
+impl Newest {
+    /// Of whichever strength.
+    pub(crate) fn any(self) -> u64 {
+        self.hard.max(self.soft)
+    }
+
+    /// The verdict on an object in the place whose fetch began when this much was applied.
+    #[inline]
+    pub(crate) fn verdict(self, applied: u64) -> Verdict {
+        verdict(self.hard > applied, self.soft > applied)
+    }
+
+    /// As [`Level::verdict_between`], when these are all records.
+    pub(crate) fn verdict_between(self, after: u64, before: u64) -> Verdict {
+        let lies_between = |seq: u64| after < seq && seq < before;
+        verdict(lies_between(self.hard), lies_between(self.soft))
+    }
+}
+
+impl From<Newest> for Level {
+    fn from(newest: Newest) -> Self {
+        let of = |recorded| Seqs { recorded, ..Seqs::default() };
+        Self { hard: of(newest.hard), soft: of(newest.soft) }
+    }
+}
+
+#[inline]
+fn verdict(hard: bool, soft: bool) -> Verdict {
+    match (hard, soft) {
+        (true, _) => Verdict::Gone,
+        (false, true) => Verdict::Stale,
+        (false, false) => Verdict::Fresh,
     }
 }
 

@@ -1,17 +1,26 @@
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+/// Bytes of a label that are kept in the node itself.
+const LABEL_INLINE: usize = 24;
+
 /// A byte-wise radix trie: the purged prefixes. A walk along a URL meets every purged prefix of it, and costs no more
 /// than the URL's length, however many prefixes there are.
-#[derive(Debug)]
+///
+/// Copies share what did not change: a change to a copy costs the nodes on its way.
+#[derive(Clone, Debug)]
 pub(crate) struct Trie<T> {
     root: Node<T>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Node<T> {
     /// The bytes from the parent to here; empty only at the root.
-    label: Box<[u8]>,
+    label: SmallVec<[u8; LABEL_INLINE]>,
     value: Option<T>,
-    /// Sorted by their labels' first bytes, which differ.
-    children: Vec<Node<T>>,
+    /// By the first bytes of their labels, which differ, rising.
+    children: Vec<(u8, Arc<Node<T>>)>,
 }
 
 impl<T> Default for Trie<T> {
@@ -20,30 +29,27 @@ impl<T> Default for Trie<T> {
     }
 }
 
-impl<T> Trie<T> {
-    /// The value at `key`, made if there is none.
-    pub(crate) fn get_or_default(&mut self, key: &[u8]) -> &mut T
-    where
-        T: Default,
-    {
+impl<T: Clone> Trie<T> {
+    /// Puts a value at `key`, in the place of the one there.
+    pub(crate) fn set(&mut self, key: &[u8], value: T) {
         let mut node = &mut self.root;
         let mut rest = key;
         while let Some(&first) = rest.first() {
             let at = match node.child(first) {
                 Ok(at) => at,
                 Err(at) => {
-                    node.children.insert(at, Node::new(rest, None));
+                    node.children.insert(at, (first, Arc::new(Node::new(rest, None))));
                     at
                 }
             };
-            node = &mut node.children[at];
+            node = Arc::make_mut(&mut node.children[at].1);
             let common = common(&node.label, rest);
             if common < node.label.len() {
                 node.split(common);
             }
             rest = &rest[common..];
         }
-        node.value.get_or_insert_with(T::default)
+        node.value = Some(value);
     }
 
     /// The value at `key`.
@@ -51,13 +57,14 @@ impl<T> Trie<T> {
         let mut node = &self.root;
         let mut rest = key;
         while let Some(&first) = rest.first() {
-            node = &node.children[node.child(first).ok()?];
+            node = &node.children[node.child(first).ok()?].1;
             rest = rest.strip_prefix(&*node.label)?;
         }
         node.value.as_ref()
     }
 
     /// Every value whose key is a prefix of `key`, the shortest first.
+    #[inline]
     pub(crate) fn along<'a>(&'a self, key: &[u8], mut found: impl FnMut(&'a T)) {
         let mut node = &self.root;
         let mut rest = key;
@@ -67,7 +74,7 @@ impl<T> Trie<T> {
             }
             let Some(&first) = rest.first() else { return };
             let Ok(at) = node.child(first) else { return };
-            node = &node.children[at];
+            node = &node.children[at].1;
             let Some(beyond) = rest.strip_prefix(&*node.label) else { return };
             rest = beyond;
         }
@@ -75,7 +82,14 @@ impl<T> Trie<T> {
 
     /// Takes the value at `key` away, with the nodes that only led there.
     pub(crate) fn remove(&mut self, key: &[u8]) -> Option<T> {
+        // Nothing is copied for what is not there.
+        self.get(key)?;
         self.root.remove(key)
+    }
+
+    /// Whether it has no value at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.root.value.is_none() && self.root.children.is_empty()
     }
 }
 
@@ -84,10 +98,13 @@ impl<T> Node<T> {
         Self { label: label.into(), value, children: Vec::new() }
     }
 
+    #[inline]
     fn child(&self, first: u8) -> Result<usize, usize> {
-        self.children.binary_search_by_key(&first, |child| child.label[0])
+        self.children.binary_search_by_key(&first, |(first, _)| *first)
     }
+}
 
+impl<T: Clone> Node<T> {
     /// Cuts the label, so that a node stands after its first `at` bytes.
     fn split(&mut self, at: usize) {
         let lower = Self {
@@ -95,14 +112,14 @@ impl<T> Node<T> {
             value: self.value.take(),
             children: std::mem::take(&mut self.children),
         };
-        self.label = self.label[..at].into();
-        self.children.push(lower);
+        self.children.push((self.label[at], Arc::new(lower)));
+        self.label.truncate(at);
     }
 
     fn remove(&mut self, rest: &[u8]) -> Option<T> {
         let Some(&first) = rest.first() else { return self.value.take() };
         let at = self.child(first).ok()?;
-        let child = &mut self.children[at];
+        let child = Arc::make_mut(&mut self.children[at].1);
         let value = child.remove(rest.strip_prefix(&*child.label)?)?;
         if child.value.is_none() {
             match child.children.len() {
@@ -116,8 +133,9 @@ impl<T> Node<T> {
 
     /// Takes the place of the only child.
     fn join(&mut self) {
-        if let Some(only) = self.children.pop() {
-            self.label = [&*self.label, &*only.label].concat().into();
+        if let Some((_, only)) = self.children.pop() {
+            let only = Arc::unwrap_or_clone(only);
+            self.label.extend_from_slice(&only.label);
             self.value = only.value;
             self.children = only.children;
         }
@@ -137,7 +155,7 @@ mod tests {
     use super::*;
 
     fn nodes<T>(node: &Node<T>) -> usize {
-        1 + node.children.iter().map(nodes).sum::<usize>()
+        1 + node.children.iter().map(|(_, child)| nodes(child)).sum::<usize>()
     }
 
     proptest! {
@@ -148,26 +166,30 @@ mod tests {
         ) {
             let mut trie = Trie::<usize>::default();
             let mut model = BTreeMap::new();
+            let mut copies = Vec::new();
             for (at, (remove, key)) in steps.iter().enumerate() {
                 if *remove {
                     prop_assert_eq!(trie.remove(key.as_bytes()), model.remove(key));
                 } else {
-                    *trie.get_or_default(key.as_bytes()) = at;
+                    trie.set(key.as_bytes(), at);
                     model.insert(key.clone(), at);
                 }
                 prop_assert_eq!(trie.get(walk.as_bytes()), model.get(&walk));
+                copies.push((trie.clone(), model.clone()));
             }
-            let mut met = Vec::new();
-            trie.along(walk.as_bytes(), |&value| met.push(value));
-            let expected: Vec<_> =
-                (0..=walk.len()).filter_map(|end| model.get(&walk[..end]).copied()).collect();
-            prop_assert_eq!(met, expected);
-            // A node without a value has at least two children, so there are less than twice as many as values.
-            prop_assert!(nodes(&trie.root) <= 2 * model.len() + 1);
+            for (trie, model) in &copies {
+                let mut met = Vec::new();
+                trie.along(walk.as_bytes(), |&value| met.push(value));
+                let expected: Vec<_> =
+                    (0..=walk.len()).filter_map(|end| model.get(&walk[..end]).copied()).collect();
+                prop_assert_eq!(met, expected);
+                // A node without a value has at least two children, so there are less than twice as many as values.
+                prop_assert!(nodes(&trie.root) <= 2 * model.len() + 1);
+            }
             for key in model.keys() {
                 trie.remove(key.as_bytes());
             }
-            prop_assert_eq!(nodes(&trie.root), 1);
+            prop_assert!(trie.is_empty());
         }
     }
 }
