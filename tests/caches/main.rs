@@ -19,6 +19,7 @@ mod subject;
 mod suite;
 
 mod proxy;
+mod varnish;
 
 /// Runs the whole suite on one kind of cache: a test for each story, named by its claim.
 macro_rules! conformance {

@@ -9,12 +9,14 @@ use async_trait::async_trait;
 use batoff_index::Match;
 use batoff_types::{Moment, Record, Seq};
 
+pub mod http;
 mod in_process;
 pub mod local;
 mod locator;
 pub mod nginx;
 mod open;
 pub mod slots;
+pub mod varnish;
 
 pub use self::in_process::{Evict, InProcess};
 pub use self::locator::Locator;

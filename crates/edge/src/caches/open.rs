@@ -5,6 +5,7 @@ use batoff_index::Index;
 use batoff_types::message::LeasePolicy;
 use tokio_util::sync::CancellationToken;
 
+use super::varnish::Varnish;
 use super::{Cache, Locator, local};
 use crate::Fence;
 use crate::config::CachesSection;
@@ -64,6 +65,9 @@ pub async fn open(
     let mut caches = Vec::new();
     if let Some(section) = &section.local {
         caches.extend(local::open(section, surroundings.clone()).await?);
+    }
+    if let Some(section) = &section.varnish {
+        caches.push(Box::new(Varnish::open(section, surroundings.clone()).await?));
     }
     Ok(caches)
 }

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use super::ConfigError;
 use crate::caches::local::LocalSection;
 use crate::caches::nginx::NginxSection;
+use crate::caches::varnish::VarnishSection;
 
 /// `[caches]`: what this daemon drives, one table a kind.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -14,6 +15,8 @@ pub struct CachesSection {
     pub none: bool,
     /// `[caches.nginx]`
     pub nginx: Option<NginxSection>,
+    /// `[caches.varnish]`
+    pub varnish: Option<VarnishSection>,
     /// `[caches.local]`
     pub local: Option<LocalSection>,
 }
@@ -21,7 +24,7 @@ pub struct CachesSection {
 impl CachesSection {
     /// The kinds that are configured.
     fn kinds(&self) -> Vec<&'static str> {
-        let kinds = [("nginx", self.nginx.is_some()), ("local", self.local.is_some())];
+        let kinds = [("nginx", self.nginx.is_some()), ("varnish", self.varnish.is_some()), ("local", self.local.is_some())];
         kinds.into_iter().filter_map(|(name, there)| there.then_some(name)).collect()
     }
 
@@ -46,6 +49,9 @@ impl CachesSection {
             (true, None) | (false, Some(_)) => {}
         }
         if let Some(section) = &self.nginx {
+            section.validate()?;
+        }
+        if let Some(section) = &self.varnish {
             section.validate()?;
         }
         if let Some(section) = &self.local {

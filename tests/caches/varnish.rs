@@ -1,0 +1,108 @@
+//! Varnish as Debian has it, with the VCL that we ship.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use batoff_tests::{eventually, free_port, http};
+
+use crate::conformance;
+use crate::daemon::Daemon;
+use crate::feature::Feature;
+use crate::process::Process;
+use crate::subject::{Setting, Subject};
+
+struct Varnish {
+    daemon: Daemon,
+    server: Server,
+}
+
+/// One varnishd.
+struct Server {
+    process: Process,
+    visitors: SocketAddr,
+    cli: SocketAddr,
+    dir: PathBuf,
+}
+
+impl Server {
+    async fn start(dir: &Path, origin: SocketAddr) -> Self {
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/varnish");
+        let vcl = std::fs::read_to_string(shipped.join("batoff.vcl")).expect("batoff.vcl");
+        let lease = dir.join("lease");
+        let vcl = vcl.replace("/run/batoff-varnish/lease", lease.to_str().expect("a path in UTF-8"));
+        std::fs::write(dir.join("batoff.vcl"), vcl).expect("a file");
+        let vcl = std::fs::read_to_string(shipped.join("default.vcl")).expect("default.vcl");
+        let vcl = vcl.replace("\"8080\"", &format!("\"{}\"", origin.port()));
+        std::fs::write(dir.join("default.vcl"), vcl).expect("a file");
+        std::fs::write(dir.join("secret"), "between us\n").expect("a file");
+        let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let (visitors, cli) = (local(free_port()), local(free_port()));
+        let server = Self { process: run(dir, visitors, cli), visitors, cli, dir: dir.to_owned() };
+        server.answers().await;
+        server
+    }
+
+    async fn answers(&self) {
+        let url = format!("http://{}/up", self.visitors);
+        eventually("varnish answers", || async { http().get(&url).send().await.ok().map(drop) }).await;
+    }
+}
+
+fn run(dir: &Path, visitors: SocketAddr, cli: SocketAddr) -> Process {
+    let file = |name: &str| dir.join(name).to_str().expect("a path in UTF-8").to_owned();
+    let args = [
+        "-F",
+        "-n",
+        &file("varnishd"),
+        "-a",
+        &format!("visitors={visitors}"),
+        "-a",
+        &format!("batoff={}", file("purge.sock")),
+        "-T",
+        &cli.to_string(),
+        "-S",
+        &file("secret"),
+        "-f",
+        &file("default.vcl"),
+        "-s",
+        "malloc,256m",
+        "-p",
+        "thread_pools=1",
+    ];
+    Process::server("varnishd", &args, &[], &dir.join("varnish.log"))
+}
+
+impl Subject for Varnish {
+    const NAME: &'static str = "Varnish";
+
+    fn lacks(_feature: Feature) -> Option<&'static str> {
+        None
+    }
+
+    async fn start(setting: &Setting<'_>) -> Self {
+        let server = Server::start(setting.dir, setting.origin).await;
+        let dir = setting.dir.display();
+        let caches = format!(
+            "[caches.varnish]\npurge = \"{dir}/purge.sock\"\ncli = \"{}\"\nsecret = \"{dir}/secret\"\n\
+             lease_dir = \"{dir}/lease\"\n",
+            server.cli
+        );
+        Self { daemon: Daemon::edge(setting, &caches).await, server }
+    }
+
+    fn visitors(&self) -> SocketAddr {
+        self.server.visitors
+    }
+
+    fn daemon(&mut self) -> &mut Daemon {
+        &mut self.daemon
+    }
+
+    async fn restart_cache(&mut self) {
+        self.server.process.kill();
+        self.server.process = run(&self.server.dir, self.server.visitors, self.server.cli);
+        self.server.answers().await;
+    }
+}
+
+conformance!(Varnish);
