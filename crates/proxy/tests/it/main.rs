@@ -5,6 +5,7 @@ mod collapsing;
 mod fence;
 mod freshness;
 mod origin;
+mod phases;
 mod purges;
 mod races;
 mod rig;

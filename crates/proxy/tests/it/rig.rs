@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::origin::Origin;
-use crate::visitor::{Answer, ask};
+use crate::visitor::{Answer, Coming, ask, begin};
 
 pub const HOST: &str = "www.example.test";
 
@@ -112,6 +112,11 @@ impl Rig {
     pub async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
         let headers: Vec<_> = [("Host", HOST)].into_iter().chain(headers.iter().copied()).collect();
         ask(self.proxy, method, path, &headers).await
+    }
+
+    /// A request that is sent, and not read yet.
+    pub async fn begin(&self, path: &str) -> Coming {
+        begin(self.proxy, "GET", path, &[("Host", HOST)]).await
     }
 
     pub fn get_later(&self, path: &str) -> tokio::task::JoinHandle<Answer> {

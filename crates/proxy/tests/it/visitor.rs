@@ -34,7 +34,32 @@ impl Answer {
     }
 }
 
+/// An answer on its way.
+pub struct Coming {
+    stream: TcpStream,
+    bytes: Vec<u8>,
+}
+
+impl Coming {
+    /// Reads until the header and so much of the body is here.
+    pub async fn until_body_has(&mut self, part: &str) {
+        let has = |bytes: &[u8]| bytes.windows(part.len()).any(|window| window == part.as_bytes());
+        while !has(&self.bytes) {
+            assert_ne!(self.stream.read_buf(&mut self.bytes).await.unwrap(), 0, "the answer ended early");
+        }
+    }
+
+    pub async fn rest(mut self) -> Answer {
+        self.stream.read_to_end(&mut self.bytes).await.unwrap();
+        parse(&self.bytes)
+    }
+}
+
 pub async fn ask(proxy: SocketAddr, method: &str, target: &str, headers: &[(&str, &str)]) -> Answer {
+    begin(proxy, method, target, headers).await.rest().await
+}
+
+pub async fn begin(proxy: SocketAddr, method: &str, target: &str, headers: &[(&str, &str)]) -> Coming {
     let mut stream = TcpStream::connect(proxy).await.unwrap();
     let mut request = format!("{method} {target} HTTP/1.1\r\nConnection: close\r\n");
     for (name, value) in headers {
@@ -42,9 +67,7 @@ pub async fn ask(proxy: SocketAddr, method: &str, target: &str, headers: &[(&str
     }
     request.push_str("\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
-    let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).await.unwrap();
-    parse(&bytes)
+    Coming { stream, bytes: Vec::new() }
 }
 
 fn parse(bytes: &[u8]) -> Answer {
