@@ -7,12 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use batoff_log::embedded::{EmbeddedConfig, EmbeddedStore, OpenError};
-use batoff_log::{Store, StoreError};
+use batoff_log::{LogState, Store, StoreError};
+use batoff_types::LogId;
+use futures_util::Stream;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tonic::transport::server::Connected;
 
 use crate::catalog::Catalog;
 use crate::clock::Clock;
@@ -22,7 +26,7 @@ use crate::feed::Feed;
 use crate::housekeeping::{Housekeeping, LogSize};
 use crate::hub::Hub;
 use crate::ids::TaskIds;
-use crate::init::{self, InitError};
+use crate::init::{self, InitError, Secrets};
 use crate::service::Services;
 use crate::stream::{self, Nodes};
 use crate::tls::{Tls, TlsError, TlsFiles};
@@ -119,80 +123,104 @@ pub async fn start(
     let secrets = init::load(&config.data.dir)?;
     let certificates = certificates(&config)?;
     let store = open(config.data.dir.clone(), clock.clone()).await?;
-    let log = store.log().state().await?;
-    let (draining, stopping, failed) =
-        (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
-
-    let ids = Arc::new(TaskIds::new(clock.clone()));
-    let catalog = Catalog::load(Arc::clone(&store), clock.clone(), Arc::clone(&ids), secrets.master).await?;
-    let catalog = Arc::new(catalog);
-    let tracker = Tracker::recover(
-        Arc::clone(&store),
-        Arc::clone(&catalog),
-        &log,
-        clock.clone(),
-        TrackerOptions {
-            times: config.lease.times(),
-            live_max: config.limits.live_tasks,
-            draining: draining.clone(),
-            stopping: stopping.clone(),
-        },
-    )
-    .await?;
-    let hub = Hub::new(log.tail, config.limits.tail_records, config.limits.tail_bytes);
-    let commit = Arc::new(Commit::new(
-        Arc::clone(&store),
-        Arc::clone(&catalog),
-        Arc::clone(&ids),
-        clock.clone(),
-        config.limits.submissions_in_flight,
-        draining.clone(),
-    ));
-    let listeners = Listeners::bind(&config).await?;
-    let addresses = listeners.addresses(&config);
-    let services = Arc::new(Services {
-        config: Arc::new(config),
-        clock,
-        ids,
-        store,
-        catalog,
-        commit,
-        tracker,
-        hub,
-        admin_token: secrets.admin_token,
-        draining,
-    });
+    let parts = Parts::assemble(config, clock, store, secrets).await?;
+    let listeners = Listeners::bind(&parts.services.config).await?;
+    let addresses = listeners.addresses(&parts.services.config);
     let mut running = Running {
         addresses,
-        services,
         tls: [&certificates.api, &certificates.admin, &certificates.grpc]
             .into_iter()
             .flatten()
             .cloned()
             .collect(),
         tasks: TaskTracker::new(),
-        background: TaskTracker::new(),
-        stopping,
-        failed,
+        background: parts.background(recorder.clone()),
+        services: parts.services,
+        stopping: parts.stopping,
+        failed: parts.failed,
     };
-    running.run_background(log.tail, recorder.clone());
-    running.run_listeners(log.log_id, listeners, certificates, recorder);
+    running.run_listeners(parts.log.log_id, listeners, certificates, recorder);
     Ok(running)
 }
 
-async fn open(dir: PathBuf, clock: Clock) -> Result<Arc<dyn Store>, OpenError> {
-    let config = EmbeddedConfig::new(dir, clock.wall_fn());
-    // Walking through a file that was not closed properly takes a while, and blocks.
-    let opened = tokio::task::spawn_blocking(move || EmbeddedStore::open(config)).await;
-    match opened {
-        Ok(store) => store.map(|store| store as Arc<dyn Store>),
-        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-    }
+/// A control plane without its listeners, over any store.
+pub struct Parts {
+    /// What its APIs answer from.
+    pub services: Arc<Services>,
+    log: LogState,
+    stopping: CancellationToken,
+    failed: CancellationToken,
 }
 
-impl Running {
-    fn run_background(&mut self, tail: batoff_types::Cursor, recorder: Option<PrometheusHandle>) {
-        let services = &self.services;
+impl Parts {
+    /// Raises the term, and reads what is durable.
+    pub async fn assemble(
+        config: Config,
+        clock: Clock,
+        store: Arc<dyn Store>,
+        secrets: Secrets,
+    ) -> Result<Self, StoreError> {
+        let log = store.log().state().await?;
+        let (draining, stopping, failed) =
+            (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+        let ids = Arc::new(TaskIds::new(clock.clone()));
+        let catalog =
+            Catalog::load(Arc::clone(&store), clock.clone(), Arc::clone(&ids), secrets.master).await?;
+        let catalog = Arc::new(catalog);
+        let tracker = Tracker::recover(
+            Arc::clone(&store),
+            Arc::clone(&catalog),
+            &log,
+            clock.clone(),
+            TrackerOptions {
+                times: config.lease.times(),
+                live_max: config.limits.live_tasks,
+                draining: draining.clone(),
+                stopping: stopping.clone(),
+            },
+        )
+        .await?;
+        let hub = Hub::new(log.tail, config.limits.tail_records, config.limits.tail_bytes);
+        let commit = Arc::new(Commit::new(
+            Arc::clone(&store),
+            Arc::clone(&catalog),
+            Arc::clone(&ids),
+            clock.clone(),
+            config.limits.submissions_in_flight,
+            draining.clone(),
+        ));
+        let services = Arc::new(Services {
+            config: Arc::new(config),
+            clock,
+            ids,
+            store,
+            catalog,
+            commit,
+            tracker,
+            hub,
+            admin_token: secrets.admin_token,
+            draining,
+        });
+        Ok(Self { services, log, stopping, failed })
+    }
+
+    /// Runs all that needs no listener, and serves nodes on connections that were accepted elsewhere; until it drains.
+    /// For a network that is simulated.
+    pub async fn serve_nodes<S, IO>(self, incoming: S) -> Result<(), tonic::transport::Error>
+    where
+        S: Stream<Item = io::Result<IO>>,
+        IO: AsyncRead + AsyncWrite + Connected + Send + Unpin + 'static,
+    {
+        let background = self.background(None);
+        let served = stream::serve_incoming(nodes(&self.services, self.log.log_id), incoming).await;
+        self.stopping.cancel();
+        background.wait().await;
+        served
+    }
+
+    fn background(&self, recorder: Option<PrometheusHandle>) -> TaskTracker {
+        let (services, tail) = (&self.services, self.log.tail);
+        let background = TaskTracker::new();
         let feed = Feed {
             store: Arc::clone(&services.store),
             catalog: Arc::clone(&services.catalog),
@@ -200,7 +228,7 @@ impl Running {
             hub: Arc::clone(&services.hub),
         };
         let (stopping, failed) = (self.stopping.clone(), self.failed.clone());
-        self.background.spawn(async move {
+        background.spawn(async move {
             if let Err(error) = feed.run(tail, stopping).await {
                 tracing::error!(%error, "the purge log cannot be followed; stopping");
                 failed.cancel();
@@ -214,41 +242,44 @@ impl Running {
             retention: services.config.retention.clone(),
             size: LogSize::default(),
         };
-        self.background.spawn(keeping.run(self.stopping.clone()));
-        self.background.spawn(Arc::clone(&services.tracker).run_resolver());
-        self.background.spawn(Arc::clone(&services.tracker).run_clock());
+        background.spawn(keeping.run(self.stopping.clone()));
+        background.spawn(Arc::clone(&services.tracker).run_resolver());
+        background.spawn(Arc::clone(&services.tracker).run_clock());
         if let Some(recorder) = recorder {
             let stopping = self.stopping.clone();
-            self.background.spawn(async move {
+            background.spawn(async move {
                 let mut every = tokio::time::interval(UPKEEP_EVERY);
                 while stopping.run_until_cancelled(every.tick()).await.is_some() {
                     recorder.run_upkeep();
                 }
             });
         }
-        self.background.close();
+        background.close();
+        background
     }
+}
 
+async fn open(dir: PathBuf, clock: Clock) -> Result<Arc<dyn Store>, OpenError> {
+    let config = EmbeddedConfig::new(dir, clock.wall_fn());
+    // Walking through a file that was not closed properly takes a while, and blocks.
+    let opened = tokio::task::spawn_blocking(move || EmbeddedStore::open(config)).await;
+    match opened {
+        Ok(store) => store.map(|store| store as Arc<dyn Store>),
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    }
+}
+
+impl Running {
     fn run_listeners(
         &mut self,
-        log_id: batoff_types::LogId,
+        log_id: LogId,
         listeners: Listeners,
         certificates: Certificates,
         recorder: Option<PrometheusHandle>,
     ) {
         let services = &self.services;
         let draining = services.draining.clone();
-        let nodes = Arc::new(Nodes {
-            store: Arc::clone(&services.store),
-            log_id,
-            catalog: Arc::clone(&services.catalog),
-            commit: Arc::clone(&services.commit),
-            hub: Arc::clone(&services.hub),
-            tracker: Arc::clone(&services.tracker),
-            config: services.config.grpc.clone(),
-            streams_max: services.config.limits.node_connections,
-            draining: draining.clone(),
-        });
+        let nodes = nodes(services, log_id);
         let failed = self.failed.clone();
         self.tasks.spawn(async move {
             if let Err(error) = stream::serve(nodes, listeners.grpc, certificates.grpc).await {
@@ -308,6 +339,20 @@ impl Running {
             tracing::warn!("the store was not closed in time; nothing acknowledged is lost");
         }
     }
+}
+
+fn nodes(services: &Services, log_id: LogId) -> Arc<Nodes> {
+    Arc::new(Nodes {
+        store: Arc::clone(&services.store),
+        log_id,
+        catalog: Arc::clone(&services.catalog),
+        commit: Arc::clone(&services.commit),
+        hub: Arc::clone(&services.hub),
+        tracker: Arc::clone(&services.tracker),
+        config: services.config.grpc.clone(),
+        streams_max: services.config.limits.node_connections,
+        draining: services.draining.clone(),
+    })
 }
 
 impl Listeners {

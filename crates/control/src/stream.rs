@@ -5,6 +5,7 @@ mod connection;
 mod identity;
 mod outgoing;
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -14,10 +15,13 @@ use batoff_types::LogId;
 use batoff_types::message::FromNode;
 use batoff_wire::grpc::server::{PurgeStream, PurgeStreamServer};
 use bytes::Bytes;
+use futures_util::Stream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
+use tonic::transport::server::Connected;
 use tonic::{Request, Response, Status, Streaming};
 
 use self::connection::Connection;
@@ -117,6 +121,22 @@ pub async fn serve(
     listener: TcpListener,
     tls: Option<Arc<Tls>>,
 ) -> Result<(), tonic::transport::Error> {
+    let draining = nodes.draining.clone();
+    match tls {
+        Some(tls) => {
+            let handshake = Duration::from_millis(nodes.config.hello_timeout_ms);
+            serve_incoming(nodes, accept::tls(listener, tls, handshake, draining)).await
+        }
+        None => serve_incoming(nodes, accept::plain(listener, draining)).await,
+    }
+}
+
+/// Serves nodes on connections that were accepted elsewhere, until the process drains.
+pub async fn serve_incoming<S, IO>(nodes: Arc<Nodes>, incoming: S) -> Result<(), tonic::transport::Error>
+where
+    S: Stream<Item = io::Result<IO>>,
+    IO: AsyncRead + AsyncWrite + Connected + Send + Unpin + 'static,
+{
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<PurgeStreamServer<Service>>().await;
     let draining = nodes.draining.clone();
@@ -134,7 +154,6 @@ pub async fn serve(
         .add_service(health_service)
         .add_service(PurgeStreamServer::new(service));
 
-    let handshake = Duration::from_millis(config.hello_timeout_ms);
     let farewell = {
         let draining = draining.clone();
         async move {
@@ -142,24 +161,12 @@ pub async fn serve(
             health.set_not_serving::<PurgeStreamServer<Service>>().await;
         }
     };
-    let serving = async {
-        match tls {
-            Some(tls) => {
-                let incoming = accept::tls(listener, tls, handshake, draining.clone());
-                router.serve_with_incoming_shutdown(incoming, farewell).await
-            }
-            None => {
-                let incoming = accept::plain(listener, draining.clone());
-                router.serve_with_incoming_shutdown(incoming, farewell).await
-            }
-        }
-    };
     let late = async {
         draining.cancelled().await;
         tokio::time::sleep(FAREWELL).await;
     };
     tokio::select! {
-        outcome = serving => outcome,
+        outcome = router.serve_with_incoming_shutdown(incoming, farewell) => outcome,
         // Connections whose nodes do not go are closed with the server.
         () = late => Ok(()),
     }
