@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use batoff_tests::{
     Dice, Recorder, System, SystemPlan, eventually, isolated, mounted, read_log, run, scratch, try_read_log,
+    unmounted,
 };
 
 /// Purges that are carried out before the disk fails.
@@ -98,7 +99,7 @@ fn fill(path: &Path) {
 
 #[test]
 fn a_disk_that_turned_read_only_refuses_purges_and_recovers_when_it_is_mounted_anew() {
-    isolated(&["mkfs.ext4", "umount", "findmnt"], async || {
+    isolated(&["mkfs.ext4", "umount", "findmnt", "/dev/loop-control"], async || {
         let images = scratch();
         let image = images.path().join("image").display().to_string();
         File::create(&image).unwrap().set_len(64 << 20).unwrap();
@@ -126,19 +127,12 @@ fn a_disk_that_turned_read_only_refuses_purges_and_recovers_when_it_is_mounted_a
             assert!(is_true || shown.code() == "unavailable", "{}", shown.text);
         }
 
-        eventually("the store has let go of the file", || {
-            let at = at.clone();
-            async move { umounts(&at).then_some(()) }
-        })
-        .await;
+        // The store has let go of its file, or this would not come to an end.
+        unmounted(disk.path()).await;
         run("mount", &[&options[..], &[at.as_str()]].concat());
         accepts_again(&recorder, &mut dice).await;
         recorder.settle(system).await;
     });
-}
-
-fn umounts(at: &str) -> bool {
-    std::process::Command::new("umount").arg(at).output().is_ok_and(|output| output.status.success())
 }
 
 /// What is done to the store's file.

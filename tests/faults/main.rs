@@ -4,6 +4,7 @@
 
 mod disk;
 mod network;
+mod power_cut;
 mod turmoil;
 mod wall_clock;
 mod with_dev;

@@ -1,3 +1,4 @@
+use std::path::Path;
 use std::process::Command;
 
 use crate::scratch;
@@ -9,8 +10,8 @@ const INSIDE: &str = "BATOFF_TESTS_INSIDE";
 /// when it ends, however it ends. Needs root; without it the test is skipped with the reason printed, or fails when
 /// `BATOFF_REQUIRE_NAMESPACES=1`.
 ///
-/// The test is run a second time, as a child in those namespaces: `test` is called there, and `tools` are the programs
-/// that it needs.
+/// The test is run a second time, as a child in those namespaces: `test` is called there, and `tools` are the programs and
+/// files that it needs.
 pub fn isolated<F: Future<Output = ()>>(tools: &[&str], test: impl FnOnce() -> F + 'static) {
     if std::env::var_os(INSIDE).is_some() {
         return inside(test);
@@ -70,7 +71,10 @@ fn name_of<T>(_: &T) -> String {
 }
 
 fn missing(tools: &[&str]) -> Option<String> {
-    let exists = |tool: &str| Command::new(tool).arg("--help").output().is_ok();
+    let exists = |tool: &str| match tool.starts_with('/') {
+        true => Path::new(tool).exists(),
+        false => Command::new(tool).arg("--help").output().is_ok(),
+    };
     if let Some(tool) = ["unshare", "mount", "ip"].iter().chain(tools).find(|tool| !exists(tool)) {
         return Some(format!("there is no `{tool}` (./tests/run installs it when it runs as root)"));
     }
@@ -86,6 +90,15 @@ pub fn mounted(what: &[&str]) -> tempfile::TempDir {
     let folder = scratch();
     run("mount", &[what, &[folder.path().to_str().expect("a path in UTF-8")]].concat());
     folder
+}
+
+/// Unmounts what is mounted there, as soon as nobody has a file open on it.
+pub async fn unmounted(folder: &Path) {
+    crate::eventually(&format!("{} is unmounted", folder.display()), || async {
+        let output = Command::new("umount").arg(folder).output().expect("umount runs");
+        output.status.success().then_some(())
+    })
+    .await;
 }
 
 /// Runs a system's tool; its output.

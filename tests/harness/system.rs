@@ -151,6 +151,14 @@ impl System {
         Edge { service, pop, proxy, metrics: format!("{metrics}/metrics") }
     }
 
+    /// A control plane like this system's on another data folder, to be started when this system's has ended.
+    pub fn control_on(&self, data_dir: &Path) -> Service {
+        let data_dir = data_dir.to_str().expect("a path in UTF-8").to_owned();
+        let launch = daemon("batoff-control", &self.dir.path().join("control.toml"));
+        let launch = launch.with(&[("BATOFF_DATA_DIR".to_owned(), data_dir)]);
+        Service::new("the control plane after the cut", launch, &self.dir.path().join("after.log"))
+    }
+
     /// Runs the operator's command line tool beside the control plane; its lines of JSON, or what it complained about.
     pub async fn batoff(&self, args: &[&str]) -> Result<Vec<Value>, String> {
         let token = self.data_dir.join("admin.token");
