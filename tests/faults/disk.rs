@@ -54,7 +54,7 @@ async fn refuses_and_serves(system: &System, recorder: &Recorder, dice: &mut Dic
     assert_eq!(http.get(format!("{base}/healthz")).send().await.unwrap().status().as_u16(), 200);
 }
 
-async fn accepts_again(recorder: &Recorder, dice: &mut Dice) {
+async fn accepts_again(recorder: &Recorder, began: Instant, dice: &mut Dice) {
     eventually("purges are accepted again, without anybody's help", || {
         let choice = dice.throw();
         async move { (recorder.try_submit(choice, 0).await.0 == 202).then_some(()) }
@@ -63,13 +63,14 @@ async fn accepts_again(recorder: &Recorder, dice: &mut Dice) {
     for _ in 0..BEFORE {
         recorder.purge_one(dice.throw()).await;
     }
-    recorder.follow_all(Instant::now()).await;
+    recorder.follow_all(began).await;
 }
 
 #[test]
 fn a_full_disk_refuses_purges_serves_status_and_recovers_when_there_is_room() {
     isolated(&[], async || {
         let disk = mounted(&["-t", "tmpfs", "-o", "size=16m", "none"]);
+        let began = Instant::now();
         let (system, recorder, mut dice) = system_on(disk.path()).await;
         let filling = disk.path().join("filling");
         fill(&filling);
@@ -87,7 +88,7 @@ fn a_full_disk_refuses_purges_serves_status_and_recovers_when_there_is_room() {
         }
         assert!(system.customer.tasks().await.len() >= BEFORE, "what is on the disk can be read");
         fs::remove_file(&filling).unwrap();
-        accepts_again(&recorder, &mut dice).await;
+        accepts_again(&recorder, began, &mut dice).await;
         recorder.settle(system).await;
     });
 }
@@ -107,6 +108,7 @@ fn a_disk_that_turned_read_only_refuses_purges_and_recovers_when_it_is_mounted_a
         let options = ["-o", "loop,errors=remount-ro", image.as_str()];
         let disk = mounted(&options);
         let at = disk.path().display().to_string();
+        let began = Instant::now();
         let (system, recorder, mut dice) = system_on(disk.path()).await;
 
         // What the kernel does when a file system finds an error: no more writes, what is written can be read.
@@ -130,7 +132,7 @@ fn a_disk_that_turned_read_only_refuses_purges_and_recovers_when_it_is_mounted_a
         // The store has let go of its file, or this would not come to an end.
         unmounted(disk.path()).await;
         run("mount", &[&options[..], &[at.as_str()]].concat());
-        accepts_again(&recorder, &mut dice).await;
+        accepts_again(&recorder, began, &mut dice).await;
         recorder.settle(system).await;
     });
 }
