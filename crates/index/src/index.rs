@@ -10,7 +10,7 @@ use crate::place::Rule;
 use crate::plan::Plan;
 use crate::rules::{Ledger, Rules, Tags, Target};
 use crate::state::State;
-use crate::store::Store;
+use crate::store::{Act, Held, Store};
 use crate::sweep::{Pending, Sweep};
 use crate::{Entry, Listing, Match, Matches, Place, Refused, Snapshot, Stats, Variant, Verdict};
 
@@ -167,12 +167,12 @@ impl<L: Clone> Index<L> {
         same: impl Fn(&L, FillToken) -> bool,
     ) -> Option<L> {
         let mut removed = None;
-        self.inner.store.revise(url.key(), |_, stored| {
-            let leaves = stored.variant == variant && same(&stored.locator, stored.token);
-            if leaves {
-                removed = Some(stored.locator.clone());
+        self.inner.store.revise(url.key(), |held| {
+            if held.variant != variant || !same(held.locator, held.token) {
+                return Act::Keep;
             }
-            leaves
+            removed = Some(held.locator.clone());
+            Act::Leave
         });
         removed
     }
@@ -181,8 +181,9 @@ impl<L: Clone> Index<L> {
     /// purged is found, as Gone, until its purge is swept.
     pub fn lookup(&self, url: &PurgeUrl, variant: Variant) -> Option<(Verdict, L)> {
         // The rules are loaded when the object has been found: they are as new as its token.
-        let judge = |key: &_, stored: &_| self.inner.state.load().verdict_on(key, stored);
-        self.inner.store.look(url, variant, |key, stored| (judge(key, stored), stored.locator.clone()))
+        let state = &self.inner.state;
+        let look = |held: &Held<'_, L>| (state.load().verdict_on(held), held.locator.clone());
+        self.inner.store.look(url, variant, look)
     }
 
     /// Applies a record of the log. When this returns, it is in force, however many objects it hits; the matches are
@@ -290,9 +291,18 @@ impl<L: Clone> Index<L> {
         self.forgotten_through()
     }
 
-    /// How many objects a purge would hit that may still be served, fresh or stale. Walks over them in steps: for dry
-    /// runs, not for the hot path.
+    /// How many objects a purge would hit that may still be served, fresh or stale: for dry runs, not for the hot path.
+    ///
+    /// While nothing is left to sweep, no object has to be looked at for a host, for everything, for a prefix that ends
+    /// in a slash (but every directory under it), and for a tag as long as all hosts here have one owner. Otherwise it
+    /// walks over the objects in steps.
     pub fn count(&self, site: &SiteId, selector: &Selector) -> u64 {
+        // With nothing to be swept, nothing is registered that is Gone.
+        if self.inner.pending.lock().len() == 0
+            && let Some(objects) = self.inner.store.count(&Place::of(site, selector), &self.sites())
+        {
+            return objects;
+        }
         self.list(site, selector).filter(|object| object.verdict < Verdict::Gone).count() as u64
     }
 
@@ -301,7 +311,8 @@ impl<L: Clone> Index<L> {
         Listing::new(self.inner.clone(), Place::of(site, selector))
     }
 
-    /// All registered objects by host and URL, fetched as they are asked for.
+    /// All registered objects, fetched as they are asked for: by host, by directory (the URL up to the last slash of its
+    /// path), and within a directory those that came last first.
     pub fn iter(&self) -> Listing<L> {
         Listing::new(self.inner.clone(), Place::Whole)
     }

@@ -2,10 +2,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::index::Inner;
+use crate::store::Act;
 use crate::walk::Walk;
 use crate::{Listed, Place};
 
-/// URLs looked up at once.
+/// Objects looked at in one step.
 const STEP: usize = 256;
 
 /// The objects in a place, fetched as they are asked for; see [`Index::list`](crate::Index::list).
@@ -30,20 +31,18 @@ impl<L: Clone> Iterator for Listing<L> {
     fn next(&mut self) -> Option<Listed<L>> {
         while self.ready.is_empty() && !self.walk.is_over() {
             let sites = self.inner.state.load().sites.clone();
-            for candidate in self.walk.step(&self.inner.store, &sites, STEP) {
-                self.inner.store.look_at_all(candidate.key.text(), |key, stored| {
-                    if candidate.id.is_none_or(|id| id == stored.id) {
-                        self.ready.push_back(Listed {
-                            url: key.0.clone(),
-                            variant: stored.variant,
-                            tags: stored.tags.clone(),
-                            token: stored.token,
-                            verdict: self.inner.state.load().verdict_on(key, stored),
-                            locator: stored.locator.clone(),
-                        });
-                    }
+            let (inner, ready) = (&self.inner, &mut self.ready);
+            self.walk.step(&inner.store, &sites, STEP, &mut |held| {
+                ready.push_back(Listed {
+                    url: held.url(),
+                    variant: held.variant,
+                    tags: held.tags(),
+                    token: held.token,
+                    verdict: inner.state.load().verdict_on(held),
+                    locator: held.locator.clone(),
                 });
-            }
+                Act::Keep
+            });
         }
         self.ready.pop_front()
     }

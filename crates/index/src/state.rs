@@ -4,7 +4,7 @@ use batoff_types::{Cursor, FillToken, Generation, SiteTable, TaskId};
 
 use crate::Verdict;
 use crate::rules::{Rules, Target};
-use crate::store::{Key, Stored};
+use crate::store::Held;
 
 /// All that decides a verdict, published as one: a reader sees each record wholly or not at all. Copies share what did
 /// not change.
@@ -41,8 +41,8 @@ impl State {
     }
 
     /// The verdict on an object that the index holds.
-    pub(crate) fn verdict_on<L>(&self, key: &Key, stored: &Stored<L>) -> Verdict {
-        let verdict = self.verdict(&stored.target(key), stored.token);
-        if stored.stale { verdict.max(Verdict::Stale) } else { verdict }
+    pub(crate) fn verdict_on<L>(&self, held: &Held<'_, L>) -> Verdict {
+        let verdict = self.verdict(&held.target(), held.token);
+        if held.stale { verdict.max(Verdict::Stale) } else { verdict }
     }
 }

@@ -26,18 +26,21 @@ pub struct Stats {
     pub bytes: Bytes,
 }
 
-/// Estimated memory, in bytes: sizes of what is stored, with an allowance for the containers' slack; without the
-/// allocator's own.
+/// Memory, in bytes, as it is allocated: whole capacities, without the allocator's own overhead and without what locators
+/// own themselves. Only the rules' and the ordered sets' nodes are estimated, by their number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bytes {
-    /// The URL map with its entries and the URLs' text.
+    /// The objects' records, with the part of their URLs that is their own, and the table that finds them.
     pub urls: u64,
-    /// The order of URLs by host, for prefixes.
+    /// The directories, and their order by host, for prefixes.
     pub order: u64,
     /// Tags and which entries carry them.
     pub tags: u64,
     /// Rules.
     pub rules: u64,
+    /// What of the above is unused at the moment, and kept for objects to come: a purge frees memory for the next fills,
+    /// and gives it back to the system when nothing is held any more.
+    pub free: u64,
 }
 
 impl Bytes {

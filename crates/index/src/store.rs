@@ -1,104 +1,136 @@
-//! What the cache holds: objects by URL, in order, and by tag.
+//! What the cache holds: objects by URL, by directory in order, and by tag.
+//!
+//! A URL is cut behind the last slash of its path: the *directory* is kept once, the *name* in the object's own record,
+//! a few bytes in a large allocation that a 28-bit handle names. All objects of a directory lie in one of 16 shards.
 
+mod arena;
+mod count;
+mod generations;
+mod held;
+mod key;
+mod locators;
 mod order;
-mod page;
+mod posting;
+mod record;
+mod segments;
+mod shard;
 mod tagged;
+mod walks;
 
-use std::sync::Arc;
-use std::sync::atomic::{
-    AtomicU64,
-    Ordering::{Relaxed, SeqCst},
-    fence,
-};
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst, fence};
 
 use batoff_types::{FillToken, PurgeUrl, SiteTable, Tag};
-use dashmap::DashMap;
-use dashmap::mapref::one::RefMut;
+use parking_lot::{RwLock, RwLockWriteGuard};
+use smallvec::SmallVec;
 
-pub(crate) use self::order::Order;
-pub(crate) use self::page::{Key, Page, Stored};
-pub(crate) use self::tagged::Tagged;
+pub(crate) use self::held::{Act, Held};
+use self::key::{HashState, SHARDS, Split, directory_hash, shard_of};
+use self::order::Order;
+use self::posting::Ref;
+use self::shard::Shard;
+use self::tagged::Tagged;
+pub(crate) use self::walks::{InDirectory, InTag, Progress};
 use crate::rules::{Tags, Target};
 use crate::stats::Stats;
 use crate::{Entry, Refused, Variant, Verdict, admission};
 
-/// Locks: a page's shard first, then at most one of `order` and `tagged`, never the other way round. Every object is in
-/// all three or in none, as seen by whoever holds its page.
+/// The bits of a handle that name a block in its shard's arena; the others name the shard.
+const HANDLE_BITS: u32 = 28;
+
+/// Names of a list that is being compacted, looked at after each change.
+const COMPACTED_AT_ONCE: usize = 64;
+
+/// Locks: a shard's first, then at most one of `order` and `tagged`, never the other way round, and never two shards'.
+/// Every object is found by name, by directory and by tag, or not at all, as seen by whoever holds its shard.
 pub(crate) struct Store<L> {
-    pages: DashMap<Key, Page<L>, foldhash::fast::RandomState>,
-    pub(crate) order: Order,
-    pub(crate) tagged: Tagged,
-    next_id: AtomicU64,
+    hashes: HashState,
+    shards: [RwLock<Shard<L>>; SHARDS],
+    order: Order,
+    tagged: Tagged,
     entries: AtomicU64,
-    url_bytes: AtomicU64,
-    tag_links: AtomicU64,
 }
 
 impl<L> Default for Store<L> {
     fn default() -> Self {
         Self {
-            pages: DashMap::with_hasher(foldhash::fast::RandomState::default()),
+            hashes: HashState::default(),
+            shards: std::array::from_fn(|_| RwLock::default()),
             order: Order::default(),
             tagged: Tagged::default(),
-            next_id: AtomicU64::new(1),
             entries: AtomicU64::new(0),
-            url_bytes: AtomicU64::new(0),
-            tag_links: AtomicU64::new(0),
         }
     }
 }
 
 impl<L> Store<L> {
     pub(crate) fn is_empty(&self) -> bool {
-        self.entries.load(Relaxed) == 0
+        self.entries.load(SeqCst) == 0
     }
 
     /// Stores an object in the place of the one of the same URL and variant, unless `judge` says that it is Gone: asked
     /// before, and again when every walk finds the object and nobody can act on it yet.
     ///
     /// # Errors
-    /// Gone. Whatever was stored before under this name is still stored, and no walk has missed it.
+    /// Gone; or there is no room, or it has more than 65,535 tags. Whatever was stored before under this name is still
+    /// stored, and no walk has missed it.
     pub(crate) fn put(
         &self,
         entry: Entry<L>,
         mut judge: impl FnMut(&Target<'_>, FillToken) -> Verdict,
     ) -> Result<(), Refused> {
-        let Entry { url, variant, tags, token, locator } = entry;
+        let Entry { url, variant, mut tags, token, locator } = entry;
+        if tags.len() > 1 {
+            tags.sort_unstable();
+            tags.dedup();
+        }
         let object = Target { key: url.key(), host: url.host(), tags: Tags::Given(&tags) };
-        admission::admit(
+        let mut no_room = false;
+        let admitted = admission::admit(
             || judge(&object, token),
             || fence(SeqCst),
-            || self.enter(&url, variant, &tags, token, locator),
-            |entered, verdict| entered.keep(verdict == Verdict::Stale),
-            Entering::take_back,
-        )
+            || self.enter(&url, variant, &tags, token),
+            |entered, verdict| match entered {
+                Some(entered) => entered.keep(locator, verdict == Verdict::Stale),
+                None => no_room = true,
+            },
+            |entered| {
+                if let Some(entered) = entered {
+                    entered.take_back();
+                }
+            },
+        );
+        self.tidy();
+        if no_room { Err(Refused::Gone) } else { admitted }
     }
 
+    /// An object that every walk leads to and no name, in a shard that is held. `None` when there is no room.
     fn enter(
         &self,
         url: &PurgeUrl,
         variant: Variant,
         tags: &[Tag],
         token: FillToken,
-        locator: L,
-    ) -> Entering<'_, L> {
-        let mut page = self.pages.entry(Key(Arc::new(url.clone()))).or_default();
-        let key = page.key().clone();
-        if page.is_empty() {
-            self.url_bytes.fetch_add(url.as_str().len() as u64, Relaxed);
+    ) -> Option<Entering<'_, L>> {
+        let (split, hash) = self.file(url.key());
+        let number = shard_of(hash);
+        let mut shard = self.shards[number].write();
+        let https = url.as_str().starts_with("https:");
+        let object = shard.draft(split.name, variant, token, https, tags.len())?;
+        let name = Ref { handle: global(number, object), incarnation: shard.incarnation(object) };
+        let mut numbers = SmallVec::new();
+        for tag in tags {
+            let Some(tag) = self.tagged.enter(tag.as_str(), name) else { break };
+            shard.set_tag(object, numbers.len(), tag);
+            numbers.push(tag);
         }
-        let replaced =
-            page.iter().position(|stored| stored.variant == variant).map(|at| page.swap_remove(at));
-        let mut tags = tags.to_vec();
-        tags.sort_unstable();
-        tags.dedup();
-        let id = self.next_id.fetch_add(1, Relaxed);
-        let tags: Arc<[_]> = tags.into_iter().map(|tag| self.tagged.enter(tag, id, &key)).collect();
-        self.order.enter(&key);
-        self.entries.fetch_add(1, Relaxed);
-        self.tag_links.fetch_add(tags.len() as u64, Relaxed);
-        page.push(Stored { id, variant, token, stale: false, tags, locator });
-        Entering { store: self, key, page, replaced }
+        let linked = numbers.len() == tags.len() && shard.link(object, hash, split, &self.order);
+        let entering = Entering { store: self, shard, object, name, tags: numbers };
+        if linked {
+            self.entries.fetch_add(1, SeqCst);
+            return Some(entering);
+        }
+        entering.discard();
+        None
     }
 
     /// Shows one object.
@@ -106,105 +138,133 @@ impl<L> Store<L> {
         &self,
         url: &PurgeUrl,
         variant: Variant,
-        show: impl FnOnce(&Key, &Stored<L>) -> T,
+        show: impl FnOnce(&Held<'_, L>) -> T,
     ) -> Option<T> {
-        let page = self.pages.get(url.key())?;
-        let stored = page.iter().find(|stored| stored.variant == variant)?;
-        Some(show(page.key(), stored))
+        let (split, hash) = self.file(url.key());
+        let shard = self.shards[shard_of(hash)].read();
+        let object = shard.named(hash, split, &self.hashes, |_, other| other == variant)?;
+        shard.view(object, url.key(), &self.tagged).map(|held| show(&held))
     }
 
-    /// Shows every object under a URL.
-    pub(crate) fn look_at_all(&self, key: &str, mut show: impl FnMut(&Key, &Stored<L>)) {
-        if let Some(page) = self.pages.get(key) {
-            page.iter().for_each(|stored| show(page.key(), stored));
-        }
-    }
-
-    /// The shared copy of a URL that some object has.
-    pub(crate) fn key(&self, key: &str) -> Option<Key> {
-        self.pages.get(key).map(|page| page.key().clone())
-    }
-
-    /// Goes through the objects under a URL: `leave` may change one, and says whether it must leave.
-    pub(crate) fn revise(&self, key: &str, mut leave: impl FnMut(&Key, &mut Stored<L>) -> bool) {
-        let emptied = {
-            let Some(mut page) = self.pages.get_mut(key) else { return };
-            let key = page.key().clone();
-            let mut at = 0;
-            while at < page.len() {
-                if leave(&key, &mut page[at]) {
-                    let gone = page.swap_remove(at);
-                    self.unlink(&key, &gone, page.is_empty());
-                } else {
-                    at += 1;
-                }
+    /// Goes through the objects under a URL; false when `act` stopped it.
+    pub(crate) fn revise(&self, key: &str, mut act: impl FnMut(&Held<'_, L>) -> Act) -> bool {
+        let (split, hash) = self.file(key);
+        let mut shard = self.shards[shard_of(hash)].write();
+        let mut objects = SmallVec::<[u32; 4]>::new();
+        shard.named(hash, split, &self.hashes, |object, _| {
+            objects.push(object);
+            false
+        });
+        let mut all = true;
+        for object in objects {
+            let act = shard.view(object, key, &self.tagged).map_or(Act::Keep, |held| act(&held));
+            if act == Act::Stop {
+                all = false;
+                break;
             }
-            page.is_empty()
-        };
-        if emptied {
-            // Another object may have come between the two locks.
-            self.pages.remove_if(key, |_, page| page.is_empty());
+            self.carry_out(&mut shard, object, act);
         }
+        drop(shard);
+        self.tidy();
+        all
     }
 
-    /// Fills in what the store knows.
+    /// Fills in what the store knows. Waits for each shard in turn.
     pub(crate) fn describe(&self, sites: &SiteTable, stats: &mut Stats) {
-        stats.entries = self.entries.load(Relaxed);
-        stats.unowned = self.order.unowned(sites);
-        stats.urls = self.pages.len() as u64;
-        stats.tags = self.tagged.len() as u64;
-        let links = self.tag_links.load(Relaxed);
-        // Hash maps are filled to 7/8 at most and 7/16 at least, B-tree nodes to 1/2 at least: an allowance of a half.
-        let with_slack = |bytes: usize| (bytes + bytes / 2) as u64;
-        let page = with_slack(size_of::<Key>() + size_of::<Page<L>>()) + (size_of::<PurgeUrl>() + 16) as u64;
-        stats.bytes.urls = stats.urls * page
-            + stats.entries.saturating_sub(stats.urls) * size_of::<Stored<L>>() as u64
-            + self.url_bytes.load(Relaxed);
-        stats.bytes.order = stats.urls * with_slack(size_of::<Key>());
-        stats.bytes.tags = links * (with_slack(size_of::<(u64, Key)>()) + 16) + stats.tags * 64;
+        let unowned = self.order.hosts_where(|host| sites.owner(host).is_none());
+        for shard in &self.shards {
+            let shard = shard.read();
+            shard.describe(stats);
+            stats.unowned += unowned.iter().map(|&host| shard.objects_of(host)).sum::<u64>();
+        }
+        stats.bytes.order += self.order.bytes();
+        self.tagged.describe(stats);
     }
 
-    fn unlink(&self, key: &Key, stored: &Stored<L>, last: bool) {
-        for tag in &*stored.tags {
-            self.tagged.leave(tag, stored.id);
+    fn file<'a>(&self, key: &'a str) -> (Split<'a>, u64) {
+        let split = Split::of(key);
+        (split, directory_hash(&self.hashes, split.directory))
+    }
+
+    fn carry_out(&self, shard: &mut RwLockWriteGuard<'_, Shard<L>>, object: u32, act: Act) {
+        match act {
+            Act::Keep | Act::Stop => {}
+            Act::Mark => shard.mark(object),
+            Act::Leave => {
+                shard.remove(object, &self.order, &self.tagged, &self.hashes);
+                self.entries.fetch_sub(1, SeqCst);
+            }
         }
-        self.order.leave(key, last);
-        self.entries.fetch_sub(1, Relaxed);
-        self.tag_links.fetch_sub(stored.tags.len() as u64, Relaxed);
-        if last {
-            self.url_bytes.fetch_sub(key.0.as_str().len() as u64, Relaxed);
+    }
+
+    /// What is left to do after a change, with no lock held.
+    fn tidy(&self) {
+        if let Some(due) = self.tagged.due()
+            && self.tagged.compact(&due, COMPACTED_AT_ONCE, |names| self.alive(names))
+        {
+            self.tagged.put_due(due);
+        }
+        if self.is_empty() {
+            self.give_back();
+        }
+    }
+
+    fn alive(&self, names: &[Ref]) -> Vec<bool> {
+        let alive = names.iter().map(|name| {
+            let (shard, handle) = local(name.handle);
+            self.shards[shard].read().is_alive(*name, handle)
+        });
+        alive.collect()
+    }
+
+    /// Gives the memory of empty shards back. Not while any tag has a list: it may name what was here.
+    fn give_back(&self) {
+        for shard in &self.shards {
+            let mut shard = shard.write();
+            if shard.entries == 0 && self.tagged.is_empty() {
+                shard.reset();
+            }
         }
     }
 }
 
-/// An object that every walk finds and nobody can act on: its page is held. What it replaces is not in the page, but
-/// still in the order and with its tags, until this is decided.
+const fn global(shard: usize, handle: u32) -> u32 {
+    (shard as u32) << HANDLE_BITS | handle
+}
+
+const fn local(handle: u32) -> (usize, u32) {
+    ((handle >> HANDLE_BITS) as usize, handle & ((1 << HANDLE_BITS) - 1))
+}
+
+/// An object that every walk finds and nobody can act on: its shard is held. What it will replace is still what its name
+/// leads to.
 struct Entering<'a, L> {
     store: &'a Store<L>,
-    key: Key,
-    page: RefMut<'a, Key, Page<L>>,
-    replaced: Option<Stored<L>>,
+    shard: RwLockWriteGuard<'a, Shard<L>>,
+    object: u32,
+    name: Ref,
+    tags: SmallVec<[u32; 16]>,
 }
 
 impl<L> Entering<'_, L> {
-    fn keep(mut self, stale: bool) {
-        if let Some(entered) = self.page.last_mut() {
-            entered.stale = stale;
-        }
-        if let Some(replaced) = self.replaced {
-            self.store.unlink(&self.key, &replaced, false);
+    fn keep(mut self, locator: L, stale: bool) {
+        let Store { order, tagged, entries, hashes, .. } = self.store;
+        if let Some(replaced) = self.shard.publish(self.object, stale, locator, hashes) {
+            self.shard.retire(replaced, order, tagged);
+            entries.fetch_sub(1, SeqCst);
         }
     }
 
     fn take_back(mut self) {
-        if let Some(entered) = self.page.pop() {
-            self.page.extend(self.replaced);
-            let emptied = self.page.is_empty();
-            self.store.unlink(&self.key, &entered, emptied);
-            drop(self.page);
-            if emptied {
-                self.store.pages.remove_if(self.key.text(), |_, page| page.is_empty());
-            }
+        self.shard.unlink(self.object, &self.store.order);
+        self.store.entries.fetch_sub(1, SeqCst);
+        self.discard();
+    }
+
+    fn discard(mut self) {
+        for tag in self.tags {
+            self.store.tagged.retract(tag, self.name);
         }
+        self.shard.discard(self.object);
     }
 }

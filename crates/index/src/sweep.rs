@@ -3,7 +3,6 @@
 mod matches;
 mod pending;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use batoff_types::{Generation, SiteTable};
@@ -12,12 +11,12 @@ pub use self::matches::Matches;
 pub(crate) use self::pending::Pending;
 use crate::index::Inner;
 use crate::state::State;
-use crate::store::{Key, Stored};
-use crate::walk::{Candidate, Walk};
+use crate::store::{Act, Held};
+use crate::walk::Walk;
 use crate::{Effect, Match, Place, Verdict};
 
-/// Candidates fetched from the store at once, under one short lock.
-const CANDIDATES_PER_STEP: usize = 256;
+/// Objects looked at in one step.
+const OBJECTS_PER_STEP: usize = 256;
 
 /// Steps of one call that meet nothing, after which it returns an empty batch.
 /// So a call ends soon even when ten million objects are looked at in vain.
@@ -31,7 +30,6 @@ pub(crate) struct Sweep {
     pub(crate) id: u64,
     what: What,
     walks: Vec<Walk>,
-    candidates: VecDeque<Candidate>,
 }
 
 #[derive(Debug)]
@@ -57,96 +55,90 @@ impl Sweep {
         places: Vec<Place>,
     ) -> Self {
         let walks = places.into_iter().map(Walk::new).collect();
-        Self { seq, id, what: What::Record { soft, generation, sites }, walks, candidates: VecDeque::new() }
+        Self { seq, id, what: What::Record { soft, generation, sites }, walks }
     }
 
     pub(crate) fn of_anything((seq, id): (u64, u64)) -> Self {
         let walks = vec![Walk::new(Place::Whole)];
-        Self { seq, id, what: What::Anything, walks, candidates: VecDeque::new() }
+        Self { seq, id, what: What::Anything, walks }
     }
 
-    /// Up to `max` more, at least one; an empty batch says nothing, `None` that there are no more.
+    /// Up to `max` more, at least one; an empty batch says nothing, `None` that there are no more, or that a reset has
+    /// made the whole sweep void.
     pub(crate) fn run<L: Clone>(&mut self, inner: &Inner<L>, max: usize) -> Option<Vec<Match<L>>> {
         let max = max.max(1);
         let mut found = Vec::new();
         for _ in 0..IDLE_STEPS_MAX {
-            while let Some(candidate) = self.candidates.pop_front() {
-                if !self.examine(inner, &candidate, max, &mut found)? {
-                    self.candidates.push_front(candidate);
-                    return Some(found);
-                }
-            }
-            let Some(walk) = self.walks.last_mut() else {
+            let Some(mut walk) = self.walks.pop() else {
                 return (!found.is_empty()).then_some(found);
             };
+            let is_void = !self.step(inner, &mut walk, max, &mut found);
+            if is_void {
+                self.walks.clear();
+                return (!found.is_empty()).then_some(found);
+            }
+            if !walk.is_over() {
+                self.walks.push(walk);
+            }
             if found.len() >= max {
                 break;
             }
-            let step = match &self.what {
-                What::Record { sites, .. } => walk.step(&inner.store, sites, CANDIDATES_PER_STEP),
-                What::Anything => walk.step(&inner.store, &SiteTable::default(), CANDIDATES_PER_STEP),
-            };
-            if walk.is_over() {
-                self.walks.pop();
-            }
-            self.candidates.extend(step);
         }
         Some(found)
     }
 
-    /// Takes what is hit under one URL; false when `max` did not allow for all of it, `None` when a reset has made the
-    /// whole sweep void.
+    /// Takes what is hit in one step of a walk; false when a reset has made it void.
     ///
-    /// The state is loaded while the page is held, so it is no older than any token there. A record that comes after can
-    /// only make more of it Gone, and finds what is left. An object that was filled after the record is known by its
-    /// token, whenever it came and whatever it replaced.
-    fn examine<L: Clone>(
+    /// The state is loaded while the object's shard is held, so it is no older than the object's token. A record that
+    /// comes after can only make more of it Gone, and finds what is left. An object that was filled after the record is
+    /// known by its token, whenever it came and whatever it replaced.
+    fn step<L: Clone>(
         &self,
         inner: &Inner<L>,
-        candidate: &Candidate,
+        walk: &mut Walk,
         max: usize,
         found: &mut Vec<Match<L>>,
-    ) -> Option<bool> {
-        let now = inner.state.load().generation;
-        if matches!(&self.what, What::Record { generation, .. } if *generation != now) {
-            return None;
-        }
-        let mut complete = true;
-        inner.store.revise(candidate.key.text(), |key, stored| {
-            let meant = candidate.id.is_none_or(|id| id == stored.id);
-            let Some(effect) = self.effect(&inner.state.load(), key, stored).filter(|_| meant) else {
-                return false;
-            };
+    ) -> bool {
+        let nobody = SiteTable::default();
+        let sites = match &self.what {
+            What::Record { generation, .. } if *generation != inner.state.load().generation => return false,
+            What::Record { sites, .. } => sites,
+            What::Anything => &nobody,
+        };
+        walk.step(&inner.store, sites, OBJECTS_PER_STEP, &mut |held| {
+            let Some(effect) = self.effect(&inner.state.load(), held) else { return Act::Keep };
             if found.len() == max {
-                complete = false;
-                return false;
+                return Act::Stop;
             }
-            let (url, locator) = (key.0.clone(), stored.locator.clone());
-            found.push(Match { url, variant: stored.variant, locator, effect });
-            stored.stale = true;
-            effect == Effect::Evicted
+            found.push(Match {
+                url: held.url(),
+                variant: held.variant,
+                locator: held.locator.clone(),
+                effect,
+            });
+            if effect == Effect::Evicted { Act::Leave } else { Act::Mark }
         });
-        Some(complete)
+        true
     }
 
-    fn effect<L>(&self, state: &State, key: &Key, stored: &Stored<L>) -> Option<Effect> {
-        let target = stored.target(key);
+    fn effect<L>(&self, state: &State, held: &Held<'_, L>) -> Option<Effect> {
+        let target = held.target();
         match &self.what {
             What::Record { soft, generation, sites } => {
-                let applied = stored.token.applied.get();
-                if stored.token.generation != *generation || applied >= self.seq {
+                let applied = held.token.applied.get();
+                if held.token.generation != *generation || applied >= self.seq {
                     return None;
                 }
                 match (state.rules.verdict_before(sites, &target, applied, self.seq), soft) {
                     (Verdict::Gone, _) => None,
                     (_, false) => Some(Effect::Evicted),
-                    (Verdict::Fresh, true) if !stored.stale => Some(Effect::Stale),
+                    (Verdict::Fresh, true) if !held.stale => Some(Effect::Stale),
                     (_, true) => None,
                 }
             }
-            What::Anything => match state.verdict(&target, stored.token) {
+            What::Anything => match state.verdict(&target, held.token) {
                 Verdict::Gone => Some(Effect::Evicted),
-                Verdict::Stale if !stored.stale => Some(Effect::Stale),
+                Verdict::Stale if !held.stale => Some(Effect::Stale),
                 _ => None,
             },
         }

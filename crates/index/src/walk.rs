@@ -1,19 +1,13 @@
+use std::collections::VecDeque;
+
 use batoff_types::{HostPattern, Hostname, SiteId, SiteTable};
 
 use crate::Place;
 use crate::place::host_of;
-use crate::store::{Key, Store};
+use crate::store::{Act, Held, InDirectory, InTag, Progress, Store};
 
-/// Hosts looked at in one step of a walk over many: bounds a step where few of them are wanted.
-const HOSTS_PER_STEP: usize = 256;
-
-/// What a walk comes across.
-#[derive(Clone, Debug)]
-pub(crate) struct Candidate {
-    pub(crate) key: Key,
-    /// One object, or all under the URL.
-    pub(crate) id: Option<u64>,
-}
+/// Names of directories fetched at once.
+const DIRECTORIES_AT_ONCE: usize = 64;
 
 /// A walk over the objects that lie in a place, in steps that hold no lock between them.
 ///
@@ -29,13 +23,29 @@ pub(crate) struct Walk {
 enum At {
     /// Nothing met yet.
     Start,
-    /// Within a host that is wanted, after this URL.
-    Url(Hostname, Option<Key>),
+    /// Within a host that is wanted.
+    Host(InHost),
     /// Between hosts, after this one.
-    Host(Hostname),
-    /// Among a tag's objects, after this one.
-    Object(u64),
+    AfterHost(Box<str>),
+    Tag(InTag),
     End,
+}
+
+/// A walk over a host's directories.
+#[derive(Debug)]
+struct InHost {
+    host: Box<str>,
+    /// What directories begin with: `[:port]/a/b/`
+    prefix: Box<str>,
+    /// Those that come next.
+    next: VecDeque<Box<str>>,
+    /// The last that was fetched.
+    after: Option<Box<str>>,
+    /// Further ones may follow.
+    more: bool,
+    /// The directory that the prefix ends in, and what names in it begin with.
+    own: Option<(Box<str>, Box<str>)>,
+    inside: Option<(InDirectory, Box<str>)>,
 }
 
 impl Walk {
@@ -47,80 +57,159 @@ impl Walk {
         matches!(self.at, At::End)
     }
 
-    /// The next candidates, up to `max`. None at all says nothing: ask [`Walk::is_over`].
-    pub(crate) fn step<L>(&mut self, store: &Store<L>, sites: &SiteTable, max: usize) -> Vec<Candidate> {
-        match &self.place {
+    /// Visits objects until `budget` of them (and of directories and hosts) were looked at, or `visit` says
+    /// [`Act::Stop`]; then the next step begins with the same object. Whether there are more, [`Walk::is_over`] says.
+    pub(crate) fn step<L>(
+        &mut self,
+        store: &Store<L>,
+        sites: &SiteTable,
+        mut budget: usize,
+        visit: &mut dyn FnMut(&Held<'_, L>) -> Act,
+    ) {
+        while budget > 0 {
+            let (next, stopped) = match std::mem::replace(&mut self.at, At::End) {
+                At::Start => self.begin(store, sites, &mut budget, visit),
+                At::Host(mut walk) => match walk.step(store, &mut budget, visit) {
+                    Progress::Over => (self.leave(walk.host), false),
+                    Progress::More => (At::Host(walk), true),
+                    Progress::Stopped => (At::Host(walk), true),
+                },
+                At::AfterHost(host) => {
+                    budget -= 1;
+                    (self.enter(sites, store.host_after(Some(&host))), false)
+                }
+                At::Tag(mut walk) => {
+                    let progress = self.step_tag(store, sites, &mut walk, &mut budget, visit);
+                    (if progress == Progress::Over { At::End } else { At::Tag(walk) }, true)
+                }
+                At::End => return,
+            };
+            self.at = next;
+            if stopped {
+                return;
+            }
+        }
+    }
+
+    fn begin<L>(
+        &self,
+        store: &Store<L>,
+        sites: &SiteTable,
+        budget: &mut usize,
+        visit: &mut dyn FnMut(&Held<'_, L>) -> Act,
+    ) -> (At, bool) {
+        let next = match &self.place {
             Place::Url(key) => {
-                self.at = At::End;
-                store.key(key).map(|key| Candidate { key, id: None }).into_iter().collect()
+                *budget -= 1;
+                // What was visited before a stop will be visited again: it has left, or says the same.
+                let all = store.revise(key, visit);
+                return (if all { At::End } else { At::Start }, true);
             }
             Place::Prefix(prefix) => {
-                let prefix = prefix.clone();
-                self.one_host(store, host_of(&prefix), &prefix, max)
+                let (host, rest) = prefix.split_at(host_of(prefix).len());
+                At::Host(InHost::of_prefix(host, rest))
             }
-            Place::Host(HostPattern::Exact(host)) => {
-                let host = host.clone();
-                self.one_host(store, host.as_str(), "", max)
-            }
-            Place::Tag(site, tag) => {
-                let after = if let At::Object(id) = self.at { id } else { 0 };
-                let objects = store.tagged.after(tag, after, max);
-                let owned = |key: &Key| sites.owner(key.0.host()) == Some(site);
-                self.at = match objects.last() {
-                    Some((id, _)) if objects.len() == max => At::Object(*id),
-                    _ => At::End,
-                };
-                let met = objects.into_iter().filter(|(_, key)| owned(key));
-                met.map(|(id, key)| Candidate { key, id: Some(id) }).collect()
-            }
+            Place::Host(HostPattern::Exact(host)) => At::Host(InHost::of_prefix(host.as_str(), "")),
+            Place::Tag(_, tag) => store.enter_tag(tag).map_or(At::End, At::Tag),
             Place::Host(HostPattern::Under(_)) | Place::Site(_) | Place::Whole => {
-                self.many_hosts(store, sites, max)
+                *budget -= 1;
+                self.enter(sites, store.host_after(None))
             }
-        }
-    }
-
-    fn one_host<L>(&mut self, store: &Store<L>, host: &str, prefix: &str, max: usize) -> Vec<Candidate> {
-        let after = if let At::Url(_, after) = &self.at { after.as_ref() } else { None };
-        let urls = store.order.urls(host, prefix, after, max);
-        self.at = match urls.last() {
-            Some(last) if urls.len() == max => At::Url(last.0.hostname(), Some(last.clone())),
-            _ => At::End,
         };
-        urls.into_iter().map(|key| Candidate { key, id: None }).collect()
+        (next, false)
     }
 
-    fn many_hosts<L>(&mut self, store: &Store<L>, sites: &SiteTable, max: usize) -> Vec<Candidate> {
-        let mut met = Vec::new();
-        for _ in 0..HOSTS_PER_STEP {
-            if met.len() >= max {
-                break;
+    fn step_tag<L>(
+        &self,
+        store: &Store<L>,
+        sites: &SiteTable,
+        walk: &mut InTag,
+        budget: &mut usize,
+        visit: &mut dyn FnMut(&Held<'_, L>) -> Act,
+    ) -> Progress {
+        let Place::Tag(site, _) = &self.place else { return Progress::Over };
+        // Neighbours mostly have the same host.
+        let mut last = (String::new(), false);
+        store.walk_tag(walk, budget, &mut |held| {
+            if last.0 != held.host {
+                last.0.clear();
+                last.0.push_str(held.host);
+                last.1 = sites.owner(held.host) == Some(site);
             }
-            self.at = match std::mem::replace(&mut self.at, At::End) {
-                At::Start => self.enter(sites, store.order.host_after(None)),
-                At::Host(host) => self.enter(sites, store.order.host_after(Some(&host))),
-                At::Url(host, after) => {
-                    let left = max - met.len();
-                    let urls = store.order.urls(host.as_str(), "", after.as_ref(), left);
-                    let next = match urls.last() {
-                        Some(last) if urls.len() == left => At::Url(host, Some(last.clone())),
-                        _ => At::Host(host),
-                    };
-                    met.extend(urls.into_iter().map(|key| Candidate { key, id: None }));
-                    next
-                }
-                At::Object(_) | At::End => return met,
-            };
-        }
-        met
+            if last.1 { visit(held) } else { Act::Keep }
+        })
     }
 
-    fn enter(&self, sites: &SiteTable, host: Option<Hostname>) -> At {
+    fn enter(&self, sites: &SiteTable, host: Option<Box<str>>) -> At {
         let Some(host) = host else { return At::End };
         let wanted = match &self.place {
-            Place::Site(site) => sites.owner(host.as_str()) == Some::<&SiteId>(site),
-            Place::Host(pattern) => pattern.matches(&host),
+            Place::Site(site) => sites.owner(&host) == Some::<&SiteId>(site),
+            Place::Host(pattern) => host.parse::<Hostname>().is_ok_and(|host| pattern.matches(&host)),
             _ => true,
         };
-        if wanted { At::Url(host, None) } else { At::Host(host) }
+        if wanted { At::Host(InHost::of_prefix(&host, "")) } else { At::AfterHost(host) }
+    }
+
+    fn leave(&self, host: Box<str>) -> At {
+        match &self.place {
+            Place::Host(HostPattern::Under(_)) | Place::Site(_) | Place::Whole => At::AfterHost(host),
+            _ => At::End,
+        }
+    }
+}
+
+impl InHost {
+    /// All objects of the host whose key without the host begins with `rest`.
+    fn of_prefix(host: &str, rest: &str) -> Self {
+        let path_end = rest.find('?').unwrap_or(rest.len());
+        let own = rest[..path_end].rfind('/').filter(|slash| slash + 1 < rest.len()).map(|slash| {
+            let (directory, name) = rest.split_at(slash + 1);
+            (directory.into(), name.into())
+        });
+        Self {
+            host: host.into(),
+            prefix: rest.into(),
+            next: VecDeque::new(),
+            after: None,
+            more: true,
+            own,
+            inside: None,
+        }
+    }
+
+    fn step<L>(
+        &mut self,
+        store: &Store<L>,
+        budget: &mut usize,
+        visit: &mut dyn FnMut(&Held<'_, L>) -> Act,
+    ) -> Progress {
+        loop {
+            if let Some((walk, names)) = &self.inside {
+                match store.walk_directory(walk, names, budget, visit) {
+                    Progress::Over => self.inside = None,
+                    unfinished => return unfinished,
+                }
+            }
+            if *budget == 0 {
+                return Progress::More;
+            }
+            *budget -= 1;
+            let Some((directory, names)) = self.own.take().or_else(|| self.next(store)) else {
+                return Progress::Over;
+            };
+            let directory = [&*self.host, &*directory].concat();
+            self.inside = store.enter_directory(&directory).map(|walk| (walk, names));
+        }
+    }
+
+    fn next<L>(&mut self, store: &Store<L>) -> Option<(Box<str>, Box<str>)> {
+        if self.next.is_empty() && self.more {
+            let found =
+                store.directories(&self.host, &self.prefix, self.after.as_deref(), DIRECTORIES_AT_ONCE);
+            self.more = found.len() == DIRECTORIES_AT_ONCE;
+            self.after = found.last().cloned().or(self.after.take());
+            self.next.extend(found);
+        }
+        self.next.pop_front().map(|directory| (directory, Box::default()))
     }
 }

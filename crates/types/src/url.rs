@@ -118,6 +118,20 @@ impl PurgeUrl {
         format!("{}://{authority}{path_and_query}", scheme.as_str()).parse()
     }
 
+    /// From a key that came from [`PurgeUrl::key`], under that scheme: the same URL again if the scheme is the same, and
+    /// what a purge hits in any case. For stores that take URLs apart and need many of them back: nothing is parsed.
+    ///
+    /// For any other text the result is not in normal form; it is never for text from outside.
+    pub fn from_normal(scheme: Scheme, key: &str) -> Self {
+        let host_start = scheme.as_str().len() + "://".len();
+        let from = if key.starts_with('[') { key.find(']').unwrap_or(0) } else { 0 };
+        let host_len = key[from..].find([':', '/']).map_or(key.len(), |at| from + at);
+        let text = [scheme.as_str(), "://", key].concat().into();
+        // Both fit: the whole text is at most URL_BYTES_MAX.
+        let (host_start, host_end) = (host_start as u16, (host_start + host_len) as u16);
+        Self(Normal { text, host_start, host_end })
+    }
+
     /// From a key as [`PurgeUrl::key`] gives it, for stores that keep keys only. The key is the same again; the scheme
     /// may be the other one.
     pub fn from_key(key: &str) -> Result<Self, InvalidUrl> {

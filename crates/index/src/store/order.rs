@@ -1,96 +1,113 @@
+//! The directories in the order of their bytes, host by host: what a prefix, a host and a site need.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use batoff_types::{Hostname, SiteTable};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 
-use super::page::Key;
+use super::key::host_and_rest;
 
-/// The URLs of each host, in the order of their bytes: what a prefix, a host and a site need.
-///
-/// A prefix names a whole host, so it is a range of one shelf. An empty shelf goes, so that hosts that were seen once do
-/// not stay.
+/// Behind one lock that is taken for writing only when a directory gets its first object or loses its last.
 #[derive(Default)]
 pub(crate) struct Order {
-    hosts: RwLock<BTreeMap<Hostname, Mutex<Shelf>>>,
+    inner: RwLock<Inner>,
 }
 
 #[derive(Default)]
+struct Inner {
+    hosts: BTreeMap<Box<str>, Shelf>,
+    /// Numbers of hosts that went.
+    free: Vec<u32>,
+    directories: u64,
+    text_bytes: u64,
+}
+
+/// A host that holds anything.
 struct Shelf {
-    urls: BTreeSet<Key>,
-    entries: u64,
+    number: u32,
+    /// `[:port]/a/b/`
+    directories: BTreeSet<Box<str>>,
 }
 
 impl Order {
-    /// An object under the URL came; the first of its URL or one more.
-    pub(crate) fn enter(&self, key: &Key) {
-        {
-            let hosts = self.hosts.read();
-            if let Some(shelf) = hosts.get(key.0.host()) {
-                shelf.lock().enter(key);
-                return;
-            }
+    /// A directory got its first object; its host's number.
+    pub(crate) fn enter(&self, directory: &str) -> u32 {
+        let (host, rest) = host_and_rest(directory);
+        let mut inner = self.inner.write();
+        let Inner { hosts, free, directories, text_bytes } = &mut *inner;
+        let next = hosts.len() as u32;
+        if !hosts.contains_key(host) {
+            let number = free.pop().unwrap_or(next);
+            hosts.insert(host.into(), Shelf { number, directories: BTreeSet::new() });
+            *text_bytes += host.len() as u64;
         }
-        self.hosts.write().entry(key.0.hostname()).or_default().get_mut().enter(key);
+        let Some(shelf) = hosts.get_mut(host) else { return next };
+        if shelf.directories.insert(rest.into()) {
+            *directories += 1;
+            *text_bytes += rest.len() as u64;
+        }
+        shelf.number
     }
 
-    /// An object under the URL left; with `last`, no other is there.
-    pub(crate) fn leave(&self, key: &Key, last: bool) {
-        let host = key.0.host();
-        let empty = {
-            let hosts = self.hosts.read();
-            let Some(shelf) = hosts.get(host) else { return };
-            let mut shelf = shelf.lock();
-            shelf.entries = shelf.entries.saturating_sub(1);
-            if last {
-                shelf.urls.remove(key.text());
-            }
-            shelf.urls.is_empty()
-        };
-        if empty {
-            let mut hosts = self.hosts.write();
-            // Another may have come between the two locks.
-            if hosts.get_mut(host).is_some_and(|shelf| shelf.get_mut().urls.is_empty()) {
-                hosts.remove(host);
-            }
+    /// A directory lost its last object.
+    pub(crate) fn leave(&self, directory: &str) {
+        let (host, rest) = host_and_rest(directory);
+        let mut inner = self.inner.write();
+        let Inner { hosts, free, directories, text_bytes } = &mut *inner;
+        let Some(shelf) = hosts.get_mut(host) else { return };
+        if shelf.directories.remove(rest) {
+            *directories -= 1;
+            *text_bytes -= rest.len() as u64;
+        }
+        if shelf.directories.is_empty() {
+            free.push(shelf.number);
+            hosts.remove(host);
+            *text_bytes -= host.len() as u64;
+        }
+        if hosts.is_empty() {
+            *inner = Inner::default();
         }
     }
 
     /// The first host after `after` among those that hold anything.
-    pub(crate) fn host_after(&self, after: Option<&Hostname>) -> Option<Hostname> {
-        let hosts = self.hosts.read();
-        match after {
-            None => hosts.keys().next().cloned(),
-            Some(after) => {
-                let beyond = (Bound::Excluded(after), Bound::Unbounded);
-                hosts.range::<Hostname, _>(beyond).next().map(|(host, _)| host.clone())
-            }
-        }
+    pub(crate) fn host_after(&self, after: Option<&str>) -> Option<Box<str>> {
+        let inner = self.inner.read();
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        inner.hosts.range::<str, _>((from, Bound::Unbounded)).next().map(|(host, _)| host.clone())
     }
 
-    /// Up to `max` URLs of the host that begin with `prefix`, after `after`.
-    pub(crate) fn urls(&self, host: &str, prefix: &str, after: Option<&Key>, max: usize) -> Vec<Key> {
-        let hosts = self.hosts.read();
-        let Some(shelf) = hosts.get(host) else { return Vec::new() };
-        let from = after.map_or(Bound::Included(prefix), |after| Bound::Excluded(after.text()));
-        let shelf = shelf.lock();
-        let range = shelf.urls.range::<str, _>((from, Bound::Unbounded));
-        range.take_while(|key| key.text().starts_with(prefix)).take(max).cloned().collect()
+    /// Up to `max` directories of the host whose rest begins with `prefix`, after `after`.
+    pub(crate) fn directories(
+        &self,
+        host: &str,
+        prefix: &str,
+        after: Option<&str>,
+        max: usize,
+    ) -> Vec<Box<str>> {
+        let inner = self.inner.read();
+        let Some(shelf) = inner.hosts.get(host) else { return Vec::new() };
+        let from = after.map_or(Bound::Included(prefix), Bound::Excluded);
+        let range = shelf.directories.range::<str, _>((from, Bound::Unbounded));
+        range.take_while(|rest| rest.starts_with(prefix)).take(max).cloned().collect()
     }
 
-    /// Objects under hosts that no site owns.
-    pub(crate) fn unowned(&self, sites: &SiteTable) -> u64 {
-        let hosts = self.hosts.read();
-        let unowned = hosts.iter().filter(|(host, _)| sites.owner(host.as_str()).is_none());
-        unowned.map(|(_, shelf)| shelf.lock().entries).sum()
+    /// A host's number, if it holds anything.
+    pub(crate) fn number(&self, host: &str) -> Option<u32> {
+        self.inner.read().hosts.get(host).map(|shelf| shelf.number)
     }
-}
 
-impl Shelf {
-    fn enter(&mut self, key: &Key) {
-        self.entries += 1;
-        if !self.urls.contains(key) {
-            self.urls.insert(key.clone());
-        }
+    /// The numbers of the hosts that are wanted.
+    pub(crate) fn hosts_where(&self, wanted: impl Fn(&str) -> bool) -> Vec<u32> {
+        let inner = self.inner.read();
+        let wanted = inner.hosts.iter().filter(|(host, _)| wanted(host));
+        wanted.map(|(_, shelf)| shelf.number).collect()
+    }
+
+    /// Memory held: the texts as they are, the sets' nodes by their usual filling of seven tenths.
+    pub(crate) fn bytes(&self) -> u64 {
+        let inner = self.inner.read();
+        let nodes = inner.directories * size_of::<Box<str>>() as u64
+            + inner.hosts.len() as u64 * size_of::<(Box<str>, Shelf)>() as u64;
+        nodes * 10 / 7 + inner.text_bytes + (inner.free.capacity() * size_of::<u32>()) as u64
     }
 }

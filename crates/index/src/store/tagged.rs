@@ -1,52 +1,166 @@
-use std::collections::BTreeMap;
-use std::ops::Bound;
+//! Tags by text and by number, and which objects carry each.
 
-use batoff_types::Tag;
-use dashmap::DashMap;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use super::page::Key;
+use parking_lot::{Mutex, RwLock};
 
-/// Which objects carry a tag, and the one copy of each tag's text.
+use super::key::{HashState, SHARDS, directory_hash, shard_of};
+use super::posting::{Place, Ref, Shelf};
+use crate::stats::Stats;
+
+/// The low bits of a tag's number are its handle in its shelf.
+const HANDLE_BITS: u32 = 28;
+
+/// Each distinct text once, with a list of names of the objects that carry it.
 ///
-/// Tags of different sites with the same text share a list: whose an object is, is asked at evaluation.
+/// Tags of different sites with the same text share a list: whose an object is, is asked at evaluation. An object that
+/// leaves stays in the lists, and only the number of live ones falls: to take it out, each list would have to be
+/// searched. Lists in which more names are dead than alive are gone through later, a few names at a time
+/// ([`Tagged::due`]).
+#[derive(Default)]
 pub(crate) struct Tagged {
-    tags: DashMap<Tag, BTreeMap<u64, Key>, foldhash::fast::RandomState>,
+    hashes: HashState,
+    shelves: [RwLock<Shelf>; SHARDS],
+    due: Mutex<VecDeque<Due>>,
+    due_len: AtomicUsize,
 }
 
-impl Default for Tagged {
-    fn default() -> Self {
-        Self { tags: DashMap::with_hasher(foldhash::fast::RandomState::default()) }
-    }
+/// A list that is to be compacted, and how far that has come.
+pub(crate) struct Due {
+    number: u32,
+    place: Place,
+}
+
+/// A walk over the objects of a tag: those that carried it when it began.
+#[derive(Debug)]
+pub(crate) struct TagWalk {
+    /// The tag's; another tag may have it once the walk is over.
+    pub(crate) number: u32,
+    place: Place,
 }
 
 impl Tagged {
-    /// Distinct tags that some object carries.
-    pub(crate) fn len(&self) -> usize {
-        self.tags.len()
-    }
-
-    /// An object that carries the tag came. Gives back the shared copy of the tag.
-    pub(crate) fn enter(&self, tag: Tag, id: u64, key: &Key) -> Tag {
-        let mut objects = self.tags.entry(tag).or_default();
-        objects.insert(id, key.clone());
-        objects.key().clone()
+    /// An object that carries the tag came; the tag's number. `None` when there is no more room.
+    pub(crate) fn enter(&self, tag: &str, object: Ref) -> Option<u32> {
+        let hash = directory_hash(&self.hashes, tag);
+        let shelf = shard_of(hash);
+        let handle = self.shelves[shelf].write().enter(hash, tag, object)?;
+        Some((shelf as u32) << HANDLE_BITS | handle)
     }
 
     /// The object left.
-    pub(crate) fn leave(&self, tag: &Tag, id: u64) {
-        let empty = self.tags.get_mut(tag).is_some_and(|mut objects| {
-            objects.remove(&id);
-            objects.is_empty()
-        });
-        if empty {
-            self.tags.remove_if(tag, |_, objects| objects.is_empty());
+    pub(crate) fn leave(&self, number: u32) {
+        let (shelf, handle) = self.at(number);
+        let mut shelf = shelf.write();
+        if shelf.leave(handle, |text| directory_hash(&self.hashes, text)) {
+            let place = shelf.open(handle);
+            drop(shelf);
+            self.put_due(Due { number, place });
         }
     }
 
-    /// Up to `max` objects that carry the tag, after the object `after`.
-    pub(crate) fn after(&self, tag: &Tag, after: u64, max: usize) -> Vec<(u64, Key)> {
-        let Some(objects) = self.tags.get(tag) else { return Vec::new() };
-        let range = objects.range((Bound::Excluded(after), Bound::Unbounded));
-        range.take(max).map(|(&id, key)| (id, key.clone())).collect()
+    /// The object was entered a moment ago, and leaves without a trace.
+    pub(crate) fn retract(&self, number: u32, object: Ref) {
+        let (shelf, handle) = self.at(number);
+        shelf.write().retract(handle, object);
+        self.leave(number);
+    }
+
+    /// Shows a tag's text.
+    pub(crate) fn show(&self, number: u32, show: impl FnOnce(&str)) {
+        let (shelf, handle) = self.at(number);
+        show(shelf.read().text(handle));
+    }
+
+    /// A walk over what carries the tag now.
+    pub(crate) fn walk(&self, tag: &str) -> Option<TagWalk> {
+        let hash = directory_hash(&self.hashes, tag);
+        let number = shard_of(hash);
+        let mut shelf = self.shelves[number].write();
+        let handle = shelf.find(hash, tag)?;
+        let place = shelf.open(handle);
+        Some(TagWalk { number: (number as u32) << HANDLE_BITS | handle, place })
+    }
+
+    /// Up to `max` further names of objects, dead ones among them; none at all at the end.
+    pub(crate) fn walk_on(&self, walk: &TagWalk, max: usize) -> Vec<Ref> {
+        let (shelf, _) = self.at(walk.number);
+        // For writing: nobody may move the place meanwhile.
+        let shelf = shelf.write();
+        let mut names = Vec::with_capacity(max);
+        while names.len() < max {
+            let before = names.len();
+            shelf.names(&walk.place, max - before, &mut names);
+            if names.len() == before {
+                break;
+            }
+            Shelf::pass(&walk.place, names.len() - before);
+        }
+        names
+    }
+
+    /// How many objects carry the tag.
+    pub(crate) fn live(&self, tag: &str) -> u64 {
+        let hash = directory_hash(&self.hashes, tag);
+        let shelf = self.shelves[shard_of(hash)].read();
+        shelf.find(hash, tag).map_or(0, |handle| u64::from(shelf.live(handle)))
+    }
+
+    /// Whether no object carries any tag, so that no list names anything.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.shelves.iter().all(|shelf| shelf.read().tags == 0)
+    }
+
+    /// A list that is to be compacted: to be given back with [`Tagged::put_due`] unless [`Tagged::compact`] is done.
+    pub(crate) fn due(&self) -> Option<Due> {
+        if self.due_len.load(Relaxed) == 0 {
+            return None;
+        }
+        let due = self.due.lock().pop_front();
+        if due.is_some() {
+            self.due_len.fetch_sub(1, Relaxed);
+        }
+        due
+    }
+
+    pub(crate) fn put_due(&self, due: Due) {
+        self.due.lock().push_back(due);
+        self.due_len.fetch_add(1, Relaxed);
+    }
+
+    /// Looks at up to `max` names and takes the dead ones away; false when there are no more. No lock is held while
+    /// `alive` is asked: a name that is dead stays dead.
+    pub(crate) fn compact(&self, due: &Due, max: usize, alive: impl FnOnce(&[Ref]) -> Vec<bool>) -> bool {
+        let (shelf, handle) = self.at(due.number);
+        let mut names = Vec::new();
+        {
+            let mut shelf = shelf.write();
+            let gone = due.place.load(Relaxed) == 0;
+            shelf.names(&due.place, max, &mut names);
+            if names.is_empty() {
+                if !gone {
+                    shelf.compacted(handle);
+                }
+                return false;
+            }
+        }
+        let alive = alive(&names);
+        shelf.write().drop_dead(handle, &due.place, &names, &alive);
+        true
+    }
+
+    /// Fills in what this part knows.
+    pub(crate) fn describe(&self, stats: &mut Stats) {
+        for shelf in &self.shelves {
+            let shelf = shelf.read();
+            stats.tags += shelf.tags;
+            stats.bytes.tags += shelf.bytes();
+            stats.bytes.free += shelf.free_bytes();
+        }
+    }
+
+    fn at(&self, number: u32) -> (&RwLock<Shelf>, u32) {
+        (&self.shelves[(number >> HANDLE_BITS) as usize], number & ((1 << HANDLE_BITS) - 1))
     }
 }

@@ -1,0 +1,348 @@
+//! A part of the store: some of the directories, with all that lies in them.
+
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
+
+use batoff_types::FillToken;
+
+use super::arena::{Arena, NONE};
+use super::generations::Generations;
+use super::held::Held;
+use super::key::{HashState, Split, name_hash};
+use super::locators::Locators;
+use super::order::Order;
+use super::posting::Ref;
+use super::record::{self, Draft, directory};
+use super::segments::Segments;
+use super::tagged::Tagged;
+use crate::Variant;
+use crate::place::host_of;
+use crate::stats::Stats;
+
+/// A place in the list of a directory's objects: the next one to be visited. Moved on by whoever takes that one out.
+pub(crate) type Place = Arc<AtomicU32>;
+
+/// Objects by URL, and by directory in lists, the newest first. Whoever goes through such a list therefore comes to its
+/// end, however fast objects are added.
+pub(crate) struct Shard<L> {
+    records: Arena,
+    names: Segments<64>,
+    directories: Arena,
+    directory_names: Segments<16>,
+    locators: Locators<L>,
+    generations: Generations,
+    places: Vec<Weak<AtomicU32>>,
+    pub(crate) entries: u64,
+    pub(crate) urls: u64,
+    /// Objects by the host's number.
+    by_host: Vec<u32>,
+}
+
+impl<L> Default for Shard<L> {
+    fn default() -> Self {
+        Self {
+            records: Arena::default(),
+            names: Segments::default(),
+            directories: Arena::default(),
+            directory_names: Segments::default(),
+            locators: Locators::default(),
+            generations: Generations::default(),
+            places: Vec::new(),
+            entries: 0,
+            urls: 0,
+            by_host: Vec::new(),
+        }
+    }
+}
+
+impl<L> Shard<L> {
+    /// Writes a record that nothing leads to yet. `None` when there is no more room.
+    pub(crate) fn draft(
+        &mut self,
+        name: &str,
+        variant: Variant,
+        token: FillToken,
+        https: bool,
+        tags: usize,
+    ) -> Option<u32> {
+        let tags = u16::try_from(tags).ok()?;
+        let token = self.generations.enter(token)?;
+        let draft = Draft { name, variant, token, https, numbered: Locators::<L>::NUMBERED, tags };
+        let Some(object) = self.records.alloc(draft.len()) else {
+            self.generations.leave(token);
+            return None;
+        };
+        draft.write(self.records.at_mut(object));
+        Some(object)
+    }
+
+    /// Takes a record back that nothing leads to any more.
+    pub(crate) fn discard(&mut self, object: u32) {
+        let bytes = self.records.at(object);
+        let (len, token) = (record::len(bytes), record::token(bytes));
+        self.generations.leave(token);
+        self.records.free(object, len);
+    }
+
+    pub(crate) fn set_tag(&mut self, object: u32, at: usize, number: u32) {
+        record::set_tag(self.records.at_mut(object), at, number);
+    }
+
+    pub(crate) fn incarnation(&self, object: u32) -> u8 {
+        self.records.incarnation(object)
+    }
+
+    /// Puts a record into its directory's list. False when there is no more room.
+    pub(crate) fn link(&mut self, object: u32, hash: u64, split: Split<'_>, order: &Order) -> bool {
+        let known = self.find_directory(hash, split.directory);
+        let Some(at) = known.or_else(|| self.make_directory(hash, split, order)) else { return false };
+        let bytes = self.directories.at_mut(at);
+        let first = directory::first(bytes);
+        directory::set_first(bytes, object);
+        directory::set_objects(bytes, directory::objects(bytes) + 1);
+        let host = directory::host(bytes) as usize;
+        if first != NONE {
+            record::set_previous(self.records.at_mut(first), object);
+        }
+        let bytes = self.records.at_mut(object);
+        record::set_directory(bytes, at);
+        record::set_next(bytes, first);
+        record::set_previous(bytes, NONE);
+        if self.by_host.len() <= host {
+            self.by_host.resize(host + 1, 0);
+        }
+        self.by_host[host] += 1;
+        self.entries += 1;
+        true
+    }
+
+    /// Takes a record out of its directory's list, which goes with its last object.
+    pub(crate) fn unlink(&mut self, object: u32, order: &Order) {
+        let bytes = self.records.at(object);
+        let (at, next, previous) = (record::directory(bytes), record::next(bytes), record::previous(bytes));
+        if !self.places.is_empty() {
+            self.move_places(object, next);
+        }
+        if next != NONE {
+            record::set_previous(self.records.at_mut(next), previous);
+        }
+        if previous != NONE {
+            record::set_next(self.records.at_mut(previous), next);
+        }
+        self.entries -= 1;
+        let bytes = self.directories.at_mut(at);
+        let objects = directory::objects(bytes) - 1;
+        self.by_host[directory::host(bytes) as usize] -= 1;
+        directory::set_objects(bytes, objects);
+        if previous == NONE {
+            directory::set_first(bytes, next);
+        }
+        if objects == 0 {
+            self.drop_directory(at, order);
+        }
+    }
+
+    /// Lets a linked record be found by its name, in the place of the one of the same name and variant, which is given
+    /// back.
+    pub(crate) fn publish(
+        &mut self,
+        object: u32,
+        stale: bool,
+        locator: L,
+        hashes: &HashState,
+    ) -> Option<u32> {
+        let bytes = self.records.at(object);
+        let (at, variant) = (record::directory(bytes), record::variant(bytes));
+        let hash = name_hash_of(hashes, &self.directories, at, record::name(bytes));
+        let (mut replaced, mut other) = (None, None);
+        self.names.find(hash, |candidate| {
+            let candidate_bytes = self.records.at(candidate);
+            if record::directory(candidate_bytes) == at
+                && record::name(candidate_bytes) == record::name(bytes)
+            {
+                other = Some(record::is_https(candidate_bytes));
+                replaced = (record::variant(candidate_bytes) == variant).then_some(candidate);
+            }
+            replaced.is_some()
+        });
+        match replaced {
+            Some(old) => self.names.replace(hash, old, object),
+            None => self.names.insert(hash, object),
+        }
+        let number = self.locators.put(locator);
+        let bytes = self.records.at_mut(object);
+        record::set_locator(bytes, number);
+        if stale {
+            record::set_stale(bytes);
+        }
+        match other {
+            Some(https) => record::set_https(bytes, https),
+            None => self.urls += 1,
+        }
+        replaced
+    }
+
+    /// Takes out what [`Shard::publish`] gave back: a record that its name leads to no more.
+    pub(crate) fn retire(&mut self, object: u32, order: &Order, tagged: &Tagged) {
+        let bytes = self.records.at(object);
+        record::tags(bytes).for_each(|number| tagged.leave(number));
+        let number = record::locator(bytes);
+        self.unlink(object, order);
+        self.locators.free(number);
+        self.discard(object);
+    }
+
+    /// Takes an object out.
+    pub(crate) fn remove(&mut self, object: u32, order: &Order, tagged: &Tagged, hashes: &HashState) {
+        let bytes = self.records.at(object);
+        let (at, name) = (record::directory(bytes), record::name(bytes));
+        let hash = name_hash_of(hashes, &self.directories, at, name);
+        self.names.remove(hash, object);
+        let same = |other: u32| {
+            let bytes = self.records.at(other);
+            record::directory(bytes) == at && record::name(bytes) == name
+        };
+        if self.names.find(hash, same).is_none() {
+            self.urls -= 1;
+        }
+        self.retire(object, order, tagged);
+    }
+
+    pub(crate) fn mark(&mut self, object: u32) {
+        record::set_stale(self.records.at_mut(object));
+    }
+
+    /// The objects of that name; all variants, or those that `wanted` says yes to.
+    pub(crate) fn named(
+        &self,
+        hash: u64,
+        split: Split<'_>,
+        hashes: &HashState,
+        mut found: impl FnMut(u32, Variant) -> bool,
+    ) -> Option<u32> {
+        let at = self.find_directory(hash, split.directory)?;
+        self.names.find(name_hash(hashes, hash, split.name.as_bytes()), |object| {
+            let bytes = self.records.at(object);
+            record::name(bytes) == split.name.as_bytes()
+                && record::directory(bytes) == at
+                && found(object, record::variant(bytes))
+        })
+    }
+
+    /// A view of an object. `key` is its key.
+    pub(crate) fn view<'a>(&'a self, object: u32, key: &'a str, tagged: &'a Tagged) -> Option<Held<'a, L>> {
+        let record = self.records.at(object);
+        Some(Held {
+            key,
+            host: host_of(key),
+            variant: record::variant(record),
+            token: self.generations.token(record::token(record)),
+            stale: record::is_stale(record),
+            locator: self.locators.get(record::locator(record))?,
+            record,
+            tagged,
+        })
+    }
+
+    /// Writes the object's key in the place of what is in `key`.
+    pub(crate) fn write_key(&self, object: u32, key: &mut String) {
+        let bytes = self.records.at(object);
+        let directory = directory::text(self.directories.at(record::directory(bytes)));
+        key.clear();
+        for part in [directory, record::name(bytes)] {
+            // Both were cut from text.
+            key.push_str(std::str::from_utf8(part).unwrap_or_default());
+        }
+    }
+
+    /// The place of a directory's newest object.
+    pub(crate) fn open(&mut self, hash: u64, directory: &str) -> Option<Place> {
+        let at = self.find_directory(hash, directory)?;
+        let place = Arc::new(AtomicU32::new(directory::first(self.directories.at(at))));
+        self.places.retain(|place| place.strong_count() > 0);
+        self.places.push(Arc::downgrade(&place));
+        Some(place)
+    }
+
+    pub(crate) fn next(&self, object: u32) -> u32 {
+        record::next(self.records.at(object))
+    }
+
+    pub(crate) fn has_name(&self, object: u32, prefix: &str) -> bool {
+        prefix.is_empty() || record::name(self.records.at(object)).starts_with(prefix.as_bytes())
+    }
+
+    /// Whether the name in a tag's list still names an object.
+    pub(crate) fn is_alive(&self, object: Ref, handle: u32) -> bool {
+        self.records.incarnation(handle) == object.incarnation
+    }
+
+    pub(crate) fn carries(&self, object: u32, tag: u32) -> bool {
+        record::tags(self.records.at(object)).any(|number| number == tag)
+    }
+
+    pub(crate) fn objects_of(&self, host: u32) -> u64 {
+        self.by_host.get(host as usize).copied().unwrap_or(0).into()
+    }
+
+    /// How many objects a directory holds.
+    pub(crate) fn objects_in(&self, hash: u64, directory: &str) -> u64 {
+        let at = self.find_directory(hash, directory);
+        at.map_or(0, |at| directory::objects(self.directories.at(at)).into())
+    }
+
+    /// Gives all memory back. Nothing must be held, and nothing be named by a tag's list: incarnations begin anew.
+    pub(crate) fn reset(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Adds what this part knows.
+    pub(crate) fn describe(&self, stats: &mut Stats) {
+        stats.entries += self.entries;
+        stats.urls += self.urls;
+        stats.bytes.urls += self.records.bytes()
+            + self.names.bytes()
+            + self.locators.bytes()
+            + (self.places.capacity() * size_of::<Weak<AtomicU32>>()) as u64;
+        stats.bytes.order += self.directories.bytes()
+            + self.directory_names.bytes()
+            + (self.by_host.capacity() * size_of::<u32>()) as u64;
+        stats.bytes.free += self.records.free_bytes() + self.directories.free_bytes();
+    }
+
+    fn find_directory(&self, hash: u64, directory: &str) -> Option<u32> {
+        self.directory_names.find(hash, |at| directory::text(self.directories.at(at)) == directory.as_bytes())
+    }
+
+    fn make_directory(&mut self, hash: u64, split: Split<'_>, order: &Order) -> Option<u32> {
+        let at = self.directories.alloc(directory::len(split.directory.len()))?;
+        let host = order.enter(split.directory);
+        directory::write(self.directories.at_mut(at), split, hash, host);
+        self.directory_names.insert(hash, at);
+        Some(at)
+    }
+
+    fn drop_directory(&mut self, at: u32, order: &Order) {
+        let bytes = self.directories.at(at);
+        let (hash, text) = (directory::hash(bytes), directory::text(bytes));
+        let len = directory::len(text.len());
+        order.leave(std::str::from_utf8(text).unwrap_or_default());
+        self.directory_names.remove(hash, at);
+        self.directories.free(at, len);
+    }
+
+    fn move_places(&mut self, from: u32, to: u32) {
+        self.places.retain(|place| {
+            let Some(place) = place.upgrade() else { return false };
+            if place.load(Relaxed) == from {
+                place.store(to, Relaxed);
+            }
+            true
+        });
+    }
+}
+
+fn name_hash_of(hashes: &HashState, directories: &Arena, at: u32, name: &[u8]) -> u64 {
+    let hash = directory::hash(directories.at(at));
+    name_hash(hashes, hash, name)
+}
