@@ -5,6 +5,7 @@
 mod disk;
 mod network;
 mod power_cut;
+mod restart;
 mod turmoil;
 mod wall_clock;
 mod with_dev;

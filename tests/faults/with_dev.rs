@@ -6,7 +6,7 @@ use batoff_tests::{Dev, DevOptions, eventually, kill};
 use rustix::process::Signal;
 use serde_json::json;
 
-const PAGES: usize = 120;
+const PAGES: usize = 60;
 
 /// Fills every cache with the pages, purges them one by one while `strike` does its worst, and then looks at each page
 /// through each proxy: whatever was answered 202 must be gone everywhere.

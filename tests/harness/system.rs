@@ -96,7 +96,7 @@ impl System {
         let origin = Origin::start(at(0)).await;
 
         let (namespace, config) = (plan.apart.then_some(CONTROL_NAMESPACE), dir.path().join("control.toml"));
-        let launch = daemon("batoff-control", &config).with(&plan.control_environment).inside(namespace);
+        let launch = daemon("batoff-control", &config, &[]).with(&plan.control_environment).inside(namespace);
         let mut control = Service::new("the control plane", launch, &dir.path().join("control.log"));
         let free = [0; 4];
         write(&config, &control_config(dir.path(), &data_dir, at(1), plan.apart, free));
@@ -138,7 +138,7 @@ impl System {
     async fn start_node(&self, node: usize, plan: &SystemPlan, ip: IpAddr, grpc: &str) -> Edge {
         let (pop, dir) = (format!("pop{node}"), self.dir.path());
         let (config, namespace) = (dir.join(format!("{pop}.toml")), node_namespace(node));
-        let launch = daemon("batoff-proxy", &config)
+        let launch = daemon("batoff-proxy", &config, &[])
             .with(&plan.node_environment)
             .inside(plan.apart.then_some(namespace.as_str()));
         let mut service = Service::new(&pop, launch, &dir.join(format!("{pop}.log")));
@@ -154,9 +154,20 @@ impl System {
     /// A control plane like this system's on another data folder, to be started when this system's has ended.
     pub fn control_on(&self, data_dir: &Path) -> Service {
         let data_dir = data_dir.to_str().expect("a path in UTF-8").to_owned();
-        let launch = daemon("batoff-control", &self.dir.path().join("control.toml"));
+        let launch = daemon("batoff-control", &self.dir.path().join("control.toml"), &[]);
         let launch = launch.with(&[("BATOFF_DATA_DIR".to_owned(), data_dir)]);
-        Service::new("the control plane after the cut", launch, &self.dir.path().join("after.log"))
+        Service::new("the control plane elsewhere", launch, &self.dir.path().join("elsewhere.log"))
+    }
+
+    /// This system's control plane with further arguments, to be started when it has ended.
+    pub fn control_once(&self, args: &[&str]) -> Service {
+        let launch = daemon("batoff-control", &self.dir.path().join("control.toml"), args);
+        Service::new("the control plane, once", launch, &self.dir.path().join("once.log"))
+    }
+
+    /// Where a node keeps its cursor and rules.
+    pub fn node_state(&self, node: usize) -> PathBuf {
+        self.dir.path().join(&self.nodes[node].pop)
     }
 
     /// Runs the operator's command line tool beside the control plane; its lines of JSON, or what it complained about.
@@ -219,10 +230,11 @@ fn make_keys(dir: &Path, data_dir: &Path, plan: &SystemPlan, control: IpAddr) {
     }
 }
 
-fn daemon(name: &str, config: &Path) -> Launch {
+fn daemon(name: &str, config: &Path, args: &[&str]) -> Launch {
     let config_text = config.to_str().expect("a path in UTF-8");
     let dir = config.parent().expect("a file lies in a directory");
-    Launch::new(name, &["--config", config_text, "--announce", "--exit-with-parent"], dir)
+    let usual = ["--config", config_text, "--announce", "--exit-with-parent"];
+    Launch::new(name, &[&usual[..], args].concat(), dir)
 }
 
 fn control_config(dir: &Path, data_dir: &Path, ip: IpAddr, apart: bool, ports: [u16; 4]) -> String {
