@@ -8,6 +8,9 @@ use serde_json::json;
 /// Purges a second while links are cut.
 const RATE: u32 = 15;
 
+/// Records that the control plane keeps in memory for its nodes, where there are meant to be few.
+const KEPT_IN_MEMORY: usize = 16;
+
 /// The node whose links are cut.
 const VICTIM: usize = 1;
 
@@ -106,12 +109,38 @@ fn a_purge_says_who_is_missing_while_an_available_node_is_cut_off_and_completes_
 }
 
 #[test]
+fn a_node_that_was_cut_off_for_longer_than_memory_reaches_is_given_every_record_from_the_log() {
+    isolated(&["nft"], async || {
+        let few = ("BATOFF_LIMITS_TAIL_RECORDS".to_owned(), KEPT_IN_MEMORY.to_string());
+        let plan =
+            SystemPlan { apart: true, nodes: 2, control_environment: vec![few], ..SystemPlan::default() };
+        let network = Network::lay(plan.nodes);
+        let system = System::start(plan).await;
+        let recorder = Recorder::of(&system);
+        let mut dice = Dice::seeded("cut off for long");
+        let began = Instant::now();
+        network.cut(VICTIM, Cut::Both);
+        for _ in 0..10 * KEPT_IN_MEMORY {
+            recorder.submit(dice.throw()).await;
+        }
+        recorder.follow_all(began).await;
+        let resets = || system.nodes[VICTIM].service.log().matches("everything cached is dropped").count();
+        let before = resets();
+        network.heal();
+        system.settled().await;
+        assert_eq!(resets(), before, "what it missed was sent, not replaced by a reset");
+        no_gap(&system).await;
+        recorder.settle(system).await;
+    });
+}
+
+#[test]
 fn every_202_is_kept_while_links_are_cut_either_way_and_flap() {
     isolated(&["nft"], async || {
         let (network, system) = apart().await;
         let recorder = Recorder::of(&system);
         let mut dice = Dice::seeded("links cut");
-        let (mut load, time) = (dice.fork(), Duration::from_secs(12));
+        let (mut load, time) = (dice.fork(), batoff_tests::fault_time());
         let until = Instant::now() + time;
         let cutting = async {
             while Instant::now() < until {

@@ -2,18 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use batoff_tests::{Dice, Edge, Recorder, Service, System, SystemPlan};
-
-/// How long each turmoil lasts in the gate, in seconds; `BATOFF_FAULTS_SECONDS` makes it longer.
-const SECONDS: u64 = 10;
+use batoff_tests::{Dice, Edge, Recorder, Service, System, SystemPlan, fault_time};
 
 /// Purges a second.
 const RATE: u32 = 25;
-
-fn time() -> Duration {
-    let seconds = std::env::var("BATOFF_FAULTS_SECONDS").ok();
-    Duration::from_secs(seconds.map_or(SECONDS, |seconds| seconds.parse().expect("a number of seconds")))
-}
 
 /// What is done to a program.
 #[derive(Clone, Copy)]
@@ -48,7 +40,8 @@ async fn every_promise_is_kept(what: &str, control: Option<Blows>, node: Option<
     let mut dice = Dice::seeded(what);
     let mut system = System::start(SystemPlan::default()).await;
     let recorder = Recorder::of(&system);
-    let until = Instant::now() + time();
+    let time = fault_time();
+    let until = Instant::now() + time;
     let control_dice = dice.fork();
     let control_struck = async {
         if let Some(blows) = control {
@@ -62,12 +55,12 @@ async fn every_promise_is_kept(what: &str, control: Option<Blows>, node: Option<
     let nodes_struck: Vec<_> = nodes_struck.collect();
     let mut load_dice = dice.fork();
     tokio::join!(
-        recorder.run(RATE, time(), &mut load_dice),
+        recorder.run(RATE, time, &mut load_dice),
         control_struck,
         futures_util::future::join_all(nodes_struck)
     );
     let accepted = recorder.ledger().len();
-    assert!(accepted as u64 > time().as_secs(), "only {accepted} purges: that was no load");
+    assert!(accepted as u64 > time.as_secs(), "only {accepted} purges: that was no load");
     recorder.settle(system).await;
 }
 

@@ -167,7 +167,7 @@ async fn every_202_is_kept_while_clocks_step() {
     let Some(Stepped { system, control, nodes, .. }) = stepped().await else { return };
     let recorder = Recorder::of(&system);
     let mut dice = Dice::seeded("clocks step");
-    let time = Duration::from_secs(10);
+    let time = batoff_tests::fault_time();
     let mut load = dice.fork();
     let until = std::time::Instant::now() + time;
     let stepping = async {

@@ -45,3 +45,13 @@ fn fresh() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Dice(u64::from(now.subsec_nanos()) ^ now.as_secs()).throw() % 1_000_000_000
 }
+
+/// How long a turmoil lasts in the gate, in seconds.
+const SECONDS: u64 = 10;
+
+/// How long a turmoil lasts: `BATOFF_FAULTS_SECONDS`, or as long as the gate can wait.
+pub fn fault_time() -> std::time::Duration {
+    let seconds = std::env::var("BATOFF_FAULTS_SECONDS").ok();
+    let seconds = seconds.map_or(SECONDS, |text| text.parse().expect("BATOFF_FAULTS_SECONDS is a number"));
+    std::time::Duration::from_secs(seconds)
+}

@@ -23,7 +23,7 @@ mod system;
 mod visitor;
 
 pub use dev::{Dev, DevOptions, Node};
-pub use dice::Dice;
+pub use dice::{Dice, fault_time};
 pub use http::http;
 pub use isolated::{isolated, mounted, run, unmounted};
 pub use ledger::{Ledger, Promise};
