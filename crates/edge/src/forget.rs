@@ -14,7 +14,7 @@ use crate::caches::{Cache, Needs};
 use crate::saver::Wanted;
 
 /// The longest fill. A response that takes longer to come than this is not stored.
-const FILL_MAX: Duration = Duration::from_secs(3_600);
+pub(crate) const FILL_MAX: Duration = Duration::from_secs(3_600);
 
 /// How often it is noted where the node stands.
 const NOTE_EVERY: Duration = Duration::from_secs(60);

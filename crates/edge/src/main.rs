@@ -54,6 +54,7 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
             fence: opened.fence(),
             policy: config.lease.on_lease_lost.policy(),
             state_dir: config.state.dir.clone(),
+            resumes: opened.resumes(),
             stop: signals.stop.clone(),
         },
     )

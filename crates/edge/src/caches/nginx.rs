@@ -1,5 +1,319 @@
 //! nginx's cache directory, driven from outside: no module in nginx, only files.
+//!
+//! ```text
+//!  nginx ──▶ cache files ──inotify──▶ watch ──▶ shelf ⇄ index
+//!    ▲           ▲                               ▲
+//!    │           └── poison + unlink, stale ─────┤
+//!    └── asks run_dir/{lease,held,gen} ◀── lease, held, stamps
+//! ```
+//! A purge: what is fetched from now on gets another stamp; the files it hits are spoiled and removed, those in flight
+//! too; after the longest turn of an nginx worker's event loop the same once more over what came meanwhile; then the ack.
 
 mod config;
+mod files;
+mod gate;
+mod header;
+mod held;
+mod identity;
+mod key;
+mod name;
+mod oddities;
+mod past;
+mod permit;
+mod run_dir;
+mod scan;
+mod setup;
+mod shelf;
+mod watch;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use batoff_index::Match;
+use batoff_types::message::LeasePolicy;
+use batoff_types::{Moment, Record, Seq};
 
 pub use self::config::{Adopt, Levels, NginxSection, WhileScanning};
+use self::files::Files;
+use self::gate::Gate;
+use self::held::Held;
+use self::key::KeyTemplate;
+use self::permit::Permit;
+use self::run_dir::RunDir;
+use self::scan::Scanner;
+use self::setup::setup;
+use self::shelf::{Shelf, Trust};
+use self::watch::{Heard, Watch, WatchError};
+use super::slots::{SlotNames, Slots, SlotsConfig};
+use super::{Cache, CacheOpenError, CacheTrouble, Locator, Needs, Proof, Surroundings};
+
+/// One nginx, by its cache directory.
+pub struct Nginx {
+    shelf: Arc<Shelf>,
+    run_dir: Arc<RunDir>,
+    gate: Arc<Gate>,
+    permit: Arc<Permit>,
+    held: Arc<Held>,
+    watch: Arc<Watch>,
+    event_loop: Duration,
+    /// Whether nginx asks the lease and what is held back.
+    fence: bool,
+    /// The next flush takes over what is there instead.
+    adopts: AtomicBool,
+}
+
+impl Nginx {
+    /// Looks whether the directory can be driven, and begins to read and to watch it.
+    ///
+    /// # Errors
+    /// When it cannot: wrong path or levels, no permission, limits of inotify, a key that no URL follows from.
+    pub async fn open(section: &NginxSection, around: Surroundings) -> Result<Self, CacheOpenError> {
+        let key = KeyTemplate::parse(&section.key)
+            .map_err(|why| setup(format!("caches.nginx.key = {:?} {why}", section.key)))?;
+        if around.policy == LeasePolicy::Revalidate && !section.fence {
+            return Err(setup(
+                "on_lease_lost = \"revalidate\" promises that nginx stops serving from its cache without a lease; it \
+                 must ask caches.nginx.run_dir for that (deploy/nginx), and caches.nginx.fence must not be false",
+            ));
+        }
+        let opened = section.clone();
+        let state = around.state_dir.clone();
+        let (files, run_dir, watch, daemon) =
+            tokio::task::spawn_blocking(move || prepare(&opened, &state)).await.unwrap_or_else(|error| {
+                Err(CacheOpenError::Temporary { cache: "nginx", message: error.to_string() })
+            })?;
+
+        let shelf = Arc::new(Shelf::new(files, Arc::clone(&around.index), key, daemon));
+        let (run_dir, watch, gate) = (Arc::new(run_dir), Arc::new(watch), Arc::new(Gate::default()));
+        let in_the_way = |error: io::Error| setup(format!("{}: {error}", section.run_dir.display()));
+        let slots = Slots::start(
+            SlotsConfig {
+                names: SlotNames::Decimal,
+                guard: section.slot_guard(),
+                follows_process: section.lease_follows_process,
+            },
+            Arc::clone(&around.fence),
+            [run_dir.lease()],
+            around.stop.clone(),
+        )
+        .map_err(in_the_way)?;
+        let strict =
+            around.policy == LeasePolicy::Revalidate || section.while_scanning == WhileScanning::Fence;
+        let permit =
+            Arc::new(Permit::new(slots, run_dir.lease(), Arc::clone(&gate), section.fence && strict));
+        run_dir.set_stamp(|| shelf.stamp()).map_err(in_the_way)?;
+        let held = Arc::new(Held::new(Arc::clone(&run_dir)).map_err(in_the_way)?);
+
+        let nginx = Self {
+            shelf: Arc::clone(&shelf),
+            run_dir,
+            gate: Arc::clone(&gate),
+            permit,
+            held,
+            watch: Arc::clone(&watch),
+            event_loop: section.event_loop(),
+            fence: section.fence,
+            adopts: AtomicBool::new(!around.resumes && section.adopt == Adopt::Trust),
+        };
+        nginx.start(section, &around)?;
+        if around.resumes {
+            gate.ask(Trust::Restarted);
+        }
+        // A node that does not know where it stands is reset first, and reads the directory then.
+        Ok(nginx)
+    }
+
+    fn start(&self, section: &NginxSection, around: &Surroundings) -> Result<(), CacheOpenError> {
+        let heard = Heard {
+            shelf: Arc::clone(&self.shelf),
+            gate: Arc::clone(&self.gate),
+            permit: Arc::clone(&self.permit),
+            fill_window: section.fill_window(),
+        };
+        let watch = Arc::clone(&self.watch);
+        std::thread::Builder::new().name("nginx-watch".to_owned()).spawn(move || watch.run(&heard)).map_err(
+            |error| CacheOpenError::Temporary { cache: "nginx", message: format!("no thread: {error}") },
+        )?;
+        let scanner = Scanner {
+            shelf: Arc::clone(&self.shelf),
+            gate: Arc::clone(&self.gate),
+            permit: Arc::clone(&self.permit),
+            held: Arc::clone(&self.held),
+            watch: Arc::clone(&self.watch),
+            threads: section.scan_threads,
+            stop: around.stop.clone(),
+        };
+        let (watch, stop) = (Arc::clone(&self.watch), around.stop.clone());
+        tokio::spawn(async move {
+            stop.run_until_cancelled(scanner.run()).await;
+            watch.stop();
+        });
+        let (shelf, stop) = (Arc::clone(&self.shelf), around.stop.clone());
+        tokio::spawn(async move { stop.run_until_cancelled(figures(shelf)).await });
+        Ok(())
+    }
+
+    /// Everything that has happened by now was looked at, and nothing purged is being received.
+    async fn pass(&self, strictly: bool) -> Result<(), CacheTrouble> {
+        self.watch.caught_up().await;
+        let shelf = Arc::clone(&self.shelf);
+        blocking(move || shelf.stop_purged_fills(strictly)).await
+    }
+
+    /// After this nothing that was fetched under an earlier stamp, and was purged since, can still appear, and no worker
+    /// goes on with what it asked before.
+    async fn stop_fills(&self) -> Result<(), CacheTrouble> {
+        self.pass(false).await?;
+        let shelf = Arc::clone(&self.shelf);
+        blocking(move || shelf.remove_oddities()).await?;
+        // A worker decides whether to store an answer, and makes the file, in one turn of its event loop.
+        tokio::time::sleep(self.event_loop).await;
+        self.pass(true).await
+    }
+
+    /// Unless nothing is served meanwhile, everything must have been looked at.
+    async fn wait_for_scan(&self) {
+        if self.permit.waits_for_scan() {
+            return;
+        }
+        // An error: the daemon ends.
+        let _ = self.gate.watch().wait_for(|passes| passes.are_done()).await;
+    }
+
+    fn set_stamp(&self) -> Result<(), CacheTrouble> {
+        self.run_dir
+            .set_stamp(|| self.shelf.stamp())
+            .map_err(|error| CacheTrouble(format!("run_dir: {error}")))
+    }
+}
+
+#[async_trait]
+impl Cache<Locator> for Nginx {
+    fn name(&self) -> &str {
+        "nginx"
+    }
+
+    fn needs(&self) -> Needs {
+        Needs::Objects
+    }
+
+    fn proof(&self) -> Proof {
+        Proof::Eviction
+    }
+
+    async fn begin(&self, records: &[Arc<Record>]) -> Result<(), CacheTrouble> {
+        self.held.heard_of(records);
+        self.set_stamp()
+    }
+
+    async fn evict(&self, objects: &[Match<Locator>]) -> Result<(), CacheTrouble> {
+        let shelf = Arc::clone(&self.shelf);
+        let objects = objects.to_vec();
+        blocking(move || shelf.evict(&objects)).await?;
+        // Each removal is an event, and the kernel's queue is finite.
+        self.watch.caught_up().await;
+        Ok(())
+    }
+
+    async fn finish(&self) -> Result<(), CacheTrouble> {
+        self.stop_fills().await?;
+        self.wait_for_scan().await;
+        Ok(())
+    }
+
+    async fn flush(&self) -> Result<(), CacheTrouble> {
+        self.set_stamp()?;
+        let adopts = self.adopts.swap(false, Ordering::AcqRel);
+        if adopts {
+            tracing::warn!("what nginx has cached is taken over unseen, as `adopt = \"trust\"` says");
+        }
+        self.shelf.cut_past();
+        self.gate.ask(if adopts { Trust::All } else { Trust::Stamped });
+        self.permit.settle();
+        self.stop_fills().await?;
+        self.wait_for_scan().await;
+        self.held.clear().map_err(|error| CacheTrouble(format!("run_dir: {error}")))
+    }
+
+    async fn hold_back(&self, records: &[Arc<Record>]) -> bool {
+        if !self.fence {
+            return false;
+        }
+        let held = match self.held.hold(records, &self.shelf) {
+            Ok(held) => held,
+            Err(error) => {
+                tracing::warn!(%error, "a host cannot be held back; the ack waits until everything is removed");
+                false
+            }
+        };
+        // The lane may still be busy with what came before.
+        held && self.set_stamp().is_ok() && self.stop_fills().await.is_ok()
+    }
+
+    fn let_go(&self, through: Seq) {
+        if let Err(error) = self.held.let_go(through) {
+            tracing::warn!(%error, "a host stays held back; tried again after the next purge");
+        }
+    }
+
+    fn serve_until(&self, until: Moment) {
+        let _ = until;
+        self.permit.lease_changed();
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        self.watch.stop();
+    }
+}
+
+fn prepare(
+    section: &NginxSection,
+    state: &std::path::Path,
+) -> Result<(Files, RunDir, Watch, u64), CacheOpenError> {
+    setup::check_directory(&section.path, section.levels)?;
+    let files = Files::new(section.path.clone(), section.levels);
+    setup::make_folders(&files).map_err(|error| setup(format!("{}: {error}", section.path.display())))?;
+    let run_dir = RunDir::open(&section.run_dir).map_err(|error| {
+        setup(format!(
+            "caches.nginx.run_dir = {}: {error}; make it as root (`RuntimeDirectory=` in the unit does)",
+            section.run_dir.display()
+        ))
+    })?;
+    if !run_dir::is_on_tmpfs(&section.run_dir) {
+        tracing::warn!(
+            run_dir = %section.run_dir.display(),
+            "caches.nginx.run_dir is not on a tmpfs: twenty files a second are made and removed there"
+        );
+    }
+    let watch = Watch::open(&files.folders()).map_err(|error| match error {
+        WatchError::Instances | WatchError::Watches(_) => setup(error.to_string()),
+        WatchError::Io(..) => setup(format!("{}: {error}", section.path.display())),
+    })?;
+    let daemon = identity::read_or_make(state)
+        .map_err(|error| setup(format!("{}: {error}", state.join(identity::FILE).display())))?;
+    Ok((files, run_dir, watch, daemon))
+}
+
+/// Keeps the figures that are states up to date.
+async fn figures(shelf: Arc<Shelf>) {
+    let mut every = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        every.tick().await;
+        metrics::gauge!("batoff_edge_nginx_files").set(shelf.files_known() as f64);
+        metrics::gauge!("batoff_edge_nginx_in_flight").set(shelf.files_in_flight() as f64);
+        metrics::gauge!("batoff_edge_nginx_odd_files").set(shelf.oddities.len() as f64);
+    }
+}
+
+async fn blocking(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> Result<(), CacheTrouble> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(CacheTrouble(format!("cache directory: {error}"))),
+        Err(error) => Err(CacheTrouble(error.to_string())),
+    }
+}

@@ -21,6 +21,8 @@ pub struct Surroundings {
     pub policy: LeasePolicy,
     /// Where an adapter may keep a file of its own that outlives the process.
     pub state_dir: PathBuf,
+    /// Whether the node knows where it stood before. If not, the control plane resets it, which flushes every cache.
+    pub resumes: bool,
     /// Cancelled when the daemon ends; what an adapter started ends then.
     pub stop: CancellationToken,
 }
@@ -58,11 +60,10 @@ pub async fn open(
     section: &CachesSection,
     surroundings: Surroundings,
 ) -> Result<Vec<Box<dyn Cache<Locator>>>, CacheOpenError> {
-    if section.nginx.is_some() {
-        let message = "this build does not drive it yet".to_owned();
-        return Err(CacheOpenError::Setup { cache: "nginx", message });
+    let mut caches: Vec<Box<dyn Cache<Locator>>> = Vec::new();
+    if let Some(section) = &section.nginx {
+        caches.push(Box::new(super::nginx::Nginx::open(section, surroundings.clone()).await?));
     }
-    let mut caches = Vec::new();
     if let Some(section) = &section.local {
         caches.extend(local::open(section, surroundings.clone()).await?);
     }

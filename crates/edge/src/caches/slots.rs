@@ -59,6 +59,9 @@ pub struct SlotsConfig {
     pub names: SlotNames,
     /// How long before its lease ends a node's cache stops serving.
     pub guard: Duration,
+    /// Whether a slot goes with this process when it is killed, and not only by the clock: its file is then a link to
+    /// the process. The cache must see the same `/proc`.
+    pub follows_process: bool,
 }
 
 /// Keeps the slots of some folders, in a thread of its own.
@@ -151,7 +154,7 @@ impl Slots {
 
 impl Shared {
     fn add(&self, path: &Path) -> std::io::Result<()> {
-        let mut folder = Folder::open(path, self.config.names)?;
+        let mut folder = Folder::open(path, &self.config)?;
         let wanted = self.wanted(&self.clocks());
         folder.bring_in_line(&wanted)?;
         self.state.lock().folders.insert(path.to_owned(), folder);

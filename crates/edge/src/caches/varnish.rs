@@ -71,8 +71,11 @@ impl Varnish {
         if let Err(source) = std::fs::read(&section.secret) {
             return Err(setup(CliError::Secret { path: section.secret.clone(), source }.to_string()));
         }
-        let slots =
-            SlotsConfig { names: SlotNames::Plain, guard: Duration::from_millis(section.slot_guard_ms) };
+        let slots = SlotsConfig {
+            names: SlotNames::Plain,
+            guard: Duration::from_millis(section.slot_guard_ms),
+            follows_process: false,
+        };
         let slots = Slots::start(slots, around.fence, [section.lease_dir.clone()], around.stop);
         let slots = slots.map_err(|error| {
             let dir = section.lease_dir.display();

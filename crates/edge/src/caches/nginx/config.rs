@@ -1,4 +1,5 @@
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -22,6 +23,9 @@ pub struct NginxSection {
     /// Whether nginx's configuration asks the files in `run_dir` before it serves from its cache.
     #[serde(default = "default_true")]
     pub fence: bool,
+    /// Whether what nginx asks for goes with this process when it is killed. Both must then see the same `/proc`.
+    #[serde(default = "default_true")]
+    pub lease_follows_process: bool,
     /// How long before its lease ends a strict node's nginx stops serving from its cache.
     #[serde(default = "default_slot_guard")]
     pub slot_guard_ms: u64,
@@ -96,6 +100,18 @@ impl NginxSection {
             return invalid("scan_threads", "must be 1 to 64");
         }
         Ok(())
+    }
+
+    pub(super) const fn event_loop(&self) -> Duration {
+        Duration::from_millis(self.event_loop_ms)
+    }
+
+    pub(super) const fn slot_guard(&self) -> Duration {
+        Duration::from_millis(self.slot_guard_ms)
+    }
+
+    pub(super) const fn fill_window(&self) -> Duration {
+        Duration::from_secs(self.fill_window_secs)
     }
 }
 

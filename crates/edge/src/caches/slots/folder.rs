@@ -1,10 +1,10 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File, Permissions};
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use super::{SlotNames, Wanted};
+use super::{SlotNames, SlotsConfig, Wanted};
 
 /// The file of a node that serves without a lease.
 const OPEN: &str = "open";
@@ -14,6 +14,8 @@ const OPEN: &str = "open";
 pub(super) struct Folder {
     path: PathBuf,
     names: SlotNames,
+    /// What a slot's file is a link to, if it is one.
+    process: Option<PathBuf>,
     made: BTreeSet<u64>,
     open: bool,
     withheld: bool,
@@ -22,7 +24,7 @@ pub(super) struct Folder {
 impl Folder {
     /// Makes the folder, or takes over what is there: every slot in it goes, `open` stays until it is known whether it
     /// may.
-    pub(super) fn open(path: &Path, names: SlotNames) -> io::Result<Self> {
+    pub(super) fn open(path: &Path, config: &SlotsConfig) -> io::Result<Self> {
         fs::create_dir_all(path)?;
         // The cache runs as another user.
         fs::set_permissions(path, Permissions::from_mode(0o755))?;
@@ -37,7 +39,9 @@ impl Folder {
                 remove(&entry.path())?;
             }
         }
-        Ok(Self { path: path.to_owned(), names, made: BTreeSet::new(), open, withheld: false })
+        let process = config.follows_process.then(|| format!("/proc/{}/status", std::process::id()).into());
+        let (path, names) = (path.to_owned(), config.names);
+        Ok(Self { path, names, process, made: BTreeSet::new(), open, withheld: false })
     }
 
     /// Makes and removes files until what is wanted is there.
@@ -45,7 +49,8 @@ impl Folder {
         if self.withheld {
             return Ok(());
         }
-        while let Some(&slot) = self.made.first().filter(|&&slot| slot < wanted.slots.start) {
+        // The one just over stays a little: a cache's own clock may be some milliseconds behind. The guard covers it.
+        while let Some(&slot) = self.made.first().filter(|&&slot| slot + 1 < wanted.slots.start) {
             self.remove_slot(slot)?;
         }
         while let Some(&slot) = self.made.last().filter(|&&slot| slot >= wanted.slots.end) {
@@ -53,7 +58,7 @@ impl Folder {
         }
         for slot in wanted.slots.clone() {
             if !self.made.contains(&slot) {
-                File::create(self.path.join(self.name(slot)))?;
+                self.make_slot(slot)?;
                 self.made.insert(slot);
             }
         }
@@ -88,6 +93,17 @@ impl Folder {
 
     pub(super) const fn restore(&mut self) {
         self.withheld = false;
+    }
+
+    fn make_slot(&self, slot: u64) -> io::Result<()> {
+        let path = self.path.join(self.name(slot));
+        match &self.process {
+            Some(process) => match symlink(process, path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+                made => made,
+            },
+            None => File::create(path).map(drop),
+        }
     }
 
     fn remove_slot(&mut self, slot: u64) -> io::Result<()> {

@@ -7,6 +7,10 @@ fn names(path: &Path) -> Vec<String> {
     names
 }
 
+fn config(names: SlotNames) -> SlotsConfig {
+    SlotsConfig { names, guard: Duration::ZERO, follows_process: false }
+}
+
 fn wanted(slots: std::ops::Range<u64>, open: bool) -> Wanted {
     Wanted { slots, open }
 }
@@ -29,13 +33,13 @@ fn a_folder_follows_the_lease() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("16999"), "").unwrap();
     std::fs::write(dir.path().join("open"), "").unwrap();
-    let mut folder = Folder::open(dir.path(), SlotNames::Plain).unwrap();
+    let mut folder = Folder::open(dir.path(), &config(SlotNames::Plain)).unwrap();
     folder.bring_in_line(&wanted(17_004..17_006, false)).unwrap();
     assert_eq!(names(dir.path()), ["17004", "17005"], "what a predecessor left is gone");
     folder.bring_in_line(&wanted(17_005..17_008, false)).unwrap();
-    assert_eq!(names(dir.path()), ["17005", "17006", "17007"]);
-    folder.bring_in_line(&wanted(17_005..17_006, false)).unwrap();
-    assert_eq!(names(dir.path()), ["17005"], "a lease that became shorter");
+    assert_eq!(names(dir.path()), ["17004", "17005", "17006", "17007"], "the one just over stays a little");
+    folder.bring_in_line(&wanted(17_006..17_007, false)).unwrap();
+    assert_eq!(names(dir.path()), ["17005", "17006"], "a lease that became shorter");
     folder.withhold().unwrap();
     folder.bring_in_line(&wanted(17_005..17_008, true)).unwrap();
     assert_eq!(names(dir.path()), [""; 0]);
@@ -47,9 +51,21 @@ fn a_folder_follows_the_lease() {
 }
 
 #[test]
+fn a_slot_can_go_with_the_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = SlotsConfig { follows_process: true, ..config(SlotNames::Decimal) };
+    let mut folder = Folder::open(dir.path(), &config).unwrap();
+    folder.bring_in_line(&wanted(17_009..17_010, false)).unwrap();
+    let slot = dir.path().join("1700.9");
+    let process = std::fs::read_link(&slot).unwrap();
+    assert!(process.to_str().unwrap().contains(&std::process::id().to_string()));
+    assert!(slot.is_file(), "a file for whoever follows the link, as long as this process is there");
+}
+
+#[test]
 fn names_are_what_the_caches_ask_for() {
     let dir = tempfile::tempdir().unwrap();
-    let mut folder = Folder::open(dir.path(), SlotNames::Decimal).unwrap();
+    let mut folder = Folder::open(dir.path(), &config(SlotNames::Decimal)).unwrap();
     folder.bring_in_line(&wanted(17_009..17_011, false)).unwrap();
     assert_eq!(names(dir.path()), ["1700.9", "1701.0"]);
 }
@@ -58,7 +74,7 @@ fn names_are_what_the_caches_ask_for() {
 fn slots_end_with_the_lease_and_an_available_node_is_open() {
     let dir = tempfile::tempdir().unwrap();
     let (strict, available) = (dir.path().join("strict"), dir.path().join("available"));
-    let config = SlotsConfig { names: SlotNames::Plain, guard: Duration::ZERO };
+    let config = config(SlotNames::Plain);
     let stop = CancellationToken::new();
     let fence = Arc::new(Fence::new(LeasePolicy::Revalidate));
     let slots = Slots::start(config, Arc::clone(&fence), [strict.clone()], stop.clone()).unwrap();

@@ -1,0 +1,63 @@
+//! Whether everything in the directory is registered.
+
+use tokio::sync::watch;
+
+use super::shelf::Trust;
+
+/// Passes over the directory, numbered: asked for by whoever finds that something may have been missed, done by the
+/// scanner.
+#[derive(Debug)]
+pub(super) struct Gate {
+    passes: watch::Sender<Passes>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Passes {
+    /// The last one that was asked for. 0: not even the first, which waits for a reset.
+    pub(super) wanted: u64,
+    pub(super) done: u64,
+    pub(super) trust: Trust,
+}
+
+impl Passes {
+    pub(super) const fn are_done(&self) -> bool {
+        self.wanted > 0 && self.done == self.wanted
+    }
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self { passes: watch::Sender::new(Passes { wanted: 0, done: 0, trust: Trust::Restarted }) }
+    }
+}
+
+impl Gate {
+    /// Something may have been missed. A pass that is under way begins anew.
+    pub(super) fn ask(&self, trust: Trust) {
+        self.passes.send_modify(|passes| {
+            // A pass that something small began anew goes on believing what it did.
+            if passes.wanted == passes.done || trust != Trust::Running {
+                passes.trust = trust;
+            }
+            passes.wanted += 1;
+        });
+    }
+
+    /// Pass `number` is over; what was asked for meanwhile is not.
+    pub(super) fn done(&self, number: u64) {
+        self.passes.send_modify(|passes| passes.done = passes.done.max(number));
+    }
+
+    /// Whether this pass is still the last that was asked for.
+    pub(super) fn is_wanted(&self, number: u64) -> bool {
+        self.passes.borrow().wanted == number
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.passes.borrow().are_done()
+    }
+
+    pub(super) fn watch(&self) -> watch::Receiver<Passes> {
+        self.passes.subscribe()
+    }
+}

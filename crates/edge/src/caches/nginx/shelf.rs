@@ -1,0 +1,363 @@
+//! What stands in the cache directory, and what the rules say about it.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use batoff_index::{Effect, Entry, Index, Match, Variant, Verdict};
+use batoff_types::{FillToken, PurgeUrl, SiteId};
+use parking_lot::Mutex;
+
+use super::files::{Files, Found};
+use super::header::{Header, Stamp, Unreadable};
+use super::key::KeyTemplate;
+use super::name::{FileName, InFlight};
+use super::oddities::Oddities;
+use super::past::{Past, VOID};
+use crate::caches::Locator;
+use crate::forget::FILL_MAX;
+
+/// Locks by file name, so that whoever reads a file last registers it last.
+const STRIPES: usize = 64;
+
+/// Hosts remembered. With more, a purge of a tag cannot hold back its site host by host.
+const HOSTS_MAX: usize = 65_536;
+
+/// The files, registered in the index.
+pub(super) struct Shelf {
+    pub(super) files: Files,
+    index: Arc<Index<Locator>>,
+    key: KeyTemplate,
+    /// Whose stamps can be believed.
+    daemon: u64,
+    stripes: [Mutex<()>; STRIPES],
+    known: Mutex<HashMap<FileName, Known>>,
+    in_flight: Mutex<HashSet<InFlight>>,
+    stale: Mutex<HashMap<FileName, Stale>>,
+    pub(super) oddities: Oddities,
+    past: Past,
+    /// Every host that an object was seen of.
+    hosts: Mutex<HashSet<Box<str>>>,
+    /// The scan under way, or the last one.
+    pass: AtomicU64,
+}
+
+/// A registered file. The index finds it by its URL; nginx names only the file when it removes it.
+struct Known {
+    url: Box<str>,
+    seen_in: u64,
+}
+
+/// A file that was made stale.
+#[derive(Clone, Copy)]
+struct Stale {
+    /// What had been applied before.
+    through: FillToken,
+    mark: i64,
+    /// The origin has confirmed it since.
+    refreshed: bool,
+}
+
+/// How a file came to be looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// It appeared or changed.
+    Event,
+    /// It was there.
+    Scan(Scan),
+}
+
+/// A pass over the whole directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Scan {
+    pub(super) pass: u64,
+    pub(super) trust: Trust,
+}
+
+/// What a scan believes of what it finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// Files from before this run were judged by the run before, whose rules are still in force or were swept.
+    Restarted,
+    /// Only what was seen before, or has a stamp.
+    Running,
+    /// Only what has a stamp.
+    Stamped,
+    /// All of it: the operator vouches that nothing is older than a purge.
+    All,
+}
+
+impl Shelf {
+    pub(super) fn new(files: Files, index: Arc<Index<Locator>>, key: KeyTemplate, daemon: u64) -> Self {
+        Self {
+            files,
+            index,
+            key,
+            daemon,
+            stripes: std::array::from_fn(|_| Mutex::default()),
+            known: Mutex::default(),
+            in_flight: Mutex::default(),
+            stale: Mutex::default(),
+            oddities: Oddities::default(),
+            past: Past::default(),
+            hosts: Mutex::default(),
+            pass: AtomicU64::new(0),
+        }
+    }
+
+    /// What nginx is to write into what it fetches from now on.
+    pub(super) fn stamp(&self) -> Stamp {
+        Stamp { daemon: self.daemon, token: self.index.begin_fill() }
+    }
+
+    /// Notes what is applied now, for files without stamps.
+    pub(super) fn note(&self, now: batoff_types::Moment, window: std::time::Duration) {
+        self.past.note(now, self.index.begin_fill(), window);
+    }
+
+    /// Everything was dropped.
+    pub(super) fn cut_past(&self) {
+        self.past.cut();
+    }
+
+    /// The hosts under which there may be objects of a site; `None` when they are too many to be known.
+    pub(super) fn hosts_of(&self, site: &SiteId) -> Option<Vec<String>> {
+        let sites = self.index.sites();
+        let hosts = self.hosts.lock();
+        let of_site = hosts.iter().filter(|host| sites.owner(host) == Some(site));
+        (hosts.len() < HOSTS_MAX).then(|| of_site.map(|host| host.to_string()).collect())
+    }
+
+    pub(super) fn files_known(&self) -> usize {
+        self.known.lock().len()
+    }
+
+    pub(super) fn files_in_flight(&self) -> usize {
+        self.in_flight.lock().len()
+    }
+
+    /// Looks at a file: registers it, removes it if it was purged, makes it stale if it is to be, forgets it if it is not
+    /// there.
+    pub(super) fn admit(&self, name: FileName, seen: Seen) -> io::Result<()> {
+        let _alone = self.stripes[usize::from(name.0[0]) % STRIPES].lock();
+        let header = match self.files.read(name)? {
+            Found::Readable(header) => header,
+            Found::Nothing | Found::Unreadable(Unreadable::Poisoned) => {
+                self.forget(name);
+                return Ok(());
+            }
+            Found::Unreadable(Unreadable::Foreign | Unreadable::Short(_)) => {
+                self.forget(name);
+                self.oddities.unreadable(name);
+                return Ok(());
+            }
+        };
+        let Some(url) = self.key.url(&header.key) else {
+            self.forget(name);
+            self.oddities.unparsable(name, &header.key);
+            return Ok(());
+        };
+        let token = self.token(name, &header, seen)?;
+        self.oddities.tags_ignored(header.tags.ignored, &url);
+        let entry = Entry {
+            url: url.clone(),
+            variant: Variant::from(name.0),
+            tags: header.tags.tags.clone(),
+            token,
+            locator: Locator::File(name.0),
+        };
+        self.saw_host(&url);
+        if self.index.insert(entry).is_err() {
+            self.files.remove(name)?;
+            self.forget(name);
+            return Ok(());
+        }
+        let known = Known { url: url.key().into(), seen_in: self.pass.load(Ordering::Acquire) };
+        self.known.lock().insert(name, known);
+        self.oddities.is_regular(name);
+        self.settle_stale(name, &header, &url)
+    }
+
+    fn saw_host(&self, url: &PurgeUrl) {
+        let mut hosts = self.hosts.lock();
+        if hosts.len() < HOSTS_MAX && !hosts.contains(url.host()) {
+            hosts.insert(url.host().into());
+        }
+    }
+
+    /// When the fetch of what lies there began, as far as that can be said for certain.
+    fn token(&self, name: FileName, header: &Header, seen: Seen) -> io::Result<FillToken> {
+        let now = self.index.begin_fill();
+        let ours = header.stamp.filter(|stamp| stamp.daemon == self.daemon);
+        let forgotten = FillToken { generation: now.generation, applied: self.index.forgotten_through() };
+        let token = match (seen, header.stamp, ours) {
+            (Seen::Scan(Scan { trust: Trust::All, .. }), ..) => return Ok(now),
+            (_, _, Some(stamp)) => stamp.token,
+            // Of another daemon, or of this one before it lost its state.
+            (_, Some(_), None) | (Seen::Scan(Scan { trust: Trust::Stamped, .. }), None, None) => VOID,
+            (Seen::Event | Seen::Scan(Scan { trust: Trust::Running, .. }), None, None) => {
+                self.past.before(crate::boottime()).unwrap_or(forgotten)
+            }
+            (Seen::Scan(Scan { trust: Trust::Restarted, .. }), None, None) => forgotten,
+        };
+        let refreshed = self.refreshed_since(name, header);
+        let token = refreshed.map_or(token, |through| newer(token, through));
+        // Rules that are forgotten were swept an hour and more after everything that they hit had come: they did not hit
+        // what is still here, unless its fetch took longer than that.
+        let was_here = match seen {
+            Seen::Event => self.known.lock().contains_key(&name),
+            Seen::Scan(Scan { trust: Trust::Restarted, .. }) => true,
+            Seen::Scan(_) => self.known.lock().contains_key(&name),
+        };
+        let lifted = was_here && token.generation == now.generation && token.applied < forgotten.applied;
+        if lifted && !self.took_too_long(name, header)? { Ok(forgotten) } else { Ok(token) }
+    }
+
+    fn took_too_long(&self, name: FileName, header: &Header) -> io::Result<bool> {
+        let Some(began) = header.began_ms else { return Ok(false) };
+        let took = self.files.written_ms(name)?.saturating_sub(began);
+        Ok(u128::from(took) > FILL_MAX.as_millis())
+    }
+
+    /// What had been applied when the file was made stale, if nginx has had it confirmed by the origin since: with our
+    /// mark in it, so by a request that began after that.
+    fn refreshed_since(&self, name: FileName, header: &Header) -> Option<FillToken> {
+        let mut all = self.stale.lock();
+        let stale = all.get_mut(&name)?;
+        if stale.mark != header.times.last_modified {
+            // Another file, or one that was refreshed while it was being made stale.
+            all.remove(&name);
+            return None;
+        }
+        stale.refreshed |= header.times.valid > now_seconds();
+        stale.refreshed.then_some(stale.through)
+    }
+
+    /// Brings the file of an object that a soft purge hit in line with the index.
+    fn settle_stale(&self, name: FileName, header: &Header, url: &PurgeUrl) -> io::Result<()> {
+        let verdict = self.index.lookup(url, Variant::from(name.0));
+        if !matches!(verdict, Some((Verdict::Stale, _))) {
+            return Ok(());
+        }
+        let settled = self.stale.lock().get(&name).is_some_and(|stale| !stale.refreshed);
+        if settled && header.times.valid <= now_seconds() {
+            return Ok(());
+        }
+        self.make_stale(name)
+    }
+
+    fn make_stale(&self, name: FileName) -> io::Result<()> {
+        let through = self.index.begin_fill();
+        if let Some(mark) = self.files.make_stale(name, now_seconds())? {
+            self.stale.lock().insert(name, Stale { through, mark, refreshed: false });
+        }
+        Ok(())
+    }
+
+    /// What the rules hit among the files. Those of other caches are left alone.
+    pub(super) fn evict(&self, objects: &[Match<Locator>]) -> io::Result<()> {
+        for object in objects {
+            let Locator::File(name) = object.locator else { continue };
+            let name = FileName(name);
+            match object.effect {
+                // The event that follows forgets the file.
+                Effect::Evicted => self.files.remove(name).map(drop)?,
+                Effect::Stale => {
+                    let _alone = self.stripes[usize::from(name.0[0]) % STRIPES].lock();
+                    self.make_stale(name)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A file is being received.
+    pub(super) fn begins(&self, file: InFlight) {
+        self.in_flight.lock().insert(file);
+    }
+
+    /// It was received, or given up.
+    pub(super) fn ended(&self, file: &InFlight) {
+        self.in_flight.lock().remove(file);
+    }
+
+    /// Removes what is being received and was purged meanwhile, and (`strictly`) what does not say what it is.
+    pub(super) fn stop_purged_fills(&self, strictly: bool) -> io::Result<()> {
+        let in_flight: Vec<_> = self.in_flight.lock().iter().cloned().collect();
+        for file in in_flight {
+            let purged = match self.files.read_in_flight(&file)? {
+                Found::Nothing => continue,
+                Found::Unreadable(_) => strictly,
+                Found::Readable(header) => self.is_purged_fill(&header),
+            };
+            if purged {
+                self.files.remove_in_flight(&file)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_purged_fill(&self, header: &Header) -> bool {
+        let Some(url) = self.key.url(&header.key) else { return true };
+        let token = match header.stamp {
+            Some(stamp) if stamp.daemon == self.daemon => stamp.token,
+            Some(_) => return true,
+            None => match self.past.before(crate::boottime()) {
+                Some(token) => token,
+                None => {
+                    FillToken { generation: self.index.generation(), applied: self.index.forgotten_through() }
+                }
+            },
+        };
+        self.index.check(&url, &header.tags.tags, token) == Verdict::Gone
+    }
+
+    /// Removes every file whose key says nothing: no purge may leave out what it might hit.
+    pub(super) fn remove_oddities(&self) -> io::Result<()> {
+        for name in self.oddities.names() {
+            self.files.remove(name)?;
+            self.oddities.is_regular(name);
+        }
+        Ok(())
+    }
+
+    pub(super) fn begin_pass(&self, pass: u64) {
+        self.pass.store(pass, Ordering::Release);
+    }
+
+    /// Forgets what a whole pass has not met.
+    pub(super) fn end_pass(&self, pass: u64) {
+        let unseen: Vec<_> = {
+            let known = self.known.lock();
+            known.iter().filter(|(_, known)| known.seen_in < pass).map(|(name, _)| *name).collect()
+        };
+        for name in unseen {
+            let _alone = self.stripes[usize::from(name.0[0]) % STRIPES].lock();
+            if self.known.lock().get(&name).is_some_and(|known| known.seen_in < pass) {
+                self.forget(name);
+            }
+        }
+    }
+
+    fn forget(&self, name: FileName) {
+        self.oddities.is_regular(name);
+        self.stale.lock().remove(&name);
+        let Some(known) = self.known.lock().remove(&name) else { return };
+        if let Ok(url) = PurgeUrl::from_key(&known.url) {
+            self.index.remove(&url, Variant::from(name.0));
+        }
+    }
+}
+
+/// The later of two tokens; one of another generation counts for nothing.
+fn newer(token: FillToken, other: FillToken) -> FillToken {
+    if token.generation != other.generation || token.applied >= other.applied { token } else { other }
+}
+
+/// By the clock that nginx compares with.
+fn now_seconds() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,222 @@
+//! What nginx does in its cache directory, as the kernel tells it.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
+use rustix::io::Errno;
+use tokio::sync::oneshot;
+
+use super::gate::Gate;
+use super::name::Named;
+use super::permit::Permit;
+use super::shelf::{Seen, Shelf, Trust};
+use crate::boottime;
+
+/// How often something is looked after when nothing happens.
+const IDLE: Duration = Duration::from_millis(500);
+
+/// Bytes of events read at once.
+const BUFFER: usize = 64 * 1024;
+
+/// More events than the kernel's queue ever holds (it is as long by default): after so many, what was there before is done.
+const QUEUE_EVENTS: usize = 16_384;
+
+/// The kernel's queue for the directory, read by one thread.
+pub(super) struct Watch {
+    inotify: OwnedFd,
+    wake: OwnedFd,
+    /// Whoever waits until everything that has happened so far was looked at.
+    waiting: Mutex<Vec<oneshot::Sender<()>>>,
+    queue_events: usize,
+    stop: AtomicBool,
+}
+
+/// What the events are for.
+pub(super) struct Heard {
+    pub(super) shelf: Arc<Shelf>,
+    pub(super) gate: Arc<Gate>,
+    pub(super) permit: Arc<Permit>,
+    /// See `NginxSection::fill_window_secs`.
+    pub(super) fill_window: Duration,
+}
+
+/// Why the directory cannot be watched.
+#[derive(Debug)]
+pub(super) enum WatchError {
+    /// `fs.inotify.max_user_instances`
+    Instances,
+    /// `fs.inotify.max_user_watches`
+    Watches(usize),
+    Io(PathBuf, io::Error),
+}
+
+impl std::fmt::Display for WatchError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Instances => write!(
+                f,
+                "this user has no inotify instance left; raise fs.inotify.max_user_instances (sysctl)"
+            ),
+            Self::Watches(needed) => write!(
+                f,
+                "{needed} folders are to be watched and this user has not as many inotify watches left; raise \
+                 fs.inotify.max_user_watches (sysctl)"
+            ),
+            Self::Io(path, error) => write!(f, "cannot watch {}: {error}", path.display()),
+        }
+    }
+}
+
+impl Watch {
+    /// Watches every folder that holds files.
+    pub(super) fn open(folders: &[PathBuf]) -> Result<Self, WatchError> {
+        let own = |errno: Errno| WatchError::Io("inotify".into(), errno.into());
+        let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)
+            .map_err(|errno| if errno == Errno::MFILE { WatchError::Instances } else { own(errno) })?;
+        let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).map_err(own)?;
+        let watch = Self {
+            inotify,
+            wake,
+            waiting: Mutex::default(),
+            queue_events: queue_events(),
+            stop: AtomicBool::new(false),
+        };
+        watch.add(folders)?;
+        Ok(watch)
+    }
+
+    /// Watches these folders, if they are not watched yet.
+    pub(super) fn add(&self, folders: &[PathBuf]) -> Result<(), WatchError> {
+        let what = WatchFlags::CREATE
+            | WatchFlags::MOVED_FROM
+            | WatchFlags::MOVED_TO
+            | WatchFlags::CLOSE_WRITE
+            | WatchFlags::DELETE
+            | WatchFlags::DELETE_SELF
+            | WatchFlags::MOVE_SELF
+            | WatchFlags::ONLYDIR;
+        for folder in folders {
+            match inotify::add_watch(&self.inotify, folder, what) {
+                Ok(_) => {}
+                Err(Errno::NOSPC) => return Err(WatchError::Watches(folders.len())),
+                Err(errno) => return Err(WatchError::Io(folder.clone(), errno.into())),
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns when everything that had happened by now was looked at.
+    pub(super) async fn caught_up(&self) {
+        let (done, is_done) = oneshot::channel();
+        self.waiting.lock().push(done);
+        self.wake();
+        // An error: the thread has ended with the daemon.
+        let _ = is_done.await;
+    }
+
+    /// Ends the thread.
+    pub(super) fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        // Fails only when it is to wake up already.
+        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+    }
+
+    /// Reads until [`Watch::stop`].
+    pub(super) fn run(&self, heard: &Heard) {
+        let mut buffer = vec![MaybeUninit::uninit(); BUFFER];
+        let mut events = Reader::new(&self.inotify, &mut buffer);
+        while !self.stop.load(Ordering::Acquire) {
+            heard.shelf.note(boottime(), heard.fill_window);
+            self.sleep();
+            let waiting = std::mem::take(&mut *self.waiting.lock());
+            let mut left = self.queue_events;
+            loop {
+                match events.next() {
+                    Ok(event) => heard.event(event.events(), event.file_name().map(|name| name.to_bytes())),
+                    Err(Errno::AGAIN) => break,
+                    Err(errno) => {
+                        tracing::error!(error = %io::Error::from(errno), "the cache directory cannot be watched");
+                        heard.missed("error");
+                        break;
+                    }
+                }
+                left -= 1;
+                if left == 0 {
+                    break;
+                }
+            }
+            for waiting in waiting {
+                // Whoever waited may have gone.
+                let _ = waiting.send(());
+            }
+        }
+    }
+
+    fn sleep(&self) {
+        let mut fds = [PollFd::new(&self.inotify, PollFlags::IN), PollFd::new(&self.wake, PollFlags::IN)];
+        let limit = Timespec { tv_sec: 0, tv_nsec: i64::from(IDLE.subsec_nanos()) };
+        // Interrupted, it has slept long enough.
+        let _ = poll(&mut fds, Some(&limit));
+        let mut count = [0; 8];
+        let _ = rustix::io::read(&self.wake, &mut count);
+    }
+}
+
+impl Heard {
+    fn event(&self, what: ReadFlags, name: Option<&[u8]>) {
+        if what.contains(ReadFlags::QUEUE_OVERFLOW) {
+            metrics::counter!("batoff_edge_nginx_overflows_total").increment(1);
+            tracing::warn!(
+                "more happened in the cache directory than the kernel's queue holds; it is read anew"
+            );
+            self.missed("overflow");
+            return;
+        }
+        if what.intersects(ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF) {
+            tracing::warn!("a folder of the cache directory was removed; it is read anew");
+            self.missed("folder");
+            return;
+        }
+        let Some(name) = name else { return };
+        metrics::counter!("batoff_edge_nginx_events_total").increment(1);
+        match Named::parse(name) {
+            Named::InFlight(file) if what.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO) => {
+                self.shelf.begins(file);
+            }
+            Named::InFlight(file) if what.intersects(ReadFlags::MOVED_FROM | ReadFlags::DELETE) => {
+                self.shelf.ended(&file);
+            }
+            Named::Object(file) => {
+                if let Err(error) = self.shelf.admit(file, Seen::Event) {
+                    tracing::error!(%file, %error, "a cache file cannot be looked at; the directory is read anew");
+                    self.missed("file");
+                }
+            }
+            Named::InFlight(_) | Named::Other => {}
+        }
+    }
+
+    /// Something may have been missed: nothing is served until everything was looked at.
+    fn missed(&self, why: &'static str) {
+        metrics::counter!("batoff_edge_nginx_rescans_total", "reason" => why).increment(1);
+        self.gate.ask(Trust::Running);
+        self.permit.settle();
+    }
+}
+
+fn queue_events() -> usize {
+    let text = std::fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap_or_default();
+    text.trim().parse().unwrap_or(QUEUE_EVENTS).max(QUEUE_EVENTS) + 1
+}
