@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use batoff_types::{
     Cursor, FillToken, Generation, PurgeUrl, Record, Selector, SiteId, SiteTable, Tag, TaskId,
 };
@@ -138,7 +138,7 @@ impl<L: Clone> Index<L> {
     /// [`Refused::Gone`] when a purge, a reset or the forgotten past lies between the beginning of its fetch and now.
     /// Then the cache must drop what it stored; whatever was registered before under this name is still registered.
     pub fn insert(&self, entry: Entry<L>) -> Result<(), Refused> {
-        let mut last: Option<(Arc<State>, Verdict)> = None;
+        let mut last: Option<(Guard<Arc<State>>, Verdict)> = None;
         self.inner.store.put(entry, |object, token| {
             let state = self.inner.state.load();
             // Asked again, and mostly nothing has come between.
@@ -148,7 +148,7 @@ impl<L: Clone> Index<L> {
                 return *verdict;
             }
             let verdict = state.verdict_on_arrival(object, token);
-            last = Some((Arc::clone(&state), verdict));
+            last = Some((state, verdict));
             verdict
         })
     }

@@ -203,3 +203,6 @@ impl Ages {
         self.0.iter().flat_map(move |class| class.range(from..)).map(|(_, &print)| print)
     }
 }
+
+#[cfg(test)]
+mod tests;
