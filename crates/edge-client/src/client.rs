@@ -3,7 +3,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use batoff_types::FillToken;
 use batoff_wire::local::pb::local_client::LocalClient;
@@ -53,10 +53,13 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) objects: Arc<dyn Objects>,
     pub(crate) state: Mutex<State>,
-    page: RwLock<Option<Arc<Page>>>,
+    /// The last Welcome's session, and the page that it named.
+    page: RwLock<Option<(u64, Arc<Page>)>>,
     /// The last session that came in sync; 0 before the first.
     in_sync: watch::Sender<u64>,
     channel: Channel,
+    /// When this process began, in nanoseconds: what is held from before has other handles.
+    run: u64,
     next_handle: AtomicU64,
 }
 
@@ -119,6 +122,7 @@ impl EdgeClient {
     /// When the socket's path is no text. Whether anybody listens there is found out later.
     pub fn start(config: Config, objects: Arc<impl Objects>) -> io::Result<Self> {
         let channel = lazily(&config.socket)?;
+        let run = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
         let shared = Arc::new(Shared {
             config,
             objects,
@@ -126,6 +130,7 @@ impl EdgeClient {
             page: RwLock::new(None),
             in_sync: watch::Sender::new(0),
             channel,
+            run,
             next_handle: AtomicU64::new(1),
         });
         let watching = tokio::spawn(crate::watch::run(Arc::clone(&shared)));
@@ -134,16 +139,16 @@ impl EdgeClient {
 
     /// Whether a cached object may be served now. **The last step of a hit**: no call, and reads the clock itself.
     pub fn may_serve(&self) -> bool {
-        let session = *self.shared.in_sync.borrow();
+        let been_in_sync = *self.shared.in_sync.borrow() > 0;
         let page = self.shared.page.read().clone();
-        page.is_some_and(|page| page.may_serve((session > 0).then_some(session)))
+        page.is_some_and(|(session, page)| page.may_serve(session, been_in_sync))
     }
 
     /// The token of a fill that begins now, from the page; to be asked for **before** the request goes to the origin.
     /// `None`: what is fetched must not be stored.
     pub fn fill_token(&self) -> Option<FillToken> {
         self.shared.state.lock().session?;
-        self.shared.page.read().clone()?.fill_token()
+        self.shared.page.read().clone()?.1.fill_token()
     }
 
     /// The same by a call, for a process that cannot map the page.
@@ -156,10 +161,10 @@ impl EdgeClient {
             .ok_or_else(|| CallError::Status(Status::internal("a reply without a token")))
     }
 
-    /// A handle that no object of this process has had.
+    /// A handle that no object of this cache has had: 16 bytes, in rising order as long as the time of day rises.
     pub fn new_handle(&self) -> Bytes {
         let number = self.shared.next_handle.fetch_add(1, Ordering::Relaxed);
-        Bytes::copy_from_slice(&number.to_be_bytes())
+        [self.shared.run.to_be_bytes(), number.to_be_bytes()].concat().into()
     }
 
     /// Registers an object. `keep` puts it where it is served from; it is called at once when the object may be kept, in
@@ -224,8 +229,8 @@ impl Shared {
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
 
-    pub(crate) fn set_page(&self, page: Page) {
-        *self.page.write() = Some(Arc::new(page));
+    pub(crate) fn set_page(&self, session: u64, page: Page) {
+        *self.page.write() = Some((session, Arc::new(page)));
     }
 
     pub(crate) fn set_in_sync(&self, session: u64) {

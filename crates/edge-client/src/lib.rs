@@ -11,7 +11,7 @@
 //! use std::collections::HashMap;
 //! use std::sync::Arc;
 //!
-//! use batoff_edge_client::{Config, EdgeClient, Evicted, Filled, Held, Objects};
+//! use batoff_edge_client::{Committed, Config, EdgeClient, Evicted, Filled, Held, Objects};
 //! use parking_lot::Mutex;
 //!
 //! /// One response a URL; the URL is its own key, a number the handle.
@@ -23,7 +23,11 @@
 //!         self.0.lock().retain(|_, (held, _)| held.object.handle != object.handle);
 //!     }
 //!     fn turn_stale(&self, object: &Evicted) {
-//!         self.evict(object); // this cache has no use for a stale response
+//!         let mut all = self.0.lock();
+//!         let hit = all.values_mut().find(|(held, _)| held.object.handle == object.handle);
+//!         if let Some((held, _)) = hit {
+//!             held.stale = true;
+//!         }
 //!     }
 //!     fn clear(&self) {
 //!         self.0.lock().clear();
@@ -37,7 +41,8 @@
 //! # async fn fetch(_: &str) -> String { String::new() }
 //! # async fn answer(store: Arc<Store>, client: EdgeClient, url: &str) -> String {
 //! // A hit: the last question before it goes out.
-//! let cached = store.0.lock().get(url).map(|(_, body)| body.clone());
+//! let fresh = |(held, body): &(Held, String)| (!held.stale).then(|| body.clone());
+//! let cached = store.0.lock().get(url).and_then(fresh);
 //! if let Some(body) = cached
 //!     && client.may_serve()
 //! {
@@ -50,7 +55,10 @@
 //!     let handle = client.new_handle();
 //!     let object = Filled { url: url.to_owned(), handle, cache_tag: vec![b"product:7".to_vec()], token };
 //!     let held = Held { object: object.clone(), stale: false };
-//!     let keep = |_| drop(store.0.lock().insert(url.to_owned(), (held, body.clone())));
+//!     let keep = |committed| {
+//!         let held = Held { stale: committed == Committed::Stale, ..held };
+//!         store.0.lock().insert(url.to_owned(), (held, body.clone()));
+//!     };
 //!     let _ = client.commit(object, keep).await;
 //! }
 //! body

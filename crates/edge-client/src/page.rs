@@ -83,13 +83,15 @@ impl Page {
         self.read().map(|state| state.instance)
     }
 
-    /// Whether a cached object may be served now by the cache whose session is `session`. **The last step of a hit**: it
+    /// Whether a cached object may be served now. **The last step of a hit**: it
     /// reads the page and the clock itself.
     ///
-    /// `session` is the last one that came in sync; without any since the process started, nothing may be served.
-    pub fn may_serve(&self, session: Option<u64>) -> bool {
-        let (Some(session), Some(state)) = (session, self.read()) else { return false };
-        (state.session == session || state.session == 0) && nanos_since_boot() < state.serve_until
+    /// `session` is the number of the last Welcome; the page shows it only while that session is in sync. `been_in_sync`
+    /// says whether any session of this process was: until then, a page that shows none allows nothing.
+    pub fn may_serve(&self, session: u64, been_in_sync: bool) -> bool {
+        let Some(state) = self.read() else { return false };
+        let is_ours = if state.session == 0 { been_in_sync } else { state.session == session };
+        is_ours && nanos_since_boot() < state.serve_until
     }
 
     fn attempt(&self) -> Result<PageState, PageProblem> {

@@ -71,7 +71,8 @@ async fn session(shared: &Arc<Shared>, in_sync: &mut bool) -> Result<(), Status>
     };
     if !welcome.page.is_empty() {
         let page = Page::open(Path::new(&welcome.page));
-        shared.set_page(page.map_err(|error| Status::unavailable(error.to_string()))?);
+        let page = page.map_err(|error| Status::unavailable(error.to_string()))?;
+        shared.set_page(welcome.session, page);
     }
     let through = {
         let mut state = shared.state.lock();

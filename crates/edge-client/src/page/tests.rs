@@ -42,18 +42,17 @@ fn a_hit_needs_its_session_and_the_time() {
     let page = Page::open(&path).unwrap();
     let show = |state: PageState| file.write_all_at(&state.encode(), 0).unwrap();
 
-    assert!(page.may_serve(Some(7)));
-    assert!(!page.may_serve(Some(8)), "another process took the name");
-    assert!(!page.may_serve(None), "never in sync");
+    assert!(page.may_serve(7, false), "the page shows it, so it is in sync");
+    assert!(!page.may_serve(8, true), "another process took the name");
     show(PageState { session: 0, ..long });
-    assert!(page.may_serve(Some(8)), "a daemon that has just started lets it serve on");
-    assert!(!page.may_serve(None));
+    assert!(page.may_serve(8, true), "a daemon that has just started lets it serve on");
+    assert!(!page.may_serve(8, false), "never in sync");
     show(PageState { serve_until: nanos_since_boot() + 3_600_000_000_000, ..long });
-    assert!(page.may_serve(Some(7)));
+    assert!(page.may_serve(7, true));
     show(PageState { serve_until: nanos_since_boot(), ..long });
-    assert!(!page.may_serve(Some(7)), "the lease is over");
+    assert!(!page.may_serve(7, true), "the lease is over");
     show(PageState { serve_until: 0, ..long });
-    assert!(!page.may_serve(Some(7)), "fenced");
+    assert!(!page.may_serve(7, true), "fenced");
 }
 
 #[test]
@@ -61,7 +60,7 @@ fn a_page_of_a_daemon_that_died_while_it_wrote_gives_nothing() {
     let (_dir, path, file) = file(&state(1));
     let page = Page::open(&path).unwrap();
     file.write_all_at(&3u64.to_le_bytes(), SEQUENCE_AT as u64).unwrap();
-    assert_eq!((page.read(), page.fill_token(), page.may_serve(Some(7))), (None, None, false));
+    assert_eq!((page.read(), page.fill_token(), page.may_serve(7, true)), (None, None, false));
     file.write_all_at(&state(2).encode(), 0).unwrap();
     assert_eq!(page.read(), Some(state(2)), "the next daemon mends it");
 }

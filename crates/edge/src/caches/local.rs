@@ -7,7 +7,7 @@
 //!        Watch ◀──── Evict ─ Session ◀─── Adapter ◀── lane      confirmed before the ack
 //! ```
 //!
-//! What each cache is owed stands in one place, [`Member`]: whether it has a session, whether that is in sync with the
+//! What each cache is owed stands in one place, `Member`: whether it has a session, whether that is in sync with the
 //! index, and whether it may be serving without one. The page says the same to the cache.
 
 use std::sync::Arc;
@@ -36,6 +36,9 @@ mod service;
 mod session;
 mod socket;
 mod watch;
+
+#[cfg(test)]
+mod tests;
 
 pub use self::config::{LocalSection, Mode};
 

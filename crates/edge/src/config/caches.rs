@@ -24,7 +24,11 @@ pub struct CachesSection {
 impl CachesSection {
     /// The kinds that are configured.
     fn kinds(&self) -> Vec<&'static str> {
-        let kinds = [("nginx", self.nginx.is_some()), ("varnish", self.varnish.is_some()), ("local", self.local.is_some())];
+        let kinds = [
+            ("nginx", self.nginx.is_some()),
+            ("varnish", self.varnish.is_some()),
+            ("local", self.local.is_some()),
+        ];
         kinds.into_iter().filter_map(|(name, there)| there.then_some(name)).collect()
     }
 

@@ -1,0 +1,9 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+
+mod node;
+mod shelf;
+
+mod confirmed;
+mod judged;
+mod refused;
+mod restarts;
