@@ -25,7 +25,8 @@ fn completed_is_true_on_seeds_that_nobody_has_seen() {
     assert!(summary.share_under_lease() > SHARE_UNDER_LEASE_MIN, "{}", summary.share_under_lease());
 }
 
-/// `BATOFF_SIMULATION_FIRST`, for a gate that must say the same of the same commit; otherwise the time of day.
+/// `BATOFF_SIMULATION_FIRST`: the gate derives it from the commit, so that every change meets seeds of its own and the same
+/// commit always the same. Otherwise the time of day.
 fn first_seed() -> u64 {
     match std::env::var("BATOFF_SIMULATION_FIRST") {
         Ok(text) => text.parse().expect("BATOFF_SIMULATION_FIRST is a number"),
