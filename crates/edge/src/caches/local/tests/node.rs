@@ -77,6 +77,7 @@ impl Node {
             fence: Arc::clone(&fence),
             policy,
             state_dir: dir.path().to_owned(),
+            resumes: true,
             stop: stop.clone(),
         };
         let begun = std::time::Instant::now();
