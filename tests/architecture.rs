@@ -8,7 +8,7 @@ use std::path::Path;
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
 /// Which of our crates each one may see. `tests`, `tests/turmoil` and `benches` see anything, and nothing sees them.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("batoff-types", &[]),
     ("batoff-wire", &["batoff-types"]),
     ("batoff-log", &["batoff-types"]),
@@ -18,7 +18,8 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ("batoff-edge", &["batoff-types", "batoff-wire", "batoff-delivery", "batoff-index"]),
     ("batoff-edge-client", &["batoff-types", "batoff-wire"]),
     ("batoff-client", &["batoff-types"]),
-    ("batoff-proxy", &["batoff-types", "batoff-edge", "batoff-index"]),
+    ("batoff-pingora", &["batoff-types", "batoff-edge", "batoff-index"]),
+    ("batoff-proxy", &["batoff-types", "batoff-edge", "batoff-index", "batoff-pingora"]),
     ("batoff-cli", &["batoff-types", "batoff-client"]),
     ("batoff-simulation", &["batoff-types", "batoff-delivery", "batoff-index"]),
 ];

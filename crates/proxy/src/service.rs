@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use batoff_edge::Fence;
 use batoff_index::Verdict;
+use batoff_pingora::{CACHE_TAG, Decision, PURGED_WHILE_FETCHED, authority, decide};
 use batoff_types::message::LeasePolicy;
 use batoff_types::{CacheTags, FillToken, PurgeUrl};
 use http::header;
@@ -32,9 +33,8 @@ mod request;
 mod response;
 
 pub(crate) use self::answer::Answer;
+use self::answer::NOT_VOUCHED_FOR;
 pub(crate) use self::answer::NOT_VOUCHED_FOR_REASON;
-use self::answer::{NOT_VOUCHED_FOR, PURGED_WHILE_FETCHED};
-use self::response::CACHE_TAG;
 use crate::collapse::{AskedBy, Collapse, Page};
 use crate::figures::{self, NotStored};
 use crate::origin::Origins;
@@ -69,7 +69,7 @@ pub(crate) struct Service {
 #[derive(Default)]
 pub(crate) struct Context {
     /// The page, when the request is for the cache.
-    page: Option<request::Page>,
+    page: Option<batoff_pingora::Page>,
     /// What a child wants; `None` for everybody else.
     child: Option<Asked>,
     /// The origin that was chosen is another cache.
@@ -106,7 +106,7 @@ struct Found {
 impl Service {
     /// Whether an object may be served from the cache now: the rules first, the lease last.
     fn may_serve(&self, mark: &Mark) -> bool {
-        self.store.verdict(mark) != Verdict::Gone && self.fence.may_serve()
+        matches!(decide(self.store.verdict(mark), &self.fence), Decision::Serve | Decision::ServeStale)
     }
 
     /// What a parent may be told about what was found, or was fetched for it; `None` when it is not to be kept.
@@ -143,7 +143,7 @@ impl ProxyHttp for Service {
     }
 
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
-        let authority = request::authority(session.req_header());
+        let authority = authority(session.req_header());
         let host = match &ctx.page {
             Some(page) => Some(page.url.host().to_owned()),
             None => authority
@@ -164,7 +164,7 @@ impl ProxyHttp for Service {
     }
 
     fn request_cache_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<()> {
-        ctx.page = request::page(session.req_header());
+        ctx.page = batoff_pingora::Page::of(session.req_header());
         ctx.child = request::asked(session, &self.shield);
         if ctx.page.is_some() {
             let mut limits = CacheOptionOverrides::default();
@@ -215,7 +215,8 @@ impl ProxyHttp for Service {
             return Ok(Some(ForcedFreshness::ForceMiss));
         }
         let verdict = self.store.verdict(&object.mark);
-        if verdict == Verdict::Gone {
+        let decision = decide(verdict, &self.fence);
+        if decision == Decision::Fetch {
             return Ok(Some(ForcedFreshness::ForceMiss));
         }
         ctx.found = Some(Found {
@@ -224,18 +225,19 @@ impl ProxyHttp for Service {
             reach: reach.flatten(),
             soft: verdict == Verdict::Stale,
         });
-        if !self.fence.may_serve() {
-            // Each request needs the origin's word of its own; waiting in line for another's would help nobody.
-            if session.subrequest_ctx.is_none() {
-                session.cache.set_cache_lock(None, None);
-            }
-            return Ok(Some(ForcedFreshness::ForceExpired));
-        }
-        Ok(match verdict {
-            Verdict::Stale => {
+        Ok(match decision {
+            Decision::Serve => None,
+            Decision::ServeStale => {
                 Some(ForcedFreshness::ForceExpiredServeStale { expired_at: Some(object.stale_since()) })
             }
-            Verdict::Fresh | Verdict::Gone => None,
+            Decision::Confirm => {
+                // Each request needs the origin's word of its own; waiting in line for another's would help nobody.
+                if session.subrequest_ctx.is_none() {
+                    session.cache.set_cache_lock(None, None);
+                }
+                Some(ForcedFreshness::ForceExpired)
+            }
+            Decision::Fetch => Some(ForcedFreshness::ForceMiss),
         })
     }
 

@@ -1,3 +1,4 @@
+use batoff_pingora::PURGED_WHILE_FETCHED;
 use pingora::cache::{CachePhase, NoCacheReason};
 
 /// Where an answer came from, as the visitor is told.
@@ -14,10 +15,6 @@ pub(crate) enum Answer {
     /// The origin, past the cache.
     Bypass,
 }
-
-/// The fetch was overtaken by a purge; its response is passed on and not stored.
-pub(super) const PURGED_WHILE_FETCHED: NoCacheReason =
-    NoCacheReason::Custom("purged while it was being fetched");
 
 /// The parent that it came from could not tell whether it has applied what this node has.
 pub(crate) const NOT_VOUCHED_FOR_REASON: &str = "a parent did not vouch for it";

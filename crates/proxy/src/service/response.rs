@@ -11,9 +11,6 @@ use pingora::http::{RequestHeader, ResponseHeader};
 /// How long an object may be served stale after a soft purge when its origin said nothing about it, in seconds.
 pub(super) const SOFT_STALE_SECONDS: u32 = 60;
 
-/// The header with an origin's tags.
-pub(super) const CACHE_TAG: &str = "cache-tag";
-
 /// Nothing is kept that its origin did not give a time to.
 const fn no_default(_: StatusCode) -> Option<Duration> {
     None

@@ -1,0 +1,94 @@
+//! The node's daemon as a background service of a pingora server.
+
+use std::path::Path;
+
+use async_trait::async_trait;
+use batoff_edge::caches::{Cache, CacheTrouble, Needs, Proof};
+use batoff_edge::config::{
+    ConfigError, ConfigFile, ControlSection, LeaseSection, NodeSection, StateSection, load,
+};
+use batoff_edge::{Daemon, DaemonConfig, Opened, StartError};
+use batoff_index::IndexConfig;
+use parking_lot::Mutex;
+use pingora::server::ShutdownWatch;
+use pingora::services::background::BackgroundService;
+use serde::Deserialize;
+
+use crate::purges::Purges;
+
+/// The sections of the daemon's configuration that a node of this kind has; the rest is the proxy's own.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    node: NodeSection,
+    control: ControlSection,
+    state: StateSection,
+    #[serde(default)]
+    lease: LeaseSection,
+}
+
+impl ConfigFile for Config {
+    const SECTIONS: &'static [&'static str] = &["node", "control", "state", "lease"];
+    const TYPED: &'static [&'static str] = &["control.endpoints", "control.plaintext"];
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        self.node.name()?;
+        self.control.validate()
+    }
+}
+
+/// Reads the configuration (`[node]`, `[control]`, `[state]` and `[lease]` as in `deploy/edge.toml`) and the state:
+/// what was in force before the restart is in force when this returns. To be called before anything is served.
+///
+/// # Errors
+/// The configuration or the state directory; the text names what is in the way and the remedy.
+pub fn open(config: &Path) -> Result<(Purges, PurgeDaemon), StartError> {
+    let config: Config = load(config)?;
+    let daemon = DaemonConfig {
+        node: config.node.name()?,
+        policy: config.lease.on_lease_lost.policy(),
+        control: config.control,
+        state_dir: config.state.dir,
+    };
+    let opened = Daemon::open(daemon, IndexConfig::default())?;
+    Ok((Purges::new(opened.index(), opened.fence()), PurgeDaemon(Mutex::new(Some(opened)))))
+}
+
+/// The daemon that [`open`] has opened; runs as a background service, and fences first when the server shuts down.
+pub struct PurgeDaemon(Mutex<Option<Opened<()>>>);
+
+#[async_trait]
+impl BackgroundService for PurgeDaemon {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        let Some(opened) = self.0.lock().take() else {
+            tracing::error!("defect: the daemon was started twice");
+            return;
+        };
+        let daemon = opened.start(vec![Box::new(Unregistered)]);
+        // An error: the server is gone.
+        let _ = shutdown.wait_for(|stop| *stop).await;
+        daemon.shutdown().await;
+    }
+}
+
+/// The proxy's own storage: nothing has to be told to it, because each hit asks the rules.
+struct Unregistered;
+
+#[async_trait]
+impl Cache<()> for Unregistered {
+    fn name(&self) -> &str {
+        "pingora"
+    }
+
+    fn needs(&self) -> Needs {
+        Needs::Nothing
+    }
+
+    fn proof(&self) -> Proof {
+        Proof::Rule
+    }
+
+    async fn flush(&self) -> Result<(), CacheTrouble> {
+        Ok(())
+    }
+}

@@ -1,0 +1,141 @@
+use std::sync::Arc;
+
+use batoff_edge::Fence;
+use batoff_index::{Index, Verdict};
+use batoff_types::{CacheTags, FillToken, PurgeUrl, Tag};
+use http::HeaderMap;
+use pingora::cache::{CacheMeta, CachePhase, ForcedFreshness, NoCacheReason, RespCacheable};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::proxy::Session;
+use pingora::{Error, ErrorType, Result};
+
+use crate::decision::{Decision, decide};
+use crate::page::Page;
+use crate::stamp::{self, X_BATOFF_FILL};
+
+/// The header with an origin's tags.
+pub const CACHE_TAG: &str = "cache-tag";
+
+/// A fetch was overtaken by a purge; its response is passed on and not stored.
+pub const PURGED_WHILE_FETCHED: NoCacheReason = NoCacheReason::Custom("purged while it was being fetched");
+
+/// What the proxy's hooks ask.
+#[derive(Clone, Debug)]
+pub struct Purges {
+    index: Arc<Index<()>>,
+    fence: Arc<Fence>,
+}
+
+/// One request's part of it, for the proxy's `CTX`.
+#[derive(Clone, Debug, Default)]
+pub struct Visit {
+    page: Option<Page>,
+    /// What was known when the request to the origin began.
+    token: Option<FillToken>,
+    /// What was found: to ask about it again before its first byte.
+    found: Option<Mark>,
+}
+
+/// What the purge side knows of a stored response.
+#[derive(Clone, Debug)]
+struct Mark {
+    url: PurgeUrl,
+    tags: Vec<Tag>,
+    token: FillToken,
+}
+
+impl Visit {
+    /// The page that is asked for; `None` when it is not for the cache.
+    pub const fn page(&self) -> Option<&Page> {
+        self.page.as_ref()
+    }
+}
+
+impl Purges {
+    /// Over a daemon's index and its right to serve. No object is registered in the index.
+    pub const fn new(index: Arc<Index<()>>, fence: Arc<Fence>) -> Self {
+        Self { index, fence }
+    }
+
+    /// `request_cache_filter`: enable the cache only with `true`. A page that no purge could name must not be stored.
+    pub fn page(&self, request: &RequestHeader, visit: &mut Visit) -> bool {
+        visit.page = Page::of(request);
+        visit.page.is_some()
+    }
+
+    /// `cache_hit_filter`: what it returns. A proxy with reasons of its own gives the stricter of the two.
+    pub fn hit(&self, session: &mut Session, meta: &CacheMeta, visit: &mut Visit) -> Option<ForcedFreshness> {
+        let (Some(page), Some(token)) = (&visit.page, stamp::read(meta.headers())) else {
+            return Some(ForcedFreshness::ForceMiss);
+        };
+        let mark = Mark { url: page.url.clone(), tags: tags(meta.headers()), token };
+        let decision = decide(self.verdict(&mark), &self.fence);
+        visit.found = Some(mark);
+        match decision {
+            Decision::Serve => None,
+            // When the purge came is not known here, so the origin's window counts from the object's own deadline.
+            Decision::ServeStale => Some(ForcedFreshness::ForceExpiredServeStale { expired_at: None }),
+            Decision::Confirm => {
+                // Each request needs the origin's word of its own; waiting in line for another's would help nobody.
+                if session.subrequest_ctx.is_none() {
+                    session.cache.set_cache_lock(None, None);
+                }
+                Some(ForcedFreshness::ForceExpired)
+            }
+            Decision::Fetch => Some(ForcedFreshness::ForceMiss),
+        }
+    }
+
+    /// `upstream_request_filter`, at each attempt: a fetch begins.
+    pub fn fetch(&self, visit: &mut Visit) {
+        visit.token = Some(self.index.begin_fill());
+    }
+
+    /// `response_cache_filter`: around the proxy's own judgment. Keeps the token with what is stored, and refuses what a
+    /// purge has hit since the fetch began. A purge that comes later finds the token.
+    pub fn store(&self, cacheable: RespCacheable, visit: &Visit) -> Result<RespCacheable> {
+        let mut meta = match cacheable {
+            RespCacheable::Cacheable(meta) => meta,
+            uncacheable @ RespCacheable::Uncacheable(_) => return Ok(uncacheable),
+        };
+        let (Some(page), Some(token)) = (&visit.page, visit.token) else {
+            return Ok(RespCacheable::Uncacheable(NoCacheReason::InternalError));
+        };
+        let mark = Mark { url: page.url.clone(), tags: tags(meta.headers()), token };
+        if self.verdict(&mark) == Verdict::Gone {
+            return Ok(RespCacheable::Uncacheable(PURGED_WHILE_FETCHED));
+        }
+        meta.response_header_mut().insert_header(X_BATOFF_FILL, stamp::write(token))?;
+        Ok(RespCacheable::Cacheable(meta))
+    }
+
+    /// `response_filter`: takes the token out of what visitors see, and asks once more about what comes from the cache.
+    ///
+    /// # Errors
+    /// It may no longer be served: a purge, or a freeze that outlasted the lease, came in between.
+    pub fn answer(&self, session: &Session, response: &mut ResponseHeader, visit: &Visit) -> Result<()> {
+        response.remove_header(&X_BATOFF_FILL);
+        let from_cache =
+            matches!(session.cache.phase(), CachePhase::Hit | CachePhase::Stale | CachePhase::StaleUpdating);
+        if from_cache && !self.may_serve(visit) {
+            return Error::e_explain(ErrorType::HTTPStatus(503), "no longer to be served from the cache");
+        }
+        Ok(())
+    }
+
+    /// Whether what was found may be served now, stale or not. For `should_serve_stale`, so that visitors get the
+    /// origin's error and not [`Purges::answer`]'s.
+    pub fn may_serve(&self, visit: &Visit) -> bool {
+        visit.found.as_ref().is_some_and(|mark| {
+            matches!(decide(self.verdict(mark), &self.fence), Decision::Serve | Decision::ServeStale)
+        })
+    }
+
+    fn verdict(&self, mark: &Mark) -> Verdict {
+        self.index.check(&mark.url, &mark.tags, mark.token)
+    }
+}
+
+fn tags(headers: &HeaderMap) -> Vec<Tag> {
+    CacheTags::parse(headers.get_all(CACHE_TAG).iter().map(|line| line.as_bytes())).tags
+}
