@@ -19,8 +19,6 @@ mod lease;
 mod outbox;
 mod resume;
 mod roster;
-#[cfg(test)]
-mod simulation;
 mod times;
 
 pub use self::inbox::{Inbox, InboxConfig, InboxError, OutOfOrder, PROTOCOL_VERSION, Received};

@@ -491,9 +491,9 @@ impl Roster {
         debug_assert!(self.reported <= self.watermark, "I3");
     }
 
-    /// Everything derived must be what it is derived from.
-    #[cfg(test)]
-    pub(crate) fn check(&self) {
+    /// Panics if anything derived is not what it is derived from. Looks at every node: for simulations.
+    #[cfg(any(test, feature = "mutations"))]
+    pub fn check(&self) {
         let nodes = || self.nodes.iter().flatten();
         let safe = nodes().filter_map(|node| match node.safe() {
             node::Safe::At(cursor) => Some(cursor),

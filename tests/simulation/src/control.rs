@@ -435,6 +435,8 @@ impl World {
         while let Some(event) = control.roster.poll_event() {
             alerts += u64::from(matches!(event, RosterEvent::TwoInstances { .. }));
         }
+        #[cfg(feature = "mutations")]
+        control.roster.check();
         let streams = control.streams.len();
         self.outcome.alerts += alerts;
         for completed in ranges {

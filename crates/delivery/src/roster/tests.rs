@@ -75,6 +75,7 @@ impl Story {
             self.now = self.now + Duration::from_millis(1);
             self.roster.handle_tick(self.now);
         }
+        self.roster.check();
     }
 
     fn purge(&mut self) -> Seq {
