@@ -18,6 +18,7 @@ mod stage;
 mod subject;
 mod suite;
 
+mod haproxy;
 mod local;
 mod proxy;
 mod varnish;

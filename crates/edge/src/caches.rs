@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use batoff_index::Match;
 use batoff_types::{Moment, Record, Seq};
 
+pub mod haproxy;
 pub mod http;
 mod in_process;
 pub mod local;

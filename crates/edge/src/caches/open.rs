@@ -5,6 +5,7 @@ use batoff_index::Index;
 use batoff_types::message::LeasePolicy;
 use tokio_util::sync::CancellationToken;
 
+use super::haproxy::Haproxy;
 use super::varnish::Varnish;
 use super::{Cache, Locator, local};
 use crate::Fence;
@@ -69,6 +70,9 @@ pub async fn open(
     }
     if let Some(section) = &section.varnish {
         caches.push(Box::new(Varnish::open(section, surroundings.clone()).await?));
+    }
+    if let Some(section) = &section.haproxy {
+        caches.push(Box::new(Haproxy::open(section, surroundings.clone()).await?));
     }
     Ok(caches)
 }

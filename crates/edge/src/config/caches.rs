@@ -2,6 +2,7 @@ use batoff_types::message::LeasePolicy;
 use serde::Deserialize;
 
 use super::ConfigError;
+use crate::caches::haproxy::HaproxySection;
 use crate::caches::local::LocalSection;
 use crate::caches::nginx::NginxSection;
 use crate::caches::varnish::VarnishSection;
@@ -17,6 +18,8 @@ pub struct CachesSection {
     pub nginx: Option<NginxSection>,
     /// `[caches.varnish]`
     pub varnish: Option<VarnishSection>,
+    /// `[caches.haproxy]`
+    pub haproxy: Option<HaproxySection>,
     /// `[caches.local]`
     pub local: Option<LocalSection>,
 }
@@ -27,6 +30,7 @@ impl CachesSection {
         let kinds = [
             ("nginx", self.nginx.is_some()),
             ("varnish", self.varnish.is_some()),
+            ("haproxy", self.haproxy.is_some()),
             ("local", self.local.is_some()),
         ];
         kinds.into_iter().filter_map(|(name, there)| there.then_some(name)).collect()
@@ -56,6 +60,9 @@ impl CachesSection {
             section.validate()?;
         }
         if let Some(section) = &self.varnish {
+            section.validate()?;
+        }
+        if let Some(section) = &self.haproxy {
             section.validate()?;
         }
         if let Some(section) = &self.local {

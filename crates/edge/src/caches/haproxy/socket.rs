@@ -1,0 +1,122 @@
+//! HAProxy's runtime API: one connection for a line of commands, their answers in order, each ended by an empty line.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+
+/// Commands on one line.
+const LINE_COMMANDS: usize = 50;
+
+/// Bytes of one line; HAProxy takes `tune.bufsize`, 16 KiB. A single command may be longer than this.
+const LINE_BYTES: usize = 6 * 1024;
+
+/// For one line. A process that takes longer is in trouble.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The admin socket.
+#[derive(Clone, Debug)]
+pub(super) struct Socket {
+    path: PathBuf,
+}
+
+/// The answer to one command: empty for one that has nothing to say.
+pub(super) type Answer = String;
+
+impl Socket {
+    pub(super) const fn new(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Runs the commands, in their order; as many answers.
+    pub(super) async fn run(&self, commands: &[String]) -> io::Result<Vec<Answer>> {
+        let mut answers = Vec::with_capacity(commands.len());
+        let mut rest = commands;
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            let fits = rest.iter().take(LINE_COMMANDS).take_while(|command| {
+                bytes += command.len() + 1;
+                bytes < LINE_BYTES
+            });
+            let (line, more) = rest.split_at(fits.count().max(1));
+            let text = self.ask(&line.join(";")).await?;
+            let split = answers_of(&text);
+            if split.len() != line.len() {
+                let text = text.chars().take(200).collect::<String>();
+                let what = format!("{} answers to {} commands: {text:?}", split.len(), line.len());
+                return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+            }
+            answers.extend(split);
+            rest = more;
+        }
+        Ok(answers)
+    }
+
+    /// What one line is answered with, as it comes.
+    async fn ask(&self, line: &str) -> io::Result<String> {
+        let asked = async {
+            let mut stream = UnixStream::connect(&self.path).await?;
+            stream.write_all(format!("{line}\n").as_bytes()).await?;
+            let mut text = String::new();
+            stream.read_to_string(&mut text).await?;
+            Ok(text)
+        };
+        match tokio::time::timeout(PATIENCE, asked).await {
+            Ok(answer) => answer,
+            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "no answer within 10 s")),
+        }
+    }
+}
+
+/// A word of a command: a semicolon would end it, a space would end the word.
+pub(super) fn word(text: &str) -> String {
+    let mut word = String::with_capacity(text.len());
+    for c in text.chars() {
+        if matches!(c, ';' | '\\' | ' ' | '"' | '\'') {
+            word.push('\\');
+        }
+        word.push(c);
+    }
+    word
+}
+
+fn answers_of(text: &str) -> Vec<Answer> {
+    let mut answers = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        if let Some(more) = rest.strip_prefix('\n') {
+            answers.push(String::new());
+            rest = more;
+        } else {
+            let (answer, more) = rest.split_once("\n\n").unwrap_or((rest.trim_end(), ""));
+            answers.push(answer.to_owned());
+            rest = more;
+        }
+    }
+    answers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_told_apart() {
+        assert_eq!(answers_of("\n\n"), ["", ""]);
+        assert_eq!(answers_of("entry not found.\n\n\n"), ["entry not found.", ""]);
+        assert_eq!(answers_of("\n0x1 a b\n0x2 c d\n\n\n"), ["", "0x1 a b\n0x2 c d", ""]);
+        assert_eq!(answers_of("no end"), ["no end"]);
+        assert_eq!(answers_of(""), [""; 0]);
+    }
+
+    #[test]
+    fn a_url_stays_one_word() {
+        assert_eq!(word("a.b/c;d?e=f\\g"), "a.b/c\\;d?e=f\\\\g");
+    }
+}
