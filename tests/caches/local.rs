@@ -3,13 +3,15 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use batoff_tests::{eventually, free_port};
+use batoff_tests::{eventually, free_port, http, kill};
+use rustix::process::Signal;
 
 use crate::conformance;
 use crate::daemon::Daemon;
 use crate::feature::Feature;
 use crate::process::Process;
-use crate::subject::{Setting, Subject};
+use crate::stage::Stage;
+use crate::subject::{Policy, Setting, Subject};
 
 struct Python {
     cache: Process,
@@ -33,6 +35,12 @@ impl Python {
     fn start_cache(args: &[String], log: &std::path::Path) -> Process {
         let args: Vec<_> = args.iter().map(String::as_str).collect();
         Process::server(&python(), &args, &[("PYTHONUNBUFFERED", "1"), ("PYTHONDONTWRITEBYTECODE", "1")], log)
+    }
+
+    async fn figures(&self) -> String {
+        let url =
+            format!("http://{}/metrics", self.daemon.announced["metrics"].as_str().expect("an address"));
+        http().get(url).send().await.expect("the metrics").text().await.expect("a body")
     }
 
     async fn listening(&self) {
@@ -91,3 +99,56 @@ impl Subject for Python {
 }
 
 conformance!(Python);
+
+/// Frozen, it cannot fence anything: the page's time does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_daemon_fences_its_cache_by_the_time_alone() {
+    let mut stage = Stage::<Python>::strict().await;
+    let old = stage.fill("/frozen").await.number;
+    let pid = stage.subject.daemon().pid();
+    kill(pid, Signal::STOP);
+    stage.purge_url("/frozen").await;
+    for _ in 0..5 {
+        let answer = stage.get("/frozen").await;
+        assert!(answer.asked && answer.number > old, "served after the purge was completed: {answer:?}");
+    }
+    kill(pid, Signal::CONT);
+    stage.plane.leased("pop1").await;
+    assert!(stage.fill("/frozen").await.number > old);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_cache_holds_up_no_purge_and_wakes_without_the_page() {
+    for policy in [Policy::Strict, Policy::Available] {
+        let stage = Stage::<Python>::with(policy).await;
+        let old = stage.fill("/frozen").await.number;
+        stage.fill("/other").await;
+        kill(stage.subject.cache.pid(), Signal::STOP);
+        stage.purge_url("/frozen").await;
+        kill(stage.subject.cache.pid(), Signal::CONT);
+        for _ in 0..5 {
+            let answer = stage.get("/frozen").await;
+            assert!(answer.number > old, "{policy:?}: served after the purge was completed: {answer:?}");
+        }
+        // It finds back, and what was not purged is still there.
+        stage.fill("/other").await;
+        assert!(stage.fill("/frozen").await.number > old);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_figures_say_how_it_stands() {
+    let stage = Stage::<Python>::strict().await;
+    stage.fill("/page").await;
+    eventually("the figures are right", || async {
+        let figures = stage.subject.figures().await;
+        let right = [
+            "batoff_edge_local_in_sync{cache=\"web\"} 1",
+            "batoff_edge_local_objects{cache=\"web\"} 1",
+            "batoff_edge_local_commits_total{cache=\"web\",verdict=\"store\"} 1",
+            "batoff_edge_local_commits_total{cache=\"web\",verdict=\"discard\"} 0",
+        ];
+        right.iter().all(|line| figures.contains(line)).then_some(())
+    })
+    .await;
+}
