@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use batoff_types::{Cursor, FillToken, Generation, InstanceId};
@@ -12,6 +12,8 @@ use super::CacheOpenError;
 use super::socket::{restrict, setup};
 
 const MODE: u32 = 0o640;
+
+const DIR_MODE: u32 = 0o755;
 
 /// The page of one cache, as the daemon writes it.
 ///
@@ -48,7 +50,9 @@ impl PageFile {
 
     fn try_open(dir: &Path, path: &Path, instance: InstanceId, group: Option<u32>) -> io::Result<Self> {
         if !dir.exists() {
-            fs::DirBuilder::new().recursive(true).mode(0o755).create(dir)?;
+            fs::create_dir_all(dir)?;
+            // Whatever the daemon's umask is: the pages have a mode of their own.
+            fs::set_permissions(dir, fs::Permissions::from_mode(DIR_MODE))?;
         }
         let file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;

@@ -135,3 +135,22 @@ fn a_section_that_cannot_work_is_refused() {
     let evict: LocalSection = toml::from_str("[caches]\nweb = \"evict\"").unwrap();
     evict.validate(Serve).unwrap();
 }
+
+/// Every key stands there with its default.
+#[test]
+fn the_example_configuration_says_what_is_so() {
+    let text = include_str!("../../../../../../deploy/edge.toml");
+    let ours = text.split_once("# [caches.local]").expect("it has a section").1;
+    let keys: String = ours
+        .lines()
+        .map(|line| line.trim_start_matches("# "))
+        .take_while(|line| !line.starts_with('[') || line.starts_with("[caches.local"))
+        .filter(|line| line.starts_with('[') || line.contains(" = "))
+        .map(|line| format!("{}\n", line.replace("caches.local.", "")))
+        .collect();
+    let said: LocalSection = toml::from_str(&keys).unwrap_or_else(|error| panic!("{error}: {keys}"));
+    said.validate(Revalidate).unwrap();
+    let default: LocalSection = toml::from_str("[caches]\nweb = \"page\"").unwrap();
+    let default = LocalSection { group: said.group.clone(), ..default };
+    assert_eq!(format!("{said:?}"), format!("{default:?}"));
+}
