@@ -24,11 +24,11 @@ use parking_lot::{RwLock, RwLockWriteGuard};
 use smallvec::SmallVec;
 
 pub(crate) use self::held::{Act, Held};
-use self::key::{HashState, SHARDS, Split, directory_hash, shard_of};
+use self::key::{HashState, SHARDS, Split, directory_hash, name_hash, shard_of};
 use self::order::Order;
 use self::posting::Ref;
 use self::shard::Shard;
-use self::tagged::Tagged;
+use self::tagged::{Numbers, Tagged};
 pub(crate) use self::walks::{InDirectory, InTag, Progress};
 use crate::rules::{Tags, Target};
 use crate::stats::Stats;
@@ -112,17 +112,15 @@ impl<L> Store<L> {
         token: FillToken,
     ) -> Option<Entering<'_, L>> {
         let (split, hash) = self.file(url.key());
+        let hashes = self.tagged.hashes(tags);
         let number = shard_of(hash);
         let mut shard = self.shards[number].write();
+        shard.touch(hash, name_hash(&self.hashes, hash, split.name.as_bytes()));
         let https = url.as_str().starts_with("https:");
         let object = shard.draft(split.name, variant, token, https, tags.len())?;
         let name = Ref { handle: global(number, object), incarnation: shard.incarnation(object) };
-        let mut numbers = SmallVec::new();
-        for tag in tags {
-            let Some(tag) = self.tagged.enter(tag.as_str(), name) else { break };
-            shard.set_tag(object, numbers.len(), tag);
-            numbers.push(tag);
-        }
+        let numbers = self.tagged.enter(tags, &hashes, name);
+        shard.set_tags(object, &numbers);
         let linked = numbers.len() == tags.len() && shard.link(object, hash, split, &self.order);
         let entering = Entering { store: self, shard, object, name, tags: numbers };
         if linked {
@@ -155,15 +153,16 @@ impl<L> Store<L> {
             objects.push(object);
             false
         });
-        let mut all = true;
+        let (mut all, mut left) = (true, Numbers::new());
         for object in objects {
             let act = shard.view(object, key, &self.tagged).map_or(Act::Keep, |held| act(&held));
             if act == Act::Stop {
                 all = false;
                 break;
             }
-            self.carry_out(&mut shard, object, act);
+            self.carry_out(&mut shard, object, act, &mut left);
         }
+        self.tagged.leave(&mut left);
         drop(shard);
         self.tidy();
         all
@@ -186,12 +185,13 @@ impl<L> Store<L> {
         (split, directory_hash(&self.hashes, split.directory))
     }
 
-    fn carry_out(&self, shard: &mut RwLockWriteGuard<'_, Shard<L>>, object: u32, act: Act) {
+    /// `left` takes the tags of an object that leaves: they are to be told before the shard is let go.
+    fn carry_out(&self, shard: &mut Shard<L>, object: u32, act: Act, left: &mut Numbers) {
         match act {
             Act::Keep | Act::Stop => {}
             Act::Mark => shard.mark(object),
             Act::Leave => {
-                shard.remove(object, &self.order, &self.tagged, &self.hashes);
+                shard.remove(object, &self.order, left, &self.hashes);
                 self.entries.fetch_sub(1, SeqCst);
             }
         }
@@ -243,14 +243,16 @@ struct Entering<'a, L> {
     shard: RwLockWriteGuard<'a, Shard<L>>,
     object: u32,
     name: Ref,
-    tags: SmallVec<[u32; 16]>,
+    tags: Numbers,
 }
 
 impl<L> Entering<'_, L> {
     fn keep(mut self, locator: L, stale: bool) {
         let Store { order, tagged, entries, hashes, .. } = self.store;
         if let Some(replaced) = self.shard.publish(self.object, stale, locator, hashes) {
-            self.shard.retire(replaced, order, tagged);
+            let mut tags = Numbers::new();
+            self.shard.retire(replaced, order, &mut tags);
+            tagged.leave(&mut tags);
             entries.fetch_sub(1, SeqCst);
         }
     }
@@ -262,9 +264,7 @@ impl<L> Entering<'_, L> {
     }
 
     fn discard(mut self) {
-        for tag in self.tags {
-            self.store.tagged.retract(tag, self.name);
-        }
+        self.store.tagged.retract(&mut self.tags, self.name);
         self.shard.discard(self.object);
     }
 }

@@ -45,7 +45,7 @@ struct InHost {
     more: bool,
     /// The directory that the prefix ends in, and what names in it begin with.
     own: Option<(Box<str>, Box<str>)>,
-    inside: Option<(InDirectory, Box<str>)>,
+    inside: Option<InDirectory>,
 }
 
 impl Walk {
@@ -184,8 +184,8 @@ impl InHost {
         visit: &mut dyn FnMut(&Held<'_, L>) -> Act,
     ) -> Progress {
         loop {
-            if let Some((walk, names)) = &self.inside {
-                match store.walk_directory(walk, names, budget, visit) {
+            if let Some(walk) = &mut self.inside {
+                match store.walk_directory(walk, budget, visit) {
                     Progress::Over => self.inside = None,
                     unfinished => return unfinished,
                 }
@@ -198,7 +198,7 @@ impl InHost {
                 return Progress::Over;
             };
             let directory = [&*self.host, &*directory].concat();
-            self.inside = store.enter_directory(&directory).map(|walk| (walk, names));
+            self.inside = Some(store.enter_directory(&directory, &names));
         }
     }
 

@@ -76,9 +76,30 @@ impl Shelf {
         self.arena.free_bytes()
     }
 
+    /// The tag with this hash, mostly: to be asked for many before any of them is needed, so that the memory of all is
+    /// waited for at once.
+    #[inline]
+    pub(crate) fn guess(&self, hash: u64) -> Option<u32> {
+        self.by_text.find(hash, |_| true)
+    }
+
+    /// Reads what [`Shelf::enter`] and [`Shelf::leave`] will need first.
+    #[inline]
+    pub(crate) fn touch(&self, tag: u32) -> u32 {
+        u32_at(self.arena.at(tag), NEWEST)
+    }
+
+    /// Reads what [`Shelf::enter`] will need next, after [`Shelf::touch`] said where.
+    #[inline]
+    pub(crate) fn touch_block(&self, block: u32) -> u8 {
+        self.arena.at(block)[LEN]
+    }
+
     /// An object that carries the tag came. `None` when there is no more room.
-    pub(crate) fn enter(&mut self, hash: u64, text: &str, object: Ref) -> Option<u32> {
-        let tag = match self.find(hash, text) {
+    pub(crate) fn enter(&mut self, hash: u64, text: &str, guess: Option<u32>, object: Ref) -> Option<u32> {
+        // Another may have gone to make room for the tag that was guessed, but not for one of the same text.
+        let guessed = guess.filter(|&tag| self.text_bytes(tag) == text.as_bytes());
+        let tag = match guessed.or_else(|| self.find(hash, text)) {
             Some(tag) => tag,
             None => self.make(hash, text)?,
         };

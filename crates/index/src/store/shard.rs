@@ -1,9 +1,11 @@
 //! A part of the store: some of the directories, with all that lies in them.
 
+use std::hint::black_box;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
 use batoff_types::FillToken;
+use smallvec::SmallVec;
 
 use super::arena::{Arena, NONE};
 use super::generations::Generations;
@@ -14,7 +16,7 @@ use super::order::Order;
 use super::posting::Ref;
 use super::record::{self, Draft, directory};
 use super::segments::Segments;
-use super::tagged::Tagged;
+use super::tagged::{Numbers, Tagged};
 use crate::Variant;
 use crate::place::host_of;
 use crate::stats::Stats;
@@ -84,8 +86,46 @@ impl<L> Shard<L> {
         self.records.free(object, len);
     }
 
-    pub(crate) fn set_tag(&mut self, object: u32, at: usize, number: u32) {
-        record::set_tag(self.records.at_mut(object), at, number);
+    pub(crate) fn set_tags(&mut self, object: u32, numbers: &[u32]) {
+        let bytes = self.records.at_mut(object);
+        numbers.iter().enumerate().for_each(|(at, &number)| record::set_tag(bytes, at, number));
+    }
+
+    /// Reads what an insert will need, so that the memory of all of it is waited for at once.
+    pub(crate) fn touch(&self, hash: u64, name_hash: u64) {
+        let mut read = self.names.find(name_hash, |_| true);
+        if let Some(at) = self.directory_names.find(hash, |_| true) {
+            read = read.or(Some(directory::first(self.directories.at(at))));
+        }
+        black_box(read);
+    }
+
+    /// As [`Shard::touch`], for names that may be dead.
+    pub(crate) fn touch_heads(&self, objects: impl Iterator<Item = u32>) {
+        black_box(objects.fold(0, |read, object| read ^ self.records.incarnation(object)));
+    }
+
+    /// As [`Shard::touch`], for objects that will be visited and perhaps removed.
+    pub(crate) fn touch_all(&self, objects: impl Iterator<Item = u32> + Clone, hashes: &HashState) {
+        let mut read = 0;
+        for object in objects.clone() {
+            read ^= record::directory(self.records.at(object));
+        }
+        for object in objects.clone() {
+            let bytes = self.records.at(object);
+            for other in [record::next(bytes), record::previous(bytes)] {
+                if other != NONE {
+                    read ^= record::directory(self.records.at(other));
+                }
+            }
+            read ^= directory::host(self.directories.at(record::directory(bytes)));
+        }
+        for object in objects {
+            let bytes = self.records.at(object);
+            let hash = name_hash_of(hashes, &self.directories, record::directory(bytes), record::name(bytes));
+            read ^= self.names.find(hash, |_| true).unwrap_or(NONE);
+        }
+        black_box(read);
     }
 
     pub(crate) fn incarnation(&self, object: u32) -> u8 {
@@ -182,18 +222,18 @@ impl<L> Shard<L> {
         replaced
     }
 
-    /// Takes out what [`Shard::publish`] gave back: a record that its name leads to no more.
-    pub(crate) fn retire(&mut self, object: u32, order: &Order, tagged: &Tagged) {
+    /// Takes out what [`Shard::publish`] gave back: a record that its name leads to no more. Its tags go to `left`.
+    pub(crate) fn retire(&mut self, object: u32, order: &Order, left: &mut Numbers) {
         let bytes = self.records.at(object);
-        record::tags(bytes).for_each(|number| tagged.leave(number));
+        left.extend(record::tags(bytes));
         let number = record::locator(bytes);
         self.unlink(object, order);
         self.locators.free(number);
         self.discard(object);
     }
 
-    /// Takes an object out.
-    pub(crate) fn remove(&mut self, object: u32, order: &Order, tagged: &Tagged, hashes: &HashState) {
+    /// Takes an object out. Its tags go to `left`.
+    pub(crate) fn remove(&mut self, object: u32, order: &Order, left: &mut Numbers, hashes: &HashState) {
         let bytes = self.records.at(object);
         let (at, name) = (record::directory(bytes), record::name(bytes));
         let hash = name_hash_of(hashes, &self.directories, at, name);
@@ -205,7 +245,7 @@ impl<L> Shard<L> {
         if self.names.find(hash, same).is_none() {
             self.urls -= 1;
         }
-        self.retire(object, order, tagged);
+        self.retire(object, order, left);
     }
 
     pub(crate) fn mark(&mut self, object: u32) {
@@ -255,13 +295,28 @@ impl<L> Shard<L> {
         }
     }
 
-    /// The place of a directory's newest object.
-    pub(crate) fn open(&mut self, hash: u64, directory: &str) -> Option<Place> {
-        let at = self.find_directory(hash, directory)?;
-        let place = Arc::new(AtomicU32::new(directory::first(self.directories.at(at))));
+    /// A directory's newest object.
+    pub(crate) fn first(&self, hash: u64, directory: &str) -> u32 {
+        let at = self.find_directory(hash, directory);
+        at.map_or(NONE, |at| directory::first(self.directories.at(at)))
+    }
+
+    /// A place before an object.
+    pub(crate) fn open(&mut self, object: u32) -> Place {
+        let place = Arc::new(AtomicU32::new(object));
         self.places.retain(|place| place.strong_count() > 0);
         self.places.push(Arc::downgrade(&place));
-        Some(place)
+        place
+    }
+
+    /// Up to `max` objects of a directory's list, from this one on.
+    pub(crate) fn list_from(&self, mut object: u32, max: usize) -> SmallVec<[u32; 64]> {
+        let mut objects = SmallVec::new();
+        while object != NONE && objects.len() < max {
+            objects.push(object);
+            object = self.next(object);
+        }
+        objects
     }
 
     pub(crate) fn next(&self, object: u32) -> u32 {

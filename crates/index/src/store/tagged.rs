@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use parking_lot::{Mutex, RwLock};
+use batoff_types::Tag;
+use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
+use smallvec::SmallVec;
 
 use super::key::{HashState, SHARDS, directory_hash, shard_of};
 use super::posting::{Place, Ref, Shelf};
@@ -11,6 +13,11 @@ use crate::stats::Stats;
 
 /// The low bits of a tag's number are its handle in its shelf.
 const HANDLE_BITS: u32 = 28;
+const HANDLE: u32 = (1 << HANDLE_BITS) - 1;
+
+/// Of an object's tags.
+pub(crate) type Hashes = SmallVec<[u64; 16]>;
+pub(crate) type Numbers = SmallVec<[u32; 16]>;
 
 /// Each distinct text once, with a list of names of the objects that carry it.
 ///
@@ -41,30 +48,63 @@ pub(crate) struct TagWalk {
 }
 
 impl Tagged {
-    /// An object that carries the tag came; the tag's number. `None` when there is no more room.
-    pub(crate) fn enter(&self, tag: &str, object: Ref) -> Option<u32> {
-        let hash = directory_hash(&self.hashes, tag);
-        let shelf = shard_of(hash);
-        let handle = self.shelves[shelf].write().enter(hash, tag, object)?;
-        Some((shelf as u32) << HANDLE_BITS | handle)
+    /// The tags' hashes: to be had before any lock is.
+    pub(crate) fn hashes(&self, tags: &[Tag]) -> Hashes {
+        tags.iter().map(|tag| directory_hash(&self.hashes, tag.as_str())).collect()
     }
 
-    /// The object left.
-    pub(crate) fn leave(&self, number: u32) {
-        let (shelf, handle) = self.at(number);
-        let mut shelf = shelf.write();
-        if shelf.leave(handle, |text| directory_hash(&self.hashes, text)) {
-            let place = shelf.open(handle);
-            drop(shelf);
-            self.put_due(Due { number, place });
+    /// An object that carries the tags came; their numbers, fewer when there is no more room.
+    pub(crate) fn enter(&self, tags: &[Tag], hashes: &Hashes, object: Ref) -> Numbers {
+        let mut held = self.hold(hashes.iter().map(|&hash| shard_of(hash)));
+        // Where the tags stand has to be waited for, and what stands there. So for all of them at once: nothing here
+        // depends on what was read for another tag.
+        let guesses: SmallVec<[Option<u32>; 16]> =
+            hashes.iter().map(|&hash| held[shard_of(hash)].as_ref()?.guess(hash)).collect();
+        let mut read = 0;
+        let mut blocks = SmallVec::<[(usize, u32); 16]>::new();
+        for (&hash, guess) in hashes.iter().zip(&guesses) {
+            if let (Some(shelf), Some(tag)) = (&held[shard_of(hash)], *guess) {
+                blocks.push((shard_of(hash), shelf.touch(tag)));
+            }
+        }
+        for (number, block) in blocks {
+            read ^= held[number].as_ref().map_or(0, |shelf| shelf.touch_block(block));
+        }
+        std::hint::black_box(read);
+
+        let mut numbers = Numbers::new();
+        for ((tag, &hash), guess) in tags.iter().zip(hashes).zip(guesses) {
+            let number = shard_of(hash);
+            let Some(shelf) = &mut held[number] else { break };
+            let Some(handle) = shelf.enter(hash, tag.as_str(), guess, object) else { break };
+            numbers.push((number as u32) << HANDLE_BITS | handle);
+        }
+        numbers
+    }
+
+    /// Objects left that carried these; a number comes once for each. Their order is changed.
+    pub(crate) fn leave(&self, numbers: &mut [u32]) {
+        numbers.sort_unstable();
+        for numbers in numbers.chunk_by(|a, b| a >> HANDLE_BITS == b >> HANDLE_BITS) {
+            let mut shelf = self.at(numbers[0]).0.write();
+            let read = numbers.iter().fold(0, |read, &number| read ^ shelf.touch(number & HANDLE));
+            std::hint::black_box(read);
+            for &number in numbers {
+                if shelf.leave(number & HANDLE, |text| directory_hash(&self.hashes, text)) {
+                    let place = shelf.open(number & HANDLE);
+                    self.put_due(Due { number, place });
+                }
+            }
         }
     }
 
     /// The object was entered a moment ago, and leaves without a trace.
-    pub(crate) fn retract(&self, number: u32, object: Ref) {
-        let (shelf, handle) = self.at(number);
-        shelf.write().retract(handle, object);
-        self.leave(number);
+    pub(crate) fn retract(&self, numbers: &mut [u32], object: Ref) {
+        for &number in &*numbers {
+            let (shelf, handle) = self.at(number);
+            shelf.write().retract(handle, object);
+        }
+        self.leave(numbers);
     }
 
     /// Shows a tag's text.
@@ -161,6 +201,12 @@ impl Tagged {
     }
 
     fn at(&self, number: u32) -> (&RwLock<Shelf>, u32) {
-        (&self.shelves[(number >> HANDLE_BITS) as usize], number & ((1 << HANDLE_BITS) - 1))
+        (&self.shelves[(number >> HANDLE_BITS) as usize], number & HANDLE)
+    }
+
+    /// These shelves, in their order: nobody else who has one waits for a lower one.
+    fn hold(&self, numbers: impl Iterator<Item = usize>) -> [Option<RwLockWriteGuard<'_, Shelf>>; SHARDS] {
+        let wanted = numbers.fold(0_u32, |wanted, number| wanted | 1 << number);
+        std::array::from_fn(|number| (wanted >> number & 1 == 1).then(|| self.shelves[number].write()))
     }
 }

@@ -3,13 +3,14 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use batoff_types::Tag;
+use smallvec::SmallVec;
 
 use super::arena::NONE;
 use super::held::{Act, Held};
 use super::key::{directory_hash, shard_of};
 use super::posting::Ref;
-use super::shard::Place;
-use super::tagged::TagWalk;
+use super::shard::{Place, Shard};
+use super::tagged::{Numbers, TagWalk};
 use super::{Store, local};
 
 /// Objects visited under one lock of a shard: some ten microseconds.
@@ -32,8 +33,12 @@ pub(crate) enum Progress {
 /// A walk through the objects of one directory: those that were in it when the walk began, and none that came since.
 #[derive(Debug)]
 pub(crate) struct InDirectory {
-    shard: usize,
-    place: Place,
+    directory: Box<str>,
+    /// What the names that are wanted begin with.
+    names: Box<str>,
+    hash: u64,
+    /// The next one; `None` before the first.
+    place: Option<Place>,
 }
 
 /// A walk through the objects that carry a tag: those that did when the walk began.
@@ -45,48 +50,77 @@ pub(crate) struct InTag {
 }
 
 impl<L> Store<L> {
-    /// A walk through the directory `host[:port]/a/b/`, if it holds anything.
-    pub(crate) fn enter_directory(&self, directory: &str) -> Option<InDirectory> {
+    /// A walk through the directory `host[:port]/a/b/`.
+    pub(crate) fn enter_directory(&self, directory: &str, names: &str) -> InDirectory {
         let hash = directory_hash(&self.hashes, directory);
-        let shard = shard_of(hash);
-        let place = self.shards[shard].write().open(hash, directory)?;
-        Some(InDirectory { shard, place })
+        InDirectory { directory: directory.into(), names: names.into(), hash, place: None }
     }
 
-    /// Visits the objects whose name begins with `names`. `budget` falls with every object that was looked at.
+    /// Visits the objects whose name begins as the walk wants it. `budget` falls with every object that was looked at.
     pub(crate) fn walk_directory(
         &self,
-        walk: &InDirectory,
-        names: &str,
+        walk: &mut InDirectory,
         budget: &mut usize,
         visit: &mut dyn FnMut(&Held<'_, L>) -> Act,
     ) -> Progress {
-        let mut key = String::new();
-        let progress = 'walk: loop {
-            let mut shard = self.shards[walk.shard].write();
-            for _ in 0..PER_LOCK {
-                let object = walk.place.load(Relaxed);
-                if object == NONE {
-                    break 'walk Progress::Over;
-                }
-                if *budget == 0 {
-                    break 'walk Progress::More;
-                }
-                *budget -= 1;
-                let mut act = Act::Keep;
-                if shard.has_name(object, names) {
-                    shard.write_key(object, &mut key);
-                    act = shard.view(object, &key, &self.tagged).map_or(Act::Keep, |held| visit(&held));
-                }
-                if act == Act::Stop {
-                    break 'walk Progress::Stopped;
-                }
-                walk.place.store(shard.next(object), Relaxed);
-                self.carry_out(&mut shard, object, act);
+        let progress = loop {
+            if *budget == 0 {
+                break Progress::More;
+            }
+            let mut shard = self.shards[shard_of(walk.hash)].write();
+            let next = match &walk.place {
+                Some(place) => place.load(Relaxed),
+                None => shard.first(walk.hash, &walk.directory),
+            };
+            let objects = shard.list_from(next, PER_LOCK.min(*budget));
+            let (next, progress) = self.visit_list(&mut shard, &objects, walk, budget, visit);
+            if progress == Progress::Over {
+                break progress;
+            }
+            match &walk.place {
+                Some(place) => place.store(next, Relaxed),
+                None => walk.place = Some(shard.open(next)),
+            }
+            if progress == Progress::Stopped {
+                break progress;
             }
         };
         self.tidy();
         progress
+    }
+
+    /// Visits those of a directory's objects; the next one, and how far it came.
+    fn visit_list(
+        &self,
+        shard: &mut Shard<L>,
+        objects: &[u32],
+        walk: &InDirectory,
+        budget: &mut usize,
+        visit: &mut dyn FnMut(&Held<'_, L>) -> Act,
+    ) -> (u32, Progress) {
+        shard.touch_all(objects.iter().copied(), &self.hashes);
+        let (mut key, mut left) = (String::new(), Numbers::new());
+        let (mut next, mut stopped) = (objects.first().copied().unwrap_or(NONE), false);
+        for &object in objects {
+            let mut act = Act::Keep;
+            if shard.has_name(object, &walk.names) {
+                shard.write_key(object, &mut key);
+                act = shard.view(object, &key, &self.tagged).map_or(Act::Keep, |held| visit(&held));
+            }
+            if act == Act::Stop {
+                stopped = true;
+                break;
+            }
+            *budget -= 1;
+            next = shard.next(object);
+            self.carry_out(shard, object, act, &mut left);
+        }
+        self.tagged.leave(&mut left);
+        match (next, stopped) {
+            (_, true) => (next, Progress::Stopped),
+            (NONE, false) => (NONE, Progress::Over),
+            (next, false) => (next, Progress::More),
+        }
     }
 
     /// A walk through what carries the tag, if anything does.
@@ -130,25 +164,36 @@ impl<L> Store<L> {
         visit: &mut dyn FnMut(&Held<'_, L>) -> Act,
     ) -> bool {
         let mut shard = self.shards[number].write();
-        for _ in 0..PER_LOCK.min(*budget) {
-            let Some(name) = walk.names.last() else { return true };
-            let (lies_in, object) = local(name.handle);
-            if lies_in != number {
-                return true;
-            }
-            *budget -= 1;
+        let begins = walk.names.partition_point(|name| local(name.handle).0 < number);
+        let from = begins.max(walk.names.len().saturating_sub(PER_LOCK.min(*budget)));
+        let carries = |shard: &Shard<L>, name: &Ref, object: u32| {
             // A new list may have begun under the old number, or a new object where the old one was.
-            if shard.is_alive(*name, object) && shard.carries(object, walk.walk.number) {
+            shard.is_alive(*name, object) && shard.carries(object, walk.walk.number)
+        };
+        shard.touch_heads(walk.names[from..].iter().map(|name| local(name.handle).1));
+        let mut objects: SmallVec<[u32; PER_LOCK]> = SmallVec::new();
+        for name in walk.names[from..].iter().rev() {
+            let (_, object) = local(name.handle);
+            objects.push(if carries(&shard, name, object) { object } else { NONE });
+        }
+        shard.touch_all(objects.iter().copied().filter(|&object| object != NONE), &self.hashes);
+        let mut left = Numbers::new();
+        let mut stopped = false;
+        for object in objects {
+            if object != NONE {
                 shard.write_key(object, key);
                 let act = shard.view(object, key, &self.tagged).map_or(Act::Keep, |held| visit(&held));
                 if act == Act::Stop {
-                    return false;
+                    stopped = true;
+                    break;
                 }
-                self.carry_out(&mut shard, object, act);
+                self.carry_out(&mut shard, object, act, &mut left);
             }
+            *budget -= 1;
             walk.names.pop();
         }
-        true
+        self.tagged.leave(&mut left);
+        !stopped
     }
 
     /// The first host after `after` among those that hold anything.
