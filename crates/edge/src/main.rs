@@ -7,7 +7,7 @@ use anyhow::Context;
 use batoff_edge::caches::{self, Locator, Surroundings};
 use batoff_edge::config::{EdgeConfig, load};
 use batoff_edge::program::{self, Flags, Signals};
-use batoff_edge::{Daemon, DaemonConfig, logs, metrics, monitor};
+use batoff_edge::{Daemon, DaemonConfig, check, logs, metrics, monitor};
 use batoff_index::IndexConfig;
 use clap::Parser;
 use serde_json::json;
@@ -22,13 +22,35 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 struct Cli {
     #[command(flatten)]
     flags: Flags,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Show on the running set-up that a cache is configured as the daemon needs it.
+    Check {
+        #[command(subcommand)]
+        cache: check::Kind,
+    },
 }
 
 fn main() -> ExitCode {
     match program::parse::<Cli>() {
-        Ok(cli) => program::run(run(cli.flags)).into(),
+        Ok(Cli { flags, command: None }) => program::run(run(flags)).into(),
+        Ok(Cli { flags, command: Some(Command::Check { cache }) }) => {
+            program::run(look_at(flags, cache)).into()
+        }
         Err(exit) => exit.into(),
     }
+}
+
+async fn look_at(flags: Flags, cache: check::Kind) -> anyhow::Result<()> {
+    let config: EdgeConfig = load(&flags.config)?;
+    let report = check::run(&cache, &config).await?;
+    print!("{report}");
+    report.verdict()?;
+    Ok(())
 }
 
 async fn run(flags: Flags) -> anyhow::Result<()> {

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::StartError;
 use crate::caches::CacheOpenError;
+use crate::check::CheckError;
 use crate::config::ConfigError;
 
 /// The flags of a daemon.
@@ -57,7 +58,7 @@ impl From<Exit> for ExitCode {
 impl Exit {
     /// The code that fits an error of the start.
     pub fn of(error: &anyhow::Error) -> Self {
-        if error.downcast_ref::<ConfigError>().is_some() {
+        if error.downcast_ref::<ConfigError>().is_some() || error.downcast_ref::<CheckError>().is_some() {
             return Self::Usage;
         }
         if let Some(error) = error.downcast_ref::<CacheOpenError>() {

@@ -9,6 +9,7 @@
 //! A purge: what is fetched from now on gets another stamp; the files it hits are spoiled and removed, those in flight
 //! too; after the longest turn of an nginx worker's event loop the same once more over what came meanwhile; then the ack.
 
+mod check;
 mod config;
 mod files;
 mod gate;
@@ -36,6 +37,7 @@ use batoff_index::Match;
 use batoff_types::message::LeasePolicy;
 use batoff_types::{Moment, Record, Seq};
 
+pub use self::check::{CheckArgs, check};
 pub use self::config::{Adopt, Levels, NginxSection, WhileScanning};
 use self::files::Files;
 use self::gate::Gate;
@@ -290,7 +292,7 @@ fn prepare(
             "caches.nginx.run_dir is not on a tmpfs: twenty files a second are made and removed there"
         );
     }
-    let watch = Watch::open(&files.folders()).map_err(|error| match error {
+    let watch = Watch::open(&files).map_err(|error| match error {
         WatchError::Instances | WatchError::Watches(_) => setup(error.to_string()),
         WatchError::Io(..) => setup(format!("{}: {error}", section.path.display())),
     })?;

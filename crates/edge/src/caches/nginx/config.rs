@@ -93,8 +93,8 @@ impl NginxSection {
         if self.slot_guard_ms > 1_000 {
             return invalid("slot_guard_ms", "must be at most 1000: the lease itself is about as long");
         }
-        if !(1..=3_600).contains(&self.fill_window_secs) {
-            return invalid("fill_window_secs", "must be 1 to 3600");
+        if !(1..=600).contains(&self.fill_window_secs) {
+            return invalid("fill_window_secs", "must be 1 to 600");
         }
         if !(1..=SCAN_THREADS_MAX).contains(&self.scan_threads) {
             return invalid("scan_threads", "must be 1 to 64");

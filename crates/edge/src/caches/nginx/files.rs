@@ -40,6 +40,21 @@ impl Files {
         self.levels.folders().iter().map(|folder| self.root.join(folder)).collect()
     }
 
+    /// The folders that hold those folders.
+    pub(super) fn folders_above(&self) -> Vec<PathBuf> {
+        let folders = self.folders();
+        let mut above: Vec<_> = folders
+            .iter()
+            .flat_map(|folder| folder.ancestors().skip(1))
+            .take_while(|_| folders.len() > 1)
+            .filter(|folder| folder.starts_with(&self.root))
+            .map(Path::to_owned)
+            .collect();
+        above.sort();
+        above.dedup();
+        above
+    }
+
     pub(super) fn read(&self, name: FileName) -> io::Result<Found> {
         read(&self.root.join(name.path(self.levels)))
     }

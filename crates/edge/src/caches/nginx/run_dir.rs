@@ -52,6 +52,11 @@ impl RunDir {
         self.path.join("lease")
     }
 
+    /// The link that nginx follows for what it fetches.
+    pub(super) fn stamp_link(&self) -> PathBuf {
+        self.path.join("gen").join("cur")
+    }
+
     /// What is fetched from now on carries this stamp.
     pub(super) fn set_stamp(&self, stamp: impl FnOnce() -> Stamp) -> io::Result<()> {
         let mut tokens = self.tokens.lock();

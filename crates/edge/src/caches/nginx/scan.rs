@@ -74,7 +74,7 @@ impl Scanner {
         // A folder may have been removed and made anew.
         setup::make_folders(&self.shelf.files)?;
         let folders = self.shelf.files.folders();
-        self.watch.add(&folders).map_err(|error| io::Error::other(error.to_string()))?;
+        self.watch.add(&self.shelf.files).map_err(|error| io::Error::other(error.to_string()))?;
         self.shelf.begin_pass(scan.pass);
         let next = AtomicUsize::new(0);
         let failed = Mutex::new(None);

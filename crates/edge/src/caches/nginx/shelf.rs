@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use batoff_index::{Effect, Entry, Index, Match, Variant, Verdict};
 use batoff_types::{FillToken, PurgeUrl, SiteId};
@@ -17,10 +17,13 @@ use super::name::{FileName, InFlight};
 use super::oddities::Oddities;
 use super::past::{Past, VOID};
 use crate::caches::Locator;
-use crate::forget::FILL_MAX;
 
 /// Locks by file name, so that whoever reads a file last registers it last.
 const STRIPES: usize = 64;
+
+/// A rule is forgotten once no fetch can have begun before it: this long after it at the earliest. What took longer and is
+/// as old is fetched again after a restart.
+const FILL_MAX: Duration = Duration::from_secs(600);
 
 /// Hosts remembered. With more, a purge of a tag cannot hold back its site host by host.
 const HOSTS_MAX: usize = 65_536;
@@ -113,7 +116,7 @@ impl Shelf {
     }
 
     /// Notes what is applied now, for files without stamps.
-    pub(super) fn note(&self, now: batoff_types::Moment, window: std::time::Duration) {
+    pub(super) fn note(&self, now: batoff_types::Moment, window: Duration) {
         self.past.note(now, self.index.begin_fill(), window);
     }
 
@@ -204,8 +207,8 @@ impl Shelf {
         };
         let refreshed = self.refreshed_since(name, header);
         let token = refreshed.map_or(token, |through| newer(token, through));
-        // Rules that are forgotten were swept an hour and more after everything that they hit had come: they did not hit
-        // what is still here, unless its fetch took longer than that.
+        // Rules are forgotten when everything that they hit has come and gone: they did not hit what is still here, unless
+        // its fetch took longer than that.
         let was_here = match seen {
             Seen::Event => self.known.lock().contains_key(&name),
             Seen::Scan(Scan { trust: Trust::Restarted, .. }) => true,

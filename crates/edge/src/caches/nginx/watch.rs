@@ -14,6 +14,7 @@ use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::io::Errno;
 use tokio::sync::oneshot;
 
+use super::files::Files;
 use super::gate::Gate;
 use super::name::Named;
 use super::permit::Permit;
@@ -76,8 +77,8 @@ impl std::fmt::Display for WatchError {
 }
 
 impl Watch {
-    /// Watches every folder that holds files.
-    pub(super) fn open(folders: &[PathBuf]) -> Result<Self, WatchError> {
+    /// Watches every folder that holds files, and those above them.
+    pub(super) fn open(files: &Files) -> Result<Self, WatchError> {
         let own = |errno: Errno| WatchError::Io("inotify".into(), errno.into());
         let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)
             .map_err(|errno| if errno == Errno::MFILE { WatchError::Instances } else { own(errno) })?;
@@ -89,12 +90,12 @@ impl Watch {
             queue_events: queue_events(),
             stop: AtomicBool::new(false),
         };
-        watch.add(folders)?;
+        watch.add(files)?;
         Ok(watch)
     }
 
-    /// Watches these folders, if they are not watched yet.
-    pub(super) fn add(&self, folders: &[PathBuf]) -> Result<(), WatchError> {
+    /// Watches the folders that are not watched yet.
+    pub(super) fn add(&self, files: &Files) -> Result<(), WatchError> {
         let what = WatchFlags::CREATE
             | WatchFlags::MOVED_FROM
             | WatchFlags::MOVED_TO
@@ -103,10 +104,23 @@ impl Watch {
             | WatchFlags::DELETE_SELF
             | WatchFlags::MOVE_SELF
             | WatchFlags::ONLYDIR;
-        for folder in folders {
+        // Whoever moves or removes a folder does it in the one above.
+        let above = WatchFlags::CREATE
+            | WatchFlags::MOVED_FROM
+            | WatchFlags::MOVED_TO
+            | WatchFlags::DELETE
+            | WatchFlags::DELETE_SELF
+            | WatchFlags::MOVE_SELF
+            | WatchFlags::ONLYDIR;
+        let folders = files.folders();
+        let holders = files.folders_above();
+        let needed = folders.len() + holders.len();
+        for (folder, what) in
+            holders.iter().map(|folder| (folder, above)).chain(folders.iter().map(|folder| (folder, what)))
+        {
             match inotify::add_watch(&self.inotify, folder, what) {
                 Ok(_) => {}
-                Err(Errno::NOSPC) => return Err(WatchError::Watches(folders.len())),
+                Err(Errno::NOSPC) => return Err(WatchError::Watches(needed)),
                 Err(errno) => return Err(WatchError::Io(folder.clone(), errno.into())),
             }
         }
@@ -184,8 +198,8 @@ impl Heard {
             self.missed("overflow");
             return;
         }
-        if what.intersects(ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF) {
-            tracing::warn!("a folder of the cache directory was removed; it is read anew");
+        if what.intersects(ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF | ReadFlags::ISDIR) {
+            tracing::warn!("a folder of the cache directory was made, moved or removed; it is read anew");
             self.missed("folder");
             return;
         }

@@ -1,0 +1,127 @@
+//! Shows on a running nginx that its configuration keeps what the daemon promises.
+//!
+//! An origin of the check's own answers behind the fill hop; what nginx stores of its answers is looked at, removed, made
+//! stale and held back with the daemon's own means, and each time the answer's number says whether it came from the
+//! cache.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use self::canary::Canary;
+use self::events::Events;
+use self::origin::Origin;
+use super::files::{Files, Found};
+use super::name::{FileName, Named};
+use super::run_dir::RunDir;
+use super::{NginxSection, identity, setup};
+use crate::check::{CheckError, Report};
+
+mod canary;
+mod events;
+mod origin;
+mod steps;
+
+/// The folder of the check's pages, which the fill hop sends to the check's origin.
+const FOLDER: &str = "/.well-known/batoff-check";
+
+/// How long anything may take that should happen at once.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Where nginx is, and where the check is to answer for the origin.
+#[derive(Clone, Debug, clap::Args)]
+pub struct CheckArgs {
+    /// Where nginx listens for visitors, in plain HTTP.
+    #[arg(long, default_value = "127.0.0.1:80", value_name = "ADDRESS")]
+    pub connect: SocketAddr,
+    /// The hostname to ask for: one of the site's.
+    #[arg(long, value_name = "HOSTNAME")]
+    pub host: String,
+    /// Where the fill hop finds the check's origin.
+    #[arg(long, default_value = "127.0.0.1:9467", value_name = "ADDRESS")]
+    pub origin: SocketAddr,
+    /// Also show that nginx stops without a lease: for a moment it gets everything from the origin.
+    #[arg(long)]
+    pub fence: bool,
+}
+
+/// What the steps work with.
+struct Bench {
+    report: Report,
+    canary: Canary,
+    origin: Origin,
+    events: Events,
+    files: Files,
+    run_dir: RunDir,
+    section: NginxSection,
+    daemon: Option<u64>,
+}
+
+/// Makes the check.
+pub async fn check(args: &CheckArgs, section: &NginxSection, state: &Path) -> Result<Report, CheckError> {
+    let stopped = |error: String| CheckError(error);
+    setup::check_directory(&section.path, section.levels).map_err(|error| stopped(error.to_string()))?;
+    let files = Files::new(section.path.clone(), section.levels);
+    let run_dir = section.run_dir.display();
+    if !section.run_dir.join("gen/cur").exists() {
+        return Err(stopped(format!("{run_dir}/gen/cur is not there; start the daemon first")));
+    }
+    let bench = Bench {
+        report: Report::default(),
+        canary: Canary::new(args.connect, &args.host),
+        origin: Origin::start(args.origin).await.map_err(|error| {
+            stopped(format!("cannot answer for the origin at {} (--origin): {error}", args.origin))
+        })?,
+        events: Events::of(&files.folders()).map_err(|error| stopped(error.to_string()))?,
+        files,
+        run_dir: RunDir::open(&section.run_dir).map_err(|error| stopped(format!("{run_dir}: {error}")))?,
+        section: section.clone(),
+        daemon: identity::read(state).map_err(|error| stopped(format!("{}: {error}", state.display())))?,
+    };
+    bench.run(args.fence).await
+}
+
+impl Bench {
+    async fn run(mut self, fence: bool) -> Result<Report, CheckError> {
+        let Some(file) = self.stored_and_served().await? else { return Ok(self.report) };
+        self.says_what_it_is(file)?;
+        self.removed_is_gone(file).await?;
+        self.variants_go_together().await?;
+        self.stale_is_fetched_anew().await?;
+        self.is_received_where_it_is_seen().await?;
+        self.guards_against_late_headers().await?;
+        self.collapses_nothing().await?;
+        if self.section.fence {
+            self.holds_back().await?;
+            if fence {
+                self.stops_without_a_lease().await?;
+            }
+        }
+        Ok(self.report)
+    }
+
+    /// The files that nginx has stored since this was last asked for.
+    fn stored(&mut self) -> Result<Vec<FileName>, CheckError> {
+        let names = self.events.names().map_err(|error| CheckError(error.to_string()))?;
+        let mut stored = Vec::new();
+        for name in names {
+            if let Named::Object(name) = Named::parse(&name)
+                && self.is_ours(name)?
+                && !stored.contains(&name)
+            {
+                stored.push(name);
+            }
+        }
+        Ok(stored)
+    }
+
+    fn is_ours(&self, name: FileName) -> Result<bool, CheckError> {
+        match self.files.read(name).map_err(|error| CheckError(error.to_string()))? {
+            Found::Readable(header) => {
+                let nonce = self.canary.nonce().as_bytes();
+                Ok(header.key.windows(nonce.len()).any(|part| part == nonce))
+            }
+            Found::Nothing | Found::Unreadable(_) => Ok(false),
+        }
+    }
+}
