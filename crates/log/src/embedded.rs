@@ -12,6 +12,7 @@
 //!
 //! After an IO error nothing is promised on the strength of the failed flush: the writer closes the file, opens it
 //! again, compares what the disk holds with what it has acknowledged, and accepts writes only if nothing is missing.
+//! While the disk lets itself be read and not written, what was acknowledged can be read.
 
 mod database;
 mod directory;
@@ -21,6 +22,7 @@ mod log;
 mod measure;
 mod medium;
 mod open_error;
+mod overlay;
 mod pairs;
 mod peers;
 mod read;

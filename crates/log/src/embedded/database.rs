@@ -1,3 +1,4 @@
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -15,6 +16,7 @@ use super::layout::{
 };
 use super::medium::Medium;
 use super::open_error::OpenError;
+use super::overlay::Overlay;
 use super::witness::Witness;
 use super::{CACHE_BYTES, layout, rows};
 
@@ -78,8 +80,21 @@ pub(super) fn open<M: Medium>(
     path: &Path,
     cache_bytes: usize,
 ) -> Result<(Database, Standing), OpenError> {
+    open_on(|| medium.open(path), path, cache_bytes)
+}
+
+/// Opens an existing store on a disk that takes no writes. What is written to it is lost.
+pub(super) fn open_to_read(path: &Path, cache_bytes: usize) -> Result<(Database, Standing), OpenError> {
+    open_on(|| Overlay::open(path), path, cache_bytes)
+}
+
+fn open_on<B: StorageBackend>(
+    backend: impl FnOnce() -> io::Result<B>,
+    path: &Path,
+    cache_bytes: usize,
+) -> Result<(Database, Standing), OpenError> {
     let open = || {
-        let backend = medium.open(path).map_err(|source| io_error("open", path, source))?;
+        let backend = backend().map_err(|source| io_error("open", path, source))?;
         let database = open_backend(backend, path, cache_bytes)?;
         let standing = examine(&database, path)?;
         Ok((database, standing))
@@ -95,7 +110,7 @@ pub(super) fn open<M: Medium>(
 pub(super) fn adopt<M: Medium>(medium: &M, directory: &Directory, log_id: LogId) -> Result<(), OpenError> {
     let path = directory.store();
     if !directory.has_store()? {
-        let source = std::io::ErrorKind::NotFound.into();
+        let source = io::ErrorKind::NotFound.into();
         return Err(io_error("find the copied purge log", &path, source));
     }
     let (database, _) = open(medium, &path, CACHE_BYTES)?;
@@ -160,9 +175,7 @@ fn open_backend(
             OpenError::Locked { path: path.to_owned() }
         }
         DatabaseError::UpgradeRequired(_) => OpenError::Foreign { path: path.to_owned() },
-        DatabaseError::Storage(StorageError::Io(error))
-            if error.kind() == std::io::ErrorKind::InvalidData =>
-        {
+        DatabaseError::Storage(StorageError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
             OpenError::Foreign { path: path.to_owned() }
         }
         other => explain(other.into(), "open", path),
@@ -171,8 +184,8 @@ fn open_backend(
 
 fn explain(fault: Fault, action: &'static str, path: &Path) -> OpenError {
     match fault {
-        Fault::Full => io_error(action, path, std::io::ErrorKind::StorageFull.into()),
-        Fault::Io(detail) => io_error(action, path, std::io::Error::other(detail)),
+        Fault::Full => io_error(action, path, io::ErrorKind::StorageFull.into()),
+        Fault::Io(detail) => io_error(action, path, io::Error::other(detail)),
         Fault::Damaged(detail) => OpenError::Corrupt { path: path.to_owned(), detail },
     }
 }

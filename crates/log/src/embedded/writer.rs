@@ -78,6 +78,7 @@ pub(super) fn spawn<M: Medium>(
         in_doubt: false,
         failures: 0,
         opening: 0,
+        only_read: false,
         closing: None,
         is_testified: true,
     };
@@ -132,6 +133,8 @@ struct Writer<M> {
     /// Since the last group that became durable.
     failures: u32,
     opening: u64,
+    /// Whether the file is open for readers only, because the disk takes no writes.
+    only_read: bool,
     closing: Option<Closing>,
     /// Whether the last note of what was acknowledged could be written.
     is_testified: bool,
@@ -308,12 +311,19 @@ impl<M: Medium> Writer<M> {
 
     /// Opens the file again and compares what it holds with what was acknowledged.
     fn reopen(&mut self) -> Result<Found, StoreError> {
+        let path = self.place.directory.store();
+        // Readers need not make room for a try that is bound to fail.
+        if self.only_read && self.place.medium.open(&path).is_err() {
+            return Err(StoreError::Unavailable { retry_after: self.delay() });
+        }
+        self.only_read = false;
         self.shared.let_go();
-        let Place { medium, directory, cache_bytes, .. } = &self.place;
-        let (database, found) = match database::open(medium, &directory.store(), *cache_bytes) {
+        let Place { medium, cache_bytes, .. } = &self.place;
+        let (database, found) = match database::open(medium, &path, *cache_bytes) {
             Ok(opened) => opened,
             Err(error @ (OpenError::Io { .. } | OpenError::Locked { .. })) => {
                 tracing::warn!(%error, "the purge log could not be opened again");
+                self.open_to_read();
                 return Err(StoreError::Unavailable { retry_after: self.delay() });
             }
             Err(error) => return Err(self.condemn(error.to_string())),
@@ -329,9 +339,27 @@ impl<M: Medium> Writer<M> {
         Ok(verdict)
     }
 
+    /// Lets readers go on as long as the disk can be read, if it holds what was acknowledged and nothing else: a commit
+    /// in doubt may yet be lost.
+    fn open_to_read(&mut self) {
+        let opened = database::open_to_read(&self.place.directory.store(), self.place.cache_bytes);
+        match opened {
+            Ok((database, found))
+                if matches!(compare(&self.standing, &found, false), Ok(Found::Acknowledged)) =>
+            {
+                self.opening += 1;
+                self.only_read = true;
+                self.shared.put_opened(database, self.opening, &self.standing);
+                tracing::warn!("the purge log can be read, and not written");
+            }
+            Ok(_) => tracing::warn!("the purge log is not read while its last commit is in doubt"),
+            Err(error) => tracing::warn!(%error, "the purge log cannot be read either"),
+        }
+    }
+
     /// Tries to get from ailing to sound.
     fn heal(&mut self) {
-        if self.shared.opened().is_none() && self.reopen().is_err() {
+        if (self.only_read || self.shared.opened().is_none()) && self.reopen().is_err() {
             self.failures += 1;
             return;
         }

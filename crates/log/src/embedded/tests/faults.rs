@@ -100,6 +100,35 @@ async fn a_full_disk_refuses_and_recovers_when_there_is_room() {
 }
 
 #[tokio::test]
+async fn a_disk_that_takes_no_writes_is_read_until_it_takes_them_again() {
+    let ward = Ward::new();
+    assert_eq!(ward.append(1).await, new(1));
+    ward.patient.falls(Ill::ReadOnly);
+    for _ in 0..3 {
+        let failed = ward.append(2).await;
+        assert!(
+            matches!(failed, Err(StoreError::Unavailable { .. } | StoreError::Unknown { .. })),
+            "{failed:?}"
+        );
+        // The writer answers, and then opens the file for readers.
+        let readable = async {
+            while ward.store.read(Seq::FIRST, 1, 1).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), readable).await.expect("readers go on");
+        assert_eq!(ward.bodies().await, ["1"], "what is there can still be read");
+    }
+    assert!(matches!(&*ward.store.health().borrow(), Health::Degraded { .. }));
+    ward.patient.recovers();
+    ward.recovered().await;
+    assert_eq!(ward.append(2).await, new(2));
+    assert_eq!(ward.bodies().await, ["1", "2"]);
+    ward.store.close().await;
+    assert_eq!(bodies(&open(&ward.dir, &Patient::default())).await, ["1", "2"], "and on the disk, too");
+}
+
+#[tokio::test]
 async fn what_failed_before_its_flush_is_certainly_not_there() {
     let ward = Ward::new();
     assert_eq!(ward.append(1).await, new(1));

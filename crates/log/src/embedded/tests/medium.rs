@@ -28,6 +28,8 @@ pub(super) enum Ill {
     Hangs,
     /// Reads fail.
     Reads,
+    /// It takes no writes, and does not let itself be opened for them.
+    ReadOnly,
 }
 
 /// A disk that fails on demand.
@@ -64,6 +66,9 @@ impl Medium for Patient {
     type Backend = Sick;
 
     fn open(&self, path: &Path) -> io::Result<Sick> {
+        if *self.0.ill.lock() == Ill::ReadOnly {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
         if let Some(other) = self.0.swap.lock().take() {
             fs::copy(other, path)?;
         }
@@ -121,6 +126,7 @@ impl StorageBackend for Sick {
         self.check(|ill| match ill {
             Ill::Writes { after } => Some((after, io::ErrorKind::Other)),
             Ill::Full { after } if is_growth => Some((after, io::ErrorKind::StorageFull)),
+            Ill::ReadOnly => Some((0, io::ErrorKind::ReadOnlyFilesystem)),
             _ => None,
         })?;
         self.chart.end.fetch_max(end, Ordering::SeqCst);
