@@ -7,7 +7,7 @@
 #
 # How to use it. Varnish gets a second listener, named `batoff`, that only the daemon can reach:
 #
-#   varnishd -a :6081 -a batoff=/run/batoff-varnish/purge.sock,HTTP,user=vcache,group=batoff,mode=660 …
+#   varnishd -a :6081 -a batoff=/run/batoff-varnish/purge.sock,HTTP,user=batoff,group=batoff,mode=600 …
 #
 # (or -a batoff=127.0.0.1:6091 where everybody on the machine may purge), and this file is included **behind** the
 # rest, as in default.vcl beside it. Yours runs first then, and may rewrite Host and URL: purges are rewritten with it.
@@ -15,7 +15,7 @@
 # varnish` finds that out. Do not put more than URL and host into vcl_hash: a purge would miss it. Variants belong into
 # `Vary`, and all of them go with their URL.
 #
-# The only line to change is the path in batoff_lease, if [caches.varnish] lease_dir is not the default.
+# The only lines to change are the two paths in batoff_lease, if [caches.varnish] lease_dir is not the default.
 
 vcl 4.1;
 

@@ -8,7 +8,9 @@ use batoff_tests::{eventually, free_port, http};
 use crate::conformance;
 use crate::daemon::Daemon;
 use crate::feature::Feature;
+use crate::plane::HOSTS;
 use crate::process::Process;
+use crate::stage::Stage;
 use crate::subject::{Setting, Subject};
 
 struct Haproxy {
@@ -83,3 +85,34 @@ impl Subject for Haproxy {
 }
 
 conformance!(Haproxy);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_check_is_content_with_what_we_ship_and_names_what_is_wrong() {
+    let mut stage = Stage::<Haproxy>::strict().await;
+    stage.fill("/checked").await;
+    let (visitors, config) =
+        (stage.subject.visitors().to_string(), stage.subject.daemon().config().to_owned());
+    let check = || {
+        let output = std::process::Command::new(batoff_tests::binary("batoff-edge"))
+            .arg("--config")
+            .arg(&config)
+            .args(["check", "haproxy", "--connect", &visitors, "--host", HOSTS[0], "--page", "/checked"])
+            .output()
+            .expect("batoff-edge runs");
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (content, text) = check();
+    assert!(content && text.contains("ok     a purge by host takes it"), "{text}");
+
+    // A configuration that forgets the generation of URLs.
+    let path = stage.subject.dir.join("haproxy.cfg");
+    let good = std::fs::read_to_string(&path).expect("the file");
+    let generation = good.find("/%[baseq,map_str(").expect("the generation of URLs");
+    let end = good[generation..].find("%[var(txn.batoff_pathq)]").expect("the target behind it");
+    std::fs::write(&path, good[..generation].to_owned() + &good[generation + end..]).expect("a file");
+    stage.subject.restart_cache().await;
+    stage.plane.leased("pop1").await;
+    stage.fill("/checked").await;
+    let (content, text) = check();
+    assert!(!content && text.contains("WRONG"), "{text}");
+}

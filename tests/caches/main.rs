@@ -21,6 +21,7 @@ mod suite;
 mod haproxy;
 mod local;
 mod proxy;
+mod trafficserver;
 mod varnish;
 
 /// Runs the whole suite on one kind of cache: a test for each story, named by its claim.

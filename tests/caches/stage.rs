@@ -31,9 +31,9 @@ pub struct Answer {
 }
 
 impl<S: Subject> Stage<S> {
-    /// Starts everything on a strict node.
+    /// Starts everything on a strict node, if the cache can be fenced.
     pub async fn strict() -> Self {
-        Self::with(Policy::Strict).await
+        Self::with(if S::STRICT { Policy::Strict } else { Policy::Available }).await
     }
 
     /// Starts everything.

@@ -16,6 +16,9 @@ pub trait Subject: Sized {
     /// As the table heads its column.
     const NAME: &'static str;
 
+    /// Whether it can be fenced. One that cannot runs on an available node in every story.
+    const STRICT: bool = true;
+
     /// Why this cache cannot do it, in a few words for the table; `None` when it can.
     fn lacks(feature: Feature) -> Option<&'static str>;
 

@@ -8,7 +8,10 @@ use batoff_tests::{eventually, free_port, http};
 use crate::conformance;
 use crate::daemon::Daemon;
 use crate::feature::Feature;
+use crate::origin::Page;
+use crate::plane::HOSTS;
 use crate::process::Process;
+use crate::stage::Stage;
 use crate::subject::{Setting, Subject};
 
 struct Varnish {
@@ -106,3 +109,62 @@ impl Subject for Varnish {
 }
 
 conformance!(Varnish);
+
+/// `batoff-edge check varnish`: whether it is content, and what it says.
+fn check(varnish: &mut Varnish, page: &str) -> (bool, String) {
+    let (visitors, config) = (varnish.visitors().to_string(), varnish.daemon.config().to_owned());
+    let output = std::process::Command::new(batoff_tests::binary("batoff-edge"))
+        .arg("--config")
+        .arg(config)
+        .args([
+            "check",
+            "varnish",
+            "--connect",
+            &visitors,
+            "--host",
+            HOSTS[0],
+            "--page",
+            page,
+            "--tag",
+            "checked",
+        ])
+        .arg("--fence")
+        .output()
+        .expect("batoff-edge runs");
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&text).into_owned())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_check_is_content_with_what_we_ship_and_names_what_is_wrong() {
+    let mut stage = Stage::<Varnish>::strict().await;
+    stage.origin.page("/checked", Page::tagged("checked"));
+    stage.fill("/checked").await;
+    let (content, text) = check(&mut stage.subject, "/checked");
+    assert!(content, "{text}");
+    assert!(
+        text.contains("ok     a purge by tag takes it") && text.contains("ok     nothing is served without"),
+        "{text}"
+    );
+
+    // A subroutine of the operator's that returns before ours.
+    let Server { dir, .. } = &stage.subject.server;
+    let vcl = std::fs::read_to_string(dir.join("default.vcl")).expect("the file");
+    let hasty = vcl.replace(
+        "include \"",
+        "sub vcl_hit { if (req.method != \"PURGE\") { return (deliver); } }\ninclude \"",
+    );
+    std::fs::write(dir.join("hasty.vcl"), hasty).expect("a file");
+    let admin = |command: &[&str]| {
+        let status = std::process::Command::new("varnishadm")
+            .arg("-n")
+            .arg(dir.join("varnishd"))
+            .args(command)
+            .status();
+        assert!(status.expect("varnishadm runs").success(), "{command:?}");
+    };
+    admin(&["vcl.load", "hasty", dir.join("hasty.vcl").to_str().expect("a path in UTF-8")]);
+    admin(&["vcl.use", "hasty"]);
+    let (content, text) = check(&mut stage.subject, "/checked");
+    assert!(!content && text.contains("WRONG  nothing is served without a lease"), "{text}");
+}

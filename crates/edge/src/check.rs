@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::caches::nginx;
+use crate::caches::{haproxy, http, nginx, varnish};
 use crate::config::EdgeConfig;
 
 /// The cache to be looked at.
@@ -11,6 +11,12 @@ use crate::config::EdgeConfig;
 pub enum Kind {
     /// nginx beside this daemon, with the configuration of deploy/nginx.
     Nginx(nginx::CheckArgs),
+    /// Varnish beside this daemon, with deploy/varnish/batoff.vcl.
+    Varnish(varnish::CheckArgs),
+    /// HAProxy beside this daemon, with the configuration of deploy/haproxy.
+    Haproxy(http::VisitArgs),
+    /// A cache that is told by HTTP what to remove.
+    Http(http::VisitArgs),
 }
 
 /// What was found, claim by claim.
@@ -81,6 +87,21 @@ pub async fn run(kind: &Kind, config: &EdgeConfig) -> Result<Report, CheckError>
             let section = config.caches.nginx.as_ref();
             let section = section.ok_or_else(|| CheckError("there is no [caches.nginx]".to_owned()))?;
             nginx::check(args, section, &config.state.dir).await
+        }
+        Kind::Varnish(args) => {
+            let section = config.caches.varnish.as_ref();
+            let section = section.ok_or_else(|| CheckError("there is no [caches.varnish]".to_owned()))?;
+            varnish::check(args, section).await
+        }
+        Kind::Haproxy(args) => {
+            let section = config.caches.haproxy.as_ref();
+            let section = section.ok_or_else(|| CheckError("there is no [caches.haproxy]".to_owned()))?;
+            haproxy::check(args, section).await
+        }
+        Kind::Http(args) => {
+            let section = config.caches.http.as_ref();
+            let section = section.ok_or_else(|| CheckError("there is no [caches.http]".to_owned()))?;
+            http::check(args, section).await
         }
     }
 }

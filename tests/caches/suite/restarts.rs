@@ -16,9 +16,17 @@ pub async fn purges_while_the_daemon_was_down_take_effect<S: Subject>() {
             stage.fill(target).await;
         }
         stage.subject.daemon().kill();
-        stage.purge_url("/down/url").await;
-        stage.purge(json!({"prefixes": [url("/down/prefix/")], "tags": ["down"]})).await;
+        let mut tasks = Vec::new();
+        for body in [
+            json!({"urls": [url("/down/url")]}),
+            json!({"prefixes": [url("/down/prefix/")], "tags": ["down"]}),
+        ] {
+            tasks.push(stage.plane.customer.purge_until_accepted(&body).await.task());
+        }
         stage.subject.daemon().restart().await;
+        for task in tasks {
+            stage.plane.customer.completed(&task).await;
+        }
         stage.plane.leased("pop1").await;
         for target in ["/down/url", "/down/prefix/1", "/tagged"] {
             assert!(!stage.hits(target).await, "{target} was purged while the daemon was down");
@@ -51,6 +59,9 @@ pub async fn purges_while_the_cache_was_down_take_effect<S: Subject>() {
             .await;
             assert!(answer.number > old, "{target} was purged: {answer:?}");
             stage.fill(target).await;
+        }
+        if S::lacks(Feature::RaceHeaderUrl).is_some() {
+            return;
         }
         // The whole machinery works after the restart, the guard against late fills included.
         let held = stage.origin.hold("/late", crate::origin::Phase::Header);

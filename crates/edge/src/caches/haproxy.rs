@@ -21,10 +21,12 @@ use super::{Cache, CacheOpenError, CacheTrouble, Locator, Needs, Proof, Surround
 use crate::boottime;
 
 mod bumps;
+mod check;
 mod config;
 mod lease;
 mod socket;
 
+pub use self::check::check;
 pub use self::config::{HaproxySection, Tags};
 
 /// The name in logs, in metrics and at the control plane.

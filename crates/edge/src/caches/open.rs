@@ -6,6 +6,7 @@ use batoff_types::message::LeasePolicy;
 use tokio_util::sync::CancellationToken;
 
 use super::haproxy::Haproxy;
+use super::http::Http;
 use super::varnish::Varnish;
 use super::{Cache, Locator, local};
 use crate::Fence;
@@ -73,6 +74,9 @@ pub async fn open(
     }
     if let Some(section) = &section.haproxy {
         caches.push(Box::new(Haproxy::open(section, surroundings.clone()).await?));
+    }
+    if let Some(section) = &section.http {
+        caches.push(Box::new(Http::open(section, &surroundings)?));
     }
     Ok(caches)
 }

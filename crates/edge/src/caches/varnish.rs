@@ -24,10 +24,12 @@ use super::slots::{SlotNames, Slots, SlotsConfig};
 use super::{Cache, CacheOpenError, CacheTrouble, Locator, Needs, Proof, Surroundings};
 
 mod ban;
+mod check;
 mod cli;
 mod config;
 mod orders;
 
+pub use self::check::{CheckArgs, check};
 pub use self::cli::CliError;
 pub use self::config::VarnishSection;
 
@@ -67,7 +69,6 @@ impl Varnish {
     /// one that answers wrongly is refused.
     pub async fn open(section: &VarnishSection, around: Surroundings) -> Result<Self, CacheOpenError> {
         let setup = |message: String| CacheOpenError::Setup { cache: NAME, message };
-        let address: Address = section.purge.parse().map_err(setup)?;
         if let Err(source) = std::fs::read(&section.secret) {
             return Err(setup(CliError::Secret { path: section.secret.clone(), source }.to_string()));
         }
@@ -83,16 +84,8 @@ impl Varnish {
                 "cannot keep the lease in {dir}: {error}; make it a folder that this user can write to"
             ))
         })?;
-        let lurker = format!("param.set ban_lurker_age {}", section.ban_lurker_age_secs);
-        let mut link = Link {
-            purger: Pipeline::new(address),
-            cli: Cli::new(&section.cli, section.secret.clone(), vec![lurker]),
-            instance: format!("{:032x}", rand::random::<u128>()),
-            moves: 0,
-            guarded: BTreeSet::new(),
-            sites: SiteTable::clone(&around.index.sites()),
-            met: false,
-        };
+        let sites = SiteTable::clone(&around.index.sites());
+        let mut link = Link::new(section, sites).map_err(setup)?;
         match link.probe().await {
             Ok(()) => tracing::info!(at = %link.purger.address(), "varnish found"),
             Err(Probe::Silent(error)) => {
@@ -116,21 +109,7 @@ impl Varnish {
         link.probe().await.map_err(|error| CacheTrouble(error.to_string()))?;
         link.guard(orders).await?;
         tokio::time::sleep(self.settle).await;
-        let (requests, bans) = (orders.requests(), orders.bans());
-        let Link { purger, cli, .. } = link;
-        let purged = async {
-            let replies =
-                purger.send(&requests).await.map_err(|error| unreachable(purger.address(), &error))?;
-            accepted(&replies)
-        };
-        let banned = async {
-            match cli.run(&bans).await {
-                Ok(_) => Ok(()),
-                Err(error) => Err(CacheTrouble(error.to_string())),
-            }
-        };
-        let (purged, banned) = tokio::join!(purged, banned);
-        purged.and(banned)
+        link.remove(orders).await
     }
 }
 
@@ -194,6 +173,19 @@ enum Probe {
 }
 
 impl Link {
+    fn new(section: &VarnishSection, sites: SiteTable) -> Result<Self, String> {
+        let lurker = format!("param.set ban_lurker_age {}", section.ban_lurker_age_secs);
+        Ok(Self {
+            purger: Pipeline::new(section.purge.parse()?),
+            cli: Cli::new(&section.cli, section.secret.clone(), vec![lurker]),
+            instance: format!("{:032x}", rand::random::<u128>()),
+            moves: 0,
+            guarded: BTreeSet::new(),
+            sites,
+            met: false,
+        })
+    }
+
     /// Asks whether `batoff.vcl` is loaded, and notices when varnishd was restarted.
     async fn probe(&mut self) -> Result<(), Probe> {
         let request = purge_request("batoff", "/", &format!("Batoff-Probe: {}\r\n", self.instance));
@@ -248,6 +240,25 @@ impl Link {
         let requests: Vec<_> = names.iter().map(request).collect();
         let replies = self.purger.send(&requests).await;
         accepted(&replies.map_err(|error| unreachable(self.purger.address(), &error))?)
+    }
+
+    /// Takes out what is stored.
+    async fn remove(&mut self, orders: &Orders) -> Result<(), CacheTrouble> {
+        let (requests, bans) = (orders.requests(), orders.bans());
+        let Self { purger, cli, .. } = self;
+        let purged = async {
+            let replies =
+                purger.send(&requests).await.map_err(|error| unreachable(purger.address(), &error))?;
+            accepted(&replies)
+        };
+        let banned = async {
+            match cli.run(&bans).await {
+                Ok(_) => Ok(()),
+                Err(error) => Err(CacheTrouble(error.to_string())),
+            }
+        };
+        let (purged, banned) = tokio::join!(purged, banned);
+        purged.and(banned)
     }
 }
 

@@ -3,6 +3,7 @@ use serde::Deserialize;
 
 use super::ConfigError;
 use crate::caches::haproxy::HaproxySection;
+use crate::caches::http::HttpSection;
 use crate::caches::local::LocalSection;
 use crate::caches::nginx::NginxSection;
 use crate::caches::varnish::VarnishSection;
@@ -20,6 +21,8 @@ pub struct CachesSection {
     pub varnish: Option<VarnishSection>,
     /// `[caches.haproxy]`
     pub haproxy: Option<HaproxySection>,
+    /// `[caches.http]`
+    pub http: Option<HttpSection>,
     /// `[caches.local]`
     pub local: Option<LocalSection>,
 }
@@ -31,6 +34,7 @@ impl CachesSection {
             ("nginx", self.nginx.is_some()),
             ("varnish", self.varnish.is_some()),
             ("haproxy", self.haproxy.is_some()),
+            ("http", self.http.is_some()),
             ("local", self.local.is_some()),
         ];
         kinds.into_iter().filter_map(|(name, there)| there.then_some(name)).collect()
@@ -64,6 +68,9 @@ impl CachesSection {
         }
         if let Some(section) = &self.haproxy {
             section.validate()?;
+        }
+        if let Some(section) = &self.http {
+            section.validate(self.local.is_some())?;
         }
         if let Some(section) = &self.local {
             section.validate(policy)?;

@@ -68,7 +68,8 @@ impl Orders {
         orders
     }
 
-    fn purge(&mut self, purge: &Purge, hostnames: &impl Fn(&SiteId) -> BTreeSet<HostPattern>) {
+    /// What one purge asks for.
+    pub(super) fn purge(&mut self, purge: &Purge, hostnames: &impl Fn(&SiteId) -> BTreeSet<HostPattern>) {
         for selector in &purge.selectors {
             match selector {
                 Selector::Url(url) => {

@@ -1,0 +1,53 @@
+//! Shows on a running cache that one request takes a URL out of it.
+
+use std::time::Duration;
+
+use super::adapter::request;
+use super::visitor::{VisitArgs, Visitor};
+use super::{Address, HttpSection, Pipeline, Reply};
+use crate::check::{CheckError, Report};
+
+/// Long enough to be seen in `Age`, which counts whole seconds.
+const AGING: Duration = Duration::from_millis(2_100);
+
+/// Makes the check.
+pub async fn check(args: &VisitArgs, section: &HttpSection) -> Result<Report, CheckError> {
+    let mut report = Report::default();
+    let mut visitor = Visitor::new(args)?;
+    let address: Address = section.address.parse().map_err(CheckError)?;
+    let mut pipeline = Pipeline::new(address);
+    let url = visitor.url()?;
+
+    visitor.read().await?;
+    tokio::time::sleep(AGING).await;
+    let stored = age(&visitor.read().await?) >= 2;
+    report.note(
+        stored,
+        "the page is stored and served again",
+        "its Age does not grow: the page may not be cached (name another one with --page), or the cache sends no Age",
+    );
+    let replies = pipeline.send(&[request(section, url.key())]).await;
+    let replies =
+        replies.map_err(|error| CheckError(format!("no purge is taken at {}: {error}", section.address)))?;
+    let status = replies.first().map_or(0, |reply| reply.status);
+    report.note(
+        section.done.contains(&status),
+        "a purge by URL is taken",
+        format!(
+            "{} is answered with {status}; allow it from this machine, or correct method and headers",
+            section.method
+        ),
+    );
+    if stored {
+        report.note(
+            age(&visitor.read().await?) < 2,
+            "and takes the page out",
+            "the page is as old as before; the cache may store it under another URL: see target in [caches.http]",
+        );
+    }
+    Ok(report)
+}
+
+fn age(reply: &Reply) -> u64 {
+    reply.header("age").and_then(|age| age.parse().ok()).unwrap_or(0)
+}

@@ -1,0 +1,52 @@
+use super::{Address, Pipeline, Reply};
+use crate::check::CheckError;
+
+/// Where a cache is looked at as a visitor sees it, and with which page.
+#[derive(Clone, Debug, clap::Args)]
+pub struct VisitArgs {
+    /// Where the cache listens for visitors, in plain HTTP: host:port.
+    #[arg(long, value_name = "ADDRESS")]
+    pub connect: String,
+    /// The hostname to ask for: one of the site's.
+    #[arg(long, value_name = "HOSTNAME")]
+    pub host: String,
+    /// Path and query of a page there that may be cached. It is purged, and fetched anew, a few times.
+    #[arg(long, default_value = "/", value_name = "TARGET")]
+    pub page: String,
+}
+
+/// Somebody who reads one page.
+pub(in crate::caches) struct Visitor {
+    pipeline: Pipeline,
+    host: String,
+    page: String,
+}
+
+impl Visitor {
+    pub(in crate::caches) fn new(args: &VisitArgs) -> Result<Self, CheckError> {
+        let address: Address =
+            args.connect.parse().map_err(|error| CheckError(format!("--connect: {error}")))?;
+        Ok(Self { pipeline: Pipeline::new(address), host: args.host.clone(), page: args.page.clone() })
+    }
+
+    /// `GET`
+    pub(in crate::caches) async fn read(&mut self) -> Result<Reply, CheckError> {
+        self.ask("GET").await
+    }
+
+    /// Any method.
+    pub(in crate::caches) async fn ask(&mut self, method: &str) -> Result<Reply, CheckError> {
+        let request = format!("{method} {} HTTP/1.1\r\nHost: {}\r\n\r\n", self.page, self.host);
+        let replies = self.pipeline.send(&[request.into_bytes()]).await;
+        let address = self.pipeline.address();
+        let replies =
+            replies.map_err(|error| CheckError(format!("no visitor is served at {address}: {error}")))?;
+        replies.into_iter().next().ok_or_else(|| CheckError(format!("{address} does not answer")))
+    }
+
+    /// The page's URL in normal form.
+    pub(in crate::caches) fn url(&self) -> Result<batoff_types::PurgeUrl, CheckError> {
+        let url = batoff_types::PurgeUrl::of_request(batoff_types::Scheme::Https, &self.host, &self.page);
+        url.map_err(|error| CheckError(format!("--host and --page: {error}")))
+    }
+}
