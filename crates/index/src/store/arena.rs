@@ -84,6 +84,13 @@ impl Arena {
         self.at(handle)[INCARNATION]
     }
 
+    /// The same for a block that may be of before the memory was given back; `None` where there is no memory now.
+    #[inline]
+    pub(crate) fn incarnation_now(&self, handle: u32) -> Option<u8> {
+        let chunk = self.chunks.get((handle / UNITS_PER_CHUNK) as usize)?;
+        chunk.get((handle % UNITS_PER_CHUNK) as usize * UNIT + INCARNATION).copied()
+    }
+
     /// What a block for `bytes` really holds.
     pub(crate) fn room(bytes: usize) -> usize {
         class_of(bytes).map_or(bytes, |(_, units)| units as usize * UNIT)

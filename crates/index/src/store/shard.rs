@@ -102,7 +102,7 @@ impl<L> Shard<L> {
 
     /// As [`Shard::touch`], for names that may be dead.
     pub(crate) fn touch_heads(&self, objects: impl Iterator<Item = u32>) {
-        black_box(objects.fold(0, |read, object| read ^ self.records.incarnation(object)));
+        black_box(objects.fold(0, |read, object| read ^ self.records.incarnation_now(object).unwrap_or(0)));
     }
 
     /// As [`Shard::touch`], for objects that will be visited and perhaps removed.
@@ -329,7 +329,8 @@ impl<L> Shard<L> {
 
     /// Whether the name in a tag's list still names an object.
     pub(crate) fn is_alive(&self, object: Ref, handle: u32) -> bool {
-        self.records.incarnation(handle) == object.incarnation
+        // A walk may hold names from before all memory was given back.
+        self.records.incarnation_now(handle) == Some(object.incarnation)
     }
 
     pub(crate) fn carries(&self, object: u32, tag: u32) -> bool {

@@ -1,5 +1,6 @@
 //! Matches: what must be cleaned up.
 
+use batoff_index::Variant;
 use batoff_index::Verdict::{Fresh, Gone};
 use batoff_types::Selector;
 
@@ -17,6 +18,22 @@ fn a_purge_is_in_force_before_anything_is_swept() {
     assert_eq!(node.stats().backlog, 1);
     assert_eq!(all(matches).len(), 990);
     assert_eq!(node.stats().backlog, 0);
+}
+
+/// Everything else has gone meanwhile, and with it the memory that the sweep has names of.
+#[test]
+fn a_sweep_goes_on_when_the_cache_drops_all_it_holds() {
+    let node = node();
+    (0..1_000).for_each(|n| node.hold(&format!("one.test/{n}"), &["t"]));
+    let mut matches = node.hear(purge("one", vec![by_tag("t")], false));
+    assert_eq!(matches.next_batch(10).unwrap().len(), 10);
+    for n in 0..1_000 {
+        node.remove(&url(&format!("one.test/{n}")), Variant::MAIN);
+    }
+    assert_eq!(node.stats().entries, 0);
+    assert!(all(matches).is_empty());
+    node.hold("one.test/new", &["t"]);
+    assert_eq!(node.purge("one", by_tag("t")), 1);
 }
 
 #[test]
