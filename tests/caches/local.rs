@@ -9,6 +9,7 @@ use rustix::process::Signal;
 use crate::conformance;
 use crate::daemon::Daemon;
 use crate::feature::Feature;
+use crate::plane::HOSTS;
 use crate::process::Process;
 use crate::stage::Stage;
 use crate::subject::{Policy, Setting, Subject};
@@ -61,8 +62,10 @@ impl Subject for Python {
     async fn start(setting: &Setting<'_>) -> Self {
         let visitors = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let (socket, pages) = (setting.dir.join("local.sock"), setting.dir.join("pages"));
+        // The second one is started by the story that needs it; nothing waits for it.
         let section = format!(
-            "[caches.local]\nsocket = {socket:?}\npages = {pages:?}\n[caches.local.caches]\nweb = \"page\"\n"
+            "[caches.local]\nsocket = {socket:?}\npages = {pages:?}\n\
+             [caches.local.caches]\nweb = \"page\"\nimg = \"page\"\n"
         );
         let daemon = Daemon::edge(setting, &section).await;
         let program = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/examples/cache.py");
@@ -134,6 +137,30 @@ async fn a_frozen_cache_holds_up_no_purge_and_wakes_without_the_page() {
         stage.fill("/other").await;
         assert!(stage.fill("/frozen").await.number > old);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_caches_of_one_node_lose_the_same_page() {
+    let stage = Stage::<Python>::strict().await;
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let mut args = stage.subject.args.clone();
+    args[2] = address.to_string();
+    args.extend(["--cache".to_owned(), "img".to_owned()]);
+    let _second = Python::start_cache(&args, &stage.subject.log);
+    let read = || async {
+        let page = http().get(format!("http://{address}/page")).header("Host", HOSTS[0]).send().await.ok()?;
+        let state = page.headers().get("x-cache")?.to_str().ok()?.to_owned();
+        Some((state, page.text().await.ok()?))
+    };
+    let (_, body) = eventually("the second cache has the page", || async {
+        read().await.filter(|(state, _)| state == "HIT")
+    })
+    .await;
+    let old = stage.fill("/page").await.number;
+    stage.purge_url("/page").await;
+    let (state, newer) = read().await.expect("an answer");
+    assert!(state == "MISS" && newer != body, "the second cache: {state} {newer}");
+    assert!(stage.get("/page").await.number > old);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -93,8 +93,10 @@ impl Cache<Locator> for Adapter {
                 Ok(id) => session.confirmed(id, within).await,
                 Err(why) => Err(why),
             };
-            if let Err(why) = cleared {
-                self.not_confirmed(&session, why)?;
+            match cleared {
+                // What the index knows of it is void; it begins anew, with what it has stored since.
+                Ok(()) => self.member.end_session(session.id),
+                Err(why) => self.not_confirmed(&session, why)?,
             }
         }
         self.member.settled().await

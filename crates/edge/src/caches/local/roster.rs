@@ -1,8 +1,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use batoff_types::InstanceId;
-use batoff_wire::local::pb;
+use batoff_wire::local::pb::{self, to_cache::Body};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tonic::Status;
@@ -73,6 +74,8 @@ impl Roster {
         let id = u64::from(self.run) << 32 | u64::from(number);
         let software = hello.software.chars().take(128).collect();
         let session = Arc::new(Session::new(id, number, software, outgoing));
+        // Before anybody else can say something on this stream; the first message of all finds room.
+        let _ = session.tell(self.welcome(&owner, id));
         match &owner {
             Owner::Cache(member) => member.begin_session(Arc::clone(&session)),
             Owner::Check => {
@@ -82,6 +85,19 @@ impl Roster {
             }
         }
         Ok((owner, session))
+    }
+
+    fn welcome(&self, owner: &Owner, session: u64) -> Body {
+        let (page, confirm_within) = match owner {
+            Owner::Cache(member) => (member.page().display().to_string(), member.confirm_within()),
+            Owner::Check => (String::new(), Duration::ZERO),
+        };
+        Body::Welcome(pb::Welcome {
+            session,
+            instance: self.instance.to_bytes().to_vec().into(),
+            page,
+            confirm_within_millis: u64::try_from(confirm_within.as_millis()).unwrap_or(u64::MAX),
+        })
     }
 
     /// A session has ended, whoever ended it: what it registered leaves the index.

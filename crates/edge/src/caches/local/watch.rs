@@ -54,35 +54,18 @@ struct Stream<'a> {
     session: &'a Session,
     /// What has been purged before this has been met by everything that the cache holds, once it is in sync.
     began_at: FillToken,
-    confirm_within: Duration,
     held_all: bool,
     in_sync: bool,
 }
 
 impl<'a> Stream<'a> {
     fn new(roster: &'a Roster, owner: &'a Owner, session: &'a Session) -> Self {
-        let confirm_within = match owner {
-            Owner::Cache(member) => member.confirm_within(),
-            Owner::Check => HELLO_WITHIN,
-        };
         let began_at = roster.around.index.begin_fill();
-        Self { roster, owner, session, began_at, confirm_within, held_all: false, in_sync: false }
+        Self { roster, owner, session, began_at, held_all: false, in_sync: false }
     }
 
     /// Takes what the cache says, until one side ends it.
     async fn follow(&mut self, mut incoming: Streaming<pb::FromCache>) -> Result<(), Status> {
-        let page = match self.owner {
-            Owner::Cache(member) => member.page().display().to_string(),
-            Owner::Check => String::new(),
-        };
-        let welcome = Body::Welcome(pb::Welcome {
-            session: self.session.id,
-            instance: self.roster.instance.to_bytes().to_vec().into(),
-            page,
-            confirm_within_millis: u64::try_from(self.confirm_within.as_millis()).unwrap_or(u64::MAX),
-        });
-        // The first message of all finds room.
-        let _ = self.session.tell(welcome);
         loop {
             let message = tokio::select! {
                 () = self.roster.around.stop.cancelled() => {
@@ -90,7 +73,8 @@ impl<'a> Stream<'a> {
                 }
                 () = self.session.over.cancelled() => {
                     return Err(Status::aborted(
-                        "another process took this cache's name, or this one did not confirm in time",
+                        "another process took this cache's name, this one did not confirm in time, or everything was \
+                         cleared",
                     ));
                 }
                 message = incoming.message() => message?,

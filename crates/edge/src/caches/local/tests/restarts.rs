@@ -114,10 +114,17 @@ async fn a_reset_clears_the_cache() {
     node.index.reset(generation, Cursor::new(900), node.index.sites().as_ref().clone());
     node.caches[0].flush().await.unwrap();
     assert!(web.serves().is_empty());
+    eventually("it begins anew", async || web.client.may_serve()).await;
+    assert!(web.serves().is_empty());
     let kept = web.keep(late).await.unwrap();
     assert_eq!(kept, batoff_edge_client::Committed::Discarded, "its token is of the generation before");
     web.fill("/b", "t").await;
     assert_eq!(web.serves(), ["/b"]);
+    eventually("nothing else is registered", async || {
+        while node.index.sweep(100).is_some() {}
+        node.index.stats().entries == 1
+    })
+    .await;
 }
 
 #[tokio::test]
