@@ -23,13 +23,15 @@ pub fn isolated<F: Future<Output = ()>>(tools: &[&str], test: impl FnOnce() -> F
         eprintln!("SKIPPED {name}: {missing}");
         return;
     }
-    let marker = scratch();
-    let marker = marker.path().join("ran");
+    // Everything that the inner run leaves lying about, such as a folder that is still mounted on, goes with this one.
+    let folder = scratch();
+    let marker = folder.path().join("ran");
     let own = std::env::current_exe().expect("the test knows its own path");
     let status = namespaces()
         .arg(own)
         .args(["--exact", &name, "--nocapture", "--test-threads=1"])
         .env(INSIDE, &marker)
+        .env("TMPDIR", folder.path())
         .status()
         .expect("unshare runs");
     assert!(status.success(), "{name} failed inside its namespaces: {status}");
