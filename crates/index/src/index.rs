@@ -8,6 +8,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::place::Rule;
 use crate::plan::Plan;
+use crate::publish::Discarded;
 use crate::rules::{Ledger, Rules, Tags, Target};
 use crate::state::State;
 use crate::store::{Act, Held, Store};
@@ -51,6 +52,7 @@ pub(crate) struct Inner<L> {
     pub(crate) state: ArcSwap<State>,
     pub(crate) store: Store<L>,
     pub(crate) pending: Mutex<Pending>,
+    pub(crate) discarded: Mutex<Option<Discarded>>,
 }
 
 impl<L: Clone> Index<L> {
@@ -97,6 +99,7 @@ impl<L: Clone> Index<L> {
             state: ArcSwap::from_pointee(state),
             store: Store::default(),
             pending: Mutex::default(),
+            discarded: Mutex::default(),
         };
         // Nothing is held, so nothing has to be swept.
         inner.keep_bounded(&mut ledger);
@@ -252,6 +255,8 @@ impl<L: Clone> Index<L> {
     /// Goes on with clean-up that nobody does: [`Matches`] dropped half way, resets, folded rules. Up to `max` matches
     /// that the cache must act on; `None` when nothing is left, an empty batch when there may be more.
     pub fn sweep(&self, max: usize) -> Option<Vec<Match<L>>> {
+        let discarded = self.inner.discarded.lock().take();
+        drop(discarded);
         let mut sweep = self.inner.pending.lock().take()?;
         match sweep.run(&self.inner, max) {
             Some(batch) => {
@@ -335,6 +340,13 @@ impl<L: Clone> Index<L> {
     /// What arrives with an older token is Gone.
     pub fn forgotten_through(&self) -> Cursor {
         self.inner.state.load().forgotten_through
+    }
+
+    /// Whether over three quarters of [`IndexConfig::rules_max`] are taken: then [`Index::forget`] is better called
+    /// sooner than later, or rules are folded.
+    pub fn is_crowded(&self) -> bool {
+        let (rules, most) = (self.inner.state.load().rules.len(), self.inner.config.rules_max);
+        rules > most - most / 4
     }
 
     /// Whose each hostname is.

@@ -11,6 +11,13 @@ use crate::rules::Ledger;
 use crate::state::State;
 use crate::sweep::Sweep;
 
+/// The rules from before a reset. To free hundreds of thousands of them takes a while, and is the sweeper's work: a
+/// reset is in force before.
+pub(crate) struct Discarded {
+    _rules: Arc<State>,
+    _ledger: Ledger,
+}
+
 impl<L> Inner<L> {
     /// From now on this is what readers see. What was published before is freed here, or by its last reader.
     pub(crate) fn publish(&self, state: State) {
@@ -75,7 +82,7 @@ impl<L> Inner<L> {
             folded: state.folded,
         });
         self.pending.lock().restart(!nothing_held);
-        // Freeing hundreds of thousands of rules takes a while; it is in force already.
-        *ledger = Ledger::default();
+        let ledger = std::mem::take(ledger);
+        *self.discarded.lock() = Some(Discarded { _rules: state, _ledger: ledger });
     }
 }

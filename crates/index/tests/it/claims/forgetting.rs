@@ -127,3 +127,34 @@ fn without_room_for_any_rule_every_purge_is_a_flush() {
     assert_eq!(node.check(&url("one.test/a"), &[], node.begin_fill()), Fresh);
     assert_eq!(node.stats().rules, 0);
 }
+
+#[test]
+fn an_index_says_when_rules_are_soon_to_be_folded() {
+    let node = node_with(IndexConfig { rules_max: 8 });
+    for n in 0.. {
+        assert!(node.stats().folded == 0, "it was said before");
+        if node.is_crowded() {
+            break;
+        }
+        node.purge("one", by_url(&format!("one.test/{n}")));
+    }
+    node.forget(node.applied());
+    assert!(!node.is_crowded());
+}
+
+#[test]
+fn records_go_on_while_many_rules_are_forgotten() {
+    let node = node();
+    (0..5_000)
+        .for_each(|n| drop(node.hear(purge("one", vec![by_url(&format!("one.test/{n}"))], n % 2 == 0))));
+    let old = node.applied();
+    std::thread::scope(|scope| {
+        scope.spawn(|| node.forget(old));
+        for n in 0..200 {
+            let token = node.begin_fill();
+            node.purge("one", by_url(&format!("one.test/new-{n}")));
+            assert_eq!(node.check(&url(&format!("one.test/new-{n}")), &[], token), Gone);
+        }
+    });
+    assert_eq!(node.stats().rules, 200);
+}
