@@ -27,7 +27,7 @@ import xkey;
 sub vcl_recv {
     # One spelling of a hostname is one object.
     set req.http.Host = regsub(std.tolower(req.http.Host), ":(80|443)$", "");
-    unset req.http.Batoff-Hostname;
+    unset req.http.Batoff-Normal;
 
     if (local.socket == "batoff") {
         call batoff_order;
@@ -45,6 +45,7 @@ sub vcl_recv {
         || req.http.Host !~ "^(?:[a-z0-9_-]+\.)*(?:[a-z_][a-z0-9_-]*|(?:(?:25[0-5]|2[0-4][0-9]|1?[0-9][0-9]|[0-9])(?:\.(?=[0-9])|(?=$|:))){4})\.?(?::[1-9][0-9]{0,4})?$") {
         return (pass);
     }
+    set req.http.Batoff-Normal = "yes";
 }
 
 # What the daemon asks for. Nothing else comes this way.
@@ -86,8 +87,8 @@ sub vcl_hit {
         return (synth(200, "Purged"));
     }
     call batoff_lease;
-    # Stored before this file was loaded, or by a configuration that skipped what is below.
-    if (!obj.http.Batoff-Key) {
+    # Stored before this file was loaded, or where a subroutine of yours returned before what is above or below.
+    if (!obj.http.Batoff-Key || !req.http.Batoff-Normal) {
         return (pass);
     }
 }
@@ -120,6 +121,7 @@ sub vcl_synth {
 
 # The guard, as it was when the fetch began. Compared, not measured: a clock may be set back.
 sub vcl_backend_fetch {
+    unset bereq.http.Batoff-Normal;
     var.set("batoff_guard", "since " + var.global_get("batoff:*") + " "
         + var.global_get("batoff:" + regsub(bereq.http.Host, ":.*", "")));
 }

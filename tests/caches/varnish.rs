@@ -168,3 +168,40 @@ async fn the_check_is_content_with_what_we_ship_and_names_what_is_wrong() {
     let (content, text) = check(&mut stage.subject, "/checked");
     assert!(!content && text.contains("WRONG  nothing is served without a lease"), "{text}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_is_noticed_and_the_secret_is_in_no_log() {
+    let mut stage = Stage::<Varnish>::strict().await;
+    stage.purge(serde_json::json!({"prefixes": [crate::stage::url("/x")]})).await;
+    stage.subject.restart_cache().await;
+    stage.purge_url("/y").await;
+    let log = stage.subject.daemon.log();
+    assert!(log.contains("varnish was restarted"), "{log}");
+    assert!(!log.contains("between us"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_secret_and_a_wrong_configuration_are_refused_at_the_start() {
+    let stage = Stage::<Varnish>::strict().await;
+    let dir = &stage.subject.server.dir;
+    std::fs::write(dir.join("stale"), "of old").expect("a file");
+    let good = std::fs::read_to_string(stage.subject.daemon.config()).expect("the daemon's configuration");
+    let good = good.replace(&format!("{:?}", dir.join("state")), &format!("{:?}", dir.join("another")));
+    let visitors = stage.subject.server.visitors.to_string();
+    let cases = [
+        (good.replace("/secret\"", "/stale\""), "stale"),
+        (good.replace("/secret\"", "/missing\""), "missing"),
+        (good.replace(&format!("{}/purge.sock", dir.display()), &visitors), "batoff.vcl"),
+    ];
+    for (config, named) in cases {
+        std::fs::write(dir.join("wrong.toml"), config).expect("a file");
+        let output = std::process::Command::new(batoff_tests::binary("batoff-edge"))
+            .arg("--config")
+            .arg(dir.join("wrong.toml"))
+            .output()
+            .expect("batoff-edge runs");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(64), "{named}: {text}");
+        assert!(text.contains(named) && !text.contains("of old"), "{named}: {text}");
+    }
+}

@@ -185,6 +185,22 @@ mod tests {
     }
 
     #[test]
+    fn a_strict_node_is_refused() {
+        let around = |policy| Surroundings {
+            index: Arc::new(batoff_index::Index::new(batoff_index::IndexConfig::default())),
+            fence: Arc::new(crate::Fence::new(policy)),
+            policy,
+            state_dir: "/nowhere".into(),
+            resumes: true,
+            stop: tokio_util::sync::CancellationToken::new(),
+        };
+        let section = section("address = '127.0.0.1:80'\nothers = 'empty'\nempty = ['x']");
+        let error = Http::open(&section, &around(LeasePolicy::Revalidate)).unwrap_err();
+        assert!(error.is_usage() && error.to_string().contains("on_lease_lost"), "{error}");
+        Http::open(&section, &around(LeasePolicy::Serve)).unwrap();
+    }
+
+    #[test]
     fn what_it_cannot_do_is_refused_and_not_ignored() {
         let refused =
             |text: &str, registered| section(text).validate(registered).map_err(|error| error.to_string());
