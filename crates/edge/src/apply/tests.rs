@@ -18,6 +18,7 @@ struct Fake {
     needs: Needs,
     proof: Proof,
     failing: Mutex<bool>,
+    holds_back: Mutex<bool>,
     done: Mutex<Vec<String>>,
 }
 
@@ -26,7 +27,8 @@ struct Shared(Arc<Fake>);
 
 impl Shared {
     fn new(name: &'static str, needs: Needs, proof: Proof) -> Self {
-        Self(Arc::new(Fake { name, needs, proof, failing: Mutex::new(false), done: Mutex::default() }))
+        let (failing, holds_back) = (Mutex::new(false), Mutex::new(false));
+        Self(Arc::new(Fake { name, needs, proof, failing, holds_back, done: Mutex::default() }))
     }
 
     fn set_failing(&self, failing: bool) {
@@ -70,6 +72,20 @@ impl Cache<u32> for Shared {
 
     async fn flush(&self) -> Result<(), CacheTrouble> {
         self.act("flush".to_owned())
+    }
+
+    async fn hold_back(&self, records: &[Arc<Record>]) -> bool {
+        let holds_back = *self.0.holds_back.lock();
+        if holds_back {
+            self.0.done.lock().extend(records.iter().map(|record| format!("hold {}", record.seq)));
+        }
+        holds_back
+    }
+
+    fn let_go(&self, through: Seq) {
+        if *self.0.holds_back.lock() {
+            self.0.done.lock().push(format!("let go {through}"));
+        }
     }
 }
 
@@ -211,6 +227,30 @@ async fn a_cache_that_serves_by_itself_is_waited_for() {
     }
     assert_eq!(applied, [(1, 2_500, true), (2, 0, true)]);
     assert_eq!(cache.done(), ["evict 1000", "evict 1000", "evict 500"]);
+}
+
+#[tokio::test]
+async fn what_a_late_cache_holds_back_is_acknowledged_and_reported_when_it_is_removed() {
+    let cache = Shared::new("files", Needs::Objects, Proof::Eviction);
+    let mut rig = Rig::start(&[&cache]);
+    rig.fill(0..30);
+    *cache.0.holds_back.lock() = true;
+    cache.set_failing(true);
+    rig.order(1, everything_under_a()).await;
+    assert!(matches!(rig.next().await, Outcome::Trouble(_)));
+    let report = rig.next_applied().await;
+    assert_eq!((report.seq.get(), report.objects, report.last), (1, 0, false), "not removed yet");
+    assert_eq!(cache.done(), ["hold 1"]);
+    cache.set_failing(false);
+    let report = loop {
+        match rig.next().await {
+            Outcome::Report(report) => break report,
+            Outcome::Trouble(trouble) => assert_eq!(trouble.message, ""),
+            other => panic!("acknowledged once: {other:?}"),
+        }
+    };
+    assert_eq!((report.seq.get(), report.objects, report.last), (1, 30, true));
+    assert_eq!(cache.done(), ["hold 1", "evict 30", "let go 1"]);
 }
 
 #[tokio::test]
