@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use batoff_tests::{eventually, free_port, http, kill};
+use batoff_tests::{Program, eventually, free_port, http, kill};
 use rustix::process::Signal;
 
 use crate::conformance;
@@ -36,6 +36,15 @@ impl Python {
     fn start_cache(args: &[String], log: &std::path::Path) -> Process {
         let args: Vec<_> = args.iter().map(String::as_str).collect();
         Process::server(&python(), &args, &[("PYTHONUNBUFFERED", "1"), ("PYTHONDONTWRITEBYTECODE", "1")], log)
+    }
+
+    /// Another one beside it, under the other name that is declared.
+    fn start_second(&self) -> (Process, SocketAddr) {
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let mut args = self.args.clone();
+        args[2] = address.to_string();
+        args.extend(["--cache".to_owned(), "img".to_owned()]);
+        (Self::start_cache(&args, &self.log), address)
     }
 
     async fn figures(&self) -> String {
@@ -142,11 +151,7 @@ async fn a_frozen_cache_holds_up_no_purge_and_wakes_without_the_page() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_caches_of_one_node_lose_the_same_page() {
     let stage = Stage::<Python>::strict().await;
-    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
-    let mut args = stage.subject.args.clone();
-    args[2] = address.to_string();
-    args.extend(["--cache".to_owned(), "img".to_owned()]);
-    let _second = Python::start_cache(&args, &stage.subject.log);
+    let (_second, address) = stage.subject.start_second();
     let read = || async {
         let page = http().get(format!("http://{address}/page")).header("Host", HOSTS[0]).send().await.ok()?;
         let state = page.headers().get("x-cache")?.to_str().ok()?.to_owned();
@@ -176,6 +181,29 @@ async fn the_figures_say_how_it_stands() {
             "batoff_edge_local_commits_total{cache=\"web\",verdict=\"discard\"} 0",
         ];
         right.iter().all(|line| figures.contains(line)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_check_says_how_it_stands() {
+    let mut stage = Stage::<Python>::strict().await;
+    stage.fill("/page").await;
+    let config = stage.subject.daemon().config().display().to_string();
+    let look = || {
+        let dir = std::env::temp_dir();
+        let output = Program::run("batoff-edge", &["--config", &config, "check", "local"], &dir);
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (code, report) = look();
+    assert!(report.contains("ok     web (page) is in sync, with 1 objects"), "{report}");
+    assert!(code != Some(0) && report.contains("WRONG  img (page) is in sync"), "{report}");
+    let (_second, _) = stage.subject.start_second();
+    eventually("everything holds", || async { (look().0 == Some(0)).then_some(()) }).await;
+    stage.subject.cache.kill();
+    eventually("the cache is missed", || async {
+        let (code, report) = look();
+        (code != Some(0) && report.contains("WRONG  web (page) is in sync")).then_some(())
     })
     .await;
 }

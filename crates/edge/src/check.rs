@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::caches::{haproxy, http, nginx, varnish};
+use crate::caches::{haproxy, http, local, nginx, varnish};
 use crate::config::EdgeConfig;
 
 /// The cache to be looked at.
@@ -17,6 +17,8 @@ pub enum Kind {
     Haproxy(http::VisitArgs),
     /// A cache that is told by HTTP what to remove.
     Http(http::VisitArgs),
+    /// Caches that register what they store.
+    Local,
 }
 
 /// What was found, claim by claim.
@@ -102,6 +104,10 @@ pub async fn run(kind: &Kind, config: &EdgeConfig) -> Result<Report, CheckError>
             let section = config.caches.http.as_ref();
             let section = section.ok_or_else(|| CheckError("there is no [caches.http]".to_owned()))?;
             http::check(args, section).await
+        }
+        Kind::Local => {
+            let section = config.caches.local.as_ref();
+            local::check(section.ok_or_else(|| CheckError("there is no [caches.local]".to_owned()))?).await
         }
     }
 }

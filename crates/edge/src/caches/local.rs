@@ -26,6 +26,7 @@ use super::{Cache, Locator};
 use crate::boottime;
 
 mod adapter;
+mod check;
 mod config;
 mod figures;
 mod member;
@@ -40,6 +41,7 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
+pub use self::check::check;
 pub use self::config::{LocalSection, Mode};
 
 /// How often the pages are brought up to date besides when something happens: a lease that nobody announces ends there

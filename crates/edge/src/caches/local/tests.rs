@@ -3,6 +3,7 @@
 mod node;
 mod shelf;
 
+mod checked;
 mod confirmed;
 mod judged;
 mod refused;
