@@ -15,7 +15,7 @@ const ATTEMPTS_MAX: usize = 1_000;
 
 /// The page that the daemon keeps for one cache, mapped: fill tokens and the right to serve, without a call.
 ///
-/// Reading it costs a copy of 104 bytes and their checksum, well under a microsecond, and never waits.
+/// Reading it costs a copy of 104 bytes and their checksum, and no call; it never waits.
 #[derive(Debug)]
 pub struct Page {
     mapping: Mapping,
