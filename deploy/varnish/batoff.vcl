@@ -26,7 +26,9 @@ import xkey;
 
 sub vcl_recv {
     # One spelling of a hostname is one object.
-    set req.http.Host = regsub(std.tolower(req.http.Host), ":(80|443)$", "");
+    if (req.http.Host ~ "[A-Z]|:(?:80|443)$") {
+        set req.http.Host = regsub(std.tolower(req.http.Host), ":(?:80|443)$", "");
+    }
     unset req.http.Batoff-Normal;
 
     if (local.socket == "batoff") {
@@ -39,10 +41,13 @@ sub vcl_recv {
     # A URL can be written in many ways, and Varnish takes each for another object. A purge names the one in normal form,
     # so any other is fetched and not stored: it could not be found again. That is: characters that have to be escaped,
     # escapes in lower case, escapes of characters that need none, and segments "." and "..".
-    if (req.url !~ "^/(?:[a-zA-Z0-9\-._~!$&'()*+,;=:@/\[\]|^]|%(?:2[0-9A-CF]|3[A-F]|40|5[B-E]|60|7[B-DF]|[0189A-F][0-9A-F]))*(?:\?(?:[a-zA-Z0-9\-._~!$&()*+,;=:@/?\[\]|^`{}]|%(?:2[0-9A-CF]|3[A-F]|40|5[B-E]|60|7[B-DF]|[0189A-F][0-9A-F]))*)?$"
-        || req.url ~ "^[^?]*/\.\.?(?:[/?]|$)"
+    # Most need no closer look.
+    if ((req.url !~ "^/[a-zA-Z0-9\-_~/=&]*+(?:\.[a-zA-Z0-9\-_~=&][a-zA-Z0-9\-_~/=&]*+)*+(?:\?[a-zA-Z0-9\-._~/=&]*+)?$"
+            && (req.url !~ "^/(?:[a-zA-Z0-9\-._~!$&'()*+,;=:@/\[\]|^]|%(?:2[0-9A-CF]|3[A-F]|40|5[B-E]|60|7[B-DF]|[0189A-F][0-9A-F]))*(?:\?(?:[a-zA-Z0-9\-._~!$&()*+,;=:@/?\[\]|^`{}]|%(?:2[0-9A-CF]|3[A-F]|40|5[B-E]|60|7[B-DF]|[0189A-F][0-9A-F]))*)?$"
+                || req.url ~ "^[^?]*/\.\.?(?:[/?]|$)"))
         || req.url ~ "^.{7000}"
-        || req.http.Host !~ "^(?:[a-z0-9_-]+\.)*(?:[a-z_][a-z0-9_-]*|(?:(?:25[0-5]|2[0-4][0-9]|1?[0-9][0-9]|[0-9])(?:\.(?=[0-9])|(?=$|:))){4})\.?(?::[1-9][0-9]{0,4})?$") {
+        || req.http.Host !~ "^(?:[a-z0-9_-]++\.)*+[a-z_][a-z0-9_-]*+(?::[1-9][0-9]{0,4})?$"
+            && req.http.Host !~ "^(?:(?:25[0-5]|2[0-4][0-9]|1?[0-9][0-9]|[0-9])(?:\.(?=[0-9])|(?=$|:))){4}(?::[1-9][0-9]{0,4})?$") {
         return (pass);
     }
     set req.http.Batoff-Normal = "yes";

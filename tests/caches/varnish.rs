@@ -175,8 +175,10 @@ async fn a_restart_is_noticed_and_the_secret_is_in_no_log() {
     stage.purge(serde_json::json!({"prefixes": [crate::stage::url("/x")]})).await;
     stage.subject.restart_cache().await;
     stage.purge_url("/y").await;
-    let log = stage.subject.daemon.log();
-    assert!(log.contains("varnish was restarted"), "{log}");
+    let daemon = &stage.subject.daemon;
+    let noticed = async || daemon.log().contains("varnish was restarted").then_some(());
+    eventually("the restart is noticed", noticed).await;
+    let log = daemon.log();
     assert!(!log.contains("between us"), "{log}");
 }
 
