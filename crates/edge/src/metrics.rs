@@ -95,6 +95,13 @@ pub(crate) fn applied(cursor: batoff_types::Cursor) {
 pub(crate) fn index(stats: &batoff_index::Stats) {
     gauge!("batoff_edge_index_entries").set(stats.entries as f64);
     gauge!("batoff_edge_index_bytes").set(stats.bytes.total() as f64);
+    let bytes = &stats.bytes;
+    let parts = [("urls", bytes.urls), ("order", bytes.order), ("tags", bytes.tags), ("rules", bytes.rules)];
+    for (part, bytes) in parts.into_iter().chain([("free", bytes.free)]) {
+        gauge!("batoff_edge_index_part_bytes", "part" => part).set(bytes as f64);
+    }
+    gauge!("batoff_edge_index_urls").set(stats.urls as f64);
+    gauge!("batoff_edge_index_tags").set(stats.tags as f64);
     gauge!("batoff_edge_index_rules").set(stats.rules as f64);
     gauge!("batoff_edge_sweep_backlog").set(stats.backlog as f64);
     gauge!("batoff_edge_applied_seq").set(stats.applied.get() as f64);

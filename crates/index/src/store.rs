@@ -48,6 +48,9 @@ pub(crate) struct Store<L> {
     order: Order,
     tagged: Tagged,
     entries: AtomicU64,
+    /// How often a shard's memory was given back. Names that a walk took from a list before that are dead, and what they
+    /// say must not be looked at: something else may begin elsewhere there.
+    resets: AtomicU64,
 }
 
 impl<L> Default for Store<L> {
@@ -58,6 +61,7 @@ impl<L> Default for Store<L> {
             order: Order::default(),
             tagged: Tagged::default(),
             entries: AtomicU64::new(0),
+            resets: AtomicU64::new(0),
         }
     }
 }
@@ -222,6 +226,7 @@ impl<L> Store<L> {
         for shard in &self.shards {
             let mut shard = shard.write();
             if shard.entries == 0 && self.tagged.is_empty() {
+                self.resets.fetch_add(1, SeqCst);
                 shard.reset();
             }
         }

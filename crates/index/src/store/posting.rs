@@ -76,6 +76,12 @@ impl Shelf {
         self.arena.free_bytes()
     }
 
+    /// Reads what [`Shelf::guess`] will need.
+    #[inline]
+    pub(crate) fn touch_text(&self, hash: u64) -> u64 {
+        self.by_text.touch(hash)
+    }
+
     /// The tag with this hash, mostly: to be asked for many before any of them is needed, so that the memory of all is
     /// waited for at once.
     #[inline]

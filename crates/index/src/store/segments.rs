@@ -36,6 +36,14 @@ impl<const N: usize> Segments<N> {
         part.find(hash as u32, is_it).map(|at| part.slots[at] as u32)
     }
 
+    /// Reads where [`Segments::find`] begins. To be called for several before any is searched: a search goes on when it
+    /// knows what it has found, but these do not wait for each other.
+    #[inline]
+    pub(crate) fn touch(&self, hash: u64) -> u64 {
+        let part = &self.parts[part::<N>(hash)];
+        part.slots.get(part.place(hash as u32)).copied().unwrap_or_default()
+    }
+
     /// `handle` must not be 0.
     pub(crate) fn insert(&mut self, hash: u64, handle: u32) {
         self.parts[part::<N>(hash)].insert(slot(hash as u32, handle));

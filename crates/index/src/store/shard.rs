@@ -93,6 +93,7 @@ impl<L> Shard<L> {
 
     /// Reads what an insert will need, so that the memory of all of it is waited for at once.
     pub(crate) fn touch(&self, hash: u64, name_hash: u64) {
+        black_box(self.directory_names.touch(hash) ^ self.names.touch(name_hash));
         let mut read = self.names.find(name_hash, |_| true);
         if let Some(at) = self.directory_names.find(hash, |_| true) {
             read = read.or(Some(directory::first(self.directories.at(at))));
@@ -123,7 +124,8 @@ impl<L> Shard<L> {
         for object in objects {
             let bytes = self.records.at(object);
             let hash = name_hash_of(hashes, &self.directories, record::directory(bytes), record::name(bytes));
-            read ^= self.names.find(hash, |_| true).unwrap_or(NONE);
+            read ^= self.names.touch(hash) as u32;
+            read ^= u32::from(self.locators.get(record::locator(bytes)).is_some());
         }
         black_box(read);
     }
@@ -260,8 +262,14 @@ impl<L> Shard<L> {
         hashes: &HashState,
         mut found: impl FnMut(u32, Variant) -> bool,
     ) -> Option<u32> {
+        let by_name = name_hash(hashes, hash, split.name.as_bytes());
+        // Both searches, and then both records, are waited for at once.
+        black_box(self.directory_names.touch(hash) ^ self.names.touch(by_name));
+        let guesses = (self.directory_names.find(hash, |_| true)?, self.names.find(by_name, |_| true)?);
+        let bytes = self.records.at(guesses.1);
+        black_box(directory::objects(self.directories.at(guesses.0)) ^ record::locator(bytes));
         let at = self.find_directory(hash, split.directory)?;
-        self.names.find(name_hash(hashes, hash, split.name.as_bytes()), |object| {
+        self.names.find(by_name, |object| {
             let bytes = self.records.at(object);
             record::name(bytes) == split.name.as_bytes()
                 && record::directory(bytes) == at

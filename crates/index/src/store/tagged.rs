@@ -1,6 +1,7 @@
 //! Tags by text and by number, and which objects carry each.
 
 use std::collections::VecDeque;
+use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use batoff_types::Tag;
@@ -58,6 +59,9 @@ impl Tagged {
         let mut held = self.hold(hashes.iter().map(|&hash| shard_of(hash)));
         // Where the tags stand has to be waited for, and what stands there. So for all of them at once: nothing here
         // depends on what was read for another tag.
+        black_box(hashes.iter().fold(0, |read, &hash| {
+            read ^ held[shard_of(hash)].as_ref().map_or(0, |shelf| shelf.touch_text(hash))
+        }));
         let guesses: SmallVec<[Option<u32>; 16]> =
             hashes.iter().map(|&hash| held[shard_of(hash)].as_ref()?.guess(hash)).collect();
         let mut read = 0;
@@ -70,7 +74,7 @@ impl Tagged {
         for (number, block) in blocks {
             read ^= held[number].as_ref().map_or(0, |shelf| shelf.touch_block(block));
         }
-        std::hint::black_box(read);
+        black_box(read);
 
         let mut numbers = Numbers::new();
         for ((tag, &hash), guess) in tags.iter().zip(hashes).zip(guesses) {
@@ -88,7 +92,7 @@ impl Tagged {
         for numbers in numbers.chunk_by(|a, b| a >> HANDLE_BITS == b >> HANDLE_BITS) {
             let mut shelf = self.at(numbers[0]).0.write();
             let read = numbers.iter().fold(0, |read, &number| read ^ shelf.touch(number & HANDLE));
-            std::hint::black_box(read);
+            black_box(read);
             for &number in numbers {
                 if shelf.leave(number & HANDLE, |text| directory_hash(&self.hashes, text)) {
                     let place = shelf.open(number & HANDLE);

@@ -1,6 +1,6 @@
 //! Going through directories and tags in steps.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use batoff_types::Tag;
 use smallvec::SmallVec;
@@ -47,6 +47,8 @@ pub(crate) struct InTag {
     walk: TagWalk,
     /// Taken from the list and not visited yet, in the order of their shards.
     names: Vec<Ref>,
+    /// [`Store::resets`] before they were taken.
+    resets: u64,
 }
 
 impl<L> Store<L> {
@@ -125,7 +127,7 @@ impl<L> Store<L> {
 
     /// A walk through what carries the tag, if anything does.
     pub(crate) fn enter_tag(&self, tag: &Tag) -> Option<InTag> {
-        Some(InTag { walk: self.tagged.walk(tag.as_str())?, names: Vec::new() })
+        Some(InTag { walk: self.tagged.walk(tag.as_str())?, names: Vec::new(), resets: 0 })
     }
 
     /// Visits the objects. `budget` falls with every name that was looked at.
@@ -141,6 +143,8 @@ impl<L> Store<L> {
                 break Progress::More;
             }
             if walk.names.is_empty() {
+                // In this order: a list that is still there after it was not reset before.
+                walk.resets = self.resets.load(SeqCst);
                 walk.names = self.tagged.walk_on(&walk.walk, NAMES_AT_ONCE);
                 walk.names.sort_unstable_by_key(|name| name.handle);
             }
@@ -164,6 +168,10 @@ impl<L> Store<L> {
         visit: &mut dyn FnMut(&Held<'_, L>) -> Act,
     ) -> bool {
         let mut shard = self.shards[number].write();
+        if walk.resets != self.resets.load(SeqCst) {
+            walk.names.clear();
+            return true;
+        }
         let begins = walk.names.partition_point(|name| local(name.handle).0 < number);
         let from = begins.max(walk.names.len().saturating_sub(PER_LOCK.min(*budget)));
         let carries = |shard: &Shard<L>, name: &Ref, object: u32| {

@@ -2,7 +2,9 @@
 //! naive model, and threads against each other.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod cache_tag;
 mod claims;
+mod corpus;
 mod fixture;
 mod model;
 mod race;

@@ -1,6 +1,7 @@
 //! Any sequence of operations, on the index and on a model that could not be simpler: a list of objects, a list of
 //! records, and [`Selector::matches`](batoff_types::Selector::matches).
 
+pub mod bytes;
 mod naive;
 mod operation;
 mod run;

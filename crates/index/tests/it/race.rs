@@ -1,5 +1,7 @@
 //! Threads against each other.
 
+mod churn;
+
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;
