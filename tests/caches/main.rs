@@ -20,6 +20,7 @@ mod suite;
 
 mod haproxy;
 mod local;
+mod nginx;
 mod proxy;
 mod trafficserver;
 mod varnish;

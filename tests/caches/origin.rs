@@ -39,11 +39,13 @@ pub struct Page {
     pub vary: &'static str,
     /// `max-age`, in seconds.
     pub max_age: u32,
+    /// Has an `ETag`, and confirms it with a 304: it never changes.
+    pub constant: bool,
 }
 
 impl Default for Page {
     fn default() -> Self {
-        Self { tags: String::new(), vary: "", max_age: 3_600 }
+        Self { tags: String::new(), vary: "", max_age: 3_600, constant: false }
     }
 }
 
@@ -143,6 +145,15 @@ impl Origin {
             if let Some(held) = held.as_ref().filter(|held| held.phase == Phase::Header) {
                 held.wait().await;
             }
+            if page.constant && request.conditional {
+                stream
+                    .write_all(
+                        b"HTTP/1.1 304 Not Modified\r\nETag: \"1\"\r\nCache-Control: max-age=3600\r\n\r\n",
+                    )
+                    .await?;
+                stream.flush().await?;
+                continue;
+            }
             let size = if held.is_some() { HELD_BODY_BYTES } else { 0 };
             let body = format!("number={number}\n{}", "x".repeat(size));
             let mut answer = format!(
@@ -155,6 +166,9 @@ impl Origin {
             }
             if !page.vary.is_empty() {
                 answer.push_str(&format!("Vary: {}\r\n", page.vary));
+            }
+            if page.constant {
+                answer.push_str("ETag: \"1\"\r\n");
             }
             answer.push_str("\r\n");
             stream.write_all(answer.as_bytes()).await?;
@@ -196,6 +210,8 @@ struct Request {
     method: String,
     target: String,
     host: String,
+    /// Asks only whether what it has is still right.
+    conditional: bool,
 }
 
 impl Request {
@@ -207,7 +223,7 @@ impl Request {
         }
         let mut words = line.split_ascii_whitespace().map(str::to_owned);
         let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        let mut request = Self { method, target, host: String::new() };
+        let mut request = Self { method, target, host: String::new(), conditional: false };
         let mut length = 0;
         loop {
             let mut line = String::new();
@@ -217,6 +233,7 @@ impl Request {
             let Some((name, value)) = line.trim_end().split_once(':') else { break };
             match name.to_ascii_lowercase().as_str() {
                 "host" => value.trim().clone_into(&mut request.host),
+                "if-none-match" => request.conditional = true,
                 "content-length" => length = value.trim().parse().unwrap_or(0),
                 _ => {}
             }

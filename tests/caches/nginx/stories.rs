@@ -1,0 +1,355 @@
+//! What nginx can do beyond what every cache can.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, SystemTime};
+
+use batoff_tests::{binary, eventually, http, kill};
+use rustix::process::Signal;
+use serde_json::json;
+
+use super::Nginx;
+use super::changed::{ADOPTS, Changed, NO_STAMPS, ODD_KEYS};
+use crate::origin::{Page, Phase};
+use crate::plane::HOSTS;
+use crate::stage::{Stage, url};
+use crate::subject::{Policy, Subject};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_shipped_configuration_passes_its_own_check() {
+    for policy in [Policy::Strict, Policy::Available] {
+        let mut stage = Stage::<Nginx>::with(policy).await;
+        stage.fill("/page").await;
+        let checked = check(&mut stage.subject);
+        let said = String::from_utf8_lossy(&checked.stdout);
+        assert!(checked.status.success() && !said.contains("WRONG"), "{said}{checked:?}");
+        assert!(said.lines().count() >= 13, "{said}");
+        assert!(stage.hits("/page").await, "the check leaves everything else alone");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_check_names_what_is_wrong() {
+    let mut stage = Stage::<Nginx>::strict().await;
+    let cases = [
+        ("site.conf", "use_temp_path=off", "use_temp_path=on", "use_temp_path=off"),
+        ("snippets/batoff-cache.conf", " $batoff_moved;", ";", "$batoff_moved"),
+        ("snippets/batoff-cache.conf", "proxy_cache_lock off;", "proxy_cache_lock on;", "proxy_cache_lock"),
+        (
+            "snippets/batoff-cache.conf",
+            "proxy_cache_key \"$scheme://$host$request_uri\";",
+            "",
+            "proxy_cache_key",
+        ),
+        ("snippets/batoff-fill.conf", "proxy_hide_header X-Fill-Gen;", "", "batoff-fill.conf"),
+        ("snippets/batoff-strict.conf", "/held/$host", "/hold/$host", "held/$host"),
+        (
+            "snippets/batoff-strict.conf",
+            "set $batoff_bypass 1;\nif",
+            "set $batoff_bypass 0;\nif",
+            "for the lease",
+        ),
+        ("site.conf", "include snippets/batoff-fill.conf;", "", "batoff_fill"),
+    ];
+    for (file, right, wrong, named) in cases {
+        let path = stage.subject.dir.join(file);
+        let shipped = std::fs::read_to_string(&path).unwrap();
+        assert!(shipped.contains(right), "{file} has {right}");
+        std::fs::write(&path, shipped.replace(right, wrong)).unwrap();
+        stage.subject.restart_cache().await;
+        stage.plane.leased("pop1").await;
+        let checked = check(&mut stage.subject);
+        let said = String::from_utf8_lossy(&checked.stdout);
+        assert_eq!(checked.status.code(), Some(64), "{file} with {wrong:?}: {said}{checked:?}");
+        assert!(said.contains("WRONG") && said.contains(named), "{file} with {wrong:?}: {said}");
+        std::fs::write(&path, shipped).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_served_from_the_moment_the_daemon_is_killed() {
+    let mut stage = Stage::<Nginx>::strict().await;
+    stage.fill("/page").await;
+    stage.subject.daemon().kill();
+    assert!(!stage.hits("/page").await, "its slots are links to the process");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_events_than_the_kernel_keeps_are_made_up_for_by_reading_anew() {
+    let mut stage = Stage::<Nginx>::strict().await;
+    stage.origin.page("/tagged", Page::tagged("late"));
+    let kept = stage.fill("/kept").await;
+    let pid = stage.subject.daemon().pid();
+    kill(pid, Signal::STOP);
+    // What nobody hears of: files of no one, in one folder.
+    let folder = stage.subject.cache().join("0/00");
+    for n in 0..9_000 {
+        let file = folder.join(format!("{n:029x}000"));
+        std::fs::write(&file, b"").unwrap();
+        std::fs::remove_file(&file).unwrap();
+    }
+    // Fenced meanwhile, so nginx stores nothing; afterwards it does, heard of or not.
+    kill(pid, Signal::CONT);
+    let monitored =
+        format!("http://{}/metrics", stage.subject.daemon().announced["metrics"].as_str().unwrap());
+    eventually("the directory is read anew", || async {
+        let text = http().get(&monitored).send().await.ok()?.text().await.ok()?;
+        let over = text.lines().find_map(|line| line.strip_prefix("batoff_edge_nginx_overflows_total "))?;
+        (over != "0").then_some(())
+    })
+    .await;
+    stage.plane.leased("pop1").await;
+    stage.fill("/tagged").await;
+    assert_eq!(stage.fill("/kept").await, kept, "nothing was lost");
+    stage.purge(json!({"tags": ["late"]})).await;
+    assert!(!stage.hits("/tagged").await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removed_cache_directory_is_taken_up_again() {
+    let stage = Stage::<Nginx>::strict().await;
+    stage.fill("/page").await;
+    for entry in std::fs::read_dir(stage.subject.cache()).unwrap() {
+        let aside = format!("aside-{}", entry.as_ref().unwrap().file_name().to_str().unwrap());
+        std::fs::rename(entry.unwrap().path(), stage.subject.dir.join(aside)).unwrap();
+    }
+    stage.plane.leased("pop1").await;
+    let old = stage.fill("/page").await.number;
+    stage.purge_url("/page").await;
+    assert!(stage.get("/page").await.number > old, "what was stored in the new folders was seen");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_files_are_read_while_purges_arrive() {
+    let files = std::env::var("BATOFF_NGINX_FILES").ok().and_then(|text| text.parse().ok()).unwrap_or(20_000);
+    let mut stage = Stage::<Nginx>::strict().await;
+    stage.origin.page("/scan/", Page::tagged("scan"));
+    stage.fill("/scan/0000000000").await;
+    // Killed before it has stored where it stands, it would be reset.
+    let (stored, now) = (stage.subject.daemon().config().with_file_name("state/state"), SystemTime::now());
+    stage.purge_url("/another").await;
+    eventually("the position is stored", || async {
+        let written = std::fs::metadata(&stored).and_then(|about| about.modified()).ok()?;
+        (written > now).then_some(())
+    })
+    .await;
+    stage.subject.daemon().kill();
+    let made = multiply(&stage.subject.cache(), b"/scan/0000000000", files);
+    let daemon = stage.subject.daemon();
+    let restarted = async {
+        daemon.restart().await;
+    };
+    let customer = stage.plane.customer.clone();
+    let purged = async {
+        let mut tasks = Vec::new();
+        for n in (0..files).step_by(files / 20) {
+            let body = json!({"urls": [url(&format!("/scan/{n:010}"))]});
+            tasks.push((n, customer.purge_until_accepted(&body).await.task()));
+        }
+        for (_, task) in &tasks {
+            customer.completed(task).await;
+        }
+        tasks
+    };
+    let ((), tasks) = tokio::join!(restarted, purged);
+    stage.plane.leased("pop1").await;
+    eventually("everything is registered", || async {
+        let gone = tasks.iter().all(|(n, _)| !made[*n].exists());
+        gone.then_some(())
+    })
+    .await;
+    assert!(made[1].exists(), "what was not purged is still there");
+    stage.purge(json!({"tags": ["scan"]})).await;
+    eventually("a purge of the tag takes all of them", || async {
+        (!made.iter().any(|path| path.exists())).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_start_beside_a_warm_cache_flushes_it_unless_it_is_trusted() {
+    let mut stage = Stage::<Nginx>::strict().await;
+    let old = stage.fill("/warm").await;
+    forget(&mut stage.subject, 1).await;
+    stage.plane.leased("pop1").await;
+    assert!(stage.fill("/warm").await.number > old.number, "nobody knows what was purged before");
+
+    let mut stage = Stage::<Changed<ADOPTS>>::strict().await;
+    let old = stage.fill("/warm").await;
+    forget(&mut stage.subject, 1).await;
+    stage.plane.leased("pop1").await;
+    assert_eq!(stage.fill("/warm").await, old, "the operator vouches for it");
+    stage.purge_url("/warm").await;
+    assert!(stage.get("/warm").await.number > old.number, "and it can be purged");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_confirmation_that_was_under_way_does_not_undo_a_soft_purge() {
+    let stage = Stage::<Nginx>::strict().await;
+    stage.origin.page("/same", Page { constant: true, ..Page::default() });
+    let stored = stage.fill("/same").await;
+    let asked = || stage.origin.requests(HOSTS[0], "/same");
+    let soft = json!({"urls": [url("/same")], "soft": true});
+    stage.purge(soft.clone()).await;
+    // Served stale, while nginx asks the origin.
+    let held = stage.origin.hold("/same", Phase::Header);
+    eventually("the origin is asked whether it has changed", || async {
+        stage.get("/same").await;
+        (asked() > 1).then_some(())
+    })
+    .await;
+    held.reached().await;
+    let before = asked();
+    stage.purge(soft).await;
+    held.release();
+    eventually("it is asked once more", || async {
+        stage.get("/same").await;
+        (asked() > before).then_some(())
+    })
+    .await;
+    let fresh = stage.fill("/same").await;
+    assert_eq!(fresh.number, stored.number, "confirmed by a 304, and fresh again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_named_goes_with_every_purge() {
+    let stage = Stage::<Changed<ODD_KEYS>>::strict().await;
+    let old = stage.fill("/odd").await.number;
+    stage.purge_url("/another").await;
+    assert!(stage.get("/odd").await.number > old);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_stamps_a_late_answer_is_judged_by_when_it_may_have_begun() {
+    let stage = Stage::<Changed<NO_STAMPS>>::strict().await;
+    let held = stage.origin.hold("/late", Phase::Header);
+    let purged = async {
+        held.reached().await;
+        stage.purge_url("/late").await;
+        held.release();
+    };
+    let (answer, ()) = tokio::join!(stage.get("/late"), purged);
+    // It appears, and goes as soon as it is seen.
+    eventually("the next one is served", || async {
+        (stage.get("/late").await.number > answer.number).then_some(())
+    })
+    .await;
+    for _ in 0..3 {
+        assert!(stage.get("/late").await.number > answer.number);
+    }
+    let kept = stage.origin.hold("/kept", Phase::Header);
+    let other = async {
+        kept.reached().await;
+        kept.release();
+    };
+    tokio::join!(stage.get("/kept"), other);
+    stage.fill("/kept").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_that_may_not_remove_files_says_so_at_the_start() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let mut stage = Stage::<Nginx>::strict().await;
+    stage.fill("/page").await;
+    let config = stage.subject.daemon().config().to_owned();
+    stage.subject.daemon().kill();
+    let own = stage.subject.dir.join("nobody");
+    std::fs::create_dir_all(own.join("run")).unwrap();
+    let text = std::fs::read_to_string(&config).unwrap();
+    let state = config.with_file_name("state");
+    let run = stage.subject.run_dir();
+    let text = text.replace(&format!("{state:?}"), &format!("{:?}", own.join("state")));
+    let text = text.replace(&format!("{run:?}"), &format!("{:?}", own.join("run")));
+    let config = own.join("daemon.toml");
+    std::fs::write(&config, text).unwrap();
+    let program = own.join("batoff-edge");
+    std::fs::copy(binary("batoff-edge"), &program).unwrap();
+    let owned = Command::new("chown").args(["-R", "nobody"]).arg(&own).status().unwrap();
+    assert!(owned.success());
+    let started = Command::new("setpriv")
+        .args(["--reuid", "nobody", "--regid", "nogroup", "--clear-groups"])
+        .arg(&program)
+        .arg("--config")
+        .arg(&config)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&started.stderr);
+    assert_eq!(started.status.code(), Some(64), "{said}");
+    for word in ["www-data", "nobody", "CAP_DAC_OVERRIDE"] {
+        assert!(said.contains(word), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_available_node_goes_on_when_its_daemon_is_dead_and_makes_up_for_it() {
+    let mut stage = Stage::<Nginx>::with(Policy::Available).await;
+    let old = stage.fill("/page").await;
+    stage.subject.daemon().kill();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(stage.get("/page").await, old, "nothing was promised for a purge while it is dead");
+    let task = stage.plane.customer.purge_until_accepted(&json!({"urls": [url("/page")]})).await.task();
+    stage.subject.daemon().restart().await;
+    stage.plane.customer.completed(&task).await;
+    assert!(stage.get("/page").await.number > old.number);
+}
+
+/// Runs `batoff-edge check nginx` on the running set-up.
+fn check(nginx: &mut Nginx) -> Output {
+    let (connect, origin) = (nginx.visitors().to_string(), format!("127.0.0.1:{}", nginx.checks));
+    Command::new(binary("batoff-edge"))
+        .arg("--config")
+        .arg(nginx.daemon().config())
+        .args(["check", "nginx", "--connect", &connect, "--host", HOSTS[0], "--origin", &origin, "--fence"])
+        .output()
+        .unwrap()
+}
+
+/// The daemon loses its state, `times` times, and starts again.
+async fn forget<S: Subject>(subject: &mut S, times: usize) {
+    for _ in 0..times {
+        subject.daemon().kill();
+        let state = subject.daemon().config().with_file_name("state");
+        std::fs::remove_dir_all(state).unwrap();
+        subject.daemon().restart().await;
+    }
+}
+
+/// Copies the one cache file of `target` under as many other keys, which differ in their last ten digits. nginx would not
+/// find them (a name is the MD5 of the key), but the daemon goes by what is in them.
+fn multiply(cache: &Path, target: &[u8], count: usize) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    find(cache, target, &mut found);
+    let (path, bytes) = found.pop().expect("the page is stored");
+    let at = bytes.windows(target.len()).position(|part| part == target).unwrap() + target.len() - 10;
+    let (about, beside) = (std::fs::metadata(&path).unwrap(), cache.with_extension("new"));
+    (0..count)
+        .map(|n| {
+            let mut bytes = bytes.clone();
+            bytes[at..at + 10].copy_from_slice(format!("{n:010}").as_bytes());
+            let name =
+                format!("{:032x}", (n as u128 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835));
+            let folder = cache.join(&name[31..]).join(&name[29..31]);
+            let path = folder.join(&name);
+            // Whole when it appears: nginx's loader removes what is too short to be one of its files.
+            std::fs::write(&beside, &bytes).unwrap();
+            std::os::unix::fs::chown(&beside, Some(about.uid()), Some(about.gid())).unwrap();
+            std::fs::rename(&beside, &path).unwrap();
+            path
+        })
+        .collect()
+}
+
+fn find(folder: &Path, target: &[u8], found: &mut Vec<(PathBuf, Vec<u8>)>) {
+    for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        if entry.path().is_dir() {
+            find(&entry.path(), target, found);
+        } else if let Ok(bytes) = std::fs::read(entry.path())
+            && bytes.windows(target.len()).any(|part| part == target)
+        {
+            found.push((entry.path(), bytes));
+        }
+    }
+}
