@@ -2,6 +2,11 @@
 //!
 //! A URL is cut behind the last slash of its path: the *directory* is kept once, the *name* in the object's own record,
 //! a few bytes in a large allocation that a 28-bit handle names. All objects of a directory lie in one of 16 shards.
+//!
+//! Measured with 10 million objects (URLs of some 70 bytes, eight to a directory, four tags each by Zipf from a million,
+//! a locator of four bytes): 149 bytes an object resident; 81 for records, table and locators, 20 for directories, 30
+//! for tags. What costs time is waiting for memory, so what several searches need is read before any of them goes on. A
+//! lookup waits three times in a row (table, record, locator), the directory's search beside it.
 
 mod arena;
 mod count;
