@@ -21,14 +21,14 @@ const FORGET_AT_ONCE: usize = 256;
 /// The limits of an index.
 #[derive(Clone, Debug)]
 pub struct IndexConfig {
-    /// Rules kept, each some 400 bytes with its URL. More than that, and the oldest are folded into their host's or
+    /// Rules kept, each an estimated 250 bytes with its URL. More than that, and the oldest are folded into their host's or
     /// site's rule: a purge of one URL becomes, for objects that old, a purge of its host. 0 turns every purge into a
     /// flush.
     pub rules_max: usize,
 }
 
 impl Default for IndexConfig {
-    /// 262,144 rules: some 100 MiB when full.
+    /// 262,144 rules: some 64 MiB when full.
     fn default() -> Self {
         Self { rules_max: 262_144 }
     }

@@ -96,6 +96,23 @@
 //! [`Index::lookup`] or [`Index::check_registered`]. And a fill that is open since before the forgotten rule is refused,
 //! so only the caller, who has a clock, knows how far back no fill reaches.
 //!
+//! # How a verdict is asked without a lock
+//!
+//! All that decides a verdict is one value, published by a swap. A record prepares the next one, which shares what did
+//! not change: rules lie in a hash trie of 16 ways by 64-bit keyed fingerprints, prefixes in a radix trie for each
+//! authority, and a Bloom filter in front of both answers most questions with one look at memory. Places by name and by
+//! age are kept by records alone. So neither a record nor forgetting, folding or a snapshot is ever waited for. That
+//! fingerprints may meet makes a rule wider, once in some 2⁶⁴ pairs, and saves readers the texts.
+//!
+//! Measured on two shared cores with `benches/index.rs`, 200,000 objects, tokens older than all rules so that nothing is
+//! skipped: [`Index::check`] takes 49 ns at 100 rules, 92 to 109 ns at 10,000 and 137 to 208 ns at 100,000 (medians); a
+//! purge of a tag that hits 50,000 objects is in force in 0.9 µs, of a prefix that covers 100,000 in 1.4 µs. A flush
+//! took 8 to 9 µs, measured once a run. A rule is estimated at some 210 bytes with its texts.
+//!
+//! An insert and a record meet in one place, whose order of steps loom explores in the ordinary tests: an insert makes
+//! its object findable, then asks again; a record publishes, then walks. With either order reversed, or without the
+//! fence between the steps, it finds how an object is missed.
+//!
 //! # Objects that no site owns
 //!
 //! Tags and *everything* hit objects under hostnames that the site owns when the question is asked; a hostname that
