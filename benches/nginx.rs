@@ -1,0 +1,189 @@
+//! nginx: what a purge takes at the node, and what the daemon's means cost each hit, beside what an operator would do
+//! without it.
+//!
+//! `apt-get install nginx libnginx-mod-http-cache-purge`, then `cargo bench -p batoff-benches --bench nginx`. As root, or
+//! nginx's workers run as you. `BATOFF_BENCH_FILES` (100,000) and `BATOFF_BENCH_HITS` (40,000) for other sizes.
+
+#![allow(missing_docs, reason = "a program")]
+
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use batoff_edge::Fence;
+use batoff_edge::caches::nginx::{Nginx, NginxSection};
+use batoff_edge::caches::{Cache, Locator, Surroundings};
+use batoff_index::{Index, IndexConfig};
+use batoff_types::message::LeasePolicy;
+use batoff_types::{
+    Body, HostPattern, Purge, Record, Selector, Seq, SiteChange, SiteId, SiteLimits, TaskId, UnixMillis,
+};
+use tokio_util::sync::CancellationToken;
+
+#[path = "nginx/client.rs"]
+mod client;
+#[path = "nginx/server.rs"]
+mod server;
+
+use self::client::Client;
+use self::server::{HOST, Server};
+
+/// Objects that one call of the cache is given, as the daemon does it.
+const BATCH: usize = 1_000;
+
+/// URLs purged one by one, each way.
+const URLS: usize = 200;
+
+/// Rounds of the hit path; with and without the lease in turn.
+const ROUNDS: usize = 5;
+
+fn sized(variable: &str, default: usize) -> usize {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let (files, hits) = (sized("BATOFF_BENCH_FILES", 100_000), sized("BATOFF_BENCH_HITS", 40_000));
+    let dir = tempfile::tempdir()?;
+    let server = Server::start(dir.path()).await?;
+    let node = Node::open(&server).await?;
+
+    println!("--- nginx, {files} files");
+    server.fill("/many/", files).await?;
+    node.registered(files).await?;
+    let (in_force, gone, acked) = node.purge(Selector::Tag("many".parse()?)).await?;
+    println!(
+        "purge of a tag: in force after {in_force:.1?}, all {files} files gone after {gone:.2?}, acknowledged after \
+         {acked:.2?}"
+    );
+    ensure!(server.files("many")? == 0, "files of the tag are left");
+
+    server.fill("/many/", files).await?;
+    node.registered(files).await?;
+    let began = Instant::now();
+    let removed = Command::new("sh")
+        .arg("-c")
+        .arg(format!("grep -rlZa 'KEY: http://{HOST}/many/' {:?} | xargs -0 rm -f", server.cache()))
+        .status()?;
+    ensure!(removed.success(), "grep and rm");
+    println!("grep -r KEY and rm:   all {files} files gone after {:.2?}", began.elapsed());
+
+    server.fill("/one/", URLS).await?;
+    node.registered(URLS).await?;
+    let mut ours = batoff_benches::micros();
+    for n in 0..URLS {
+        let url = Selector::Url(format!("http://{HOST}/one/{n}").parse()?);
+        let (_, gone, _) = node.purge(url).await?;
+        ours.record(u64::try_from(gone.as_micros())?)?;
+    }
+    println!("purge of a URL: gone after {}", batoff_benches::percentiles(&ours));
+    match server.purge_urls(URLS).await? {
+        Some(theirs) => {
+            println!("the same by libnginx-mod-http-cache-purge: {}", batoff_benches::percentiles(&theirs))
+        }
+        None => println!("libnginx-mod-http-cache-purge is not installed or does not answer: not compared"),
+    }
+
+    let mut costs = [Vec::new(), Vec::new()];
+    for _ in 0..ROUNDS {
+        for (path, costs) in ["/plain/hit", "/fenced/hit"].into_iter().zip(&mut costs) {
+            costs.push(server.cost_of_a_hit(path, hits).await?);
+        }
+    }
+    let [plain, fenced] = costs.map(|mut costs| {
+        costs.sort_by(f64::total_cmp);
+        costs[ROUNDS / 2]
+    });
+    println!(
+        "CPU of a worker for a hit, median of {ROUNDS} rounds: {plain:.1} µs without, {fenced:.1} µs with lease and \
+         hold-back: {:+.1} %",
+        (fenced / plain - 1.0) * 100.0
+    );
+    Ok(())
+}
+
+/// The adapter, called as the daemon calls it.
+struct Node {
+    index: Arc<Index<Locator>>,
+    nginx: Nginx,
+    site: SiteId,
+    seq: std::cell::Cell<u64>,
+    stop: CancellationToken,
+}
+
+impl Node {
+    async fn open(server: &Server) -> anyhow::Result<Self> {
+        let index = Arc::new(Index::<Locator>::new(IndexConfig::default()));
+        index.reset(batoff_types::Generation(1), batoff_types::Cursor::START, Default::default());
+        let section: NginxSection =
+            toml::from_str(&format!("path = {:?}\nrun_dir = {:?}\n", server.cache(), server.run_dir()))?;
+        let (stop, policy) = (CancellationToken::new(), LeasePolicy::Serve);
+        let around = Surroundings {
+            index: Arc::clone(&index),
+            fence: Arc::new(Fence::new(policy)),
+            policy,
+            state_dir: server.dir().to_owned(),
+            resumes: true,
+            stop: stop.clone(),
+        };
+        let nginx = Nginx::open(&section, around).await?;
+        let node = Self { index, nginx, site: "bench".parse()?, seq: 0.into(), stop };
+        let names: Vec<HostPattern> = vec![HOST.parse()?];
+        let change = SiteChange {
+            site: node.site.clone(),
+            hostnames: Some(names.clone()),
+            affected: names,
+            limits: SiteLimits::default(),
+        };
+        node.apply(Body::Site(change)).await?;
+        // Before the directory has been read nothing is stored.
+        while !server.run_dir().join("lease/open").exists() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(node)
+    }
+
+    async fn registered(&self, files: usize) -> anyhow::Result<()> {
+        let began = Instant::now();
+        while self.index.stats().entries < files as u64 {
+            ensure!(began.elapsed() < Duration::from_secs(120), "{:?}", self.index.stats());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
+
+    async fn purge(&self, selector: Selector) -> anyhow::Result<(Duration, Duration, Duration)> {
+        self.apply(Body::Purge(Purge { site: self.site.clone(), selectors: vec![selector], soft: false }))
+            .await
+    }
+
+    /// From the record's arrival: until the rule is in force, until the last object is gone, until the ack.
+    async fn apply(&self, body: Body) -> anyhow::Result<(Duration, Duration, Duration)> {
+        self.seq.set(self.seq.get() + 1);
+        let record = Arc::new(Record {
+            seq: Seq::new(self.seq.get()).context("a number")?,
+            accepted_at: UnixMillis(0),
+            task: TaskId::from_bytes([0; 16]),
+            request_id: "bench".into(),
+            semantics: 1,
+            body,
+        });
+        let began = Instant::now();
+        let mut matches = self.index.apply(&record);
+        let in_force = began.elapsed();
+        self.nginx.begin(&[record]).await?;
+        while let Some(batch) = matches.next_batch(BATCH) {
+            self.nginx.evict(&batch).await?;
+        }
+        let gone = began.elapsed();
+        self.nginx.finish().await?;
+        Ok((in_force, gone, began.elapsed()))
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
