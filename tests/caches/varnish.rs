@@ -103,6 +103,12 @@ impl Subject for Varnish {
 
     async fn restart_cache(&mut self) {
         self.server.process.kill();
+        // The child that serves notices a little later that its manager is gone; until then the port is its.
+        let visitors = self.server.visitors;
+        eventually("the old varnishd lets go of its port", || async {
+            tokio::net::TcpStream::connect(visitors).await.err()
+        })
+        .await;
         self.server.process = run(&self.server.dir, self.server.visitors, self.server.cli);
         self.server.answers().await;
     }
