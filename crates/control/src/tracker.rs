@@ -188,6 +188,14 @@ impl Tracker {
         };
         if outcome.is_ok() && !is_saved {
             self.save_node(&hello.node).await?;
+            // Written after a standstill it may have come too late for a successor.
+            let stood_still = self.step(|state, now, _| {
+                state.handle_tick(now);
+                state.roster.stood_still().is_some()
+            });
+            if stood_still {
+                return Ok(Err(HelloRefused::Unsure));
+            }
         }
         Ok(outcome)
     }

@@ -84,6 +84,11 @@ pub enum HelloRefused {
     /// shell, which numbers the streams, tells; taken at its word it could turn the node's policy back.
     #[error("a stream that this node opened later is known")]
     Late,
+    /// This process stood still, and does not know yet whether another has started with the log meanwhile.
+    #[error(
+        "this control plane stood still and is finding out whether it was replaced; ask again, or another one"
+    )]
+    Unsure,
 }
 
 /// Records whose completion became true.
@@ -237,6 +242,10 @@ impl Roster {
         connection: u64,
     ) -> Result<Greeting, HelloRefused> {
         self.advance(now);
+        if self.stood_still.is_some() {
+            // A Welcome tells the node that its policy is known, durably; a successor would know nothing of it.
+            return Err(HelloRefused::Unsure);
+        }
         let &index = self.by_name.get(&hello.node).ok_or(HelloRefused::Unregistered)?;
         let judge = self.judge();
         let outcome = self.change(now, index, |node, durable| {

@@ -257,7 +257,11 @@ impl World {
                 (known.stream, known.policy) = (connection, Some(hello.policy));
             }
             // It cannot make the policy durable, so there is no Welcome.
-            Who::Predecessor if greeting.policy_changed => return,
+            Who::Predecessor
+                if self.ledger.nodes[self.nodes[index].identity].policy != Some(hello.policy) =>
+            {
+                return;
+            }
             Who::Predecessor => {}
         }
         if let Some(control) = self.plane(who) {

@@ -307,7 +307,7 @@ fn broken(status: Status) -> End {
 
 fn refusal(refused: HelloRefused) -> Status {
     match refused {
-        HelloRefused::Unregistered => Status::unavailable(refused.to_string()),
+        HelloRefused::Unregistered | HelloRefused::Unsure => Status::unavailable(refused.to_string()),
         HelloRefused::Removed => Status::permission_denied(refused.to_string()),
         HelloRefused::Late => Status::aborted(refused.to_string()),
     }

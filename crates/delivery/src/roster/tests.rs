@@ -345,6 +345,26 @@ fn a_control_plane_that_stood_still_grants_nothing_until_it_knows_that_the_log_i
     assert!(story.beat(1, 1, tail));
 }
 
+/// A Welcome is what tells a node that it counts as one that goes on serving. A successor that started in between counts
+/// it as it was known before, and completes purges without it.
+#[test]
+fn a_control_plane_that_stood_still_welcomes_nobody_until_it_knows_that_the_log_is_still_its_own() {
+    let mut story = Story::calm(1);
+    story.now = story.now + STOOD_STILL_MAX + Duration::from_micros(1);
+    let resume = Resume::At(Cursor::new(1));
+    let hello = hello(1, 2, AVAILABLE);
+    let refused = story.roster.handle_hello(story.now, &hello, &resume, 2);
+    assert_eq!(refused, Err(HelloRefused::Unsure));
+    let noticed = story.roster.stood_still().expect("it noticed");
+    story.roster.handle_still_ours(noticed);
+    assert!(
+        story
+            .roster
+            .handle_hello(story.now, &hello, &resume, 2)
+            .is_ok_and(|greeting| greeting.policy_changed)
+    );
+}
+
 #[test]
 fn a_short_pause_costs_no_lease() {
     let mut story = Story::calm(1);
