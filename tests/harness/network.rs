@@ -19,7 +19,7 @@ pub enum Cut {
 }
 
 impl Network {
-    /// Lays the cables; only inside [`crate::isolated`].
+    /// Lays the cables; only inside [`isolated()`](crate::isolated()).
     pub fn lay(nodes: usize) -> Self {
         run("ip", &["link", "add", "switch", "type", "bridge"]);
         run("ip", &["address", "add", &format!("{}/24", address(0)), "dev", "switch"]);

@@ -22,7 +22,7 @@ const FOREVER: Duration = Duration::from_secs(3_600);
 
 /// A disk that remembers every write and every flush in their order, so that it can be had as it would have been after a
 /// power cut at any moment. To the kernel it is one file, which a loop device makes a disk of; only inside
-/// [`crate::isolated`].
+/// [`isolated()`](crate::isolated()).
 ///
 /// ```text
 ///  moment     0   1   2   3   4   5   6
