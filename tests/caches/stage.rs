@@ -7,6 +7,9 @@ use crate::origin::Origin;
 use crate::plane::{HOSTS, Plane};
 use crate::subject::{Policy, Setting, Subject};
 
+/// How long the removal of some thousand files may take a busy disk.
+const CLEAN_UP: std::time::Duration = std::time::Duration::from_secs(150);
+
 /// Everything that one story needs.
 pub struct Stage<S> {
     /// The cache under test. Before the rest, so that it ends first.
@@ -99,6 +102,20 @@ impl<S: Subject> Stage<S> {
             (!answer.asked).then_some(answer)
         })
         .await
+    }
+
+    /// The same of a host of which much is still being removed: thousands of files take a busy disk a minute.
+    pub async fn fill_after_clean_up(&self, target: &str) -> Answer {
+        let begun = std::time::Instant::now();
+        loop {
+            let answer = self.get(target).await;
+            assert_eq!(answer.status, 200, "{target}");
+            if !answer.asked {
+                return answer;
+            }
+            assert!(begun.elapsed() < CLEAN_UP, "{target} is not served from the cache again");
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
     }
 
     /// Whether a page comes from the cache.
