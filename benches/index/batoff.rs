@@ -1,4 +1,5 @@
 use std::hint::black_box;
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use batoff_types::{
 };
 
 use super::measure::{Figures, batches, dependent_load, median, processor_time, quantile, resident};
-use super::workload::{Workload, random, tag};
+use super::workload::{CHUNK, Workload, random, tag};
 
 /// Matches asked for at once.
 const BATCH: usize = 1_000;
@@ -21,7 +22,7 @@ const TREE: usize = 10_000_000;
 const PURGES: usize = 201;
 
 pub struct Node {
-    pub index: Index<u32>,
+    pub index: Index<NonZeroU32>,
     pub site: SiteId,
     pub work: Workload,
 }
@@ -61,7 +62,7 @@ impl Node {
         let node = Self::new(entries)?;
         let before = resident();
         let mut inserting = Duration::ZERO;
-        let chunk = (entries / 100).min(20_000);
+        let chunk = (entries / 100).min(CHUNK);
         for from in (0..entries).step_by(chunk) {
             let made: Vec<_> = (from..(from + chunk).min(entries)).map(|at| node.entry(at)).collect();
             let started = processor_time();
@@ -77,13 +78,14 @@ impl Node {
         Ok(node)
     }
 
-    pub fn entry(&self, at: usize) -> Entry<u32> {
+    /// With a locator of four bytes.
+    pub fn entry(&self, at: usize) -> Entry<NonZeroU32> {
         Entry {
             url: self.work.url(at),
             variant: Variant::MAIN,
             tags: self.work.tags(at),
             token: self.index.begin_fill(),
-            locator: at as u32,
+            locator: NonZeroU32::MIN.saturating_add(at as u32),
         }
     }
 
@@ -99,7 +101,7 @@ impl Node {
         }
     }
 
-    pub fn apply(&self, body: Body) -> anyhow::Result<Matches<u32>> {
+    pub fn apply(&self, body: Body) -> anyhow::Result<Matches<NonZeroU32>> {
         Ok(self.index.apply(&self.record(body)))
     }
 
@@ -202,7 +204,7 @@ impl Node {
             let started = processor_time();
             loop {
                 let begun = processor_time();
-                let batch: Option<Vec<Match<u32>>> = matches.next_batch(BATCH);
+                let batch: Option<Vec<Match<NonZeroU32>>> = matches.next_batch(BATCH);
                 calls.push(processor_time().saturating_sub(begun));
                 if black_box(batch).is_none() {
                     break;

@@ -9,7 +9,7 @@ use moka::sync::Cache;
 
 use super::measure::{Figures, batches, median, processor_time, resident};
 use super::naive::in_force_when_removed;
-use super::workload::{Workload, random};
+use super::workload::{CHUNK, Workload, random};
 
 #[derive(Clone)]
 struct Object {
@@ -28,7 +28,7 @@ pub fn measure(entries: usize) -> anyhow::Result<Figures> {
         .build();
     let mut tagged: HashMap<String, HashSet<Arc<str>>> = HashMap::new();
     let mut inserting = Duration::ZERO;
-    let chunk = (entries / 100).min(20_000);
+    let chunk = (entries / 100).min(CHUNK);
     for from in (0..entries).step_by(chunk) {
         let made: Vec<_> = (from..(from + chunk).min(entries))
             .map(|at| (Arc::<str>::from(work.key(at)), work.tag_texts(at), at as u32))

@@ -6,7 +6,7 @@ use std::ops::Bound;
 use std::time::Duration;
 
 use super::measure::{Figures, batches, median, processor_time, resident};
-use super::workload::{Workload, random};
+use super::workload::{CHUNK, Workload, random};
 
 struct Object {
     tags: Vec<String>,
@@ -62,7 +62,7 @@ pub fn measure(entries: usize) -> Figures {
     let before = resident();
     let mut naive = Naive::default();
     let mut inserting = Duration::ZERO;
-    let chunk = (entries / 100).min(20_000);
+    let chunk = (entries / 100).min(CHUNK);
     for from in (0..entries).step_by(chunk) {
         let made: Vec<_> = (from..(from + chunk).min(entries))
             .map(|at| (work.key(at), work.tag_texts(at).to_vec(), at as u32))

@@ -7,7 +7,7 @@ use patricia_tree::StringPatriciaMap;
 
 use super::measure::{Figures, batches, median, processor_time, resident};
 use super::naive::in_force_when_removed;
-use super::workload::{Workload, random};
+use super::workload::{CHUNK, Workload, random};
 
 pub fn measure(entries: usize) -> Figures {
     let mut figures = Figures::new();
@@ -15,7 +15,7 @@ pub fn measure(entries: usize) -> Figures {
     let before = resident();
     let mut tree = StringPatriciaMap::<u32>::new();
     let mut inserting = Duration::ZERO;
-    let chunk = (entries / 100).min(20_000);
+    let chunk = (entries / 100).min(CHUNK);
     for from in (0..entries).step_by(chunk) {
         let made: Vec<_> = (from..(from + chunk).min(entries)).map(|at| (work.key(at), at as u32)).collect();
         let started = processor_time();

@@ -6,6 +6,10 @@ const TAGS: f64 = 1_000_000.0;
 const TAGS_EACH: usize = 4;
 const HOSTS: usize = 100;
 
+/// Objects made before their inserts are timed: so few that they are in the processor's cache as what has just been
+/// fetched is.
+pub const CHUNK: usize = 1_000;
+
 /// Objects that one prefix covers, and that carry one tag.
 pub const HIT_MAX: usize = 100_000;
 

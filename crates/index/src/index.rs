@@ -93,11 +93,12 @@ impl<L: Clone> Index<L> {
                 }
             }
         }
+        let store = Store::new(state.rules.printer().clone());
         let inner = Inner {
             config,
             writer: Mutex::default(),
             state: ArcSwap::from_pointee(state),
-            store: Store::default(),
+            store,
             pending: Mutex::default(),
             discarded: Mutex::default(),
         };

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use batoff_types::{HostPattern, Selector, Seq, SiteId, Tag};
+use memchr::{memchr, memchr2};
 
 /// Where a rule stands: what it hits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,14 +56,15 @@ pub struct Rule {
 }
 
 /// The hostname in a key `host[:port]/path`; an IPv6 literal keeps its brackets.
+#[inline]
 pub(crate) fn host_of(key: &str) -> &str {
-    let from = if key.starts_with('[') { key.find(']').unwrap_or(0) } else { 0 };
-    let end = key[from..].find([':', '/']).map_or(key.len(), |at| from + at);
+    let from = if key.starts_with('[') { memchr(b']', key.as_bytes()).unwrap_or(0) } else { 0 };
+    let end = memchr2(b':', b'/', &key.as_bytes()[from..]).map_or(key.len(), |at| from + at);
     &key[..end]
 }
 
 /// The authority `host[:port]` in a key or a prefix.
 #[inline]
 pub(crate) fn authority_of(key: &str) -> &str {
-    key.split('/').next().unwrap_or(key)
+    &key[..memchr(b'/', key.as_bytes()).unwrap_or(key.len())]
 }

@@ -11,12 +11,14 @@ mod trie;
 use std::sync::Arc;
 
 use batoff_types::SiteTable;
+use smallvec::SmallVec;
 
 use self::filter::Filter;
 pub(crate) use self::ledger::Ledger;
 pub(crate) use self::level::Level;
 use self::level::Newest;
-use self::print::{Class, Printer, of_class, tag_of};
+pub(crate) use self::print::Printer;
+use self::print::{Class, of_class, tag_of};
 use self::table::Table;
 pub(crate) use self::target::{Carries, Tags, Target};
 use self::trie::Trie;
@@ -60,6 +62,11 @@ impl Rules {
     /// No rules, with the same fingerprints.
     pub(crate) fn emptied(&self) -> Self {
         Self { printer: self.printer.clone(), ..Self::default() }
+    }
+
+    /// What makes the fingerprints; the same as long as the index is.
+    pub(crate) fn printer(&self) -> &Printer {
+        &self.printer
     }
 
     /// How many places have a rule; the whole index is not counted, it is always there.
@@ -121,17 +128,15 @@ impl Rules {
             }
         }
         // Whose the hostname is, is asked only when it matters: it costs as much as all the rest.
-        let tagged = is_newer(Class::Tag) && self.may_have_tag(object);
-        if (tagged || is_newer(Class::Site))
+        let tags = if is_newer(Class::Tag) { self.suspects(&object.tags) } else { SmallVec::new() };
+        if (!tags.is_empty() || is_newer(Class::Site))
             && let Some(site) = sites.owner(object.host)
         {
             let site = self.printer.text(site.as_str());
             if is_newer(Class::Site) {
                 look(of_class(Class::Site, site));
             }
-            if tagged {
-                object.tags.each(|tag| look(tag_of(site, self.printer.text(tag))));
-            }
+            tags.iter().for_each(|&tag| look(tag_of(site, tag)));
         }
         if is_newer(Class::Prefix) {
             let authority = of_class(Class::Prefix, self.printer.text(authority_of(object.key)));
@@ -143,12 +148,24 @@ impl Rules {
         }
     }
 
-    /// Whether a tag of the object may have a rule of any site.
+    /// The fingerprints of those tags that may have a rule of any site.
     #[inline]
-    fn may_have_tag(&self, object: &Target<'_>) -> bool {
-        let mut any = false;
-        object.tags.each(|tag| any |= self.filter.may_have(any_sites_tag(self.printer.text(tag))));
-        any
+    fn suspects(&self, tags: &Tags<'_>) -> SmallVec<[u64; 4]> {
+        let may = |tag: u64| self.filter.may_have(any_sites_tag(tag));
+        let mut suspects = SmallVec::new();
+        match tags {
+            Tags::Given(tags) => {
+                let prints = tags.iter().map(|tag| self.printer.text(tag.as_str()));
+                suspects.extend(prints.filter(|&print| may(print)));
+            }
+            Tags::Printed(tags) => {
+                suspects.extend(tags.iter().map(|&(print, _)| print).filter(|&print| may(print)));
+            }
+            Tags::Kept(object) => {
+                object.suspects(&|half| may(half.into()), &mut |text| suspects.push(self.printer.text(text)));
+            }
+        }
+        suspects
     }
 
     /// Estimated memory, in bytes.
@@ -262,8 +279,35 @@ impl Rules {
     }
 }
 
-/// What the filter is asked before the site is known. Tags of no site would have this fingerprint.
+/// What the filter is asked before the site is known. Tags of no site would have this fingerprint. The filter looks at
+/// bits that follow from the low half of `tag` alone, so half a fingerprint gets the same answer.
 #[inline]
 fn any_sites_tag(tag: u64) -> u64 {
     tag_of(0, tag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_a_fingerprint_gets_the_answer_of_the_whole() {
+        let printer = Printer::default();
+        let tag = |number: usize| printer.text(&format!("product:{number}"));
+        // More than the smallest filter, so that high bits choose among its words.
+        let mut filter = Filter::with_room_for(200_000);
+        (0..200_000).for_each(|number| filter.enter(any_sites_tag(tag(number))));
+        let answers = (0..400_000).map(|number| {
+            let half = u64::from(tag(number) as u32);
+            assert_eq!(
+                filter.may_have(any_sites_tag(half)),
+                filter.may_have(any_sites_tag(tag(number))),
+                "{number}"
+            );
+            filter.may_have(any_sites_tag(half))
+        });
+        let answers: Vec<_> = answers.collect();
+        assert!(answers[..200_000].iter().all(|&may| may));
+        assert!(answers[200_000..].iter().filter(|&&may| may).count() < 10_000);
+    }
 }

@@ -13,7 +13,6 @@ mod count;
 mod generations;
 mod held;
 mod key;
-mod locators;
 mod order;
 mod posting;
 mod record;
@@ -22,6 +21,7 @@ mod shard;
 mod tagged;
 mod walks;
 
+use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst, fence};
 
 use batoff_types::{FillToken, PurgeUrl, SiteTable, Tag};
@@ -35,7 +35,8 @@ use self::posting::Ref;
 use self::shard::Shard;
 use self::tagged::{Numbers, Tagged};
 pub(crate) use self::walks::{InDirectory, InTag, Progress};
-use crate::rules::{Tags, Target};
+use crate::place::host_of;
+use crate::rules::{Printer, Tags, Target};
 use crate::stats::Stats;
 use crate::{Entry, Refused, Variant, Verdict, admission};
 
@@ -58,20 +59,19 @@ pub(crate) struct Store<L> {
     resets: AtomicU64,
 }
 
-impl<L> Default for Store<L> {
-    fn default() -> Self {
+impl<L> Store<L> {
+    /// An empty store, whose tags have the fingerprints that the rules are asked with.
+    pub(crate) fn new(printer: Printer) -> Self {
         Self {
             hashes: HashState::default(),
             shards: std::array::from_fn(|_| RwLock::default()),
             order: Order::default(),
-            tagged: Tagged::default(),
+            tagged: Tagged::new(printer),
             entries: AtomicU64::new(0),
             resets: AtomicU64::new(0),
         }
     }
-}
 
-impl<L> Store<L> {
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.load(SeqCst) == 0
     }
@@ -87,12 +87,9 @@ impl<L> Store<L> {
         entry: Entry<L>,
         mut judge: impl FnMut(&Target<'_>, FillToken) -> Verdict,
     ) -> Result<(), Refused> {
-        let Entry { url, variant, mut tags, token, locator } = entry;
-        if tags.len() > 1 {
-            tags.sort_unstable();
-            tags.dedup();
-        }
-        let object = Target { key: url.key(), host: url.host(), tags: Tags::Given(&tags) };
+        let Entry { url, variant, tags, token, locator } = entry;
+        let tags = self.tagged.printed(&tags);
+        let object = Target { key: url.key(), host: url.host(), tags: Tags::Printed(&tags) };
         let mut no_room = false;
         let admitted = admission::admit(
             || judge(&object, token),
@@ -117,21 +114,27 @@ impl<L> Store<L> {
         &self,
         url: &PurgeUrl,
         variant: Variant,
-        tags: &[Tag],
+        tags: &[(u64, &Tag)],
         token: FillToken,
     ) -> Option<Entering<'_, L>> {
-        let (split, hash) = self.file(url.key());
-        let hashes = self.tagged.hashes(tags);
+        let (split, hash, by_name) = self.file(url.key());
         let number = shard_of(hash);
         let mut shard = self.shards[number].write();
-        shard.touch(hash, name_hash(&self.hashes, hash, split.name.as_bytes()));
+        let mut shelves = self.tagged.hold(tags);
+        // Whatever will be needed lies anywhere in memory, up to three steps away: each step is waited for once.
+        black_box((shard.touch_slots(hash, by_name), shelves.touch_texts()));
+        let first = shard.touch_records(hash, by_name);
+        black_box(shelves.touch_tags());
+        black_box((shard.touch_record(first), shelves.touch_blocks()));
+
         let https = url.as_str().starts_with("https:");
         let object = shard.draft(split.name, variant, token, https, tags.len())?;
         let name = Ref { handle: global(number, object), incarnation: shard.incarnation(object) };
-        let numbers = self.tagged.enter(tags, &hashes, name);
-        shard.set_tags(object, &numbers);
+        let numbers = shelves.enter(name);
+        drop(shelves);
+        shard.set_tags(object, numbers.iter().zip(tags).map(|(&number, &(print, _))| (number, print as u32)));
         let linked = numbers.len() == tags.len() && shard.link(object, hash, split, &self.order);
-        let entering = Entering { store: self, shard, object, name, tags: numbers };
+        let entering = Entering { store: self, shard, object, by_name, name, tags: numbers };
         if linked {
             self.entries.fetch_add(1, SeqCst);
             return Some(entering);
@@ -147,29 +150,31 @@ impl<L> Store<L> {
         variant: Variant,
         show: impl FnOnce(&Held<'_, L>) -> T,
     ) -> Option<T> {
-        let (split, hash) = self.file(url.key());
+        let (split, hash, by_name) = self.file(url.key());
         let shard = self.shards[shard_of(hash)].read();
-        let object = shard.named(hash, split, &self.hashes, |_, other| other == variant)?;
-        shard.view(object, url.key(), &self.tagged).map(|held| show(&held))
+        let (object, locator) = shard.named(hash, by_name, split, |_, other| other == variant)?;
+        Some(show(&shard.view(object, (url.key(), url.host()), locator, &self.tagged)))
     }
 
     /// Goes through the objects under a URL; false when `act` stopped it.
     pub(crate) fn revise(&self, key: &str, mut act: impl FnMut(&Held<'_, L>) -> Act) -> bool {
-        let (split, hash) = self.file(key);
+        let (split, hash, by_name) = self.file(key);
         let mut shard = self.shards[shard_of(hash)].write();
         let mut objects = SmallVec::<[u32; 4]>::new();
-        shard.named(hash, split, &self.hashes, |object, _| {
+        shard.named(hash, by_name, split, |object, _| {
             objects.push(object);
             false
         });
         let (mut all, mut left) = (true, Numbers::new());
         for object in objects {
-            let act = shard.view(object, key, &self.tagged).map_or(Act::Keep, |held| act(&held));
+            let act = shard.locator(object, by_name).map_or(Act::Keep, |locator| {
+                act(&shard.view(object, (key, host_of(key)), locator, &self.tagged))
+            });
             if act == Act::Stop {
                 all = false;
                 break;
             }
-            self.carry_out(&mut shard, object, act, &mut left);
+            self.carry_out(&mut shard, (object, by_name), act, &mut left);
         }
         self.tagged.leave(&mut left);
         drop(shard);
@@ -189,18 +194,21 @@ impl<L> Store<L> {
         self.tagged.describe(stats);
     }
 
-    fn file<'a>(&self, key: &'a str) -> (Split<'a>, u64) {
+    /// A key in its parts, with the directory's hash and the name's.
+    fn file<'a>(&self, key: &'a str) -> (Split<'a>, u64, u64) {
         let split = Split::of(key);
-        (split, directory_hash(&self.hashes, split.directory))
+        let hash = directory_hash(&self.hashes, split.directory);
+        (split, hash, name_hash(&self.hashes, hash, split.name.as_bytes()))
     }
 
-    /// `left` takes the tags of an object that leaves: they are to be told before the shard is let go.
-    fn carry_out(&self, shard: &mut Shard<L>, object: u32, act: Act, left: &mut Numbers) {
+    /// An object comes with what it is named under. `left` takes the tags of one that leaves: they are to be told before
+    /// the shard is let go.
+    fn carry_out(&self, shard: &mut Shard<L>, (object, by_name): (u32, u64), act: Act, left: &mut Numbers) {
         match act {
             Act::Keep | Act::Stop => {}
             Act::Mark => shard.mark(object),
             Act::Leave => {
-                shard.remove(object, &self.order, left, &self.hashes);
+                shard.remove(object, by_name, &self.order, left);
                 self.entries.fetch_sub(1, SeqCst);
             }
         }
@@ -252,14 +260,15 @@ struct Entering<'a, L> {
     store: &'a Store<L>,
     shard: RwLockWriteGuard<'a, Shard<L>>,
     object: u32,
+    by_name: u64,
     name: Ref,
     tags: Numbers,
 }
 
 impl<L> Entering<'_, L> {
     fn keep(mut self, locator: L, stale: bool) {
-        let Store { order, tagged, entries, hashes, .. } = self.store;
-        if let Some(replaced) = self.shard.publish(self.object, stale, locator, hashes) {
+        let Store { order, tagged, entries, .. } = self.store;
+        if let Some(replaced) = self.shard.publish(self.object, self.by_name, stale, locator) {
             let mut tags = Numbers::new();
             self.shard.retire(replaced, order, &mut tags);
             tagged.leave(&mut tags);

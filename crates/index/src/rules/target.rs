@@ -8,24 +8,16 @@ pub(crate) struct Target<'a> {
     pub(crate) tags: Tags<'a>,
 }
 
-/// The tags that an object carries: as its cache names them, or as the store keeps them.
+/// The tags that an object carries: as its cache names them, with their fingerprints, or as the store keeps them.
 #[derive(Clone, Copy)]
 pub(crate) enum Tags<'a> {
     Given(&'a [Tag]),
+    Printed(&'a [(u64, &'a Tag)]),
     Kept(&'a dyn Carries),
 }
 
-/// What carries tags, and shows their texts one by one.
+/// What carries tags, and knows the low half of each one's fingerprint.
 pub(crate) trait Carries {
-    fn each(&self, show: &mut dyn FnMut(&str));
-}
-
-impl Tags<'_> {
-    #[inline]
-    pub(crate) fn each(&self, mut show: impl FnMut(&str)) {
-        match self {
-            Self::Given(tags) => tags.iter().for_each(|tag| show(tag.as_str())),
-            Self::Kept(object) => object.each(&mut show),
-        }
-    }
+    /// Shows the texts of those that `may` says of, by that half, that they may matter.
+    fn suspects(&self, may: &dyn Fn(u32) -> bool, show: &mut dyn FnMut(&str));
 }

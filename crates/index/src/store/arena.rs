@@ -14,6 +14,10 @@ const INCARNATION: usize = 4;
 /// Up to here each number of units is a class of its own; beyond, classes lie an eighth of a power of two apart.
 const EXACT_UNITS: u32 = 64;
 
+/// Bytes that memory comes in. A block that is touched begins anywhere in one, so mostly two are to be touched: what
+/// stands at its beginning, and what stands a line further on.
+pub(crate) const LINE: usize = 64;
+
 /// No block.
 pub(crate) const NONE: u32 = 0;
 

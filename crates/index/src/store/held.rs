@@ -48,13 +48,15 @@ impl<L> Held<'_, L> {
     pub(crate) fn tags(&self) -> Arc<[Tag]> {
         let mut tags = Vec::new();
         // What was a tag's text is one.
-        self.each(&mut |text| tags.extend(text.parse::<Tag>()));
+        self.suspects(&|_| true, &mut |text| tags.extend(text.parse::<Tag>()));
         tags.into()
     }
 }
 
 impl<L> Carries for Held<'_, L> {
-    fn each(&self, show: &mut dyn FnMut(&str)) {
-        record::tags(self.record).for_each(|number| self.tagged.show(number, &mut *show));
+    fn suspects(&self, may: &dyn Fn(u32) -> bool, show: &mut dyn FnMut(&str)) {
+        for (number, _) in record::tags(self.record).filter(|&(_, half)| may(half)) {
+            self.tagged.show(number, &mut *show);
+        }
     }
 }

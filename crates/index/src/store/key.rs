@@ -2,6 +2,8 @@
 
 use std::hash::{BuildHasher, Hasher};
 
+use memchr::{memchr, memrchr};
+
 use crate::place::host_of;
 
 /// How many parts the store has; each has its lock. A power of two, and as many as four bits tell apart.
@@ -18,8 +20,8 @@ pub(crate) struct Split<'a> {
 
 impl<'a> Split<'a> {
     pub(crate) fn of(key: &'a str) -> Self {
-        let path_end = key.find('?').unwrap_or(key.len());
-        let at = key[..path_end].rfind('/').map_or(0, |slash| slash + 1);
+        let path_end = memchr(b'?', key.as_bytes()).unwrap_or(key.len());
+        let at = memrchr(b'/', &key.as_bytes()[..path_end]).map_or(0, |slash| slash + 1);
         Self { directory: &key[..at], name: &key[at..] }
     }
 }

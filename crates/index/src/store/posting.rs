@@ -1,9 +1,10 @@
 //! The tags of a shard, and for each of them which objects carry it.
 
+use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
-use super::arena::{Arena, NONE, put_u16, put_u32, u16_at, u32_at};
+use super::arena::{Arena, LINE, NONE, put_u16, put_u32, u16_at, u32_at};
 use super::segments::Segments;
 
 /// Names a record, as long as the record's block has this incarnation.
@@ -92,13 +93,18 @@ impl Shelf {
     /// Reads what [`Shelf::enter`] and [`Shelf::leave`] will need first.
     #[inline]
     pub(crate) fn touch(&self, tag: u32) -> u32 {
-        u32_at(self.arena.at(tag), NEWEST)
+        if tag == NONE {
+            return NONE;
+        }
+        let record = self.arena.at(tag);
+        black_box(record.get(LINE - 1));
+        u32_at(record, NEWEST)
     }
 
     /// Reads what [`Shelf::enter`] will need next, after [`Shelf::touch`] said where.
     #[inline]
     pub(crate) fn touch_block(&self, block: u32) -> u8 {
-        self.arena.at(block)[LEN]
+        if block == NONE { 0 } else { self.arena.at(block)[LEN] }
     }
 
     /// An object that carries the tag came. `None` when there is no more room.
@@ -109,13 +115,23 @@ impl Shelf {
             Some(tag) => tag,
             None => self.make(hash, text)?,
         };
-        if !self.push(tag, object) {
+        let newest = u32_at(self.arena.at(tag), NEWEST);
+        let has_room = newest != NONE && {
+            let block = self.arena.at(newest);
+            u16_at(block, LEN) < u16_at(block, CAP)
+        };
+        let Some(newest) = (if has_room { Some(newest) } else { self.make_room(tag, newest) }) else {
             if self.live(tag) == 0 {
                 self.drop_tag(hash, tag);
             }
             return None;
-        }
+        };
+        let block = self.arena.at_mut(newest);
+        let len = u16_at(block, LEN);
+        put_ref(block, usize::from(len), object);
+        put_u16(block, LEN, len + 1);
         let record = self.arena.at_mut(tag);
+        put_u32(record, NAMES, u32_at(record, NAMES) + 1);
         put_u32(record, LIVE, u32_at(record, LIVE) + 1);
         Some(tag)
     }
@@ -258,7 +274,7 @@ impl Shelf {
         put_u32(record, NAMES, 0);
         put_u32(record, NEWEST, NONE);
         record[TEXT..TEXT + text.len()].copy_from_slice(text.as_bytes());
-        self.by_text.insert(hash, tag);
+        self.by_text.insert(hash, tag, ());
         self.tags += 1;
         Some(tag)
     }
@@ -281,29 +297,22 @@ impl Shelf {
         }
     }
 
-    fn push(&mut self, tag: u32, object: Ref) -> bool {
-        let record = self.arena.at(tag);
-        let (mut newest, names) = (u32_at(record, NEWEST), u32_at(record, NAMES));
-        let (len, cap) = (self.len_of(newest), self.cap_of(newest));
-        if len == cap {
-            let longer = if cap < GROWS_UP_TO {
-                if newest == NONE { self.block(2) } else { self.resize(tag, newest, cap * 7 / 5 + 3) }
-            } else {
-                self.block((names as usize / 4).clamp(GROWS_UP_TO, BLOCK_MAX))
-            };
-            let Some(block) = longer else { return false };
-            if newest == NONE || cap >= GROWS_UP_TO {
-                self.join(tag, newest, block);
-                self.join(tag, block, NONE);
-            }
-            newest = block;
+    /// Makes the newest block longer, or a newer one; the newest then.
+    fn make_room(&mut self, tag: u32, newest: u32) -> Option<u32> {
+        if newest == NONE {
+            let block = self.block(2)?;
+            self.join(tag, block, NONE);
+            return Some(block);
         }
-        let block = self.arena.at_mut(newest);
-        let len = u16_at(block, LEN);
-        put_ref(block, usize::from(len), object);
-        put_u16(block, LEN, len + 1);
-        put_u32(self.arena.at_mut(tag), NAMES, names + 1);
-        true
+        let cap = self.cap_of(newest);
+        if cap < GROWS_UP_TO {
+            return self.resize(tag, newest, cap * 7 / 5 + 3);
+        }
+        let names = u32_at(self.arena.at(tag), NAMES) as usize;
+        let block = self.block((names / 4).clamp(GROWS_UP_TO, BLOCK_MAX))?;
+        self.join(tag, newest, block);
+        self.join(tag, block, NONE);
+        Some(block)
     }
 
     /// A new block for at least `cap` names.

@@ -5,7 +5,8 @@ use super::key::Split;
 use crate::Variant;
 
 // An object: directory u32, incarnation u8, flags u8, name length u16, token u64, next u32, previous u32, number of
-// tags u16; then, as far as there are any, locator u32, variant u128, numbers of tags u32 each; name.
+// tags u16; then, as far as there are any, variant u128, tags; name. A tag: number u32, the low half of its fingerprint
+// u32. The fingerprint tells from the record alone that none of its tags has a rule, and so mostly saves a look at each.
 const DIRECTORY: usize = 0;
 const FLAGS: usize = 5;
 const NAME_LEN: usize = 6;
@@ -15,10 +16,11 @@ const PREVIOUS: usize = 20;
 const TAGS: usize = 24;
 const HEAD: usize = 26;
 
+const TAG: usize = 8;
+
 const STALE: u8 = 1;
 const HTTPS: u8 = 2;
 const HAS_VARIANT: u8 = 4;
-const NUMBERED: u8 = 8;
 
 /// What is known of an object before its record is written.
 pub(crate) struct Draft<'a> {
@@ -26,29 +28,24 @@ pub(crate) struct Draft<'a> {
     pub(crate) variant: Variant,
     pub(crate) token: u64,
     pub(crate) https: bool,
-    /// Whether there is room for a locator's number.
-    pub(crate) numbered: bool,
     pub(crate) tags: u16,
 }
 
 impl Draft<'_> {
     pub(crate) fn len(&self) -> usize {
         let variant = if self.variant == Variant::MAIN { 0 } else { 16 };
-        HEAD + if self.numbered { 4 } else { 0 } + variant + 4 * usize::from(self.tags) + self.name.len()
+        HEAD + variant + TAG * usize::from(self.tags) + self.name.len()
     }
 
     /// Writes all but the directory, the list and the tags.
     pub(crate) fn write(&self, bytes: &mut [u8]) {
         let has_variant = self.variant != Variant::MAIN;
-        bytes[FLAGS] = if self.https { HTTPS } else { 0 }
-            | if has_variant { HAS_VARIANT } else { 0 }
-            | if self.numbered { NUMBERED } else { 0 };
+        bytes[FLAGS] = if self.https { HTTPS } else { 0 } | if has_variant { HAS_VARIANT } else { 0 };
         put_u16(bytes, NAME_LEN, self.name.len() as u16);
         put_u64(bytes, TOKEN, self.token);
         put_u16(bytes, TAGS, self.tags);
-        let variant_at = variant_at(bytes);
         if has_variant {
-            bytes[variant_at..variant_at + 16].copy_from_slice(&self.variant.0.to_le_bytes());
+            bytes[HEAD..HEAD + 16].copy_from_slice(&self.variant.0.to_le_bytes());
         }
         let end = self.len();
         bytes[end - self.name.len()..end].copy_from_slice(self.name.as_bytes());
@@ -79,8 +76,8 @@ pub(crate) fn variant(bytes: &[u8]) -> Variant {
     if bytes[FLAGS] & HAS_VARIANT == 0 {
         return Variant::MAIN;
     }
-    let (at, mut value) = (variant_at(bytes), [0; 16]);
-    value.copy_from_slice(&bytes[at..at + 16]);
+    let mut value = [0; 16];
+    value.copy_from_slice(&bytes[HEAD..HEAD + 16]);
     Variant(u128::from_le_bytes(value))
 }
 
@@ -120,38 +117,29 @@ pub(crate) fn set_previous(bytes: &mut [u8], previous: u32) {
     put_u32(bytes, PREVIOUS, previous);
 }
 
-/// The locator's number.
-pub(crate) fn locator(bytes: &[u8]) -> u32 {
-    if bytes[FLAGS] & NUMBERED == 0 { 0 } else { u32_at(bytes, HEAD) }
+/// Its tags: their numbers, and the low halves of their fingerprints.
+#[inline]
+pub(crate) fn tags(bytes: &[u8]) -> impl Iterator<Item = (u32, u32)> {
+    let tags = bytes[tags_at(bytes)..name_at(bytes)].chunks_exact(TAG);
+    tags.map(|tag| (u32_at(tag, 0), u32_at(tag, 4)))
 }
 
-pub(crate) fn set_locator(bytes: &mut [u8], number: u32) {
-    if bytes[FLAGS] & NUMBERED != 0 {
-        put_u32(bytes, HEAD, number);
+pub(crate) fn set_tags(bytes: &mut [u8], tags: impl Iterator<Item = (u32, u32)>) {
+    let (from, to) = (tags_at(bytes), name_at(bytes));
+    for (place, (number, half)) in bytes[from..to].chunks_exact_mut(TAG).zip(tags) {
+        put_u32(place, 0, number);
+        put_u32(place, 4, half);
     }
 }
 
-/// The numbers of its tags.
-pub(crate) fn tags(bytes: &[u8]) -> impl Iterator<Item = u32> {
-    let (from, to) = (tags_at(bytes), name_at(bytes));
-    bytes[from..to].chunks_exact(4).map(|number| u32_at(number, 0))
-}
-
-pub(crate) fn set_tag(bytes: &mut [u8], at: usize, number: u32) {
-    let from = tags_at(bytes);
-    put_u32(bytes, from + 4 * at, number);
-}
-
-fn variant_at(bytes: &[u8]) -> usize {
-    HEAD + if bytes[FLAGS] & NUMBERED == 0 { 0 } else { 4 }
-}
-
+#[inline]
 fn tags_at(bytes: &[u8]) -> usize {
-    variant_at(bytes) + if bytes[FLAGS] & HAS_VARIANT == 0 { 0 } else { 16 }
+    HEAD + if bytes[FLAGS] & HAS_VARIANT == 0 { 0 } else { 16 }
 }
 
+#[inline]
 fn name_at(bytes: &[u8]) -> usize {
-    tags_at(bytes) + 4 * usize::from(u16_at(bytes, TAGS))
+    tags_at(bytes) + TAG * usize::from(u16_at(bytes, TAGS))
 }
 
 /// A directory: first object u32, incarnation u8, unused u8, text length u16, objects u32, host's number u32, hash u64,

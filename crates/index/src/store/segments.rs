@@ -3,37 +3,67 @@
 /// The least room of a part that holds anything.
 const ROOM_MIN: usize = 4;
 
-/// Handles by hash, in `N` parts (a power of two, at most 64).
+/// Handles by hash, each with a value beside it, in `N` parts (a power of two, at most 64).
 ///
-/// A part is an array in which handles lie in the order of their hashes, each as near as possible behind the place that
+/// What is needed as soon as a handle is found stands here and not where the handle leads: then one wait for memory gives
+/// both. A part is an array in which handles lie in the order of their hashes, each as near as possible behind the place that
 /// its hash says. So one stretch of memory answers, mostly one cache line; a search in vain ends as soon as one that
 /// finds; and room need not double: it grows by a quarter, without a look at what the handles name. A part of 10,000
 /// handles grows within some ten microseconds.
-pub(crate) struct Segments<const N: usize> {
-    parts: [Part; N],
+pub(crate) struct Segments<const N: usize, V = ()> {
+    parts: [Part<V>; N],
 }
 
-#[derive(Default)]
-struct Part {
-    /// A handle and, above it, its hash; 0: nothing (no handle is 0). Handles that found no place within the room lie
-    /// behind it.
-    slots: Vec<u64>,
+struct Part<V> {
+    /// Handles that found no place within the room lie behind it.
+    slots: Vec<Slot<V>>,
     room: usize,
     len: usize,
 }
 
-impl<const N: usize> Default for Segments<N> {
+/// Its members are such that a value of four bytes makes it one of twelve.
+#[derive(Debug, Default)]
+struct Slot<V> {
+    hash: u32,
+    /// 0: nothing.
+    handle: u32,
+    value: V,
+}
+
+impl<V> Slot<V> {
+    /// What slots are in the order of.
+    #[inline]
+    const fn order(&self) -> u64 {
+        (self.hash as u64) << 32 | self.handle as u64
+    }
+}
+
+impl<const N: usize, V> Default for Segments<N, V> {
     fn default() -> Self {
         Self { parts: std::array::from_fn(|_| Part::default()) }
     }
 }
 
-impl<const N: usize> Segments<N> {
+impl<V> Default for Part<V> {
+    fn default() -> Self {
+        Self { slots: Vec::new(), room: 0, len: 0 }
+    }
+}
+
+impl<const N: usize, V: Default> Segments<N, V> {
     /// The handle with this hash that `is_it` says yes to.
     #[inline]
     pub(crate) fn find(&self, hash: u64, is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+        self.find_with_value(hash, is_it).map(|(handle, _)| handle)
+    }
+
+    /// As [`Segments::find`], with what stands beside the handle.
+    #[inline]
+    pub(crate) fn find_with_value(&self, hash: u64, is_it: impl FnMut(u32) -> bool) -> Option<(u32, &V)> {
         let part = &self.parts[part::<N>(hash)];
-        part.find(hash as u32, is_it).map(|at| part.slots[at] as u32)
+        let at = part.find(hash as u32, is_it)?;
+        let slot = part.slots.get(at)?;
+        Some((slot.handle, &slot.value))
     }
 
     /// Reads where [`Segments::find`] begins. To be called for several before any is searched: a search goes on when it
@@ -41,19 +71,19 @@ impl<const N: usize> Segments<N> {
     #[inline]
     pub(crate) fn touch(&self, hash: u64) -> u64 {
         let part = &self.parts[part::<N>(hash)];
-        part.slots.get(part.place(hash as u32)).copied().unwrap_or_default()
+        part.slots.get(part.place(hash as u32)).map_or(0, Slot::order)
     }
 
     /// `handle` must not be 0.
-    pub(crate) fn insert(&mut self, hash: u64, handle: u32) {
-        self.parts[part::<N>(hash)].insert(slot(hash as u32, handle));
+    pub(crate) fn insert(&mut self, hash: u64, handle: u32, value: V) {
+        self.parts[part::<N>(hash)].insert(Slot { hash: hash as u32, handle, value });
     }
 
-    /// Puts `new` in the place of `old`.
-    pub(crate) fn replace(&mut self, hash: u64, old: u32, new: u32) {
+    /// Puts `new` and its value in the place of `old` and its.
+    pub(crate) fn replace(&mut self, hash: u64, old: u32, new: u32, value: V) {
         let part = &mut self.parts[part::<N>(hash)];
         if let Some(at) = part.find(hash as u32, |handle| handle == old) {
-            part.slots[at] = slot(hash as u32, new);
+            part.slots[at] = Slot { hash: hash as u32, handle: new, value };
         }
     }
 
@@ -63,55 +93,55 @@ impl<const N: usize> Segments<N> {
 
     /// Memory held beyond `self`.
     pub(crate) fn bytes(&self) -> u64 {
-        self.parts.iter().map(|part| (part.slots.capacity() * size_of::<u64>()) as u64).sum()
+        self.parts.iter().map(|part| (part.slots.capacity() * size_of::<Slot<V>>()) as u64).sum()
     }
 }
 
-impl Part {
+impl<V: Default> Part<V> {
     #[inline]
     fn find(&self, hash: u32, mut is_it: impl FnMut(u32) -> bool) -> Option<usize> {
         let from = self.place(hash);
-        for (at, &slot) in self.slots.get(from..)?.iter().enumerate() {
-            if slot == 0 || hash_in(slot) > hash {
+        for (at, slot) in self.slots.get(from..)?.iter().enumerate() {
+            if slot.handle == 0 || slot.hash > hash {
                 return None;
             }
-            if hash_in(slot) == hash && is_it(slot as u32) {
+            if slot.hash == hash && is_it(slot.handle) {
                 return Some(from + at);
             }
         }
         None
     }
 
-    fn insert(&mut self, mut carried: u64) {
+    fn insert(&mut self, mut carried: Slot<V>) {
         // Four fifths: then a search looks at three slots on average.
         if (self.len + 1) * 5 > self.room * 4 {
             self.resize((self.room * 5 / 4 + 1).max(ROOM_MIN));
         }
-        let mut at = self.place(hash_in(carried));
+        let mut at = self.place(carried.hash);
         // Whoever lies here and should lie further back moves on by one.
         while let Some(here) = self.slots.get_mut(at) {
-            if *here == 0 || *here > carried {
-                std::mem::swap(here, &mut carried);
+            if here.handle == 0 {
+                *here = carried;
+                self.len += 1;
+                return;
             }
-            if carried == 0 {
-                break;
+            if here.order() > carried.order() {
+                std::mem::swap(here, &mut carried);
             }
             at += 1;
         }
-        if carried != 0 {
-            self.push(carried);
-        }
+        self.push(carried);
         self.len += 1;
     }
 
     fn remove(&mut self, hash: u32, handle: u32) {
         let Some(mut at) = self.find(hash, |other| other == handle) else { return };
-        self.slots[at] = 0;
+        self.slots[at] = Slot::default();
         self.len -= 1;
         // Whoever was pushed back comes forward by one.
-        while let Some(&next) = self.slots.get(at + 1)
-            && next != 0
-            && self.place(hash_in(next)) <= at
+        while let Some(next) = self.slots.get(at + 1)
+            && next.handle != 0
+            && self.place(next.hash) <= at
         {
             self.slots.swap(at, at + 1);
             at += 1;
@@ -128,19 +158,19 @@ impl Part {
         std::mem::swap(&mut self.slots, &mut slots);
         self.room = room;
         // In the order of their hashes, so each goes behind the one before, or further on.
-        for slot in slots.into_iter().filter(|&slot| slot != 0) {
-            let place = self.place(hash_in(slot));
+        for slot in slots.into_iter().filter(|slot| slot.handle != 0) {
+            let place = self.place(slot.hash);
             if place > self.slots.len() {
-                self.slots.resize(place, 0);
+                self.slots.resize_with(place, Slot::default);
             }
             self.push(slot);
         }
         if self.slots.len() < room {
-            self.slots.resize(room, 0);
+            self.slots.resize_with(room, Slot::default);
         }
     }
 
-    fn push(&mut self, slot: u64) {
+    fn push(&mut self, slot: Slot<V>) {
         if self.slots.len() == self.slots.capacity() {
             self.slots.reserve_exact(8);
         }
@@ -159,14 +189,6 @@ const fn part<const N: usize>(hash: u64) -> usize {
     (hash >> 52) as usize & (N - 1)
 }
 
-const fn slot(hash: u32, handle: u32) -> u64 {
-    (hash as u64) << 32 | handle as u64
-}
-
-const fn hash_in(slot: u64) -> u32 {
-    (slot >> 32) as u32
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -175,15 +197,15 @@ mod tests {
 
     use super::*;
 
-    fn in_order(part: &Part) -> bool {
+    fn in_order(part: &Part<u32>) -> bool {
         let mut before = 0;
-        part.slots.iter().enumerate().all(|(at, &slot)| {
-            let fits = slot == 0 || slot > before && part.place(hash_in(slot)) <= at;
-            // Nothing empty lies between a handle and its place.
-            let reached =
-                slot == 0 || part.slots[part.place(hash_in(slot))..at].iter().all(|&other| other != 0);
-            before = before.max(slot);
-            fits && reached
+        part.slots.iter().enumerate().all(|(at, slot)| {
+            let (place, is_empty) = (part.place(slot.hash), slot.handle == 0);
+            let fits = is_empty || slot.order() > before && place <= at;
+            // Nothing empty lies between a handle and its place, and a value goes where its handle goes.
+            let reached = is_empty || part.slots[place..at].iter().all(|other| other.handle != 0);
+            before = before.max(if is_empty { 0 } else { slot.order() });
+            fits && reached && slot.value == slot.handle
         })
     }
 
@@ -201,7 +223,7 @@ mod tests {
                     part.remove(hash, handle);
                     model.remove(&(hash, handle));
                 } else if model.insert((hash, handle)) {
-                    part.insert(slot(hash, handle));
+                    part.insert(Slot { hash, handle, value: handle });
                 }
                 prop_assert!(in_order(&part), "{:x?}", part.slots);
                 prop_assert_eq!(part.len, model.len());

@@ -7,18 +7,16 @@ use std::sync::{Arc, Weak};
 use batoff_types::FillToken;
 use smallvec::SmallVec;
 
-use super::arena::{Arena, NONE};
+use super::arena::{Arena, LINE, NONE};
 use super::generations::Generations;
 use super::held::Held;
 use super::key::{HashState, Split, name_hash};
-use super::locators::Locators;
 use super::order::Order;
 use super::posting::Ref;
 use super::record::{self, Draft, directory};
 use super::segments::Segments;
 use super::tagged::{Numbers, Tagged};
 use crate::Variant;
-use crate::place::host_of;
 use crate::stats::Stats;
 
 /// A place in the list of a directory's objects: the next one to be visited. Moved on by whoever takes that one out.
@@ -28,10 +26,10 @@ pub(crate) type Place = Arc<AtomicU32>;
 /// end, however fast objects are added.
 pub(crate) struct Shard<L> {
     records: Arena,
-    names: Segments<64>,
+    /// With the locator of each; `None` never.
+    names: Segments<64, Option<L>>,
     directories: Arena,
     directory_names: Segments<16>,
-    locators: Locators<L>,
     generations: Generations,
     places: Vec<Weak<AtomicU32>>,
     pub(crate) entries: u64,
@@ -47,7 +45,6 @@ impl<L> Default for Shard<L> {
             names: Segments::default(),
             directories: Arena::default(),
             directory_names: Segments::default(),
-            locators: Locators::default(),
             generations: Generations::default(),
             places: Vec::new(),
             entries: 0,
@@ -69,7 +66,7 @@ impl<L> Shard<L> {
     ) -> Option<u32> {
         let tags = u16::try_from(tags).ok()?;
         let token = self.generations.enter(token)?;
-        let draft = Draft { name, variant, token, https, numbered: Locators::<L>::NUMBERED, tags };
+        let draft = Draft { name, variant, token, https, tags };
         let Some(object) = self.records.alloc(draft.len()) else {
             self.generations.leave(token);
             return None;
@@ -86,48 +83,62 @@ impl<L> Shard<L> {
         self.records.free(object, len);
     }
 
-    pub(crate) fn set_tags(&mut self, object: u32, numbers: &[u32]) {
-        let bytes = self.records.at_mut(object);
-        numbers.iter().enumerate().for_each(|(at, &number)| record::set_tag(bytes, at, number));
+    /// Writes down which tags it carries: their numbers, and the low halves of their fingerprints.
+    pub(crate) fn set_tags(&mut self, object: u32, tags: impl Iterator<Item = (u32, u32)>) {
+        record::set_tags(self.records.at_mut(object), tags);
     }
 
-    /// Reads what an insert will need, so that the memory of all of it is waited for at once.
-    pub(crate) fn touch(&self, hash: u64, name_hash: u64) {
-        black_box(self.directory_names.touch(hash) ^ self.names.touch(name_hash));
-        let mut read = self.names.find(name_hash, |_| true);
-        if let Some(at) = self.directory_names.find(hash, |_| true) {
-            read = read.or(Some(directory::first(self.directories.at(at))));
-        }
-        black_box(read);
+    /// Reads where an insert begins to look for the directory and the name.
+    pub(crate) fn touch_slots(&self, hash: u64, by_name: u64) -> u64 {
+        self.directory_names.touch(hash) ^ self.names.touch(by_name)
     }
 
-    /// As [`Shard::touch`], for names that may be dead.
+    /// Reads what stands there; the directory's first object, if it has one.
+    pub(crate) fn touch_records(&self, hash: u64, by_name: u64) -> u32 {
+        let named = self.names.find(by_name, |_| true);
+        let directory = self.directory_names.find(hash, |_| true);
+        black_box(named.map(|object| record::directory(self.records.at(object))));
+        directory.map_or(NONE, |at| {
+            let bytes = self.directories.at(at);
+            black_box(bytes.get(LINE));
+            directory::first(bytes)
+        })
+    }
+
+    /// Reads a record.
+    pub(crate) fn touch_record(&self, object: u32) -> u32 {
+        if object == NONE { NONE } else { record::previous(self.records.at(object)) }
+    }
+
+    /// As [`Shard::touch_record`], for names that may be dead.
     pub(crate) fn touch_heads(&self, objects: impl Iterator<Item = u32>) {
         black_box(objects.fold(0, |read, object| read ^ self.records.incarnation_now(object).unwrap_or(0)));
     }
 
-    /// As [`Shard::touch`], for objects that will be visited and perhaps removed.
-    pub(crate) fn touch_all(&self, objects: impl Iterator<Item = u32> + Clone, hashes: &HashState) {
+    /// Reads all of the objects that a visit and perhaps a removal will need; gives back what they are named under.
+    pub(crate) fn touch_all(&self, objects: &[u32], hashes: &HashState) -> SmallVec<[u64; 64]> {
         let mut read = 0;
-        for object in objects.clone() {
-            read ^= record::directory(self.records.at(object));
-        }
-        for object in objects.clone() {
+        for &object in objects {
             let bytes = self.records.at(object);
-            for other in [record::next(bytes), record::previous(bytes)] {
-                if other != NONE {
-                    read ^= record::directory(self.records.at(other));
-                }
-            }
+            black_box(bytes.get(LINE));
+            read ^= record::directory(bytes);
+        }
+        for &object in objects {
+            let bytes = self.records.at(object);
+            read ^= self.touch_record(record::next(bytes)) ^ self.touch_record(record::previous(bytes));
             read ^= directory::host(self.directories.at(record::directory(bytes)));
         }
-        for object in objects {
-            let bytes = self.records.at(object);
-            let hash = name_hash_of(hashes, &self.directories, record::directory(bytes), record::name(bytes));
-            read ^= self.names.touch(hash) as u32;
-            read ^= u32::from(self.locators.get(record::locator(bytes)).is_some());
-        }
-        black_box(read);
+        let by_names: SmallVec<_> = objects.iter().map(|&object| self.hash_of(object, hashes)).collect();
+        let read_names = by_names.iter().fold(0, |read, &by_name| read ^ self.names.touch(by_name));
+        black_box((read, read_names));
+        by_names
+    }
+
+    /// What an object is named under.
+    pub(crate) fn hash_of(&self, object: u32, hashes: &HashState) -> u64 {
+        let bytes = self.records.at(object);
+        let hash = directory::hash(self.directories.at(record::directory(bytes)));
+        name_hash(hashes, hash, record::name(bytes))
     }
 
     pub(crate) fn incarnation(&self, object: u32) -> u8 {
@@ -186,34 +197,23 @@ impl<L> Shard<L> {
 
     /// Lets a linked record be found by its name, in the place of the one of the same name and variant, which is given
     /// back.
-    pub(crate) fn publish(
-        &mut self,
-        object: u32,
-        stale: bool,
-        locator: L,
-        hashes: &HashState,
-    ) -> Option<u32> {
+    pub(crate) fn publish(&mut self, object: u32, by_name: u64, stale: bool, locator: L) -> Option<u32> {
         let bytes = self.records.at(object);
-        let (at, variant) = (record::directory(bytes), record::variant(bytes));
-        let hash = name_hash_of(hashes, &self.directories, at, record::name(bytes));
+        let variant = record::variant(bytes);
         let (mut replaced, mut other) = (None, None);
-        self.names.find(hash, |candidate| {
-            let candidate_bytes = self.records.at(candidate);
-            if record::directory(candidate_bytes) == at
-                && record::name(candidate_bytes) == record::name(bytes)
-            {
+        self.names.find(by_name, |candidate| {
+            if self.have_one_url(candidate, object) {
+                let candidate_bytes = self.records.at(candidate);
                 other = Some(record::is_https(candidate_bytes));
                 replaced = (record::variant(candidate_bytes) == variant).then_some(candidate);
             }
             replaced.is_some()
         });
         match replaced {
-            Some(old) => self.names.replace(hash, old, object),
-            None => self.names.insert(hash, object),
+            Some(old) => self.names.replace(by_name, old, object, Some(locator)),
+            None => self.names.insert(by_name, object, Some(locator)),
         }
-        let number = self.locators.put(locator);
         let bytes = self.records.at_mut(object);
-        record::set_locator(bytes, number);
         if stale {
             record::set_stale(bytes);
         }
@@ -226,70 +226,84 @@ impl<L> Shard<L> {
 
     /// Takes out what [`Shard::publish`] gave back: a record that its name leads to no more. Its tags go to `left`.
     pub(crate) fn retire(&mut self, object: u32, order: &Order, left: &mut Numbers) {
-        let bytes = self.records.at(object);
-        left.extend(record::tags(bytes));
-        let number = record::locator(bytes);
+        left.extend(record::tags(self.records.at(object)).map(|(number, _)| number));
         self.unlink(object, order);
-        self.locators.free(number);
         self.discard(object);
     }
 
     /// Takes an object out. Its tags go to `left`.
-    pub(crate) fn remove(&mut self, object: u32, order: &Order, left: &mut Numbers, hashes: &HashState) {
-        let bytes = self.records.at(object);
-        let (at, name) = (record::directory(bytes), record::name(bytes));
-        let hash = name_hash_of(hashes, &self.directories, at, name);
-        self.names.remove(hash, object);
-        let same = |other: u32| {
-            let bytes = self.records.at(other);
-            record::directory(bytes) == at && record::name(bytes) == name
-        };
-        if self.names.find(hash, same).is_none() {
+    pub(crate) fn remove(&mut self, object: u32, by_name: u64, order: &Order, left: &mut Numbers) {
+        self.names.remove(by_name, object);
+        if self.names.find(by_name, |other| self.have_one_url(other, object)).is_none() {
             self.urls -= 1;
         }
         self.retire(object, order, left);
+    }
+
+    fn have_one_url(&self, one: u32, other: u32) -> bool {
+        let (one, other) = (self.records.at(one), self.records.at(other));
+        record::directory(one) == record::directory(other) && record::name(one) == record::name(other)
     }
 
     pub(crate) fn mark(&mut self, object: u32) {
         record::set_stale(self.records.at_mut(object));
     }
 
-    /// The objects of that name; all variants, or those that `wanted` says yes to.
+    /// The objects of that name, each with its locator; all variants, or those that `wanted` says yes to.
+    #[inline]
     pub(crate) fn named(
         &self,
         hash: u64,
+        by_name: u64,
         split: Split<'_>,
-        hashes: &HashState,
-        mut found: impl FnMut(u32, Variant) -> bool,
-    ) -> Option<u32> {
-        let by_name = name_hash(hashes, hash, split.name.as_bytes());
+        mut wanted: impl FnMut(u32, Variant) -> bool,
+    ) -> Option<(u32, &L)> {
         // Both searches, and then both records, are waited for at once.
         black_box(self.directory_names.touch(hash) ^ self.names.touch(by_name));
         let guesses = (self.directory_names.find(hash, |_| true)?, self.names.find(by_name, |_| true)?);
-        let bytes = self.records.at(guesses.1);
-        black_box(directory::objects(self.directories.at(guesses.0)) ^ record::locator(bytes));
+        let (directory, bytes) = (self.directories.at(guesses.0), self.records.at(guesses.1));
+        black_box((
+            directory.get(LINE),
+            directory::objects(directory),
+            bytes.get(LINE),
+            record::directory(bytes),
+        ));
         let at = self.find_directory(hash, split.directory)?;
-        self.names.find(by_name, |object| {
+        let found = self.names.find_with_value(by_name, |object| {
             let bytes = self.records.at(object);
             record::name(bytes) == split.name.as_bytes()
                 && record::directory(bytes) == at
-                && found(object, record::variant(bytes))
-        })
+                && wanted(object, record::variant(bytes))
+        });
+        found.and_then(|(object, locator)| Some((object, locator.as_ref()?)))
     }
 
-    /// A view of an object. `key` is its key.
-    pub(crate) fn view<'a>(&'a self, object: u32, key: &'a str, tagged: &'a Tagged) -> Option<Held<'a, L>> {
+    /// The locator of an object that is found by its name.
+    pub(crate) fn locator(&self, object: u32, by_name: u64) -> Option<&L> {
+        let (_, locator) = self.names.find_with_value(by_name, |other| other == object)?;
+        locator.as_ref()
+    }
+
+    /// A view of an object, which has this key and hostname.
+    #[inline]
+    pub(crate) fn view<'a>(
+        &'a self,
+        object: u32,
+        (key, host): (&'a str, &'a str),
+        locator: &'a L,
+        tagged: &'a Tagged,
+    ) -> Held<'a, L> {
         let record = self.records.at(object);
-        Some(Held {
+        Held {
             key,
-            host: host_of(key),
+            host,
             variant: record::variant(record),
             token: self.generations.token(record::token(record)),
             stale: record::is_stale(record),
-            locator: self.locators.get(record::locator(record))?,
+            locator,
             record,
             tagged,
-        })
+        }
     }
 
     /// Writes the object's key in the place of what is in `key`.
@@ -342,7 +356,7 @@ impl<L> Shard<L> {
     }
 
     pub(crate) fn carries(&self, object: u32, tag: u32) -> bool {
-        record::tags(self.records.at(object)).any(|number| number == tag)
+        record::tags(self.records.at(object)).any(|(number, _)| number == tag)
     }
 
     pub(crate) fn objects_of(&self, host: u32) -> u64 {
@@ -366,7 +380,6 @@ impl<L> Shard<L> {
         stats.urls += self.urls;
         stats.bytes.urls += self.records.bytes()
             + self.names.bytes()
-            + self.locators.bytes()
             + (self.places.capacity() * size_of::<Weak<AtomicU32>>()) as u64;
         stats.bytes.order += self.directories.bytes()
             + self.directory_names.bytes()
@@ -382,7 +395,7 @@ impl<L> Shard<L> {
         let at = self.directories.alloc(directory::len(split.directory.len()))?;
         let host = order.enter(split.directory);
         directory::write(self.directories.at_mut(at), split, hash, host);
-        self.directory_names.insert(hash, at);
+        self.directory_names.insert(hash, at, ());
         Some(at)
     }
 
@@ -404,9 +417,4 @@ impl<L> Shard<L> {
             true
         });
     }
-}
-
-fn name_hash_of(hashes: &HashState, directories: &Arena, at: u32, name: &[u8]) -> u64 {
-    let hash = directory::hash(directories.at(at));
-    name_hash(hashes, hash, name)
 }

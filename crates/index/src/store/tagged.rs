@@ -8,16 +8,19 @@ use batoff_types::Tag;
 use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 use smallvec::SmallVec;
 
-use super::key::{HashState, SHARDS, directory_hash, shard_of};
+use super::arena::NONE;
+use super::key::{SHARDS, shard_of};
 use super::posting::{Place, Ref, Shelf};
+use crate::rules::Printer;
 use crate::stats::Stats;
 
 /// The low bits of a tag's number are its handle in its shelf.
 const HANDLE_BITS: u32 = 28;
 const HANDLE: u32 = (1 << HANDLE_BITS) - 1;
 
+/// An object's tags with their fingerprints, in the order of these, each once.
+pub(crate) type Printed<'a> = SmallVec<[(u64, &'a Tag); 16]>;
 /// Of an object's tags.
-pub(crate) type Hashes = SmallVec<[u64; 16]>;
 pub(crate) type Numbers = SmallVec<[u32; 16]>;
 
 /// Each distinct text once, with a list of names of the objects that carry it.
@@ -26,9 +29,8 @@ pub(crate) type Numbers = SmallVec<[u32; 16]>;
 /// leaves stays in the lists, and only the number of live ones falls: to take it out, each list would have to be
 /// searched. Lists in which more names are dead than alive are gone through later, a few names at a time
 /// ([`Tagged::due`]).
-#[derive(Default)]
 pub(crate) struct Tagged {
-    hashes: HashState,
+    printer: Printer,
     shelves: [RwLock<Shelf>; SHARDS],
     due: Mutex<VecDeque<Due>>,
     due_len: AtomicUsize,
@@ -48,53 +50,102 @@ pub(crate) struct TagWalk {
     place: Place,
 }
 
-impl Tagged {
-    /// The tags' hashes: to be had before any lock is.
-    pub(crate) fn hashes(&self, tags: &[Tag]) -> Hashes {
-        tags.iter().map(|tag| directory_hash(&self.hashes, tag.as_str())).collect()
+/// The shelves of one object's tags, held for it to be entered.
+///
+/// Where a tag stands has to be waited for, then what stands there, then the list that it names: three waits for memory,
+/// which are the same three for all tags, and for whatever else is touched meanwhile, if each step is taken for all of
+/// them before the next one is taken for any.
+pub(crate) struct Shelves<'a> {
+    /// A bit for each shelf that is held.
+    wanted: u32,
+    shelves: SmallVec<[RwLockWriteGuard<'a, Shelf>; 8]>,
+    tags: &'a [(u64, &'a Tag)],
+    guesses: SmallVec<[u32; 16]>,
+}
+
+impl Shelves<'_> {
+    pub(crate) fn touch_texts(&self) -> u64 {
+        self.tags.iter().fold(0, |read, &(hash, _)| read ^ self.shelves[self.at(hash)].touch_text(hash))
+    }
+
+    pub(crate) fn touch_tags(&mut self) -> u32 {
+        let mut read = 0;
+        for &(hash, _) in self.tags {
+            let shelf = &self.shelves[self.at(hash)];
+            let guess = shelf.guess(hash).unwrap_or(NONE);
+            read ^= shelf.touch(guess);
+            self.guesses.push(guess);
+        }
+        read
+    }
+
+    pub(crate) fn touch_blocks(&self) -> u8 {
+        let guessed = self.tags.iter().zip(&self.guesses);
+        guessed.fold(0, |read, (&(hash, _), &guess)| {
+            let shelf = &self.shelves[self.at(hash)];
+            read ^ shelf.touch_block(shelf.touch(guess))
+        })
     }
 
     /// An object that carries the tags came; their numbers, fewer when there is no more room.
-    pub(crate) fn enter(&self, tags: &[Tag], hashes: &Hashes, object: Ref) -> Numbers {
-        let mut held = self.hold(hashes.iter().map(|&hash| shard_of(hash)));
-        // Where the tags stand has to be waited for, and what stands there. So for all of them at once: nothing here
-        // depends on what was read for another tag.
-        black_box(hashes.iter().fold(0, |read, &hash| {
-            read ^ held[shard_of(hash)].as_ref().map_or(0, |shelf| shelf.touch_text(hash))
-        }));
-        let guesses: SmallVec<[Option<u32>; 16]> =
-            hashes.iter().map(|&hash| held[shard_of(hash)].as_ref()?.guess(hash)).collect();
-        let mut read = 0;
-        let mut blocks = SmallVec::<[(usize, u32); 16]>::new();
-        for (&hash, guess) in hashes.iter().zip(&guesses) {
-            if let (Some(shelf), Some(tag)) = (&held[shard_of(hash)], *guess) {
-                blocks.push((shard_of(hash), shelf.touch(tag)));
-            }
-        }
-        for (number, block) in blocks {
-            read ^= held[number].as_ref().map_or(0, |shelf| shelf.touch_block(block));
-        }
-        black_box(read);
-
+    pub(crate) fn enter(&mut self, object: Ref) -> Numbers {
         let mut numbers = Numbers::new();
-        for ((tag, &hash), guess) in tags.iter().zip(hashes).zip(guesses) {
-            let number = shard_of(hash);
-            let Some(shelf) = &mut held[number] else { break };
-            let Some(handle) = shelf.enter(hash, tag.as_str(), guess, object) else { break };
-            numbers.push((number as u32) << HANDLE_BITS | handle);
+        for (&(hash, tag), &guess) in self.tags.iter().zip(&self.guesses) {
+            let guess = (guess != NONE).then_some(guess);
+            let shelf = self.at(hash);
+            let Some(handle) = self.shelves[shelf].enter(hash, tag.as_str(), guess, object) else { break };
+            numbers.push((shard_of(hash) as u32) << HANDLE_BITS | handle);
         }
         numbers
+    }
+
+    /// Which of the held shelves a tag is on: as many are before it as bits below its own.
+    #[inline]
+    fn at(&self, hash: u64) -> usize {
+        (self.wanted & ((1 << shard_of(hash)) - 1)).count_ones() as usize
+    }
+}
+
+impl Tagged {
+    pub(crate) fn new(printer: Printer) -> Self {
+        Self { printer, shelves: Default::default(), due: Mutex::default(), due_len: AtomicUsize::new(0) }
+    }
+
+    /// The tags with their fingerprints: to be had before any lock is.
+    pub(crate) fn printed<'a>(&self, tags: &'a [Tag]) -> Printed<'a> {
+        let mut printed = Printed::new();
+        printed.extend(tags.iter().map(|tag| (self.printer.text(tag.as_str()), tag)));
+        printed.sort_unstable();
+        printed.dedup();
+        printed
+    }
+
+    /// The shelves of these tags, in their order: nobody else who has one waits for a lower one.
+    pub(crate) fn hold<'a>(&'a self, tags: &'a [(u64, &'a Tag)]) -> Shelves<'a> {
+        let wanted = tags.iter().fold(0_u32, |wanted, &(hash, _)| wanted | 1 << shard_of(hash));
+        let mut shelves = SmallVec::new();
+        let mut left = wanted;
+        while left != 0 {
+            shelves.push(self.shelves[left.trailing_zeros() as usize].write());
+            left &= left - 1;
+        }
+        Shelves { wanted, shelves, tags, guesses: SmallVec::new() }
     }
 
     /// Objects left that carried these; a number comes once for each. Their order is changed.
     pub(crate) fn leave(&self, numbers: &mut [u32]) {
         numbers.sort_unstable();
-        for numbers in numbers.chunk_by(|a, b| a >> HANDLE_BITS == b >> HANDLE_BITS) {
-            let mut shelf = self.at(numbers[0]).0.write();
-            let read = numbers.iter().fold(0, |read, &number| read ^ shelf.touch(number & HANDLE));
-            black_box(read);
+        let of_shelves = || numbers.chunk_by(|a, b| a >> HANDLE_BITS == b >> HANDLE_BITS);
+        // All of them at once, so that the memory of all tags is waited for at once.
+        let mut shelves: SmallVec<[RwLockWriteGuard<'_, Shelf>; SHARDS]> =
+            of_shelves().map(|numbers| self.at(numbers[0]).0.write()).collect();
+        let read = of_shelves().zip(&shelves).fold(0, |read, (numbers, shelf)| {
+            numbers.iter().fold(read, |read, &number| read ^ shelf.touch(number & HANDLE))
+        });
+        black_box(read);
+        for (numbers, shelf) in of_shelves().zip(&mut shelves) {
             for &number in numbers {
-                if shelf.leave(number & HANDLE, |text| directory_hash(&self.hashes, text)) {
+                if shelf.leave(number & HANDLE, |text| self.printer.text(text)) {
                     let place = shelf.open(number & HANDLE);
                     self.put_due(Due { number, place });
                 }
@@ -119,7 +170,7 @@ impl Tagged {
 
     /// A walk over what carries the tag now.
     pub(crate) fn walk(&self, tag: &str) -> Option<TagWalk> {
-        let hash = directory_hash(&self.hashes, tag);
+        let hash = self.printer.text(tag);
         let number = shard_of(hash);
         let mut shelf = self.shelves[number].write();
         let handle = shelf.find(hash, tag)?;
@@ -146,7 +197,7 @@ impl Tagged {
 
     /// How many objects carry the tag.
     pub(crate) fn live(&self, tag: &str) -> u64 {
-        let hash = directory_hash(&self.hashes, tag);
+        let hash = self.printer.text(tag);
         let shelf = self.shelves[shard_of(hash)].read();
         shelf.find(hash, tag).map_or(0, |handle| u64::from(shelf.live(handle)))
     }
@@ -206,11 +257,5 @@ impl Tagged {
 
     fn at(&self, number: u32) -> (&RwLock<Shelf>, u32) {
         (&self.shelves[(number >> HANDLE_BITS) as usize], number & HANDLE)
-    }
-
-    /// These shelves, in their order: nobody else who has one waits for a lower one.
-    fn hold(&self, numbers: impl Iterator<Item = usize>) -> [Option<RwLockWriteGuard<'_, Shelf>>; SHARDS] {
-        let wanted = numbers.fold(0_u32, |wanted, number| wanted | 1 << number);
-        std::array::from_fn(|number| (wanted >> number & 1 == 1).then(|| self.shelves[number].write()))
     }
 }

@@ -12,6 +12,7 @@ use super::posting::Ref;
 use super::shard::{Place, Shard};
 use super::tagged::{Numbers, TagWalk};
 use super::{Store, local};
+use crate::place::host_of;
 
 /// Objects visited under one lock of a shard: some ten microseconds.
 const PER_LOCK: usize = 64;
@@ -100,22 +101,22 @@ impl<L> Store<L> {
         budget: &mut usize,
         visit: &mut dyn FnMut(&Held<'_, L>) -> Act,
     ) -> (u32, Progress) {
-        shard.touch_all(objects.iter().copied(), &self.hashes);
+        let by_names = shard.touch_all(objects, &self.hashes);
         let (mut key, mut left) = (String::new(), Numbers::new());
         let (mut next, mut stopped) = (objects.first().copied().unwrap_or(NONE), false);
-        for &object in objects {
-            let mut act = Act::Keep;
-            if shard.has_name(object, &walk.names) {
-                shard.write_key(object, &mut key);
-                act = shard.view(object, &key, &self.tagged).map_or(Act::Keep, |held| visit(&held));
-            }
+        for (&object, &by_name) in objects.iter().zip(&by_names) {
+            let act = if shard.has_name(object, &walk.names) {
+                self.show(shard, object, by_name, &mut key, visit)
+            } else {
+                Act::Keep
+            };
             if act == Act::Stop {
                 stopped = true;
                 break;
             }
             *budget -= 1;
             next = shard.next(object);
-            self.carry_out(shard, object, act, &mut left);
+            self.carry_out(shard, (object, by_name), act, &mut left);
         }
         self.tagged.leave(&mut left);
         match (next, stopped) {
@@ -180,28 +181,50 @@ impl<L> Store<L> {
         };
         shard.touch_heads(walk.names[from..].iter().map(|name| local(name.handle).1));
         let mut objects: SmallVec<[u32; PER_LOCK]> = SmallVec::new();
-        for name in walk.names[from..].iter().rev() {
-            let (_, object) = local(name.handle);
-            objects.push(if carries(&shard, name, object) { object } else { NONE });
-        }
-        shard.touch_all(objects.iter().copied().filter(|&object| object != NONE), &self.hashes);
+        let names = walk.names[from..].iter().rev();
+        objects.extend(
+            names
+                .map(|name| (name, local(name.handle).1))
+                .filter_map(|(name, object)| carries(&shard, name, object).then_some(object)),
+        );
+        let by_names = shard.touch_all(&objects, &self.hashes);
         let mut left = Numbers::new();
         let mut stopped = false;
-        for object in objects {
-            if object != NONE {
-                shard.write_key(object, key);
-                let act = shard.view(object, key, &self.tagged).map_or(Act::Keep, |held| visit(&held));
-                if act == Act::Stop {
-                    stopped = true;
-                    break;
-                }
-                self.carry_out(&mut shard, object, act, &mut left);
+        for (&object, &by_name) in objects.iter().zip(&by_names) {
+            let act = self.show(&shard, object, by_name, key, visit);
+            if act == Act::Stop {
+                stopped = true;
+                break;
             }
+            self.carry_out(&mut shard, (object, by_name), act, &mut left);
             *budget -= 1;
-            walk.names.pop();
+            // Dead names before it went with it.
+            while let Some(name) = walk.names.pop()
+                && local(name.handle).1 != object
+            {
+                *budget = budget.saturating_sub(1);
+            }
+        }
+        if !stopped {
+            *budget = budget.saturating_sub(walk.names.len() - from);
+            walk.names.truncate(from);
         }
         self.tagged.leave(&mut left);
         !stopped
+    }
+
+    /// Shows an object to whoever walks.
+    fn show(
+        &self,
+        shard: &Shard<L>,
+        object: u32,
+        by_name: u64,
+        key: &mut String,
+        visit: &mut dyn FnMut(&Held<'_, L>) -> Act,
+    ) -> Act {
+        let Some(locator) = shard.locator(object, by_name) else { return Act::Keep };
+        shard.write_key(object, key);
+        visit(&shard.view(object, (key, host_of(key)), locator, &self.tagged))
     }
 
     /// The first host after `after` among those that hold anything.
