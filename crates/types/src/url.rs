@@ -125,8 +125,14 @@ impl PurgeUrl {
     pub fn from_normal(scheme: Scheme, key: &str) -> Self {
         let host_start = scheme.as_str().len() + "://".len();
         let from = if key.starts_with('[') { key.find(']').unwrap_or(0) } else { 0 };
-        let host_len = key[from..].find([':', '/']).map_or(key.len(), |at| from + at);
-        let text = [scheme.as_str(), "://", key].concat().into();
+        // By bytes: a search for one of several characters takes longer than all the rest of this.
+        let ends_host = |&byte: &u8| matches!(byte, b':' | b'/');
+        let host_len = key.as_bytes()[from..].iter().position(ends_host).map_or(key.len(), |at| from + at);
+        let mut text = String::with_capacity(host_start + key.len());
+        text.push_str(scheme.as_str());
+        text.push_str("://");
+        text.push_str(key);
+        let text = text.into_boxed_str();
         // Both fit: the whole text is at most URL_BYTES_MAX.
         let (host_start, host_end) = (host_start as u16, (host_start + host_len) as u16);
         Self(Normal { text, host_start, host_end })

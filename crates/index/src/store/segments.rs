@@ -3,6 +3,9 @@
 /// The least room of a part that holds anything.
 const ROOM_MIN: usize = 4;
 
+/// Slots that most searches look at: what is touched, so that the line that they may reach into is there, too.
+const SEARCHED: usize = 4;
+
 /// Handles by hash, each with a value beside it, in `N` parts (a power of two, at most 64).
 ///
 /// What is needed as soon as a handle is found stands here and not where the handle leads: then one wait for memory gives
@@ -71,7 +74,9 @@ impl<const N: usize, V: Default> Segments<N, V> {
     #[inline]
     pub(crate) fn touch(&self, hash: u64) -> u64 {
         let part = &self.parts[part::<N>(hash)];
-        part.slots.get(part.place(hash as u32)).map_or(0, Slot::order)
+        let place = part.place(hash as u32);
+        let order_at = |at: usize| part.slots.get(at).map_or(0, Slot::order);
+        order_at(place) ^ order_at(place + SEARCHED)
     }
 
     /// `handle` must not be 0.

@@ -128,8 +128,12 @@ impl<L> Shard<L> {
             read ^= self.touch_record(record::next(bytes)) ^ self.touch_record(record::previous(bytes));
             read ^= directory::host(self.directories.at(record::directory(bytes)));
         }
-        let by_names: SmallVec<_> = objects.iter().map(|&object| self.hash_of(object, hashes)).collect();
-        let read_names = by_names.iter().fold(0, |read, &by_name| read ^ self.names.touch(by_name));
+        let (mut by_names, mut read_names) = (SmallVec::new(), 0);
+        for &object in objects {
+            let by_name = self.hash_of(object, hashes);
+            read_names ^= self.names.touch(by_name);
+            by_names.push(by_name);
+        }
         black_box((read, read_names));
         by_names
     }
@@ -226,7 +230,8 @@ impl<L> Shard<L> {
 
     /// Takes out what [`Shard::publish`] gave back: a record that its name leads to no more. Its tags go to `left`.
     pub(crate) fn retire(&mut self, object: u32, order: &Order, left: &mut Numbers) {
-        left.extend(record::tags(self.records.at(object)).map(|(number, _)| number));
+        let tags = record::tags(self.records.at(object));
+        tags.for_each(|(number, _)| left.push(number));
         self.unlink(object, order);
         self.discard(object);
     }
@@ -306,15 +311,14 @@ impl<L> Shard<L> {
         }
     }
 
-    /// Writes the object's key in the place of what is in `key`.
-    pub(crate) fn write_key(&self, object: u32, key: &mut String) {
-        let bytes = self.records.at(object);
-        let directory = directory::text(self.directories.at(record::directory(bytes)));
-        key.clear();
-        for part in [directory, record::name(bytes)] {
-            // Both were cut from text.
-            key.push_str(std::str::from_utf8(part).unwrap_or_default());
-        }
+    /// The object's key, in the place of what is in `bytes`.
+    pub(crate) fn key<'a>(&self, object: u32, bytes: &'a mut Vec<u8>) -> &'a str {
+        let record = self.records.at(object);
+        bytes.clear();
+        bytes.extend_from_slice(directory::text(self.directories.at(record::directory(record))));
+        bytes.extend_from_slice(record::name(record));
+        // Its parts were cut from text.
+        std::str::from_utf8(bytes).unwrap_or_default()
     }
 
     /// A directory's newest object.

@@ -102,7 +102,7 @@ impl<L> Store<L> {
         visit: &mut dyn FnMut(&Held<'_, L>) -> Act,
     ) -> (u32, Progress) {
         let by_names = shard.touch_all(objects, &self.hashes);
-        let (mut key, mut left) = (String::new(), Numbers::new());
+        let (mut key, mut left) = (Vec::new(), Numbers::new());
         let (mut next, mut stopped) = (objects.first().copied().unwrap_or(NONE), false);
         for (&object, &by_name) in objects.iter().zip(&by_names) {
             let act = if shard.has_name(object, &walk.names) {
@@ -138,7 +138,7 @@ impl<L> Store<L> {
         budget: &mut usize,
         visit: &mut dyn FnMut(&Held<'_, L>) -> Act,
     ) -> Progress {
-        let mut key = String::new();
+        let mut key = Vec::new();
         let progress = loop {
             if *budget == 0 {
                 break Progress::More;
@@ -165,7 +165,7 @@ impl<L> Store<L> {
         number: usize,
         walk: &mut InTag,
         budget: &mut usize,
-        key: &mut String,
+        key: &mut Vec<u8>,
         visit: &mut dyn FnMut(&Held<'_, L>) -> Act,
     ) -> bool {
         let mut shard = self.shards[number].write();
@@ -219,11 +219,11 @@ impl<L> Store<L> {
         shard: &Shard<L>,
         object: u32,
         by_name: u64,
-        key: &mut String,
+        key: &mut Vec<u8>,
         visit: &mut dyn FnMut(&Held<'_, L>) -> Act,
     ) -> Act {
         let Some(locator) = shard.locator(object, by_name) else { return Act::Keep };
-        shard.write_key(object, key);
+        let key = shard.key(object, key);
         visit(&shard.view(object, (key, host_of(key)), locator, &self.tagged))
     }
 
