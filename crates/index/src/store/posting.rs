@@ -9,8 +9,9 @@ use super::segments::Segments;
 
 /// Names a record, as long as the record's block has this incarnation.
 ///
-/// It wraps after 256 uses of one block. For a name that old to pass for a new one, the tag must not have been compacted
-/// for all that time and the new object must carry the same tag; then a list shows that object twice.
+/// It wraps after 256 uses of one block, and the block that was given back last is used first: a few hundred objects that
+/// are stored anew one after the other are enough. A name that old passes for a new one if the new object carries the same
+/// tag and the list was not compacted in between; then the list shows that object twice. A free block passes for nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ref {
     pub(crate) handle: u32,

@@ -21,6 +21,8 @@ const TAG: usize = 8;
 const STALE: u8 = 1;
 const HTTPS: u8 = 2;
 const HAS_VARIANT: u8 = 4;
+/// The block holds an object. A free one is told by this alone once its incarnations have come round.
+const HELD: u8 = 8;
 
 /// What is known of an object before its record is written.
 pub(crate) struct Draft<'a> {
@@ -40,7 +42,7 @@ impl Draft<'_> {
     /// Writes all but the directory, the list and the tags.
     pub(crate) fn write(&self, bytes: &mut [u8]) {
         let has_variant = self.variant != Variant::MAIN;
-        bytes[FLAGS] = if self.https { HTTPS } else { 0 } | if has_variant { HAS_VARIANT } else { 0 };
+        bytes[FLAGS] = HELD | if self.https { HTTPS } else { 0 } | if has_variant { HAS_VARIANT } else { 0 };
         put_u16(bytes, NAME_LEN, self.name.len() as u16);
         put_u64(bytes, TOKEN, self.token);
         put_u16(bytes, TAGS, self.tags);
@@ -99,6 +101,16 @@ pub(crate) fn set_stale(bytes: &mut [u8]) {
 
 pub(crate) fn set_https(bytes: &mut [u8], https: bool) {
     bytes[FLAGS] = bytes[FLAGS] & !HTTPS | if https { HTTPS } else { 0 };
+}
+
+#[inline]
+pub(crate) fn is_held(bytes: &[u8]) -> bool {
+    bytes[FLAGS] & HELD != 0
+}
+
+/// The block is about to be given back.
+pub(crate) fn let_go(bytes: &mut [u8]) {
+    bytes[FLAGS] &= !HELD;
 }
 
 pub(crate) fn next(bytes: &[u8]) -> u32 {

@@ -80,6 +80,7 @@ impl<L> Shard<L> {
         let bytes = self.records.at(object);
         let (len, token) = (record::len(bytes), record::token(bytes));
         self.generations.leave(token);
+        record::let_go(self.records.at_mut(object));
         self.records.free(object, len);
     }
 
@@ -357,6 +358,7 @@ impl<L> Shard<L> {
     pub(crate) fn is_alive(&self, object: Ref, handle: u32) -> bool {
         // A walk may hold names from before all memory was given back.
         self.records.incarnation_now(handle) == Some(object.incarnation)
+            && record::is_held(self.records.at(handle))
     }
 
     pub(crate) fn carries(&self, object: u32, tag: u32) -> bool {

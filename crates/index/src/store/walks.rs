@@ -181,12 +181,14 @@ impl<L> Store<L> {
         };
         shard.touch_heads(walk.names[from..].iter().map(|name| local(name.handle).1));
         let mut objects: SmallVec<[u32; PER_LOCK]> = SmallVec::new();
-        let names = walk.names[from..].iter().rev();
-        objects.extend(
-            names
-                .map(|name| (name, local(name.handle).1))
-                .filter_map(|(name, object)| carries(&shard, name, object).then_some(object)),
-        );
+        for name in walk.names[from..].iter().rev() {
+            let (_, object) = local(name.handle);
+            // A list may show an object twice. In the order of handles, that is with nothing but dead names between; and the
+            // first visit may be its last.
+            if objects.last() != Some(&object) && carries(&shard, name, object) {
+                objects.push(object);
+            }
+        }
         let by_names = shard.touch_all(&objects, &self.hashes);
         let mut left = Numbers::new();
         let mut stopped = false;

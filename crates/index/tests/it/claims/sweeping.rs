@@ -141,3 +141,43 @@ fn objects_are_listed_by_selector_with_their_verdicts() {
     assert_eq!(listed[7].verdict, batoff_index::Verdict::Stale);
     assert_eq!(&*listed[7].tags, &*tags(&["t"]));
 }
+
+#[test]
+fn an_object_that_was_stored_anew_hundreds_of_times_is_swept_once() {
+    // The memory of what was replaced is used again at once: after 256 times, names of before look like those of now.
+    for stored in [256, 257, 300, 511, 512, 600] {
+        let node = node();
+        let page = |n: usize| format!("one.test/pages/{n:03}");
+        for n in 0..stored {
+            node.hold(&page(n), &["hot"]);
+            node.hold(&page(n), &["hot"]);
+        }
+        // One lies where the replaced ones lay, and another one leaves that place empty.
+        node.remove(&url(&page(stored - 1)), Variant::MAIN);
+        node.hold(&page(stored - 1), &["hot"]);
+        node.hold(&page(stored), &["hot"]);
+        let mut matches = node.hear(purge("one", vec![by_tag("hot")], false));
+        let batch = matches.next_batch(2 * stored).unwrap();
+        assert_eq!(batch.len() + all(matches).len(), stored + 1, "{stored} pages");
+        assert_eq!(node.stats().entries, 0);
+    }
+}
+
+#[test]
+fn a_sweep_passes_by_where_an_object_was() {
+    for stored in [256, 257, 300, 511, 512, 600] {
+        let node = node();
+        let page = |n: usize| format!("one.test/pages/{n:03}");
+        for n in 0..stored {
+            node.hold(&page(n), &["hot"]);
+            node.hold(&page(n), &["hot"]);
+        }
+        // Free memory that says where the next free one is, and nothing of a directory.
+        node.remove(&url(&page(stored - 1)), Variant::MAIN);
+        node.hold(&page(stored), &["hot"]);
+        node.hold(&page(stored), &["hot"]);
+        node.remove(&url(&page(stored)), Variant::MAIN);
+        assert_eq!(node.purge("one", by_tag("hot")), stored - 1, "{stored} pages");
+        assert_eq!(node.stats().entries, 0);
+    }
+}
