@@ -27,9 +27,10 @@ pub fn run(entries: usize, minutes: f64) -> anyhow::Result<()> {
     let after_fill = resident();
     println!("{entries} objects: {:.1} B an entry resident", (after_fill - before) / entries as f64);
     println!(
-        "| minute | resident (MiB) | B an entry | entries | rules | backlog | lookups | refilled | purged |"
+        "| minute | resident (MiB) | B an entry | URLs | order | tags | free | entries | rules | backlog | lookups | refilled | \
+         purged |"
     );
-    println!("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+    println!("|{}", " ---: |".repeat(13));
 
     let (ended, looked_up, refilled, purged) =
         (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
@@ -49,10 +50,14 @@ pub fn run(entries: usize, minutes: f64) -> anyhow::Result<()> {
             let (now, stats) = (resident(), node.index.stats());
             largest = largest.max(now);
             println!(
-                "| {:.1} | {:.0} | {:.1} | {} | {} | {} | {} | {} | {} |",
+                "| {:.1} | {:.0} | {:.1} | {:.1} | {:.1} | {:.1} | {:.1} | {} | {} | {} | {} | {} | {} |",
                 started.elapsed().as_secs_f64() / 60.0,
                 now / 1_048_576.0,
                 (now - before) / entries as f64,
+                stats.bytes.urls as f64 / entries as f64,
+                stats.bytes.order as f64 / entries as f64,
+                stats.bytes.tags as f64 / entries as f64,
+                stats.bytes.free as f64 / entries as f64,
                 stats.entries,
                 stats.rules,
                 stats.backlog,

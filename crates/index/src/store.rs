@@ -33,7 +33,7 @@ use self::key::{HashState, SHARDS, Split, directory_hash, name_hash, shard_of};
 use self::order::Order;
 use self::posting::Ref;
 use self::shard::Shard;
-use self::tagged::{Numbers, Tagged};
+use self::tagged::{Left, Numbers, Tagged};
 pub(crate) use self::walks::{InDirectory, InTag, Progress};
 use crate::place::host_of;
 use crate::rules::{Printer, Tags, Target};
@@ -42,9 +42,6 @@ use crate::{Entry, Refused, Variant, Verdict, admission};
 
 /// The bits of a handle that name a block in its shard's arena; the others name the shard.
 const HANDLE_BITS: u32 = 28;
-
-/// Names of a list that is being compacted, looked at after each change.
-const COMPACTED_AT_ONCE: usize = 64;
 
 /// Locks: a shard's first, then at most one of `order` and `tagged`, never the other way round, and never two shards'.
 /// Every object is found by name, by directory and by tag, or not at all, as seen by whoever holds its shard.
@@ -64,7 +61,7 @@ impl<L> Store<L> {
     pub(crate) fn new(printer: Printer) -> Self {
         Self {
             hashes: HashState::default(),
-            shards: std::array::from_fn(|_| RwLock::default()),
+            shards: std::array::from_fn(|number| RwLock::new(Shard::new(number))),
             order: Order::default(),
             tagged: Tagged::new(printer),
             entries: AtomicU64::new(0),
@@ -129,7 +126,7 @@ impl<L> Store<L> {
 
         let https = url.as_str().starts_with("https:");
         let object = shard.draft(split.name, variant, token, https, tags.len())?;
-        let name = Ref { handle: global(number, object), incarnation: shard.incarnation(object) };
+        let name = shard.name(object);
         let numbers = shelves.enter(name);
         drop(shelves);
         shard.set_tags(object, numbers.iter().zip(tags).map(|(&number, &(print, _))| (number, print as u32)));
@@ -165,7 +162,7 @@ impl<L> Store<L> {
             objects.push(object);
             false
         });
-        let (mut all, mut left) = (true, Numbers::new());
+        let (mut all, mut left) = (true, Left::new());
         for object in objects {
             let act = shard.locator(object, by_name).map_or(Act::Keep, |locator| {
                 act(&shard.view(object, (key, host_of(key)), locator, &self.tagged))
@@ -203,7 +200,7 @@ impl<L> Store<L> {
 
     /// An object comes with what it is named under. `left` takes the tags of one that leaves: they are to be told before
     /// the shard is let go.
-    fn carry_out(&self, shard: &mut Shard<L>, (object, by_name): (u32, u64), act: Act, left: &mut Numbers) {
+    fn carry_out(&self, shard: &mut Shard<L>, (object, by_name): (u32, u64), act: Act, left: &mut Left) {
         match act {
             Act::Keep | Act::Stop => {}
             Act::Mark => shard.mark(object),
@@ -216,22 +213,24 @@ impl<L> Store<L> {
 
     /// What is left to do after a change, with no lock held.
     fn tidy(&self) {
-        if let Some(due) = self.tagged.due()
-            && self.tagged.compact(&due, COMPACTED_AT_ONCE, |names| self.alive(names))
-        {
-            self.tagged.put_due(due);
-        }
+        self.tagged.compact(|names| self.alive(names));
         if self.is_empty() {
             self.give_back();
         }
     }
 
     fn alive(&self, names: &[Ref]) -> Vec<bool> {
-        let alive = names.iter().map(|name| {
-            let (shard, handle) = local(name.handle);
-            self.shards[shard].read().is_alive(*name, handle)
-        });
-        alive.collect()
+        let mut alive = vec![false; names.len()];
+        let mut order: Vec<usize> = (0..names.len()).collect();
+        order.sort_unstable_by_key(|&at| names[at].handle);
+        for of_shard in order.chunk_by(|&a, &b| local(names[a].handle).0 == local(names[b].handle).0) {
+            let shard = self.shards[local(names[of_shard[0]].handle).0].read();
+            shard.touch_heads(of_shard.iter().map(|&at| local(names[at].handle).1));
+            for &at in of_shard {
+                alive[at] = shard.is_alive(names[at], local(names[at].handle).1);
+            }
+        }
+        alive
     }
 
     /// Gives the memory of empty shards back. Not while any tag has a list: it may name what was here.
@@ -269,9 +268,9 @@ impl<L> Entering<'_, L> {
     fn keep(mut self, locator: L, stale: bool) {
         let Store { order, tagged, entries, .. } = self.store;
         if let Some(replaced) = self.shard.publish(self.object, self.by_name, stale, locator) {
-            let mut tags = Numbers::new();
-            self.shard.retire(replaced, order, &mut tags);
-            tagged.leave(&mut tags);
+            let mut left = Left::new();
+            self.shard.retire(replaced, order, &mut left);
+            tagged.leave(&mut left);
             entries.fetch_sub(1, SeqCst);
         }
     }
@@ -283,7 +282,7 @@ impl<L> Entering<'_, L> {
     }
 
     fn discard(mut self) {
-        self.store.tagged.retract(&mut self.tags, self.name);
+        self.store.tagged.retract(&self.tags, self.name);
         self.shard.discard(self.object);
     }
 }

@@ -4,6 +4,8 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
+use smallvec::SmallVec;
+
 use super::arena::{Arena, LINE, NONE, put_u16, put_u32, u16_at, u32_at};
 use super::segments::Segments;
 
@@ -40,18 +42,30 @@ const REFS: usize = 14;
 const GROWS_UP_TO: usize = 64;
 /// The longest block, so that none takes long to go through.
 const BLOCK_MAX: usize = 800;
-/// Dead names that a tag may have besides as many as live ones, before it is compacted.
-const DEAD_SPARED: u32 = 8;
+/// Lists of up to so many names, 160 bytes, are searched for a name that dies, and have no dead ones. A longer one would take
+/// longer to search than what it saves.
+const STRUCK_MAX: u32 = 32;
+/// Dead names that a longer list may have besides half as many as live ones, before it is compacted. Then three names are
+/// looked at for each that is taken away, and a list is a quarter longer than it needs to be, on average.
+const DEAD_SPARED: u32 = 4;
+
+/// Tags whose places are kept, before those are looked for that nobody goes on from.
+const PLACES_SPARED: usize = 64;
 
 /// A place among a tag's names: block and index, all names before it unvisited. Moved by whoever moves names.
 pub(crate) type Place = Arc<AtomicU64>;
+
+type Places = hashbrown::HashMap<u32, SmallVec<[Weak<AtomicU64>; 1]>, foldhash::fast::RandomState>;
 
 /// Some of the tags, behind one lock.
 #[derive(Default)]
 pub(crate) struct Shelf {
     arena: Arena,
     by_text: Segments<16>,
-    places: Vec<(u32, Weak<AtomicU64>)>,
+    /// By tag. Whoever holds a place may drop it without a word.
+    places: Places,
+    /// So many tags, and those are looked for.
+    places_max: usize,
     pub(crate) tags: u64,
 }
 
@@ -70,8 +84,7 @@ impl Shelf {
     }
 
     pub(crate) fn bytes(&self) -> u64 {
-        let places = self.places.capacity() * size_of::<(u32, Weak<AtomicU64>)>();
-        self.arena.bytes() + self.by_text.bytes() + places as u64
+        self.arena.bytes() + self.by_text.bytes() + self.places.allocation_size() as u64
     }
 
     pub(crate) fn free_bytes(&self) -> u64 {
@@ -138,20 +151,43 @@ impl Shelf {
     }
 
     /// An object that carried the tag left. True when the tag has just become due for compaction.
-    pub(crate) fn leave(&mut self, tag: u32, hash: impl FnOnce(&str) -> u64) -> bool {
+    pub(crate) fn leave(&mut self, tag: u32, object: Ref, hash: impl FnOnce(&str) -> u64) -> bool {
         let record = self.arena.at_mut(tag);
-        let live = u32_at(record, LIVE) - 1;
+        let (live, names) = (u32_at(record, LIVE) - 1, u32_at(record, NAMES));
         put_u32(record, LIVE, live);
         if live == 0 {
             let hash = hash(self.text(tag));
             self.drop_tag(hash, tag);
             return false;
         }
-        let due = record[DUE] == 0 && u32_at(record, NAMES) - live > live + DEAD_SPARED;
+        if names <= STRUCK_MAX && self.strike(tag, object) {
+            return false;
+        }
+        let record = self.arena.at_mut(tag);
+        let due = record[DUE] == 0 && names - live > live / 2 + DEAD_SPARED;
         if due {
             record[DUE] = 1;
         }
         due
+    }
+
+    /// Takes a name out of a list that is one block; false when it is not there.
+    fn strike(&mut self, tag: u32, object: Ref) -> bool {
+        let record = self.arena.at(tag);
+        let (names, newest) = (u32_at(record, NAMES), u32_at(record, NEWEST));
+        let block = self.arena.at_mut(newest);
+        let len = usize::from(u16_at(block, LEN));
+        if len != names as usize {
+            return false;
+        }
+        let Some(at) = (0..len).rev().find(|&at| ref_at(block, at) == object) else { return false };
+        block.copy_within(REFS + (at + 1) * REF..REFS + len * REF, REFS + at * REF);
+        put_u16(block, LEN, (len - 1) as u16);
+        put_u32(self.arena.at_mut(tag), NAMES, names - 1);
+        self.move_places(tag, |of, index| {
+            (of == newest).then_some((of, if index > at { index - 1 } else { index }))
+        });
+        true
     }
 
     /// Takes the newest name away if it is this one: it has just been entered.
@@ -170,8 +206,13 @@ impl Shelf {
     pub(crate) fn open(&mut self, tag: u32) -> Place {
         let newest = u32_at(self.arena.at(tag), NEWEST);
         let place = Arc::new(AtomicU64::new(pack(newest, self.len_of(newest))));
-        self.places.retain(|(_, place)| place.strong_count() > 0);
-        self.places.push((tag, Arc::downgrade(&place)));
+        if self.places.len() >= self.places_max.max(PLACES_SPARED) {
+            self.places.retain(|_, places| places.iter().any(|place| place.strong_count() > 0));
+            self.places_max = self.places.len() * 2;
+        }
+        let places = self.places.entry(tag).or_default();
+        places.retain(|place| place.strong_count() > 0);
+        places.push(Arc::downgrade(&place));
         place
     }
 
@@ -181,8 +222,8 @@ impl Shelf {
         let (mut block, mut index) = unpack(place.load(Relaxed));
         while block != NONE {
             index = index.min(self.len_of(block));
+            place.store(pack(block, index), Relaxed);
             if index > 0 {
-                place.store(pack(block, index), Relaxed);
                 let bytes = self.arena.at(block);
                 names.extend((index.saturating_sub(max)..index).map(|at| ref_at(bytes, at)));
                 return;
@@ -190,7 +231,6 @@ impl Shelf {
             block = u32_at(self.arena.at(block), OLDER);
             index = self.len_of(block);
         }
-        place.store(0, Relaxed);
     }
 
     /// Moves the place before the `count` names that [`Shelf::names`] has just given.
@@ -244,12 +284,20 @@ impl Shelf {
         }
     }
 
-    /// The compaction of a tag that is still there has come to its end.
-    pub(crate) fn compacted(&mut self, tag: u32) {
-        self.arena.at_mut(tag)[DUE] = 0;
+    /// Whether a compaction has come to its end, or its tag has gone. In the first case the tag may become due again.
+    pub(crate) fn is_compacted(&mut self, tag: u32, place: &Place) -> bool {
+        let (block, index) = unpack(place.load(Relaxed));
+        if block == NONE {
+            return true;
+        }
+        let is_over = index == 0 && self.neighbours(block).0 == NONE;
+        if is_over {
+            self.arena.at_mut(tag)[DUE] = 0;
+        }
+        is_over
     }
 
-    /// After a compaction: an empty block goes, and one that is half empty becomes shorter.
+    /// After a compaction: an empty block goes, and one of which a quarter is empty becomes shorter.
     fn fit(&mut self, tag: u32, block: u32) {
         let (len, cap) = (self.len_of(block), self.cap_of(block));
         if len == 0 {
@@ -261,8 +309,8 @@ impl Shelf {
             self.join(tag, older, newer);
             self.move_places(tag, |at, _| (at == block).then_some((older, index)));
             self.arena.free(block, REFS + cap * REF);
-        } else if len * 2 < cap {
-            self.resize(tag, block, len + len / 8 + 1);
+        } else if len * 4 < cap * 3 {
+            self.resize(tag, block, len + len / 16 + 1);
         }
     }
 
@@ -290,7 +338,7 @@ impl Shelf {
             block = older;
         }
         self.move_places(tag, |_, _| Some((NONE, 0)));
-        self.places.retain(|(of, _)| *of != tag);
+        self.places.remove(&tag);
         self.arena.free(tag, TEXT + text_len);
         self.tags -= 1;
         if self.tags == 0 {
@@ -357,8 +405,7 @@ impl Shelf {
     }
 
     fn move_places(&mut self, tag: u32, moved: impl Fn(u32, usize) -> Option<(u32, usize)>) {
-        for place in self.places.iter().filter(|(of, _)| *of == tag).filter_map(|(_, place)| place.upgrade())
-        {
+        for place in self.places.get(&tag).into_iter().flatten().filter_map(Weak::upgrade) {
             let (block, index) = unpack(place.load(Relaxed));
             if let Some((block, index)) = moved(block, index) {
                 place.store(pack(block, index), Relaxed);

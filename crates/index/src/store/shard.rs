@@ -9,13 +9,14 @@ use smallvec::SmallVec;
 
 use super::arena::{Arena, LINE, NONE};
 use super::generations::Generations;
+use super::global;
 use super::held::Held;
 use super::key::{HashState, Split, name_hash};
 use super::order::Order;
 use super::posting::Ref;
 use super::record::{self, Draft, directory};
 use super::segments::Segments;
-use super::tagged::{Numbers, Tagged};
+use super::tagged::{Left, Tagged};
 use crate::Variant;
 use crate::stats::Stats;
 
@@ -25,6 +26,8 @@ pub(crate) type Place = Arc<AtomicU32>;
 /// Objects by URL, and by directory in lists, the newest first. Whoever goes through such a list therefore comes to its
 /// end, however fast objects are added.
 pub(crate) struct Shard<L> {
+    /// Which one it is.
+    number: usize,
     records: Arena,
     /// With the locator of each; `None` never.
     names: Segments<64, Option<L>>,
@@ -38,9 +41,10 @@ pub(crate) struct Shard<L> {
     by_host: Vec<u32>,
 }
 
-impl<L> Default for Shard<L> {
-    fn default() -> Self {
+impl<L> Shard<L> {
+    pub(crate) fn new(number: usize) -> Self {
         Self {
+            number,
             records: Arena::default(),
             names: Segments::default(),
             directories: Arena::default(),
@@ -52,9 +56,7 @@ impl<L> Default for Shard<L> {
             by_host: Vec::new(),
         }
     }
-}
 
-impl<L> Shard<L> {
     /// Writes a record that nothing leads to yet. `None` when there is no more room.
     pub(crate) fn draft(
         &mut self,
@@ -146,8 +148,9 @@ impl<L> Shard<L> {
         name_hash(hashes, hash, record::name(bytes))
     }
 
-    pub(crate) fn incarnation(&self, object: u32) -> u8 {
-        self.records.incarnation(object)
+    /// What names an object in the lists of its tags.
+    pub(crate) fn name(&self, object: u32) -> Ref {
+        Ref { handle: global(self.number, object), incarnation: self.records.incarnation(object) }
     }
 
     /// Puts a record into its directory's list. False when there is no more room.
@@ -230,15 +233,15 @@ impl<L> Shard<L> {
     }
 
     /// Takes out what [`Shard::publish`] gave back: a record that its name leads to no more. Its tags go to `left`.
-    pub(crate) fn retire(&mut self, object: u32, order: &Order, left: &mut Numbers) {
-        let tags = record::tags(self.records.at(object));
-        tags.for_each(|(number, _)| left.push(number));
+    pub(crate) fn retire(&mut self, object: u32, order: &Order, left: &mut Left) {
+        let name = self.name(object);
+        record::tags(self.records.at(object)).for_each(|(number, _)| left.push((number, name)));
         self.unlink(object, order);
         self.discard(object);
     }
 
     /// Takes an object out. Its tags go to `left`.
-    pub(crate) fn remove(&mut self, object: u32, by_name: u64, order: &Order, left: &mut Numbers) {
+    pub(crate) fn remove(&mut self, object: u32, by_name: u64, order: &Order, left: &mut Left) {
         self.names.remove(by_name, object);
         if self.names.find(by_name, |other| self.have_one_url(other, object)).is_none() {
             self.urls -= 1;
@@ -377,7 +380,7 @@ impl<L> Shard<L> {
 
     /// Gives all memory back. Nothing must be held, and nothing be named by a tag's list: incarnations begin anew.
     pub(crate) fn reset(&mut self) {
-        *self = Self::default();
+        *self = Self::new(self.number);
     }
 
     /// Adds what this part knows.

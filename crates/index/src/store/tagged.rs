@@ -22,22 +22,32 @@ const HANDLE: u32 = (1 << HANDLE_BITS) - 1;
 pub(crate) type Printed<'a> = SmallVec<[(u64, &'a Tag); 16]>;
 /// Of an object's tags.
 pub(crate) type Numbers = SmallVec<[u32; 16]>;
+/// Tags' numbers, each with the name of an object that carried it.
+pub(crate) type Left = SmallVec<[(u32, Ref); 16]>;
 
 /// Each distinct text once, with a list of names of the objects that carry it.
 ///
 /// Tags of different sites with the same text share a list: whose an object is, is asked at evaluation. An object that
 /// leaves stays in the lists, and only the number of live ones falls: to take it out, each list would have to be
-/// searched. Lists in which more names are dead than alive are gone through later, a few names at a time
-/// ([`Tagged::due`]).
+/// searched. Lists in which too many names are dead are gone through later, some names at a time
+/// ([`Tagged::compact`]).
 pub(crate) struct Tagged {
     printer: Printer,
     shelves: [RwLock<Shelf>; SHARDS],
     due: Mutex<VecDeque<Due>>,
-    due_len: AtomicUsize,
+    /// Looks at names, by [`Tagged::compact`].
+    owed: AtomicUsize,
 }
 
+/// Names looked at in one go of [`Tagged::compact`]: some tens of microseconds.
+const COMPACTED_AT_ONCE: usize = 256;
+
+/// Names that are to be looked at for each that died. Three are enough, once a list is due; the fourth is for lists that
+/// grow meanwhile.
+const LOOKS_OWED: usize = 4;
+
 /// A list that is to be compacted, and how far that has come.
-pub(crate) struct Due {
+struct Due {
     number: u32,
     place: Place,
 }
@@ -108,7 +118,7 @@ impl Shelves<'_> {
 
 impl Tagged {
     pub(crate) fn new(printer: Printer) -> Self {
-        Self { printer, shelves: Default::default(), due: Mutex::default(), due_len: AtomicUsize::new(0) }
+        Self { printer, shelves: Default::default(), due: Mutex::default(), owed: AtomicUsize::new(0) }
     }
 
     /// The tags with their fingerprints: to be had before any lock is.
@@ -132,34 +142,40 @@ impl Tagged {
         Shelves { wanted, shelves, tags, guesses: SmallVec::new() }
     }
 
-    /// Objects left that carried these; a number comes once for each. Their order is changed.
-    pub(crate) fn leave(&self, numbers: &mut [u32]) {
-        numbers.sort_unstable();
-        let of_shelves = || numbers.chunk_by(|a, b| a >> HANDLE_BITS == b >> HANDLE_BITS);
-        // All of them at once, so that the memory of all tags is waited for at once.
+    /// Objects left that carried these. Their order is changed.
+    pub(crate) fn leave(&self, left: &mut [(u32, Ref)]) {
+        self.owed.fetch_add(left.len() * LOOKS_OWED, Relaxed);
+        left.sort_unstable_by_key(|&(number, _)| number);
+        let of_shelves = || left.chunk_by(|(a, _), (b, _)| a >> HANDLE_BITS == b >> HANDLE_BITS);
+        // All of them at once, so that the memory of all tags is waited for at once, and then that of all lists.
         let mut shelves: SmallVec<[RwLockWriteGuard<'_, Shelf>; SHARDS]> =
-            of_shelves().map(|numbers| self.at(numbers[0]).0.write()).collect();
-        let read = of_shelves().zip(&shelves).fold(0, |read, (numbers, shelf)| {
-            numbers.iter().fold(read, |read, &number| read ^ shelf.touch(number & HANDLE))
-        });
-        black_box(read);
-        for (numbers, shelf) in of_shelves().zip(&mut shelves) {
-            for &number in numbers {
-                if shelf.leave(number & HANDLE, |text| self.printer.text(text)) {
+            of_shelves().map(|left| self.at(left[0].0).0.write()).collect();
+        let each = |touch: &dyn Fn(&Shelf, u32) -> u32| {
+            let all = of_shelves().zip(&shelves);
+            all.fold(0, |read, (left, shelf)| {
+                left.iter().fold(read, |read, &(number, _)| read ^ touch(shelf, number & HANDLE))
+            })
+        };
+        black_box(each(&Shelf::touch));
+        black_box(each(&|shelf, tag| shelf.touch_block(shelf.touch(tag)).into()));
+        for (left, shelf) in of_shelves().zip(&mut shelves) {
+            for &(number, object) in left {
+                if shelf.leave(number & HANDLE, object, |text| self.printer.text(text)) {
                     let place = shelf.open(number & HANDLE);
-                    self.put_due(Due { number, place });
+                    self.due.lock().push_back(Due { number, place });
                 }
             }
         }
     }
 
     /// The object was entered a moment ago, and leaves without a trace.
-    pub(crate) fn retract(&self, numbers: &mut [u32], object: Ref) {
-        for &number in &*numbers {
+    pub(crate) fn retract(&self, numbers: &[u32], object: Ref) {
+        for &number in numbers {
             let (shelf, handle) = self.at(number);
             shelf.write().retract(handle, object);
         }
-        self.leave(numbers);
+        let mut left: Left = numbers.iter().map(|&number| (number, object)).collect();
+        self.leave(&mut left);
     }
 
     /// Shows a tag's text.
@@ -207,42 +223,39 @@ impl Tagged {
         self.shelves.iter().all(|shelf| shelf.read().tags == 0)
     }
 
-    /// A list that is to be compacted: to be given back with [`Tagged::put_due`] unless [`Tagged::compact`] is done.
-    pub(crate) fn due(&self) -> Option<Due> {
-        if self.due_len.load(Relaxed) == 0 {
-            return None;
+    /// Goes through some of the lists in which too many names are dead, if it is time to. `alive` says of names whether they
+    /// are; no lock is held while it is asked: a name that is dead stays dead.
+    ///
+    /// Each object that leaves makes it owe some looks at names, so lists stay as short as they should whatever the load, and
+    /// a change that leaves nothing pays nothing. They are taken many at a time, from many lists: most of what they take is
+    /// waiting for memory.
+    pub(crate) fn compact(&self, alive: impl FnOnce(&[Ref]) -> Vec<bool>) {
+        if self.owed.load(Relaxed) < COMPACTED_AT_ONCE {
+            return;
         }
-        let due = self.due.lock().pop_front();
-        if due.is_some() {
-            self.due_len.fetch_sub(1, Relaxed);
-        }
-        due
-    }
-
-    pub(crate) fn put_due(&self, due: Due) {
-        self.due.lock().push_back(due);
-        self.due_len.fetch_add(1, Relaxed);
-    }
-
-    /// Looks at up to `max` names and takes the dead ones away; false when there are no more. No lock is held while
-    /// `alive` is asked: a name that is dead stays dead.
-    pub(crate) fn compact(&self, due: &Due, max: usize, alive: impl FnOnce(&[Ref]) -> Vec<bool>) -> bool {
-        let (shelf, handle) = self.at(due.number);
-        let mut names = Vec::new();
-        {
-            let mut shelf = shelf.write();
-            let gone = due.place.load(Relaxed) == 0;
-            shelf.names(&due.place, max, &mut names);
-            if names.is_empty() {
-                if !gone {
-                    shelf.compacted(handle);
-                }
-                return false;
-            }
+        self.owed.store(0, Relaxed);
+        let mut names = Vec::with_capacity(COMPACTED_AT_ONCE);
+        let mut parts = Vec::new();
+        while names.len() < COMPACTED_AT_ONCE {
+            // A statement of its own: whoever holds a shelf may wait for this lock.
+            let due = self.due.lock().pop_front();
+            let Some(due) = due else { break };
+            let from = names.len();
+            // For writing: nobody may move the place meanwhile.
+            let shelf = self.at(due.number).0.write();
+            shelf.names(&due.place, COMPACTED_AT_ONCE - from, &mut names);
+            parts.push((due, from..names.len()));
         }
         let alive = alive(&names);
-        shelf.write().drop_dead(handle, &due.place, &names, &alive);
-        true
+        for (due, part) in parts {
+            let (shelf, handle) = self.at(due.number);
+            let mut shelf = shelf.write();
+            shelf.drop_dead(handle, &due.place, &names[part.clone()], &alive[part]);
+            if !shelf.is_compacted(handle, &due.place) {
+                // In this order, as in `leave`.
+                self.due.lock().push_back(due);
+            }
+        }
     }
 
     /// Fills in what this part knows.
