@@ -61,6 +61,7 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
         return Ok(());
     }
     logs::install(&config.log)?;
+    program::end_on_panic();
     let figures = metrics::install().context("the metrics recorder")?;
     let signals = Signals::listen(flags.exit_with_parent)?;
 

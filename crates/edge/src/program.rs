@@ -44,6 +44,9 @@ pub enum Exit {
     Temporary,
 }
 
+/// The code of [`Exit::Internal`].
+const INTERNAL: i32 = 70;
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(match exit {
@@ -106,6 +109,18 @@ pub fn run(main: impl Future<Output = anyhow::Result<()>>) -> Exit {
     }
 }
 
+/// From now on a panic anywhere ends the process (70), for a program that a supervisor starts again.
+///
+/// A task or a thread that has panicked is missing from then on: a cache is not told any more what was purged, and whatever
+/// waits for that waits for ever. Begun anew from what is stored, the node misses nothing.
+pub fn end_on_panic() {
+    let told = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        told(panic);
+        std::process::exit(INTERNAL);
+    }));
+}
+
 /// The error with its causes, each said once: some name their cause in their own text.
 fn told(error: &anyhow::Error) -> String {
     error.chain().fold(String::new(), |mut text, cause| {
@@ -160,5 +175,33 @@ impl Signals {
             })?;
         }
         Ok(signals)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::time::Duration;
+
+    /// Set in the process that is to panic.
+    const PANICS: &str = "BATOFF_TEST_PANICS";
+
+    #[test]
+    fn a_task_that_panics_ends_the_process_instead_of_being_missed() {
+        if std::env::var_os(PANICS).is_some() {
+            super::end_on_panic();
+            let _ = super::run(async {
+                let task = tokio::spawn(async { panic!("a defect") });
+                tokio::time::sleep(Duration::from_secs(60)).await;
+                Ok(task.await?)
+            });
+            return;
+        }
+        let name = "program::tests::a_task_that_panics_ends_the_process_instead_of_being_missed";
+        let this = std::env::current_exe().unwrap();
+        let ended =
+            Command::new(this).args(["--exact", name, "--nocapture"]).env(PANICS, "1").output().unwrap();
+        assert_eq!(ended.status.code(), Some(super::INTERNAL), "{ended:?}");
+        assert!(String::from_utf8_lossy(&ended.stderr).contains("a defect"), "{ended:?}");
     }
 }
