@@ -23,6 +23,8 @@ use tokio_util::sync::CancellationToken;
 
 #[path = "nginx/client.rs"]
 mod client;
+#[path = "nginx/floor.rs"]
+mod floor;
 #[path = "nginx/server.rs"]
 mod server;
 
@@ -52,12 +54,21 @@ async fn main() -> anyhow::Result<()> {
     println!("--- nginx, {files} files");
     server.fill("/many/", files).await?;
     node.registered(files).await?;
+    let before = cpu_time()?;
     let (in_force, gone, acked) = node.purge(Selector::Tag("many".parse()?)).await?;
     println!(
         "purge of a tag: in force after {in_force:.1?}, all {files} files gone after {gone:.2?}, acknowledged after \
-         {acked:.2?}"
+         {acked:.2?}; {:.2?} of CPU",
+        cpu_time()? - before
     );
     ensure!(server.files("many")? == 0, "files of the tag are left");
+    for threads in [1, 2, 4] {
+        let (gone, cpu) = floor::remove(&dir.path().join("floor"), files, threads)?;
+        println!(
+            "what the disk allows: as many files spoiled and unlinked by {threads} threads that know nothing else: \
+             {gone:.2?}, {cpu:.2?} of CPU"
+        );
+    }
 
     server.fill("/many/", files).await?;
     node.registered(files).await?;
@@ -101,6 +112,14 @@ async fn main() -> anyhow::Result<()> {
         (fenced / plain - 1.0) * 100.0
     );
     Ok(())
+}
+
+/// User and system time of this process. nginx is another one.
+fn cpu_time() -> anyhow::Result<Duration> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let fields: Vec<_> = stat.rsplit(") ").next().context("fields")?.split(' ').collect();
+    let ticks = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
+    Ok(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
 }
 
 /// The adapter, called as the daemon calls it.

@@ -82,9 +82,19 @@ struct Ticket(u64);
 /// What the lanes and the sweeper tell the applier.
 #[derive(Debug)]
 enum News {
-    CacheDone { cache: String, ticket: Ticket },
-    HeldBack { through: Option<Ticket> },
-    Swept { ticket: Ticket, report: RecordReport },
+    CacheDone {
+        cache: String,
+        ticket: Ticket,
+    },
+    /// Whether what records through `asked` hit is held back.
+    HeldBack {
+        asked: Ticket,
+        held: bool,
+    },
+    Swept {
+        ticket: Ticket,
+        report: RecordReport,
+    },
     Trouble(Trouble),
 }
 
@@ -261,9 +271,14 @@ impl<L: Clone + Send + Sync + 'static> Applier<L> {
                 *done = ticket.max(*done);
                 self.finished()
             }
-            News::HeldBack { through } => {
+            News::HeldBack { asked, held } => {
                 self.asking = false;
-                let through = through.filter(|ticket| ticket.0 >= self.void_below.load(Ordering::Acquire));
+                let void_below = self.void_below.load(Ordering::Acquire);
+                if asked.0 < void_below {
+                    // Nothing else is held yet: one question is asked at a time.
+                    self.lanes.iter().for_each(|lane| lane.held_in_vain());
+                }
+                let through = held.then_some(asked).filter(|asked| asked.0 >= void_below);
                 self.held = self.held.max(through);
                 self.finished()
             }
@@ -336,7 +351,7 @@ impl<L: Clone + Send + Sync + 'static> Applier<L> {
                 held = held && lane.hold_back(&records).await;
             }
             // Fails only when the daemon is stopping.
-            let _ = news.send(News::HeldBack { through: held.then_some(through) });
+            let _ = news.send(News::HeldBack { asked: through, held });
         });
     }
 

@@ -110,6 +110,11 @@ impl<L: Send + Sync + 'static> Lane<L> {
         self.cache.hold_back(records).await
     }
 
+    /// See [`Cache::held_in_vain`].
+    pub(super) fn held_in_vain(&self) {
+        self.cache.held_in_vain();
+    }
+
     fn push(&self, job: Job<L>) {
         let mut queue = self.queue.lock();
         queue.push(job);

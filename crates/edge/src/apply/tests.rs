@@ -8,6 +8,7 @@ use batoff_types::message::ResetReason;
 use batoff_types::{Cursor, Generation, LogId, Purge, Selector, UnixMillis};
 use parking_lot::Mutex;
 use tempfile::TempDir;
+use tokio::sync::Notify;
 
 use super::*;
 use crate::caches::{CacheTrouble, Needs, Proof};
@@ -19,6 +20,8 @@ struct Fake {
     proof: Proof,
     failing: Mutex<bool>,
     holds_back: Mutex<bool>,
+    /// Holding back takes until somebody lets it be over.
+    hesitates: Mutex<Option<Arc<Notify>>>,
     done: Mutex<Vec<String>>,
 }
 
@@ -27,8 +30,8 @@ struct Shared(Arc<Fake>);
 
 impl Shared {
     fn new(name: &'static str, needs: Needs, proof: Proof) -> Self {
-        let (failing, holds_back) = (Mutex::new(false), Mutex::new(false));
-        Self(Arc::new(Fake { name, needs, proof, failing, holds_back, done: Mutex::default() }))
+        let (failing, holds_back, hesitates) = (Mutex::new(false), Mutex::new(false), Mutex::default());
+        Self(Arc::new(Fake { name, needs, proof, failing, holds_back, hesitates, done: Mutex::default() }))
     }
 
     fn set_failing(&self, failing: bool) {
@@ -78,8 +81,16 @@ impl Cache<u32> for Shared {
         let holds_back = *self.0.holds_back.lock();
         if holds_back {
             self.0.done.lock().extend(records.iter().map(|record| format!("hold {}", record.seq)));
+            let hesitates = self.0.hesitates.lock().clone();
+            if let Some(over) = hesitates {
+                over.notified().await;
+            }
         }
         holds_back
+    }
+
+    fn held_in_vain(&self) {
+        self.0.done.lock().push("held in vain".to_owned());
     }
 
     fn let_go(&self, through: Seq) {
@@ -251,6 +262,33 @@ async fn what_a_late_cache_holds_back_is_acknowledged_and_reported_when_it_is_re
     };
     assert_eq!((report.seq.get(), report.objects, report.last), (1, 30, true));
     assert_eq!(cache.done(), ["hold 1", "evict 30", "let go 1"]);
+}
+
+#[tokio::test]
+async fn what_is_held_back_while_a_reset_comes_is_let_go() {
+    let cache = Shared::new("files", Needs::Objects, Proof::Eviction);
+    let mut rig = Rig::start(&[&cache]);
+    rig.fill(0..30);
+    let over = Arc::new(Notify::new());
+    *cache.0.holds_back.lock() = true;
+    *cache.0.hesitates.lock() = Some(Arc::clone(&over));
+    cache.set_failing(true);
+    rig.order(7, everything_under_a()).await;
+    assert!(matches!(rig.next().await, Outcome::Trouble(_)));
+    while cache.done() != ["hold 7"] {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    rig.reset(3).await;
+    cache.set_failing(false);
+    while !matches!(rig.next().await, Outcome::Reset(_)) {}
+    assert_eq!(cache.done(), ["hold 7", "flush"], "the flush is over, and the cache is not");
+    over.notify_one();
+    while cache.done().len() < 3 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(cache.done(), ["hold 7", "flush", "held in vain"]);
+    rig.order(4, url(1)).await;
+    assert_eq!(rig.next_applied().await.seq.get(), 4, "nothing after the reset counts as held back");
 }
 
 #[tokio::test]

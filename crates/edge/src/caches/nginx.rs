@@ -33,9 +33,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use batoff_index::Match;
+use batoff_index::{Effect, Match};
 use batoff_types::message::LeasePolicy;
 use batoff_types::{Moment, Record, Seq};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use tokio::task::JoinError;
 
 pub use self::check::{CheckArgs, check};
 pub use self::config::{Adopt, Levels, NginxSection, WhileScanning};
@@ -43,6 +46,7 @@ use self::files::Files;
 use self::gate::Gate;
 use self::held::Held;
 use self::key::KeyTemplate;
+use self::name::FileName;
 use self::permit::Permit;
 use self::run_dir::RunDir;
 use self::scan::Scanner;
@@ -51,6 +55,9 @@ use self::shelf::{Shelf, Trust};
 use self::watch::{Heard, Watch, WatchError};
 use super::slots::{SlotNames, Slots, SlotsConfig};
 use super::{Cache, CacheOpenError, CacheTrouble, Locator, Needs, Proof, Surroundings};
+
+/// Files for which another thread is not worth waking.
+const FILES_A_THREAD: usize = 64;
 
 /// One nginx, by its cache directory.
 pub struct Nginx {
@@ -63,6 +70,10 @@ pub struct Nginx {
     event_loop: Duration,
     /// Whether nginx asks the lease and what is held back.
     fence: bool,
+    /// Threads that remove files.
+    threads: usize,
+    /// Whether what the last batch removed was heard of.
+    removals_heard: Mutex<Option<oneshot::Receiver<()>>>,
     /// The next flush takes over what is there instead.
     adopts: AtomicBool,
 }
@@ -118,6 +129,8 @@ impl Nginx {
             watch: Arc::clone(&watch),
             event_loop: section.event_loop(),
             fence: section.fence,
+            threads: section.scan_threads,
+            removals_heard: Mutex::default(),
             adopts: AtomicBool::new(!around.resumes && section.adopt == Adopt::Trust),
         };
         nginx.start(section, &around)?;
@@ -134,6 +147,7 @@ impl Nginx {
             gate: Arc::clone(&self.gate),
             permit: Arc::clone(&self.permit),
             fill_window: section.fill_window(),
+            events: metrics::counter!("batoff_edge_nginx_events_total"),
         };
         let watch = Arc::clone(&self.watch);
         std::thread::Builder::new().name("nginx-watch".to_owned()).spawn(move || watch.run(&heard)).map_err(
@@ -153,8 +167,9 @@ impl Nginx {
             stop.run_until_cancelled(scanner.run()).await;
             watch.stop();
         });
-        let (shelf, stop) = (Arc::clone(&self.shelf), around.stop.clone());
-        tokio::spawn(async move { stop.run_until_cancelled(figures(shelf)).await });
+        let (shelf, held) = (Arc::clone(&self.shelf), Arc::clone(&self.held));
+        let stop = around.stop.clone();
+        tokio::spawn(async move { stop.run_until_cancelled(look_after(shelf, held)).await });
         Ok(())
     }
 
@@ -212,11 +227,25 @@ impl Cache<Locator> for Nginx {
     }
 
     async fn evict(&self, objects: &[Match<Locator>]) -> Result<(), CacheTrouble> {
-        let shelf = Arc::clone(&self.shelf);
-        let objects = objects.to_vec();
-        blocking(move || shelf.evict(&objects)).await?;
-        // Each removal is an event, and the kernel's queue is finite.
-        self.watch.caught_up().await;
+        let files: Vec<_> = objects.iter().filter_map(file_of).collect();
+        let each = files.len().div_ceil(self.threads).max(FILES_A_THREAD);
+        let parts: Vec<_> = files
+            .chunks(each)
+            .map(|part| {
+                let (shelf, part) = (Arc::clone(&self.shelf), part.to_vec());
+                tokio::task::spawn_blocking(move || shelf.evict(&part))
+            })
+            .collect();
+        for part in parts {
+            outcome(part.await)?;
+        }
+        // Each removal is an event, and the kernel's queue is finite. It holds those of many batches, so only the one before
+        // this is waited for.
+        let before = self.removals_heard.lock().replace(self.watch.catch_up());
+        if let Some(before) = before {
+            // An error: the thread has ended with the daemon.
+            let _ = before.await;
+        }
         Ok(())
     }
 
@@ -244,6 +273,10 @@ impl Cache<Locator> for Nginx {
         if !self.fence {
             return false;
         }
+        if !self.permit.waits_for_scan() && !self.gate.is_open() {
+            // Served unseen meanwhile: nobody can say yet what there is, and under which hosts.
+            return false;
+        }
         let held = match self.held.hold(records, &self.shelf) {
             Ok(held) => held,
             Err(error) => {
@@ -257,6 +290,12 @@ impl Cache<Locator> for Nginx {
 
     fn let_go(&self, through: Seq) {
         if let Err(error) = self.held.let_go(through) {
+            tracing::warn!(%error, "a host stays held back; tried again in a second");
+        }
+    }
+
+    fn held_in_vain(&self) {
+        if let Err(error) = self.held.let_go_own() {
             tracing::warn!(%error, "a host stays held back; tried again after the next purge");
         }
     }
@@ -301,19 +340,33 @@ fn prepare(
     Ok((files, run_dir, watch, daemon))
 }
 
-/// Keeps the figures that are states up to date.
-async fn figures(shelf: Arc<Shelf>) {
+/// Keeps the figures that are states up to date, and tries again what could not be done.
+async fn look_after(shelf: Arc<Shelf>, held: Arc<Held>) {
     let mut every = tokio::time::interval(Duration::from_secs(1));
     loop {
         every.tick().await;
         metrics::gauge!("batoff_edge_nginx_files").set(shelf.files_known() as f64);
         metrics::gauge!("batoff_edge_nginx_in_flight").set(shelf.files_in_flight() as f64);
         metrics::gauge!("batoff_edge_nginx_odd_files").set(shelf.oddities.len() as f64);
+        // Said when it failed first.
+        let _ = held.retry();
+    }
+}
+
+/// The file of an object and what is to become of it; `None` for another cache's.
+const fn file_of(object: &Match<Locator>) -> Option<(FileName, Effect)> {
+    match object.locator {
+        Locator::File(name) => Some((FileName(name), object.effect)),
+        _ => None,
     }
 }
 
 async fn blocking(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> Result<(), CacheTrouble> {
-    match tokio::task::spawn_blocking(work).await {
+    outcome(tokio::task::spawn_blocking(work).await)
+}
+
+fn outcome(outcome: Result<io::Result<()>, JoinError>) -> Result<(), CacheTrouble> {
+    match outcome {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(CacheTrouble(format!("cache directory: {error}"))),
         Err(error) => Err(CacheTrouble(error.to_string())),

@@ -73,15 +73,17 @@ impl Files {
     /// Makes the file unservable and removes it. Whether it was there.
     ///
     /// First its version is overwritten: a worker that has it open (`open_file_cache`) reads the header at each request
-    /// and would serve it until it notices that the name is gone.
+    /// and would serve it until it notices that the name is gone. Closed only after its name is gone, the file is no news
+    /// of a change to [`Watch`](super::watch::Watch).
     pub(super) fn remove(&self, name: FileName) -> io::Result<bool> {
         let path = self.root.join(name.path(self.levels));
         let Some(file) = there(OpenOptions::new().write(true).custom_flags(NO_FOLLOW).open(&path))? else {
             return Ok(false);
         };
         file.write_all_at(&[0; 8], 0)?;
+        let removed = there(fs::remove_file(&path))?.is_some();
         drop(file);
-        Ok(there(fs::remove_file(&path))?.is_some())
+        Ok(removed)
     }
 
     /// Removes a file that is being received: nginx finds nothing to rename, answers the client and stores nothing.

@@ -86,6 +86,18 @@ impl Held {
         self.release(&mut self.hosts.lock(), |last| last == 0)
     }
 
+    /// What could not be let go when it was time.
+    pub(super) fn retry(&self) -> io::Result<()> {
+        let mut all = self.hosts.lock();
+        let done = all.done;
+        self.release(&mut all, |last| last <= done && done > 0)
+    }
+
+    /// A reset came while hosts were being held back: what they were held for is void.
+    pub(super) fn let_go_own(&self) -> io::Result<()> {
+        self.release(&mut self.hosts.lock(), |last| last > 0)
+    }
+
     /// Nothing is held any more; records may be numbered anew.
     pub(super) fn clear(&self) -> io::Result<()> {
         let mut all = self.hosts.lock();

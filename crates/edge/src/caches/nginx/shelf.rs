@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use batoff_index::{Effect, Entry, Index, Match, Variant, Verdict};
+use batoff_index::{Effect, Entry, Index, Variant, Verdict};
 use batoff_types::{FillToken, PurgeUrl, SiteId};
 use parking_lot::Mutex;
 
@@ -144,7 +144,7 @@ impl Shelf {
     /// Looks at a file: registers it, removes it if it was purged, makes it stale if it is to be, forgets it if it is not
     /// there.
     pub(super) fn admit(&self, name: FileName, seen: Seen) -> io::Result<()> {
-        let _alone = self.stripes[usize::from(name.0[0]) % STRIPES].lock();
+        let _alone = self.stripe(name).lock();
         let header = match self.files.read(name)? {
             Found::Readable(header) => header,
             Found::Nothing | Found::Unreadable(Unreadable::Poisoned) => {
@@ -181,6 +181,10 @@ impl Shelf {
         self.known.lock().insert(name, known);
         self.oddities.is_regular(name);
         self.settle_stale(name, &header, &url)
+    }
+
+    fn stripe(&self, name: FileName) -> &Mutex<()> {
+        &self.stripes[usize::from(name.0[0]) % STRIPES]
     }
 
     fn saw_host(&self, url: &PurgeUrl) {
@@ -259,21 +263,26 @@ impl Shelf {
         Ok(())
     }
 
-    /// What the rules hit among the files. Those of other caches are left alone.
-    pub(super) fn evict(&self, objects: &[Match<Locator>]) -> io::Result<()> {
-        for object in objects {
-            let Locator::File(name) = object.locator else { continue };
-            let name = FileName(name);
-            match object.effect {
+    /// What the rules hit among the files.
+    pub(super) fn evict(&self, files: &[(FileName, Effect)]) -> io::Result<()> {
+        for &(name, effect) in files {
+            match effect {
                 // The event that follows forgets the file.
                 Effect::Evicted => self.files.remove(name).map(drop)?,
                 Effect::Stale => {
-                    let _alone = self.stripes[usize::from(name.0[0]) % STRIPES].lock();
+                    let _alone = self.stripe(name).lock();
                     self.make_stale(name)?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// A file's name was taken away. It is not looked whether it is there again: if so, that is an event that comes after
+    /// this one, and whoever waits for the events until now waits for that one too.
+    pub(super) fn gone(&self, name: FileName) {
+        let _alone = self.stripe(name).lock();
+        self.forget(name);
     }
 
     /// A file is being received.
@@ -337,7 +346,7 @@ impl Shelf {
             known.iter().filter(|(_, known)| known.seen_in < pass).map(|(name, _)| *name).collect()
         };
         for name in unseen {
-            let _alone = self.stripes[usize::from(name.0[0]) % STRIPES].lock();
+            let _alone = self.stripe(name).lock();
             if self.known.lock().get(&name).is_some_and(|known| known.seen_in < pass) {
                 self.forget(name);
             }

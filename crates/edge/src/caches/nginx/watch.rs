@@ -1,5 +1,6 @@
 //! What nginx does in its cache directory, as the kernel tells it.
 
+use std::collections::HashMap;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -47,6 +48,7 @@ pub(super) struct Heard {
     pub(super) permit: Arc<Permit>,
     /// See `NginxSection::fill_window_secs`.
     pub(super) fill_window: Duration,
+    pub(super) events: metrics::Counter,
 }
 
 /// Why the directory cannot be watched.
@@ -103,7 +105,9 @@ impl Watch {
             | WatchFlags::DELETE
             | WatchFlags::DELETE_SELF
             | WatchFlags::MOVE_SELF
-            | WatchFlags::ONLYDIR;
+            | WatchFlags::ONLYDIR
+            // Not what becomes of a file after its name is gone: of one that is removed here, one event and not two.
+            | WatchFlags::EXCL_UNLINK;
         // Whoever moves or removes a folder does it in the one above.
         let above = WatchFlags::CREATE
             | WatchFlags::MOVED_FROM
@@ -129,11 +133,16 @@ impl Watch {
 
     /// Returns when everything that had happened by now was looked at.
     pub(super) async fn caught_up(&self) {
+        // An error: the thread has ended with the daemon.
+        let _ = self.catch_up().await;
+    }
+
+    /// As [`Watch::caught_up`], for who goes on in the meantime.
+    pub(super) fn catch_up(&self) -> oneshot::Receiver<()> {
         let (done, is_done) = oneshot::channel();
         self.waiting.lock().push(done);
         self.wake();
-        // An error: the thread has ended with the daemon.
-        let _ = is_done.await;
+        is_done
     }
 
     /// Ends the thread.
@@ -156,19 +165,18 @@ impl Watch {
             self.sleep();
             let waiting = std::mem::take(&mut *self.waiting.lock());
             let mut left = self.queue_events;
-            loop {
-                match events.next() {
-                    Ok(event) => heard.event(event.events(), event.file_name().map(|name| name.to_bytes())),
-                    Err(Errno::AGAIN) => break,
-                    Err(errno) => {
+            while left > 0 {
+                let (batch, end) = read_batch(&mut events);
+                left = left.saturating_sub(batch.len().max(1));
+                heard.batch(&batch);
+                match end {
+                    None => {}
+                    Some(Errno::AGAIN) => break,
+                    Some(errno) => {
                         tracing::error!(error = %io::Error::from(errno), "the cache directory cannot be watched");
                         heard.missed("error");
                         break;
                     }
-                }
-                left -= 1;
-                if left == 0 {
-                    break;
                 }
             }
             for waiting in waiting {
@@ -188,8 +196,52 @@ impl Watch {
     }
 }
 
+/// What one read of the kernel's queue gave, and the error after it if there was one.
+fn read_batch(events: &mut Reader<'_, &OwnedFd>) -> (Vec<Event>, Option<Errno>) {
+    let mut batch = Vec::new();
+    loop {
+        match events.next() {
+            Ok(event) => {
+                let named = event.file_name().map_or(Named::Other, |name| Named::parse(name.to_bytes()));
+                batch.push(Event { what: event.events(), named });
+            }
+            Err(errno) => return (batch, Some(errno)),
+        }
+        if events.is_buffer_empty() {
+            return (batch, None);
+        }
+    }
+}
+
+/// Something that happened to a file.
+struct Event {
+    what: ReadFlags,
+    named: Named,
+}
+
 impl Heard {
-    fn event(&self, what: ReadFlags, name: Option<&[u8]>) {
+    /// nginx renames a file and closes it, and both are news of it: what happened last to a file says all, because it is
+    /// looked at as it is now.
+    fn batch(&self, batch: &[Event]) {
+        self.events.increment(batch.len() as u64);
+        let mut last = HashMap::with_capacity(batch.len());
+        for (at, event) in batch.iter().enumerate() {
+            if let Named::Object(file) = event.named {
+                last.insert(file, at);
+            }
+        }
+        for (at, event) in batch.iter().enumerate() {
+            let is_last = match event.named {
+                Named::Object(file) => last.get(&file) == Some(&at),
+                Named::InFlight(_) | Named::Other => true,
+            };
+            if is_last {
+                self.event(event.what, &event.named);
+            }
+        }
+    }
+
+    fn event(&self, what: ReadFlags, named: &Named) {
         if what.contains(ReadFlags::QUEUE_OVERFLOW) {
             metrics::counter!("batoff_edge_nginx_overflows_total").increment(1);
             tracing::warn!(
@@ -203,14 +255,15 @@ impl Heard {
             self.missed("folder");
             return;
         }
-        let Some(name) = name else { return };
-        metrics::counter!("batoff_edge_nginx_events_total").increment(1);
-        match Named::parse(name) {
-            Named::InFlight(file) if what.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO) => {
-                self.shelf.begins(file);
+        match *named {
+            Named::InFlight(ref file) if what.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO) => {
+                self.shelf.begins(file.clone());
             }
-            Named::InFlight(file) if what.intersects(ReadFlags::MOVED_FROM | ReadFlags::DELETE) => {
-                self.shelf.ended(&file);
+            Named::InFlight(ref file) if what.intersects(ReadFlags::MOVED_FROM | ReadFlags::DELETE) => {
+                self.shelf.ended(file);
+            }
+            Named::Object(file) if what.intersects(ReadFlags::MOVED_FROM | ReadFlags::DELETE) => {
+                self.shelf.gone(file);
             }
             Named::Object(file) => {
                 if let Err(error) = self.shelf.admit(file, Seen::Event) {
