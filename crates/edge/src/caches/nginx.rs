@@ -4,7 +4,7 @@
 //!  nginx ──▶ cache files ──inotify──▶ watch ──▶ shelf ⇄ index
 //!    ▲           ▲                               ▲
 //!    │           └── poison + unlink, stale ─────┤
-//!    └── asks run_dir/{lease,held,gen} ◀── lease, held, stamps
+//!    └── asks run_dir/{lease,slots,gen} ◀── lease, held, stamps
 //! ```
 //! A purge: what is fetched from now on gets another stamp; the files it hits are spoiled and removed, those in flight
 //! too; after the longest turn of an nginx worker's event loop the same once more over what came meanwhile; then the ack.
@@ -24,6 +24,7 @@ mod permit;
 mod run_dir;
 mod scan;
 mod setup;
+mod share;
 mod shelf;
 mod watch;
 
@@ -70,6 +71,8 @@ pub struct Nginx {
     event_loop: Duration,
     /// Whether nginx asks the lease and what is held back.
     fence: bool,
+    /// Whether the key holds the host by which nginx asks.
+    names_host: bool,
     /// Threads that remove files.
     threads: usize,
     /// Whether what the last batch removed was heard of.
@@ -99,9 +102,11 @@ impl Nginx {
                 Err(CacheOpenError::Temporary { cache: "nginx", message: error.to_string() })
             })?;
 
+        let names_host = key.names_host();
         let shelf = Arc::new(Shelf::new(files, Arc::clone(&around.index), key, daemon));
         let (run_dir, watch, gate) = (Arc::new(run_dir), Arc::new(watch), Arc::new(Gate::default()));
         let in_the_way = |error: io::Error| setup(format!("{}: {error}", section.run_dir.display()));
+        run_dir.make_shares().map_err(in_the_way)?;
         let slots = Slots::start(
             SlotsConfig {
                 names: SlotNames::Decimal,
@@ -109,14 +114,14 @@ impl Nginx {
                 follows_process: section.lease_follows_process,
             },
             Arc::clone(&around.fence),
-            [run_dir.lease()],
+            [run_dir.slots()],
             around.stop.clone(),
         )
         .map_err(in_the_way)?;
         let strict =
             around.policy == LeasePolicy::Revalidate || section.while_scanning == WhileScanning::Fence;
         let permit =
-            Arc::new(Permit::new(slots, run_dir.lease(), Arc::clone(&gate), section.fence && strict));
+            Arc::new(Permit::new(slots, run_dir.slots(), Arc::clone(&gate), section.fence && strict));
         run_dir.set_stamp(|| shelf.stamp()).map_err(in_the_way)?;
         let held = Arc::new(Held::new(Arc::clone(&run_dir)).map_err(in_the_way)?);
 
@@ -129,6 +134,7 @@ impl Nginx {
             watch: Arc::clone(&watch),
             event_loop: section.event_loop(),
             fence: section.fence,
+            names_host,
             threads: section.scan_threads,
             removals_heard: Mutex::default(),
             adopts: AtomicBool::new(!around.resumes && section.adopt == Adopt::Trust),
@@ -271,6 +277,10 @@ impl Cache<Locator> for Nginx {
 
     async fn hold_back(&self, records: &[Arc<Record>]) -> bool {
         if !self.fence {
+            return false;
+        }
+        if !self.names_host {
+            // What nginx asks for is about `$host`, and what the purge names is not.
             return false;
         }
         if !self.permit.waits_for_scan() && !self.gate.is_open() {

@@ -10,6 +10,7 @@ pub(super) struct KeyTemplate {
     path: Path,
     /// From the back down to the path.
     after: Vec<Part>,
+    names_host: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +35,11 @@ enum Path {
 }
 
 impl KeyTemplate {
+    /// Whether the host in its keys is what nginx has in `$host`, to the letter.
+    pub(super) const fn names_host(&self) -> bool {
+        self.names_host
+    }
+
     /// Reads the template.
     ///
     /// # Errors
@@ -105,7 +111,9 @@ impl KeyTemplate {
                 "has two variables side by side that cannot be told apart; put text between them".to_owned()
             );
         }
-        Ok(Self { before, path, after })
+        let names_host = (0..at).any(|at| is(at, "host"))
+            && before.iter().filter(|part| **part == Part::Host).count() == 1;
+        Ok(Self { before, path, after, names_host })
     }
 
     /// The URL of an object with this key; `None` when the key does not follow the template.
@@ -149,14 +157,17 @@ impl KeyTemplate {
         if bare || !rest.starts_with('/') {
             return None;
         }
-        match self.path {
+        let url: Option<PurgeUrl> = match self.path {
             Path::WithQuery => format!("{scheme}://{host}{rest}").parse().ok(),
             // Decoded by nginx: what was escaped in the request has to be escaped again to be a path.
             Path::Alone => {
                 let path = rest.replace('%', "%25").replace('?', "%3F").replace('#', "%23");
                 format!("{scheme}://{host}{path}").parse().ok()
             }
-        }
+        };
+        // A visitor may spell a hostname as no purge does (escapes, letters outside ASCII). Held back under one spelling, it
+        // would be served under the other.
+        url.filter(|url| !self.names_host || url.host() == host)
     }
 }
 
@@ -190,6 +201,9 @@ mod tests {
         check("$scheme://$host$uri", "http://a.test/a b?c%d", Some("http://a.test/a%20b%3Fc%25d"));
         check("$host$request_uri|$cookie_lang|", "a.test/x|de|", Some("http://a.test/x"));
         check("$host$request_uri#$slice_range", "a.test/x#bytes=0-1023", Some("http://a.test/x"));
+        check(USUAL, "http://b\u{fc}cher.test/", None);
+        check(USUAL, "http://%61.test/", None);
+        check("$http_host$request_uri", "A.test:81/", Some("http://a.test:81/"));
         check("$http_x_device:$host$request_uri", "mobile:a.test/x", Some("http://a.test/x"));
     }
 

@@ -1,14 +1,15 @@
 //! What the daemon tells nginx: files in a folder on a tmpfs that nginx's configuration asks for.
 //!
 //! ```text
-//!  lease/<slot>   there: in these 100 ms nginx may serve from its cache       (strict nodes)
-//!  lease/open     there: it may, until further notice                         (available nodes)
-//!  held/<host>    there: it must not, for this host
-//!  gen/cur        a link to a folder whose name is the fill token of what is fetched now
+//!  slots/<slot>     there: in these 100 ms nginx may serve from its cache       (strict nodes)
+//!  slots/open       there: it may, until further notice                         (available nodes)
+//!  lease/<share>    a link to slots; not there: it must not, for hosts of this share
+//!  gen/cur          a link to a folder whose name is the fill token of what is fetched now
 //! ```
+//! So nginx asks one question, `lease/<share>/<slot>` or `lease/<share>/open`.
 
-use std::collections::VecDeque;
-use std::fs::{self, File, Permissions};
+use std::collections::{HashSet, VecDeque};
+use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -16,9 +17,13 @@ use std::path::{Path, PathBuf};
 use parking_lot::Mutex;
 
 use super::header::Stamp;
+use super::share::Share;
 
 /// Folders of tokens that are kept after the link has moved on: a worker may be resolving it.
 const TOKENS_KEPT: usize = 64;
+
+/// Where a share's link leads.
+const SLOTS_FROM_LEASE: &str = "../slots";
 
 /// The folder that both sides know.
 #[derive(Debug)]
@@ -30,7 +35,7 @@ pub(super) struct RunDir {
 impl RunDir {
     /// Makes what is missing.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        for folder in [path.to_owned(), path.join("held"), path.join("gen")] {
+        for folder in [path.to_owned(), path.join("gen")] {
             fs::create_dir_all(&folder)?;
             // Nothing in it is secret, and nginx's workers must see it whatever the umask is.
             if fs::metadata(&folder)?.permissions().mode() & 0o055 != 0o055 {
@@ -48,8 +53,30 @@ impl RunDir {
     }
 
     /// Where the lease's files are.
-    pub(super) fn lease(&self) -> PathBuf {
-        self.path.join("lease")
+    pub(super) fn slots(&self) -> PathBuf {
+        self.path.join("slots")
+    }
+
+    /// Makes what nginx asks about hosts, unless a daemon before this one did: then what it held back stays held. Before
+    /// there are slots.
+    pub(super) fn make_shares(&self) -> io::Result<()> {
+        let (lease, new) = (self.path.join("lease"), self.path.join("lease.new"));
+        if self.slots().is_dir() && lease.is_dir() {
+            return Ok(());
+        }
+        // What an earlier version left there would be found by a configuration of that version, which knows of no shares.
+        for folder in [&lease, &new] {
+            match fs::remove_dir_all(folder) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        fs::create_dir(&new)?;
+        fs::set_permissions(&new, Permissions::from_mode(0o755))?;
+        for share in Share::all() {
+            symlink(SLOTS_FROM_LEASE, new.join(share.to_string()))?;
+        }
+        fs::rename(&new, &lease)
     }
 
     /// The link that nginx follows for what it fetches.
@@ -85,18 +112,24 @@ impl RunDir {
         Ok(())
     }
 
-    /// Objects of this host are not served.
-    pub(super) fn hold(&self, host: &str) -> io::Result<()> {
-        File::create(self.path.join("held").join(host)).map(drop)
+    /// Objects of these hosts are not served.
+    pub(super) fn hold(&self, share: Share) -> io::Result<()> {
+        remove(&self.path.join("lease").join(share.to_string()))
     }
 
-    pub(super) fn let_go(&self, host: &str) -> io::Result<()> {
-        remove(&self.path.join("held").join(host))
+    pub(super) fn let_go(&self, share: Share) -> io::Result<()> {
+        match symlink(SLOTS_FROM_LEASE, self.path.join("lease").join(share.to_string())) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            made => made,
+        }
     }
 
-    pub(super) fn held(&self) -> io::Result<Vec<String>> {
-        let entries = fs::read_dir(self.path.join("held"))?;
-        entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+    pub(super) fn held(&self) -> io::Result<Vec<Share>> {
+        let mut there = HashSet::new();
+        for entry in fs::read_dir(self.path.join("lease"))? {
+            there.insert(entry?.file_name().to_string_lossy().into_owned());
+        }
+        Ok(Share::all().filter(|share| !there.contains(&share.to_string())).collect())
     }
 }
 

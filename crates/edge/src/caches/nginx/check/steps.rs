@@ -10,6 +10,7 @@ use crate::caches::nginx::files::Found;
 use crate::caches::nginx::header::Stamp;
 use crate::caches::nginx::key::KeyTemplate;
 use crate::caches::nginx::name::{FileName, Named};
+use crate::caches::nginx::share::Share;
 use crate::check::CheckError;
 
 /// Between two looks at whether something has happened.
@@ -70,7 +71,7 @@ impl Bench {
     }
 
     fn has_lease(&self) -> Result<bool, CheckError> {
-        let entries = std::fs::read_dir(self.run_dir.lease()).map_err(stopped)?;
+        let entries = std::fs::read_dir(self.run_dir.slots()).map_err(stopped)?;
         Ok(entries.count() > 0)
     }
 
@@ -251,17 +252,17 @@ impl Bench {
 
     /// A host that is held back is not served from the cache.
     pub(super) async fn holds_back(&mut self) -> Result<(), CheckError> {
-        let host = self.canary.host().to_owned();
+        let share = Share::of(&self.canary.host().to_ascii_lowercase());
         let before = self.hit("held", "").await?;
-        self.run_dir.hold(&host).map_err(stopped)?;
+        self.run_dir.hold(share).map_err(stopped)?;
         let held = self.canary.get("held", "").await;
-        self.run_dir.let_go(&host).map_err(stopped)?;
+        self.run_dir.let_go(share).map_err(stopped)?;
         let after = self.hit("held", "").await?;
         self.report.note(
             held? > before && after == before,
             "a host that is held back is not served from the cache",
-            "nginx does not ask for held/$host (batoff-strict.conf, batoff-available.conf), or asks its open_file_cache; \
-             correct that, or set caches.nginx.fence = false",
+            "nginx does not ask for lease/$batoff_share_a$batoff_share_b (batoff-strict.conf, batoff-available.conf, and \
+             batoff-http.conf of this version), or asks its open_file_cache; correct that, or set caches.nginx.fence = false",
         );
         Ok(())
     }
@@ -269,10 +270,10 @@ impl Bench {
     /// Without a slot (or `open`) nothing is served from the cache.
     pub(super) async fn stops_without_a_lease(&mut self) -> Result<(), CheckError> {
         let before = self.hit("leased", "").await?;
-        let (lease, aside) = (self.run_dir.lease(), self.run_dir.lease().with_extension("aside"));
-        std::fs::rename(&lease, &aside).map_err(stopped)?;
+        let (slots, aside) = (self.run_dir.slots(), self.run_dir.slots().with_extension("aside"));
+        std::fs::rename(&slots, &aside).map_err(stopped)?;
         let fenced = self.canary.get("leased", "").await;
-        std::fs::rename(&aside, &lease).map_err(stopped)?;
+        std::fs::rename(&aside, &slots).map_err(stopped)?;
         self.report.note(
             fenced? > before,
             "without a lease nothing is served from the cache",
