@@ -22,6 +22,7 @@ mod haproxy;
 mod local;
 mod nginx;
 mod proxy;
+mod purge_by_url;
 mod trafficserver;
 mod varnish;
 

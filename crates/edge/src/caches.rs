@@ -17,6 +17,7 @@ mod locator;
 pub mod nginx;
 mod open;
 pub mod slots;
+pub mod trafficserver;
 pub mod varnish;
 
 pub use self::in_process::{Evict, InProcess};

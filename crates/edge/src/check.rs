@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::caches::{haproxy, http, local, nginx, varnish};
+use crate::caches::{haproxy, http, local, nginx, trafficserver, varnish};
 use crate::config::EdgeConfig;
 
 /// The cache to be looked at.
@@ -15,6 +15,8 @@ pub enum Kind {
     Varnish(varnish::CheckArgs),
     /// HAProxy beside this daemon, with the configuration of deploy/haproxy.
     Haproxy(http::VisitArgs),
+    /// Traffic Server beside this daemon, with the script of deploy/trafficserver.
+    Trafficserver(http::VisitArgs),
     /// A cache that is told by HTTP what to remove.
     Http(http::VisitArgs),
     /// Caches that register what they store.
@@ -99,6 +101,12 @@ pub async fn run(kind: &Kind, config: &EdgeConfig) -> Result<Report, CheckError>
             let section = config.caches.haproxy.as_ref();
             let section = section.ok_or_else(|| CheckError("there is no [caches.haproxy]".to_owned()))?;
             haproxy::check(args, section).await
+        }
+        Kind::Trafficserver(args) => {
+            let section = config.caches.trafficserver.as_ref();
+            let section =
+                section.ok_or_else(|| CheckError("there is no [caches.trafficserver]".to_owned()))?;
+            trafficserver::check(args, section).await
         }
         Kind::Http(args) => {
             let section = config.caches.http.as_ref();

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::haproxy::Haproxy;
 use super::http::Http;
+use super::trafficserver::TrafficServer;
 use super::varnish::Varnish;
 use super::{Cache, Locator, local};
 use crate::Fence;
@@ -74,6 +75,9 @@ pub async fn open(
     }
     if let Some(section) = &section.haproxy {
         caches.push(Box::new(Haproxy::open(section, surroundings.clone()).await?));
+    }
+    if let Some(section) = &section.trafficserver {
+        caches.push(Box::new(TrafficServer::open(section, surroundings.clone()).await?));
     }
     if let Some(section) = &section.http {
         caches.push(Box::new(Http::open(section, &surroundings)?));

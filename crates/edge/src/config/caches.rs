@@ -6,6 +6,7 @@ use crate::caches::haproxy::HaproxySection;
 use crate::caches::http::HttpSection;
 use crate::caches::local::LocalSection;
 use crate::caches::nginx::NginxSection;
+use crate::caches::trafficserver::TrafficServerSection;
 use crate::caches::varnish::VarnishSection;
 
 /// `[caches]`: what this daemon drives, one table a kind.
@@ -21,6 +22,8 @@ pub struct CachesSection {
     pub varnish: Option<VarnishSection>,
     /// `[caches.haproxy]`
     pub haproxy: Option<HaproxySection>,
+    /// `[caches.trafficserver]`
+    pub trafficserver: Option<TrafficServerSection>,
     /// `[caches.http]`
     pub http: Option<HttpSection>,
     /// `[caches.local]`
@@ -34,6 +37,7 @@ impl CachesSection {
             ("nginx", self.nginx.is_some()),
             ("varnish", self.varnish.is_some()),
             ("haproxy", self.haproxy.is_some()),
+            ("trafficserver", self.trafficserver.is_some()),
             ("http", self.http.is_some()),
             ("local", self.local.is_some()),
         ];
@@ -67,6 +71,9 @@ impl CachesSection {
             section.validate()?;
         }
         if let Some(section) = &self.haproxy {
+            section.validate()?;
+        }
+        if let Some(section) = &self.trafficserver {
             section.validate()?;
         }
         if let Some(section) = &self.http {

@@ -34,9 +34,18 @@ impl Visitor {
         self.ask("GET").await
     }
 
+    /// `GET` with one more header line.
+    pub(in crate::caches) async fn read_with(&mut self, line: &str) -> Result<Reply, CheckError> {
+        self.send("GET", &format!("{line}\r\n")).await
+    }
+
     /// Any method.
     pub(in crate::caches) async fn ask(&mut self, method: &str) -> Result<Reply, CheckError> {
-        let request = format!("{method} {} HTTP/1.1\r\nHost: {}\r\n\r\n", self.page, self.host);
+        self.send(method, "").await
+    }
+
+    async fn send(&mut self, method: &str, lines: &str) -> Result<Reply, CheckError> {
+        let request = format!("{method} {} HTTP/1.1\r\nHost: {}\r\n{lines}\r\n", self.page, self.host);
         let replies = self.pipeline.send(&[request.into_bytes()]).await;
         let address = self.pipeline.address();
         let replies =

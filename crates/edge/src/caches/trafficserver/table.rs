@@ -1,0 +1,408 @@
+//! The rules in a file that the script maps: a hash table that is only ever added to. For more room, and when less is to
+//! be remembered, a new file takes the place of the old one, which says so.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::layout::{
+    self, APPLIED_AT, EPOCH_AT, EPOCH_BYTES_MAX, FLOOR_AT, LENGTHS_AT, MAGIC, MASK_AT, SEEDS_AT, SLOT_BYTES,
+    SLOTS_AT, SUPERSEDED_AT, Slot, UNTIL_AT, VERSION, VERSION_AT, double, newest_at, read_f64, read_twice,
+    twice,
+};
+use super::places::Entry;
+use super::print::{Class, Printer};
+
+/// Slots of the smallest table.
+const SLOTS_MIN: usize = 4_096;
+
+/// The file in force, shared with whoever writes the lease.
+#[derive(Debug)]
+pub(super) struct Shown {
+    file: Mutex<Option<(Arc<File>, f64)>>,
+}
+
+/// The table, and what stands in it.
+#[derive(Debug)]
+pub(super) struct Table {
+    path: PathBuf,
+    file: Arc<File>,
+    shown: Arc<Shown>,
+    epoch: String,
+    printer: Printer,
+    slots: Vec<Slot>,
+    used: usize,
+    applied: u64,
+    newest: [u64; Class::RULES.len()],
+    lengths: Vec<bool>,
+}
+
+/// There is no room for an entry: a larger table has to be built.
+#[derive(Debug)]
+pub(super) struct Full;
+
+impl Shown {
+    pub(super) fn nothing() -> Arc<Self> {
+        Arc::new(Self { file: Mutex::new(None) })
+    }
+
+    /// Says until when may be served, from when it returns.
+    pub(super) fn serve_until(&self, micros: f64) -> io::Result<()> {
+        match &mut *self.file.lock() {
+            Some((file, until)) if *until != micros => {
+                write_twice(file, UNTIL_AT, micros)?;
+                *until = micros;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Table {
+    /// Goes on with the file that a predecessor has left, if it can be: it holds everything that was acknowledged, which
+    /// the state of this run may not. `None` when there is none of this epoch.
+    pub(super) fn take_over(path: &Path, shown: &Arc<Shown>, epoch: &str) -> io::Result<Option<Self>> {
+        let file = match OpenOptions::new().read(true).write(true).open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let Some(known) = Known::read(&fs::read(path)?) else { return Ok(None) };
+        if known.epoch != epoch {
+            return Ok(None);
+        }
+        let used = known.slots.iter().filter(|slot| !slot.is_free()).count();
+        let table = Self {
+            path: path.to_owned(),
+            file: Arc::new(file),
+            shown: Arc::clone(shown),
+            epoch: known.epoch,
+            printer: known.printer,
+            slots: known.slots,
+            used,
+            applied: known.applied,
+            newest: known.newest,
+            lengths: known.lengths,
+        };
+        // What stands there as the end of the lease is believed until the first renewal changes it.
+        *shown.file.lock() = Some((Arc::clone(&table.file), f64::NAN));
+        Ok(Some(table))
+    }
+
+    /// Puts a new file in the place of the old one. Readers find nothing in between, and serve nothing.
+    pub(super) fn build(
+        path: &Path,
+        shown: &Arc<Shown>,
+        epoch: &str,
+        printer: Printer,
+        applied: u64,
+        contents: &(Vec<Entry>, u64),
+    ) -> io::Result<Self> {
+        debug_assert!(epoch.len() <= EPOCH_BYTES_MAX, "{epoch}");
+        let (entries, floor) = contents;
+        let room = (entries.len() * 3).next_power_of_two().max(SLOTS_MIN);
+        let draft = path.with_extension("new");
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&draft)?;
+        let mut table = Self {
+            path: path.to_owned(),
+            file: Arc::new(file),
+            shown: Arc::clone(shown),
+            epoch: epoch.to_owned(),
+            printer,
+            slots: vec![Slot::default(); room],
+            used: 0,
+            applied,
+            newest: [0; Class::RULES.len()],
+            lengths: vec![false; SLOTS_AT - LENGTHS_AT],
+        };
+        for entry in entries {
+            let at = table.find(entry);
+            table.keep(at, entry);
+        }
+        table.file.write_all_at(&table.encode(*floor), 0)?;
+        // Traffic Server runs as another user.
+        table.file.set_permissions(Permissions::from_mode(0o644))?;
+        let mut in_force = shown.file.lock();
+        supersede(path)?;
+        let until = in_force.as_ref().map_or(0.0, |(_, until)| *until);
+        let until = if until.is_nan() { 0.0 } else { until };
+        write_twice(&table.file, UNTIL_AT, until)?;
+        fs::rename(&draft, path)?;
+        *in_force = Some((Arc::clone(&table.file), until));
+        drop(in_force);
+        Ok(table)
+    }
+
+    pub(super) const fn printer(&self) -> Printer {
+        self.printer
+    }
+
+    pub(super) const fn applied(&self) -> u64 {
+        self.applied
+    }
+
+    pub(super) fn epoch(&self) -> &str {
+        &self.epoch
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) const fn shown(&self) -> &Arc<Shown> {
+        &self.shown
+    }
+
+    /// Whether the file is still the one of its name: somebody may have cleaned up.
+    pub(super) fn is_in_place(&self) -> io::Result<bool> {
+        use std::os::unix::fs::MetadataExt;
+        let own = self.file.metadata()?;
+        match fs::metadata(&self.path) {
+            Ok(there) => Ok((own.dev(), own.ino()) == (there.dev(), there.ino())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Puts an entry in force, from when it returns. What is there is never weakened.
+    pub(super) fn put(&mut self, entry: &Entry) -> io::Result<Result<(), Full>> {
+        let at = self.find(entry);
+        let (old, offset) = (self.slots[at], (SLOTS_AT + at * SLOT_BYTES) as u64);
+        if old.is_free() && self.used * 2 >= self.slots.len() {
+            return Ok(Err(Full));
+        }
+        if entry.class == Class::Prefix && !self.lengths[entry.prefix_bytes] {
+            self.file.write_all_at(&[1], (LENGTHS_AT + entry.prefix_bytes) as u64)?;
+        }
+        let newest = entry.hard.max(entry.soft);
+        if self.newest_of(entry.class).is_some_and(|known| newest > known) {
+            write_twice(&self.file, newest_at(entry.class), double(newest))?;
+        }
+        let mut new = old;
+        new.raise(entry);
+        let bytes = new.encode();
+        if old.is_free() {
+            self.file.write_all_at(&bytes[8..], offset + 8)?;
+            self.file.write_all_at(&bytes[..8], offset)?;
+        } else if old != new {
+            self.file.write_all_at(&bytes[8..24], offset + 8)?;
+            self.file.write_all_at(&bytes[24..], offset + 24)?;
+        }
+        self.keep(at, entry);
+        Ok(Ok(()))
+    }
+
+    /// Fetches that begin from here on are stamped with this; lower than before is not taken.
+    pub(super) fn set_applied(&mut self, applied: u64) -> io::Result<()> {
+        if applied > self.applied {
+            write_twice(&self.file, APPLIED_AT, double(applied))?;
+            self.applied = applied;
+        }
+        Ok(())
+    }
+
+    fn newest_of(&self, class: Class) -> Option<u64> {
+        self.newest.get(class as usize - 1).copied()
+    }
+
+    /// The slot of an entry, or the free one where it belongs. There is always a free one: half of them are.
+    fn find(&self, entry: &Entry) -> usize {
+        let mask = self.slots.len() - 1;
+        let mut at = entry.print.0 as usize & mask;
+        while !self.slots[at].is_free() && !self.slots[at].is_of(entry.print) {
+            at = (at + 1) & mask;
+        }
+        at
+    }
+
+    /// Remembers what the file says.
+    fn keep(&mut self, at: usize, entry: &Entry) {
+        let slot = &mut self.slots[at];
+        self.used += usize::from(slot.is_free());
+        slot.raise(entry);
+        if entry.class == Class::Prefix {
+            self.lengths[entry.prefix_bytes] = true;
+        }
+        if let Some(newest) = self.newest.get_mut(entry.class as usize - 1) {
+            *newest = entry.hard.max(entry.soft).max(*newest);
+        }
+    }
+
+    fn encode(&self, floor: u64) -> Vec<u8> {
+        let mut bytes = vec![0; SLOTS_AT + self.slots.len() * SLOT_BYTES];
+        let mut put = |at: usize, text: &[u8]| bytes[at..at + text.len()].copy_from_slice(text);
+        put(0, MAGIC);
+        put(VERSION_AT, &f64::from(VERSION).to_le_bytes());
+        put(MASK_AT, &double(self.slots.len() as u64 - 1).to_le_bytes());
+        put(SEEDS_AT[0], &f64::from(self.printer.seeds.0).to_le_bytes());
+        put(SEEDS_AT[1], &f64::from(self.printer.seeds.1).to_le_bytes());
+        put(FLOOR_AT, &double(floor).to_le_bytes());
+        put(EPOCH_AT, &[self.epoch.len() as u8]);
+        put(EPOCH_AT + 1, self.epoch.as_bytes());
+        put(APPLIED_AT, twice(double(self.applied)).as_flattened());
+        for (class, newest) in Class::RULES.into_iter().zip(self.newest) {
+            put(newest_at(class), twice(double(newest)).as_flattened());
+        }
+        for (length, _) in self.lengths.iter().enumerate().filter(|(_, there)| **there) {
+            put(LENGTHS_AT + length, &[1]);
+        }
+        for (at, slot) in self.slots.iter().enumerate().filter(|(_, slot)| !slot.is_free()) {
+            put(SLOTS_AT + at * SLOT_BYTES, &slot.encode());
+        }
+        bytes
+    }
+}
+
+impl Slot {
+    fn raise(&mut self, entry: &Entry) {
+        self.print = [entry.print.0, entry.print.1];
+        match entry.class {
+            // A number, not a seq.
+            Class::Owned | Class::OwnedUnder => self.hard = double(entry.hard),
+            _ => {
+                self.hard = self.hard.max(double(entry.hard));
+                self.soft = self.soft.max(double(entry.soft));
+            }
+        }
+    }
+}
+
+/// What a file says.
+struct Known {
+    epoch: String,
+    printer: Printer,
+    slots: Vec<Slot>,
+    applied: u64,
+    newest: [u64; Class::RULES.len()],
+    lengths: Vec<bool>,
+}
+
+impl Known {
+    /// `None` when it is not of this layout, has a successor, or was left in the middle of a write.
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "seqs and seeds, written by us"
+    )]
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let number = |at| read_f64(bytes, at);
+        if !bytes.starts_with(MAGIC)
+            || number(VERSION_AT)? != f64::from(VERSION)
+            || read_twice(bytes, SUPERSEDED_AT)? != 0.0
+        {
+            return None;
+        }
+        let slots = number(MASK_AT)? as usize + 1;
+        if !slots.is_power_of_two() || bytes.len() != SLOTS_AT + slots * SLOT_BYTES {
+            return None;
+        }
+        let epoch = bytes.get(EPOCH_AT + 1..)?.get(..usize::from(*bytes.get(EPOCH_AT)?))?;
+        let mut newest = [0; Class::RULES.len()];
+        for (class, newest) in Class::RULES.into_iter().zip(&mut newest) {
+            *newest = read_twice(bytes, newest_at(class))? as u64;
+        }
+        let (slots, _) = bytes[SLOTS_AT..].as_chunks::<SLOT_BYTES>();
+        Some(Self {
+            epoch: std::str::from_utf8(epoch).ok()?.to_owned(),
+            printer: Printer { seeds: (number(SEEDS_AT[0])? as u32, number(SEEDS_AT[1])? as u32) },
+            slots: slots.iter().map(Slot::decode).collect::<Option<_>>()?,
+            applied: read_twice(bytes, APPLIED_AT)? as u64,
+            newest,
+            lengths: bytes[LENGTHS_AT..SLOTS_AT].iter().map(|&byte| byte != 0).collect(),
+        })
+    }
+}
+
+/// Makes what stands there unusable for those who have mapped it: before its successor is there, so that a daemon that
+/// ends in between leaves nobody with a file that no one writes any more.
+fn supersede(path: &Path) -> io::Result<()> {
+    match OpenOptions::new().write(true).open(path) {
+        Ok(file) if file.metadata()?.len() >= SLOTS_AT as u64 => write_twice(&file, SUPERSEDED_AT, 1.0),
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The first, then the second: see [`layout`].
+pub(super) fn write_twice(file: &File, at: usize, number: f64) -> io::Result<()> {
+    let [first, second] = layout::twice(number);
+    file.write_all_at(&first, at as u64)?;
+    file.write_all_at(&second, at as u64 + 8)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+    use super::*;
+
+    const PRINTER: Printer = Printer { seeds: (7, 11) };
+
+    fn url(text: &str, hard: u64) -> Entry {
+        Entry { class: Class::Url, print: PRINTER.of(Class::Url, text), prefix_bytes: 0, hard, soft: 0 }
+    }
+
+    fn build(dir: &Path, entries: Vec<Entry>) -> Table {
+        Table::build(&dir.join("rules"), &Shown::nothing(), "e.1", PRINTER, 4, &(entries, 0)).unwrap()
+    }
+
+    fn take_over(dir: &Path, epoch: &str) -> Option<Table> {
+        Table::take_over(&dir.join("rules"), &Shown::nothing(), epoch).unwrap()
+    }
+
+    #[test]
+    fn a_successor_goes_on_with_what_was_in_force() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut table = build(dir.path(), vec![url("a/1", 3)]);
+        table.put(&url("a/2", 9)).unwrap().unwrap();
+        table.put(&url("a/2", 5)).unwrap().unwrap();
+        let prefix = Entry {
+            class: Class::Prefix,
+            print: PRINTER.of(Class::Prefix, "a/"),
+            prefix_bytes: 2,
+            hard: 0,
+            soft: 10,
+        };
+        table.put(&prefix).unwrap().unwrap();
+        table.set_applied(10).unwrap();
+        let after = take_over(dir.path(), "e.1").unwrap();
+        assert_eq!((&after.slots, after.used), (&table.slots, 3));
+        assert_eq!((after.applied, after.newest, &after.lengths), (10, table.newest, &table.lengths));
+        assert_eq!(after.slots[after.find(&url("a/2", 0))].hard, 9.0, "an older purge weakens nothing");
+        assert!(take_over(dir.path(), "e.2").is_none(), "another epoch");
+    }
+
+    #[test]
+    fn a_file_with_a_successor_or_a_torn_one_is_not_gone_on_with() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("rules");
+        let table = build(dir.path(), vec![url("a/1", 3)]);
+        let old = Arc::clone(&table.file);
+        let second = build(dir.path(), Vec::new());
+        let mut bytes = [0; 8];
+        old.read_exact_at(&mut bytes, SUPERSEDED_AT as u64 + 8).unwrap();
+        assert_eq!(f64::from_le_bytes(bytes), 1.0);
+        assert!(!table.is_in_place().unwrap() && second.is_in_place().unwrap());
+        second.file.write_all_at(&9.0_f64.to_le_bytes(), APPLIED_AT as u64).unwrap();
+        assert!(take_over(dir.path(), "e.1").is_none(), "half written");
+        fs::write(&path, b"BATOFFTS").unwrap();
+        assert!(take_over(dir.path(), "e.1").is_none(), "cut short");
+    }
+
+    #[test]
+    fn a_full_table_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut table = build(dir.path(), Vec::new());
+        for n in 0..SLOTS_MIN as u64 / 2 {
+            table.put(&url(&format!("a/{n}"), n + 1)).unwrap().unwrap();
+        }
+        assert!(table.put(&url("a/one-more", 9_999)).unwrap().is_err());
+        table.put(&url("a/1", 10_000)).unwrap().unwrap();
+    }
+}

@@ -1,0 +1,63 @@
+//! The adapter for any cache that is told by HTTP what to take out, on Traffic Server without its script.
+
+use std::net::SocketAddr;
+
+use crate::conformance;
+use crate::daemon::Daemon;
+use crate::feature::Feature;
+use crate::subject::{Setting, Subject};
+use crate::trafficserver::{Server, shipped};
+
+struct PurgeByUrl {
+    daemon: Daemon,
+    server: Server,
+}
+
+/// Seconds after which settings are in force here; see the interval below.
+const EMPTY_SECONDS: &str = "8";
+
+impl Subject for PurgeByUrl {
+    const NAME: &'static str = "any, by PURGE";
+    const STRICT: bool = false;
+
+    fn lacks(feature: Feature) -> Option<&'static str> {
+        match feature {
+            Feature::Spelling => Some("only as the purge spells it"),
+            Feature::Prefix | Feature::Tag | Feature::Host | Feature::Everything | Feature::Many => {
+                Some("empties the cache, or needs registered objects")
+            }
+            Feature::RaceHeaderUrl | Feature::RaceBody => Some("stores an answer that was under way"),
+            Feature::RaceHeaderTag | Feature::RaceHeaderPrefix => Some("empties the cache"),
+            Feature::Soft => Some("takes it out"),
+            Feature::FenceDaemon | Feature::FenceControl => Some("does not ask for a lease"),
+            _ => None,
+        }
+    }
+
+    async fn start(setting: &Setting<'_>) -> Self {
+        let server = Server::start(setting, "without-script", "").await;
+        let caches = format!(
+            "[caches.http]\naddress = \"{}\"\nothers = \"empty\"\n\
+             empty = [{:?}, {EMPTY_SECONDS:?}, \"--run-root={}\"]\n",
+            server.visitors,
+            shipped("without-script/empty"),
+            server.root.display()
+        );
+        let daemon = Daemon::edge(setting, &caches).await;
+        Self { daemon, server }
+    }
+
+    fn visitors(&self) -> SocketAddr {
+        self.server.visitors
+    }
+
+    fn daemon(&mut self) -> &mut Daemon {
+        &mut self.daemon
+    }
+
+    async fn restart_cache(&mut self) {
+        self.server.restart().await;
+    }
+}
+
+conformance!(PurgeByUrl);
