@@ -38,20 +38,6 @@ sub vcl_recv {
     if (req.method == "PURGE") {
         return (synth(405, "Purges come from the daemon"));
     }
-
-    # A URL can be written in many ways, and Varnish takes each for another object. A purge names the one in normal form,
-    # so any other is fetched and not stored: it could not be found again. That is: characters that have to be escaped,
-    # escapes in lower case, escapes of characters that need none, and segments "." and "..".
-    # Most need no closer look.
-    if ((req.url !~ "^/[a-zA-Z0-9\-_~/=&]*+(?:\.[a-zA-Z0-9\-_~=&][a-zA-Z0-9\-_~/=&]*+)*+(?:\?[a-zA-Z0-9\-._~/=&]*+)?$"
-            && (req.url !~ "^/(?:[a-zA-Z0-9\-._~!$&'()*+,;=:@/\[\]|^]|%(?:2[0-9A-CF]|3[A-F]|40|5[B-E]|60|7[B-DF]|[0189A-F][0-9A-F]))*(?:\?(?:[a-zA-Z0-9\-._~!$&()*+,;=:@/?\[\]|^`{}]|%(?:2[0-9A-CF]|3[A-F]|40|5[B-E]|60|7[B-DF]|[0189A-F][0-9A-F]))*)?$"
-                || req.url ~ "^[^?]*/\.\.?(?:[/?]|$)"))
-        || req.url ~ "^.{7000}"
-        || req.http.Host !~ "^(?:[a-z0-9_-]++\.)*+[a-z_][a-z0-9_-]*+(?::[1-9][0-9]{0,4})?$"
-            && req.http.Host !~ "^(?:(?:25[0-5]|2[0-4][0-9]|1?[0-9][0-9]|[0-9])(?:\.(?=[0-9])|(?=$|:))){4}(?::[1-9][0-9]{0,4})?$") {
-        return (pass);
-    }
-    set req.http.Batoff-Normal = "yes";
 }
 
 # What the daemon asks for. Nothing else comes this way.
@@ -94,8 +80,12 @@ sub vcl_hit {
     }
     call batoff_lease;
     # Stored before this file was loaded, or where a subroutine of yours returned before what is above or below.
-    if (!obj.http.Batoff-Key || !req.http.Batoff-Normal) {
+    if (!obj.http.Batoff-Key) {
         return (pass);
+    }
+    # It will be fetched behind this request, which does not come through vcl_miss.
+    if (obj.ttl <= 0s) {
+        set req.http.Batoff-Normal = "yes";
     }
 }
 
@@ -104,6 +94,20 @@ sub vcl_miss {
         set req.http.Batoff-Count = purge.soft(0s);
         return (synth(200, "Purged"));
     }
+    # A URL can be written in many ways, and Varnish takes each for another object. A purge names the one in normal form,
+    # so any other is fetched and not stored: it could not be found again. That is: characters that have to be escaped,
+    # escapes in lower case, escapes of characters that need none, and segments "." and "..". Asked here and not ahead of
+    # the lookup: what is stored is in normal form.
+    # Most need no closer look.
+    if ((req.url !~ "^/[a-zA-Z0-9\-_~/=&]*+(?:\.[a-zA-Z0-9\-_~=&][a-zA-Z0-9\-_~/=&]*+)*+(?:\?[a-zA-Z0-9\-._~/=&]*+)?$"
+            && (req.url !~ "^/(?:[a-zA-Z0-9\-._~!$&'()*+,;=:@/\[\]|^]|%(?:2[0-9A-CF]|3[A-F]|40|5[B-E]|60|7[B-DF]|[0189A-F][0-9A-F]))*(?:\?(?:[a-zA-Z0-9\-._~!$&()*+,;=:@/?\[\]|^`{}]|%(?:2[0-9A-CF]|3[A-F]|40|5[B-E]|60|7[B-DF]|[0189A-F][0-9A-F]))*)?$"
+                || req.url ~ "^[^?]*/\.\.?(?:[/?]|$)"))
+        || req.url ~ "^.{7000}"
+        || req.http.Host !~ "^(?:[a-z0-9_-]++\.)*+[a-z_][a-z0-9_-]*+(?::[1-9][0-9]{0,4})?$"
+            && req.http.Host !~ "^(?:(?:25[0-5]|2[0-4][0-9]|1?[0-9][0-9]|[0-9])(?:\.(?=[0-9])|(?=$|:))){4}(?::[1-9][0-9]{0,4})?$") {
+        return (pass);
+    }
+    set req.http.Batoff-Normal = "yes";
 }
 
 # The daemon keeps a file for each tenth of a second that its lease covers (or `open`, on a node that serves without).
@@ -127,15 +131,18 @@ sub vcl_synth {
 
 # The guard, as it was when the fetch began. Compared, not measured: a clock may be set back.
 sub vcl_backend_fetch {
+    if (bereq.http.Batoff-Normal) {
+        var.set("batoff_guard", "since " + var.global_get("batoff:*") + " "
+            + var.global_get("batoff:" + regsub(bereq.http.Host, ":.*", "")));
+    }
     unset bereq.http.Batoff-Normal;
-    var.set("batoff_guard", "since " + var.global_get("batoff:*") + " "
-        + var.global_get("batoff:" + regsub(bereq.http.Host, ":.*", "")));
 }
 
 sub vcl_backend_response {
     if (var.get("batoff_guard") != "since " + var.global_get("batoff:*") + " "
         + var.global_get("batoff:" + regsub(bereq.http.Host, ":.*", ""))) {
-        # Purged while it was fetched, or nobody noted when it began: for its visitor, and for nobody else.
+        # Purged while it was fetched, or nobody noted when it began, or no purge could name it: for its visitor, and for
+        # nobody else.
         set beresp.uncacheable = true;
         set beresp.ttl = 0s;
         set beresp.grace = 0s;
