@@ -36,13 +36,14 @@ local GONE, STALE, FRESH = 2, 1, 0
 local VERSION = 1
 local SUPERSEDED, APPLIED, UNTIL, PROBE = 16, 18, 20, 22
 local URL, PREFIX, HOST, UNDER, TAG, SITE, OWNED, OWNED_UNDER = 1, 2, 3, 4, 5, 6, 7, 8
-local LENGTHS_AT, SLOTS_AT = 4096, 16384
+local BOOT_AT, LENGTHS_AT, SLOTS_AT = 1024, 4096, 16384
 local URL_BYTES_MAX = 8192
 
 local O_RDONLY_CLOEXEC, PROT_READ, MAP_SHARED, CLOCK_BOOTTIME = 524288, 1, 1, 7
 
 local path = '/run/batoff-trafficserver/rules'
 local now = ffi.new('struct batoff_time')
+local boot_id
 local look = ffi.new('uint8_t[128]')
 
 -- The file in use.
@@ -86,6 +87,11 @@ local function map(fd)
   local base = ffi.cast('const uint8_t *', at)
   numbers = ffi.cast('const double *', at)
   if ffi.string(base, 8) ~= 'BATOFFTS' or numbers[1] ~= VERSION or bytes ~= SLOTS_AT + (numbers[2] + 1) * 40 then
+    return forget()
+  end
+  -- What another boot has left: its lease is of another clock.
+  boot_id = boot_id or io.open('/proc/sys/kernel/random/boot_id'):read('*l')
+  if ffi.string(base + BOOT_AT, 36) ~= boot_id then
     return forget()
   end
   mask, oldest = numbers[2], numbers[5]

@@ -45,6 +45,9 @@ fn configure(root: &Path, visitors: SocketAddr, origin: SocketAddr, from: &str, 
         }
     }
     let at = root.display();
+    // It writes round and round: what is to be kept must not be overtaken by the story of the many objects.
+    let objects = std::env::var("BATOFF_CACHE_OBJECTS").ok().and_then(|text| text.parse().ok());
+    let objects: usize = objects.unwrap_or(0);
     let layout = format!(
         "prefix: {at}\nexec_prefix: /usr\nbindir: /usr/bin\nsbindir: /usr/sbin\nsysconfdir: {at}/etc\n\
          datadir: {at}/cache\nincludedir: /usr/include\nlibdir: /usr/lib/trafficserver\n\
@@ -67,7 +70,7 @@ fn configure(root: &Path, visitors: SocketAddr, origin: SocketAddr, from: &str, 
         ("etc/remap.config", remap),
         ("etc/ip_allow.yaml", read("ip_allow.yaml")),
         ("etc/plugin.config", plugins.to_owned()),
-        ("etc/storage.config", format!("{at}/cache 256M\n")),
+        ("etc/storage.config", format!("{at}/cache {}M\n", 256 + objects / 50)),
     ] {
         std::fs::write(root.join(name), text).expect("a file");
     }

@@ -13,7 +13,7 @@
 //! it. After a reboot it is built anew from the rules that the index remembers; a stamp of another state directory, or
 //! from before a reset, is older than everything.
 
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions, TryLockError};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -52,6 +52,8 @@ const NAME: &str = "trafficserver";
 pub struct TrafficServer {
     lease: Arc<Lease>,
     book: Arc<Mutex<Book>>,
+    /// Keeps a second daemon from the table until this one ends.
+    _lock: File,
 }
 
 /// The table and where it comes from.
@@ -67,18 +69,12 @@ impl TrafficServer {
     /// Takes over the table, or makes one, and begins to keep the lease in it.
     pub async fn open(section: &TrafficServerSection, around: Surroundings) -> Result<Self, CacheOpenError> {
         let path = &section.rules;
-        let setup = |path: &Path, error: io::Error| CacheOpenError::Setup {
-            cache: NAME,
-            message: format!(
-                "cannot use {}: {error}; `rules` must be a file in a folder on a tmpfs that this user can write to",
-                path.display()
-            ),
-        };
         let identity = identity::read_or_make(&around.state_dir);
         let identity = identity.map_err(|error| setup(&around.state_dir, error))?;
         if let Some(folder) = path.parent() {
             make_folder(folder).map_err(|error| setup(folder, error))?;
         }
+        let lock = lock(path)?;
         let shown = Shown::nothing();
         let snapshot = around.index.snapshot();
         let epoch = epoch(identity, &snapshot);
@@ -108,7 +104,7 @@ impl TrafficServer {
         });
         let (kept, stop) = (Arc::clone(&lease), around.stop);
         tokio::spawn(async move { stop.run_until_cancelled(kept.run()).await });
-        Ok(Self { lease, book: Arc::new(Mutex::new(book)) })
+        Ok(Self { lease, book: Arc::new(Mutex::new(book)), _lock: lock })
     }
 
     /// Off the runtime's threads: a table of many rules takes a while to be written.
@@ -241,6 +237,28 @@ fn build(
 /// What stamps begin with that can be compared with this table's seqs.
 fn epoch(identity: u64, snapshot: &Snapshot) -> String {
     format!("{identity:016x}.{}.", snapshot.generation.0)
+}
+
+fn setup(path: &Path, error: impl std::fmt::Display) -> CacheOpenError {
+    CacheOpenError::Setup {
+        cache: NAME,
+        message: format!(
+            "cannot use {}: {error}; `rules` must be a file of this daemon's own, in a folder on a tmpfs that its user can \
+             write to",
+            path.display()
+        ),
+    }
+}
+
+/// Held for as long as the file that it returns is open.
+fn lock(rules: &Path) -> Result<File, CacheOpenError> {
+    let path = rules.with_extension("lock");
+    let file = File::create(&path).map_err(|error| setup(&path, error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(setup(rules, "another daemon keeps it")),
+        Err(TryLockError::Error(error)) => Err(setup(&path, error)),
+    }
 }
 
 fn make_folder(folder: &Path) -> io::Result<()> {

@@ -5,6 +5,7 @@
 //!      0  "BATOFFTS"          8  the version         16  slots - 1           24, 32  seeds
 //!     40  floor: what was fetched before it is gone
 //!     64  the epoch: one byte with its length, then its text
+//!   1024  the kernel's boot_id: of another boot, the lease is of another clock
 //!    128  superseded   144  applied   160  serve until   176  probe   192 …  newest seq of each class: all twice
 //!   4096  one byte for each length of a prefix: 1 if there is one
 //!  16384  the slots: print (4 + 4), hard, soft, soft again, hard again
@@ -28,6 +29,8 @@ pub(super) const MASK_AT: usize = 16;
 pub(super) const SEEDS_AT: [usize; 2] = [24, 32];
 pub(super) const FLOOR_AT: usize = 40;
 pub(super) const EPOCH_AT: usize = 64;
+/// 36 characters.
+pub(super) const BOOT_AT: usize = 1_024;
 
 /// Not to be used any more: 1, and the file has a successor of the same name.
 pub(super) const SUPERSEDED_AT: usize = 128;

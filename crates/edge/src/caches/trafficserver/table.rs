@@ -10,15 +10,18 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::layout::{
-    self, APPLIED_AT, EPOCH_AT, EPOCH_BYTES_MAX, FLOOR_AT, LENGTHS_AT, MAGIC, MASK_AT, SEEDS_AT, SLOT_BYTES,
-    SLOTS_AT, SUPERSEDED_AT, Slot, UNTIL_AT, VERSION, VERSION_AT, double, newest_at, read_f64, read_twice,
-    twice,
+    self, APPLIED_AT, BOOT_AT, EPOCH_AT, EPOCH_BYTES_MAX, FLOOR_AT, LENGTHS_AT, MAGIC, MASK_AT, SEEDS_AT,
+    SLOT_BYTES, SLOTS_AT, SUPERSEDED_AT, Slot, UNTIL_AT, VERSION, VERSION_AT, double, newest_at, read_f64,
+    read_twice, twice,
 };
 use super::places::Entry;
 use super::print::{Class, Printer};
 
 /// Slots of the smallest table.
 const SLOTS_MIN: usize = 4_096;
+
+/// Characters of a `boot_id`.
+const BOOT_BYTES: usize = 36;
 
 /// The file in force, shared with whoever writes the lease.
 #[derive(Debug)]
@@ -73,7 +76,8 @@ impl Table {
             Err(error) => return Err(error),
         };
         let Some(known) = Known::read(&fs::read(path)?) else { return Ok(None) };
-        if known.epoch != epoch {
+        // After a reboot a disk may hold less than what was acknowledged.
+        if known.epoch != epoch || known.boot != boot_id()? {
             return Ok(None);
         }
         let used = known.slots.iter().filter(|slot| !slot.is_free()).count();
@@ -124,7 +128,7 @@ impl Table {
             let at = table.find(entry);
             table.keep(at, entry);
         }
-        table.file.write_all_at(&table.encode(*floor), 0)?;
+        table.file.write_all_at(&table.encode(*floor, &boot_id()?), 0)?;
         // Traffic Server runs as another user.
         table.file.set_permissions(Permissions::from_mode(0o644))?;
         let mut in_force = shown.file.lock();
@@ -233,7 +237,7 @@ impl Table {
         }
     }
 
-    fn encode(&self, floor: u64) -> Vec<u8> {
+    fn encode(&self, floor: u64, boot: &str) -> Vec<u8> {
         let mut bytes = vec![0; SLOTS_AT + self.slots.len() * SLOT_BYTES];
         let mut put = |at: usize, text: &[u8]| bytes[at..at + text.len()].copy_from_slice(text);
         put(0, MAGIC);
@@ -244,6 +248,7 @@ impl Table {
         put(FLOOR_AT, &double(floor).to_le_bytes());
         put(EPOCH_AT, &[self.epoch.len() as u8]);
         put(EPOCH_AT + 1, self.epoch.as_bytes());
+        put(BOOT_AT, boot.as_bytes());
         put(APPLIED_AT, twice(double(self.applied)).as_flattened());
         for (class, newest) in Class::RULES.into_iter().zip(self.newest) {
             put(newest_at(class), twice(double(newest)).as_flattened());
@@ -275,6 +280,7 @@ impl Slot {
 /// What a file says.
 struct Known {
     epoch: String,
+    boot: String,
     printer: Printer,
     slots: Vec<Slot>,
     applied: u64,
@@ -309,6 +315,7 @@ impl Known {
         let (slots, _) = bytes[SLOTS_AT..].as_chunks::<SLOT_BYTES>();
         Some(Self {
             epoch: std::str::from_utf8(epoch).ok()?.to_owned(),
+            boot: std::str::from_utf8(bytes.get(BOOT_AT..BOOT_AT + BOOT_BYTES)?).ok()?.to_owned(),
             printer: Printer { seeds: (number(SEEDS_AT[0])? as u32, number(SEEDS_AT[1])? as u32) },
             slots: slots.iter().map(Slot::decode).collect::<Option<_>>()?,
             applied: read_twice(bytes, APPLIED_AT)? as u64,
@@ -316,6 +323,13 @@ impl Known {
             lengths: bytes[LENGTHS_AT..SLOTS_AT].iter().map(|&byte| byte != 0).collect(),
         })
     }
+}
+
+/// Which boot this is.
+fn boot_id() -> io::Result<String> {
+    let mut id = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    id.truncate(BOOT_BYTES);
+    Ok(id)
 }
 
 /// Makes what stands there unusable for those who have mapped it: before its successor is there, so that a daemon that
