@@ -405,6 +405,10 @@ mod tests {
         assert!(!table.is_in_place().unwrap() && second.is_in_place().unwrap());
         second.file.write_all_at(&9.0_f64.to_le_bytes(), APPLIED_AT as u64).unwrap();
         assert!(take_over(dir.path(), "e.1").is_none(), "half written");
+        let third = build(dir.path(), Vec::new());
+        assert!(take_over(dir.path(), "e.1").is_some());
+        third.file.write_all_at(b"x", BOOT_AT as u64).unwrap();
+        assert!(take_over(dir.path(), "e.1").is_none(), "another boot's");
         fs::write(&path, b"BATOFFTS").unwrap();
         assert!(take_over(dir.path(), "e.1").is_none(), "cut short");
     }
