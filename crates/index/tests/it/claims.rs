@@ -4,5 +4,6 @@ mod fills;
 mod forgetting;
 mod memory;
 mod scope;
+mod sizes;
 mod strength;
 mod sweeping;
