@@ -160,6 +160,13 @@ async fn many_files_are_read_while_purges_arrive() {
     };
     let ((), tasks) = tokio::join!(restarted, purged);
     stage.plane.leased("pop1").await;
+    // The longer, the more there is to read.
+    for _ in 0..=files / 10_000 {
+        if tasks.iter().all(|(n, _)| !made[*n].exists()) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
     eventually("everything is registered", || async {
         let gone = tasks.iter().all(|(n, _)| !made[*n].exists());
         gone.then_some(())

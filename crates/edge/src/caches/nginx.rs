@@ -39,7 +39,6 @@ use batoff_types::message::LeasePolicy;
 use batoff_types::{Moment, Record, Seq};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
-use tokio::task::JoinError;
 
 pub use self::check::{CheckArgs, check};
 pub use self::config::{Adopt, Levels, NginxSection, WhileScanning};
@@ -57,9 +56,6 @@ use self::watch::{Heard, Watch, WatchError};
 use super::slots::{SlotNames, Slots, SlotsConfig};
 use super::{Cache, CacheOpenError, CacheTrouble, Locator, Needs, Proof, Surroundings};
 
-/// Files for which another thread is not worth waking.
-const FILES_A_THREAD: usize = 64;
-
 /// One nginx, by its cache directory.
 pub struct Nginx {
     shelf: Arc<Shelf>,
@@ -73,8 +69,6 @@ pub struct Nginx {
     fence: bool,
     /// Whether the key holds the host by which nginx asks.
     names_host: bool,
-    /// Threads that remove files.
-    threads: usize,
     /// Whether what the last batch removed was heard of.
     removals_heard: Mutex<Option<oneshot::Receiver<()>>>,
     /// The next flush takes over what is there instead.
@@ -135,7 +129,6 @@ impl Nginx {
             event_loop: section.event_loop(),
             fence: section.fence,
             names_host,
-            threads: section.scan_threads,
             removals_heard: Mutex::default(),
             adopts: AtomicBool::new(!around.resumes && section.adopt == Adopt::Trust),
         };
@@ -234,17 +227,9 @@ impl Cache<Locator> for Nginx {
 
     async fn evict(&self, objects: &[Match<Locator>]) -> Result<(), CacheTrouble> {
         let files: Vec<_> = objects.iter().filter_map(file_of).collect();
-        let each = files.len().div_ceil(self.threads).max(FILES_A_THREAD);
-        let parts: Vec<_> = files
-            .chunks(each)
-            .map(|part| {
-                let (shelf, part) = (Arc::clone(&self.shelf), part.to_vec());
-                tokio::task::spawn_blocking(move || shelf.evict(&part))
-            })
-            .collect();
-        for part in parts {
-            outcome(part.await)?;
-        }
+        let shelf = Arc::clone(&self.shelf);
+        // One thread: several took as long on the disks that were measured, and up to three times the CPU.
+        blocking(move || shelf.evict(&files)).await?;
         // Each removal is an event, and the kernel's queue is finite. It holds those of many batches, so only the one before
         // this is waited for.
         let before = self.removals_heard.lock().replace(self.watch.catch_up());
@@ -372,11 +357,7 @@ const fn file_of(object: &Match<Locator>) -> Option<(FileName, Effect)> {
 }
 
 async fn blocking(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> Result<(), CacheTrouble> {
-    outcome(tokio::task::spawn_blocking(work).await)
-}
-
-fn outcome(outcome: Result<io::Result<()>, JoinError>) -> Result<(), CacheTrouble> {
-    match outcome {
+    match tokio::task::spawn_blocking(work).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(CacheTrouble(format!("cache directory: {error}"))),
         Err(error) => Err(CacheTrouble(error.to_string())),

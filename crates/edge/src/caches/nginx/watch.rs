@@ -25,6 +25,10 @@ use crate::boottime;
 /// How often something is looked after when nothing happens.
 const IDLE: Duration = Duration::from_millis(500);
 
+/// Where something has just happened more follows: for so long it is left to gather, unless somebody waits for it. Woken for
+/// each of the files that a purge removes, the thread would cost more than their removal.
+const GATHER: Duration = Duration::from_millis(1);
+
 /// Bytes of events read at once.
 const BUFFER: usize = 64 * 1024;
 
@@ -160,14 +164,17 @@ impl Watch {
     pub(super) fn run(&self, heard: &Heard) {
         let mut buffer = vec![MaybeUninit::uninit(); BUFFER];
         let mut events = Reader::new(&self.inotify, &mut buffer);
+        let mut busy = false;
         while !self.stop.load(Ordering::Acquire) {
             heard.shelf.note(boottime(), heard.fill_window);
-            self.sleep();
+            self.sleep(busy);
+            busy = false;
             let waiting = std::mem::take(&mut *self.waiting.lock());
             let mut left = self.queue_events;
             while left > 0 {
                 let (batch, end) = read_batch(&mut events);
                 left = left.saturating_sub(batch.len().max(1));
+                busy |= !batch.is_empty();
                 heard.batch(&batch);
                 match end {
                     None => {}
@@ -186,13 +193,20 @@ impl Watch {
         }
     }
 
-    fn sleep(&self) {
+    /// Until something has happened or somebody waits.
+    fn sleep(&self, busy: bool) {
+        let at_most = |limit: Duration| Timespec { tv_sec: 0, tv_nsec: i64::from(limit.subsec_nanos()) };
+        if busy {
+            let mut wake = [PollFd::new(&self.wake, PollFlags::IN)];
+            let _ = poll(&mut wake, Some(&at_most(GATHER)));
+        }
         let mut fds = [PollFd::new(&self.inotify, PollFlags::IN), PollFd::new(&self.wake, PollFlags::IN)];
-        let limit = Timespec { tv_sec: 0, tv_nsec: i64::from(IDLE.subsec_nanos()) };
         // Interrupted, it has slept long enough.
-        let _ = poll(&mut fds, Some(&limit));
-        let mut count = [0; 8];
-        let _ = rustix::io::read(&self.wake, &mut count);
+        let _ = poll(&mut fds, Some(&at_most(IDLE)));
+        if fds[1].revents().contains(PollFlags::IN) {
+            let mut count = [0; 8];
+            let _ = rustix::io::read(&self.wake, &mut count);
+        }
     }
 }
 
