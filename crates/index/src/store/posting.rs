@@ -45,8 +45,8 @@ const BLOCK_MAX: usize = 800;
 /// Lists of up to so many names, 160 bytes, are searched for a name that dies, and have no dead ones. A longer one would take
 /// longer to search than what it saves.
 const STRUCK_MAX: u32 = 32;
-/// Dead names that a longer list may have besides half as many as live ones, before it is compacted. Then three names are
-/// looked at for each that is taken away, and a list is a quarter longer than it needs to be, on average.
+/// Dead names that a longer list may have besides a quarter as many as live ones, before it is compacted. Then five names are
+/// looked at for each that is taken away, and a list is an eighth longer than it needs to be, on average.
 const DEAD_SPARED: u32 = 4;
 
 /// Tags whose places are kept, before those are looked for that nobody goes on from.
@@ -164,7 +164,7 @@ impl Shelf {
             return false;
         }
         let record = self.arena.at_mut(tag);
-        let due = record[DUE] == 0 && names - live > live / 2 + DEAD_SPARED;
+        let due = record[DUE] == 0 && names - live > live / 4 + DEAD_SPARED;
         if due {
             record[DUE] = 1;
         }
@@ -305,9 +305,10 @@ impl Shelf {
             if older == NONE && newer == NONE {
                 return;
             }
-            let index = self.len_of(older);
+            // Nowhere is where the places of a tag are that has gone.
+            let before = if older == NONE { (newer, 0) } else { (older, self.len_of(older)) };
             self.join(tag, older, newer);
-            self.move_places(tag, |at, _| (at == block).then_some((older, index)));
+            self.move_places(tag, |at, _| (at == block).then_some(before));
             self.arena.free(block, REFS + cap * REF);
         } else if len * 4 < cap * 3 {
             self.resize(tag, block, len + len / 16 + 1);

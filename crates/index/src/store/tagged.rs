@@ -42,9 +42,9 @@ pub(crate) struct Tagged {
 /// Names looked at in one go of [`Tagged::compact`]: some tens of microseconds.
 const COMPACTED_AT_ONCE: usize = 256;
 
-/// Names that are to be looked at for each that died. Three are enough, once a list is due; the fourth is for lists that
-/// grow meanwhile.
-const LOOKS_OWED: usize = 4;
+/// Names that are to be looked at for each that died. Five are enough, once a list is due; the sixth is for lists that grow
+/// meanwhile.
+const LOOKS_OWED: usize = 6;
 
 /// A list that is to be compacted, and how far that has come.
 struct Due {
