@@ -26,11 +26,11 @@ const ARROWS: [(&str, &[&str]); 13] = [
 
 /// Crates without IO, clocks and async: what they may use beside ours is listed, so that a socket cannot slip in.
 const PURE: [(&str, &[&str]); 3] = [
-    ("batoff-types", &["bytes", "idna", "percent-encoding", "thiserror", "ulid", "url"]),
+    ("batoff-types", &["bytes", "foldhash", "idna", "percent-encoding", "thiserror", "ulid", "url"]),
     ("batoff-delivery", &["thiserror"]),
     (
         "batoff-index",
-        &["arc-swap", "dashmap", "foldhash", "hashbrown", "parking_lot", "smallvec", "thiserror"],
+        &["arc-swap", "dashmap", "foldhash", "hashbrown", "memchr", "parking_lot", "smallvec", "thiserror"],
     ),
 ];
 

@@ -4,7 +4,7 @@ use super::arguments::Arguments;
 use super::measure::Figures;
 
 /// Rows: what to print, the figure's name, and what it is divided by.
-const ROWS: [(&str, &str, f64); 23] = [
+const ROWS: [(&str, &str, f64); 24] = [
     ("memory an entry, resident (B)", "bytes an entry, resident", 1.0),
     ("memory an entry, `stats()` (B)", "bytes an entry, stats()", 1.0),
     ("inserts, one thread (k/s)", "inserts a second", 1e3),
@@ -26,7 +26,8 @@ const ROWS: [(&str, &str, f64); 23] = [
     ("objects of the prefix (k)", "prefix: objects hit", 1e3),
     ("100 k of the prefix listed and removed (ms)", "prefix: 100 k listed and removed, ms", 1.0),
     ("… longest call for 1,000 (µs)", "prefix: longest call for 1000, us", 1.0),
-    ("whole index flushed, in force (µs)", "flush in force, ns", 1e3),
+    ("whole index flushed, in force, p50 (µs)", "flush in force, p50 ns", 1e3),
+    ("… p99 (µs)", "flush in force, p99 ns", 1e3),
     ("memory a rule, `stats()` (B)", "bytes a rule, stats()", 1.0),
 ];
 
