@@ -106,8 +106,8 @@
 //!
 //! Measured on two shared cores with `benches/index.rs`, one and ten million objects, tokens older than all rules so that
 //! nothing is skipped: [`Index::check`] takes 49 to 52 ns at 100 rules, 91 to 92 ns at 10,000 and 131 ns at 100,000
-//! (medians); a purge of a tag that hits 100,000 objects is in force in 0.8 to 1.0 µs, of a prefix in 1.3 to 1.9 µs. A flush
-//! took 5.5 to 7.2 µs, measured once a run. A rule is estimated at some 210 bytes with its texts.
+//! (medians); a purge of a tag that hits 100,000 objects is in force in 0.8 to 1.0 µs, of a prefix in 1.3 to 1.9 µs. On
+//! a machine of about half that speed the same took 111, 195, 1.2 to 1.6 and 1.9 to 2.3, and a flush 0.5 to 0.9 µs. A rule is estimated at some 210 bytes with its texts.
 //!
 //! An insert and a record meet in one place, whose order of steps loom explores in the ordinary tests: an insert makes
 //! its object findable, then asks again; a record publishes, then walks. With either order reversed, or without the

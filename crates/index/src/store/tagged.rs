@@ -226,9 +226,9 @@ impl Tagged {
     /// Goes through some of the lists in which too many names are dead, if it is time to. `alive` says of names whether they
     /// are; no lock is held while it is asked: a name that is dead stays dead.
     ///
-    /// Each object that leaves makes it owe some looks at names, so lists stay as short as they should whatever the load, and
-    /// a change that leaves nothing pays nothing. They are taken many at a time, from many lists: most of what they take is
-    /// waiting for memory.
+    /// Each object that leaves makes it owe some looks at names, and a change that leaves nothing pays nothing. They are taken
+    /// many at a time, from many lists: most of what they take is waiting for memory. A step of a sweep, of which hundreds
+    /// of objects leave, pays one go and is let off the rest, so that no step takes long: the lists wait their turn.
     pub(crate) fn compact(&self, alive: impl FnOnce(&[Ref]) -> Vec<bool>) {
         if self.owed.load(Relaxed) < COMPACTED_AT_ONCE {
             return;
