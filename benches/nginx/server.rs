@@ -1,14 +1,19 @@
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, ensure};
 use hdrhistogram::Histogram;
+use tempfile::TempDir;
 
 use super::Client;
 
 /// The one hostname.
 pub const HOST: &str = "bench.test";
+
+/// How many tenths of a second the hits may take altogether.
+const SLOTS: u64 = 9_000;
 
 /// Connections that fill the cache.
 const FILLERS: usize = 16;
@@ -19,6 +24,8 @@ const MODULE: &str = "/usr/lib/nginx/modules/ngx_http_cache_purge_module.so";
 /// One nginx with one worker, and with an origin in the same process, so that nothing else has to be started.
 pub struct Server {
     dir: PathBuf,
+    /// On a tmpfs, as it should be.
+    run_dir: TempDir,
     address: String,
     nginx: Child,
 }
@@ -30,11 +37,16 @@ impl Server {
         std::fs::set_permissions(dir, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
         let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/nginx");
         std::fs::create_dir_all(dir.join("snippets"))?;
+        let run_dir = tempfile::Builder::new()
+            .prefix("batoff-bench-")
+            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .tempdir_in("/dev/shm")?;
         let text = dir.to_str().context("a path in UTF-8")?;
-        for name in ["http", "available", "cache", "fill"] {
+        let run = run_dir.path().to_str().context("a path in UTF-8")?;
+        for name in ["http", "available", "strict", "cache", "fill"] {
             let file = format!("batoff-{name}.conf");
             let shipped = std::fs::read_to_string(shipped.join(&file))?
-                .replace("/run/batoff-nginx", &format!("{text}/run"))
+                .replace("/run/batoff-nginx", run)
                 .replace("/run/batoff-fill.sock", &format!("{text}/fill.sock"));
             std::fs::write(dir.join("snippets").join(file), shipped)?;
         }
@@ -46,7 +58,7 @@ impl Server {
             .stderr(std::fs::File::create(dir.join("nginx.log"))?)
             .spawn()
             .context("nginx")?;
-        let server = Self { dir: dir.to_owned(), address, nginx };
+        let server = Self { dir: dir.to_owned(), run_dir, address, nginx };
         let began = Instant::now();
         while Client::connect(&server.address).await.is_err() {
             let log = std::fs::read_to_string(dir.join("nginx.log"))?;
@@ -65,7 +77,7 @@ impl Server {
     }
 
     pub fn run_dir(&self) -> PathBuf {
-        self.dir.join("run")
+        self.run_dir.path().to_owned()
     }
 
     /// Puts objects into the cache.
@@ -115,20 +127,35 @@ impl Server {
         Ok(Some(times))
     }
 
-    /// What one hit costs the worker, in microseconds of CPU.
-    pub async fn cost_of_a_hit(&self, path: &str, hits: usize) -> anyhow::Result<f64> {
-        let mut client = Client::connect(&self.address).await?;
-        let mut hit = String::new();
-        for _ in 0..200 {
-            hit = client.ask("GET", HOST, path).await?;
+    /// What a strict node's nginx asks for, as the daemon makes it while it has a lease: the lease of a whole run at once.
+    pub fn allow_strict_hits(&self) -> anyhow::Result<()> {
+        let now = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() / 100)?;
+        let process = format!("/proc/{}/status", std::process::id());
+        for slot in now..now + SLOTS {
+            symlink(&process, self.run_dir().join("slots").join(format!("{}.{}", slot / 10, slot % 10)))?;
         }
+        Ok(())
+    }
+
+    /// What one hit costs the worker, in microseconds of CPU, while it has much to do.
+    pub async fn cost_of_a_hit(&self, path: &str) -> anyhow::Result<f64> {
+        let mut client = Client::connect(&self.address).await?;
+        client.ask("GET", HOST, path).await?;
+        let hit = client.ask("GET", HOST, path).await?;
         ensure!(hit.contains("X-Cache: HIT"), "{path}: {hit}");
         let before = self.worker_ticks()?;
-        for _ in 0..hits {
-            client.ask("GET", HOST, path).await?;
-        }
-        let micros_a_tick = 1_000_000.0 / rustix::param::clock_ticks_per_second() as f64;
-        Ok((self.worker_ticks()? - before) as f64 * micros_a_tick / hits as f64)
+        let host = format!("Host: {HOST}");
+        let url = format!("http://{}{path}", self.address);
+        let load = Command::new("wrk")
+            .args(["--threads", "1", "--connections", "8", "--duration", "1s", "--header", &host, &url])
+            .output()
+            .context("wrk; apt-get install wrk")?;
+        let ticks = self.worker_ticks()? - before;
+        let said = String::from_utf8_lossy(&load.stdout);
+        ensure!(load.status.success() && !said.contains("Non-2xx"), "wrk: {said}");
+        let hits = said.lines().find_map(|line| line.split_once(" requests in ")).context("wrk's count")?;
+        let hits: u64 = hits.0.trim().parse()?;
+        Ok(ticks as f64 * 1_000_000.0 / rustix::param::clock_ticks_per_second() as f64 / hits as f64)
     }
 
     /// User and system time of the worker.
@@ -188,6 +215,10 @@ http {{
             proxy_pass http://batoff_fill;
         }}
         {purge}
+        location /strict/ {{
+            include snippets/batoff-strict.conf;
+            proxy_pass http://batoff_fill;
+        }}
         location /plain/ {{
             proxy_cache_key "$scheme://$host$request_uri";
             proxy_http_version 1.1;

@@ -41,7 +41,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 pub use self::check::{CheckArgs, check};
-pub use self::config::{Adopt, Levels, NginxSection, WhileScanning};
+pub use self::config::{Adopt, Levels, NginxSection, WatchBy, WhileScanning};
 use self::files::Files;
 use self::gate::Gate;
 use self::held::Held;
@@ -326,8 +326,11 @@ fn prepare(
             "caches.nginx.run_dir is not on a tmpfs: twenty files a second are made and removed there"
         );
     }
-    let watch = Watch::open(&files).map_err(|error| match error {
-        WatchError::Instances | WatchError::Watches(_) => setup(error.to_string()),
+    let watch = Watch::open(&files, section.watch).map_err(|error| match error {
+        WatchError::Instances
+        | WatchError::Watches(_)
+        | WatchError::NotAllowed
+        | WatchError::NoFanotify(..) => setup(error.to_string()),
         WatchError::Io(..) => setup(format!("{}: {error}", section.path.display())),
     })?;
     let daemon = identity::read_or_make(state)

@@ -41,6 +41,9 @@ pub struct NginxSection {
     /// What to do with what the directory holds when this node starts for the first time.
     #[serde(default)]
     pub adopt: Adopt,
+    /// How the daemon hears of what nginx does in the directory.
+    #[serde(default)]
+    pub watch: WatchBy,
     /// Threads that read the directory.
     #[serde(default = "default_scan_threads")]
     pub scan_threads: usize,
@@ -60,6 +63,17 @@ pub enum WhileScanning {
     Fence,
     /// Serves what it has, purged or not; purges that come meanwhile are acknowledged when the scan is over.
     Serve,
+}
+
+/// How the daemon hears of what nginx does in the directory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WatchBy {
+    /// Any user may. After more than `fs.inotify.max_queued_events` events in a burst the directory is read anew.
+    #[default]
+    Inotify,
+    /// Needs `CAP_SYS_ADMIN`, Linux 5.9 and a file system with file handles. No burst is too large.
+    Fanotify,
 }
 
 /// What to do with what the directory holds when this node starts for the first time.

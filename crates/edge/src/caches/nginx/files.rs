@@ -63,6 +63,11 @@ impl Files {
         read(&self.root.join(file.path(self.levels)))
     }
 
+    /// Whether the file is there.
+    pub(super) fn is_in_flight(&self, file: &InFlight) -> io::Result<bool> {
+        Ok(there(fs::symlink_metadata(self.root.join(file.path(self.levels))))?.is_some())
+    }
+
     /// When the file was last written, in milliseconds of the wall clock.
     pub(super) fn written_ms(&self, name: FileName) -> io::Result<u64> {
         let written = fs::symlink_metadata(self.root.join(name.path(self.levels)))?.modified()?;

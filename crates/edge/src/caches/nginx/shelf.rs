@@ -295,6 +295,16 @@ impl Shelf {
         self.in_flight.lock().remove(file);
     }
 
+    /// One of the two, and which came last is not known.
+    pub(super) fn came_and_went(&self, file: &InFlight) -> io::Result<()> {
+        if self.files.is_in_flight(file)? {
+            self.begins(file.clone());
+        } else {
+            self.ended(file);
+        }
+        Ok(())
+    }
+
     /// Removes what is being received and was purged meanwhile, and (`strictly`) what does not say what it is.
     pub(super) fn stop_purged_fills(&self, strictly: bool) -> io::Result<()> {
         let in_flight: Vec<_> = self.in_flight.lock().iter().cloned().collect();

@@ -1,20 +1,23 @@
 //! What nginx does in its cache directory, as the kernel tells it.
 
+mod fanotify;
+mod inotify;
+mod source;
+
 use std::collections::HashMap;
-use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
-use rustix::io::Errno;
+use rustix::fs::inotify::ReadFlags;
 use tokio::sync::oneshot;
 
+pub(super) use self::source::WatchError;
+use self::source::{Batch, End, Event, Source};
+use super::WatchBy;
 use super::files::Files;
 use super::gate::Gate;
 use super::name::Named;
@@ -29,19 +32,12 @@ const IDLE: Duration = Duration::from_millis(500);
 /// each of the files that a purge removes, the thread would cost more than their removal.
 const GATHER: Duration = Duration::from_millis(1);
 
-/// Bytes of events read at once.
-const BUFFER: usize = 64 * 1024;
-
-/// More events than the kernel's queue ever holds (it is as long by default): after so many, what was there before is done.
-const QUEUE_EVENTS: usize = 16_384;
-
 /// The kernel's queue for the directory, read by one thread.
 pub(super) struct Watch {
-    inotify: OwnedFd,
+    source: Source,
     wake: OwnedFd,
     /// Whoever waits until everything that has happened so far was looked at.
     waiting: Mutex<Vec<oneshot::Sender<()>>>,
-    queue_events: usize,
     stop: AtomicBool,
 }
 
@@ -55,84 +51,19 @@ pub(super) struct Heard {
     pub(super) events: metrics::Counter,
 }
 
-/// Why the directory cannot be watched.
-#[derive(Debug)]
-pub(super) enum WatchError {
-    /// `fs.inotify.max_user_instances`
-    Instances,
-    /// `fs.inotify.max_user_watches`
-    Watches(usize),
-    Io(PathBuf, io::Error),
-}
-
-impl std::fmt::Display for WatchError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Instances => write!(
-                f,
-                "this user has no inotify instance left; raise fs.inotify.max_user_instances (sysctl)"
-            ),
-            Self::Watches(needed) => write!(
-                f,
-                "{needed} folders are to be watched and this user has not as many inotify watches left; raise \
-                 fs.inotify.max_user_watches (sysctl)"
-            ),
-            Self::Io(path, error) => write!(f, "cannot watch {}: {error}", path.display()),
-        }
-    }
-}
-
 impl Watch {
     /// Watches every folder that holds files, and those above them.
-    pub(super) fn open(files: &Files) -> Result<Self, WatchError> {
-        let own = |errno: Errno| WatchError::Io("inotify".into(), errno.into());
-        let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)
-            .map_err(|errno| if errno == Errno::MFILE { WatchError::Instances } else { own(errno) })?;
-        let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).map_err(own)?;
-        let watch = Self {
-            inotify,
-            wake,
-            waiting: Mutex::default(),
-            queue_events: queue_events(),
-            stop: AtomicBool::new(false),
-        };
-        watch.add(files)?;
-        Ok(watch)
+    pub(super) fn open(files: &Files, by: WatchBy) -> Result<Self, WatchError> {
+        let source = Source::open(by)?;
+        let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)
+            .map_err(|errno| WatchError::Io("eventfd".into(), errno.into()))?;
+        source.add(files)?;
+        Ok(Self { source, wake, waiting: Mutex::default(), stop: AtomicBool::new(false) })
     }
 
     /// Watches the folders that are not watched yet.
     pub(super) fn add(&self, files: &Files) -> Result<(), WatchError> {
-        let what = WatchFlags::CREATE
-            | WatchFlags::MOVED_FROM
-            | WatchFlags::MOVED_TO
-            | WatchFlags::CLOSE_WRITE
-            | WatchFlags::DELETE
-            | WatchFlags::DELETE_SELF
-            | WatchFlags::MOVE_SELF
-            | WatchFlags::ONLYDIR
-            // Not what becomes of a file after its name is gone: of one that is removed here, one event and not two.
-            | WatchFlags::EXCL_UNLINK;
-        // Whoever moves or removes a folder does it in the one above.
-        let above = WatchFlags::CREATE
-            | WatchFlags::MOVED_FROM
-            | WatchFlags::MOVED_TO
-            | WatchFlags::DELETE
-            | WatchFlags::DELETE_SELF
-            | WatchFlags::MOVE_SELF
-            | WatchFlags::ONLYDIR;
-        let folders = files.folders();
-        let holders = files.folders_above();
-        let needed = folders.len() + holders.len();
-        for (folder, what) in
-            holders.iter().map(|folder| (folder, above)).chain(folders.iter().map(|folder| (folder, what)))
-        {
-            match inotify::add_watch(&self.inotify, folder, what) {
-                Ok(_) => {}
-                Err(Errno::NOSPC) => return Err(WatchError::Watches(needed)),
-                Err(errno) => return Err(WatchError::Io(folder.clone(), errno.into())),
-            }
-        }
-        Ok(())
+        self.source.add(files)
     }
 
     /// Returns when everything that had happened by now was looked at.
@@ -162,25 +93,24 @@ impl Watch {
 
     /// Reads until [`Watch::stop`].
     pub(super) fn run(&self, heard: &Heard) {
-        let mut buffer = vec![MaybeUninit::uninit(); BUFFER];
-        let mut events = Reader::new(&self.inotify, &mut buffer);
         let mut busy = false;
         while !self.stop.load(Ordering::Acquire) {
             heard.shelf.note(boottime(), heard.fill_window);
             self.sleep(busy);
             busy = false;
             let waiting = std::mem::take(&mut *self.waiting.lock());
-            let mut left = self.queue_events;
+            // What comes while this reads does not keep anybody waiting.
+            let mut left = self.source.pending();
             while left > 0 {
-                let (batch, end) = read_batch(&mut events);
-                left = left.saturating_sub(batch.len().max(1));
-                busy |= !batch.is_empty();
-                heard.batch(&batch);
+                let Batch { events, amount, end } = self.source.read();
+                left = left.saturating_sub(amount.max(1));
+                busy |= !events.is_empty();
+                heard.batch(&events);
                 match end {
-                    None => {}
-                    Some(Errno::AGAIN) => break,
-                    Some(errno) => {
-                        tracing::error!(error = %io::Error::from(errno), "the cache directory cannot be watched");
+                    End::Full => {}
+                    End::Empty => break,
+                    End::Failed(error) => {
+                        tracing::error!(%error, "the cache directory cannot be watched");
                         heard.missed("error");
                         break;
                     }
@@ -200,7 +130,7 @@ impl Watch {
             let mut wake = [PollFd::new(&self.wake, PollFlags::IN)];
             let _ = poll(&mut wake, Some(&at_most(GATHER)));
         }
-        let mut fds = [PollFd::new(&self.inotify, PollFlags::IN), PollFd::new(&self.wake, PollFlags::IN)];
+        let mut fds = [PollFd::new(&self.source, PollFlags::IN), PollFd::new(&self.wake, PollFlags::IN)];
         // Interrupted, it has slept long enough.
         let _ = poll(&mut fds, Some(&at_most(IDLE)));
         if fds[1].revents().contains(PollFlags::IN) {
@@ -208,29 +138,6 @@ impl Watch {
             let _ = rustix::io::read(&self.wake, &mut count);
         }
     }
-}
-
-/// What one read of the kernel's queue gave, and the error after it if there was one.
-fn read_batch(events: &mut Reader<'_, &OwnedFd>) -> (Vec<Event>, Option<Errno>) {
-    let mut batch = Vec::new();
-    loop {
-        match events.next() {
-            Ok(event) => {
-                let named = event.file_name().map_or(Named::Other, |name| Named::parse(name.to_bytes()));
-                batch.push(Event { what: event.events(), named });
-            }
-            Err(errno) => return (batch, Some(errno)),
-        }
-        if events.is_buffer_empty() {
-            return (batch, None);
-        }
-    }
-}
-
-/// Something that happened to a file.
-struct Event {
-    what: ReadFlags,
-    named: Named,
 }
 
 impl Heard {
@@ -269,23 +176,28 @@ impl Heard {
             self.missed("folder");
             return;
         }
-        match *named {
-            Named::InFlight(ref file) if what.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO) => {
-                self.shelf.begins(file.clone());
-            }
-            Named::InFlight(ref file) if what.intersects(ReadFlags::MOVED_FROM | ReadFlags::DELETE) => {
-                self.shelf.ended(file);
-            }
-            Named::Object(file) if what.intersects(ReadFlags::MOVED_FROM | ReadFlags::DELETE) => {
-                self.shelf.gone(file);
-            }
-            Named::Object(file) => {
-                if let Err(error) = self.shelf.admit(file, Seen::Event) {
-                    tracing::error!(%file, %error, "a cache file cannot be looked at; the directory is read anew");
-                    self.missed("file");
+        let came = what.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO);
+        let went = what.intersects(ReadFlags::MOVED_FROM | ReadFlags::DELETE);
+        let looked_at = match *named {
+            Named::InFlight(ref file) if came && went => self.shelf.came_and_went(file),
+            Named::InFlight(ref file) => {
+                if came {
+                    self.shelf.begins(file.clone());
+                } else if went {
+                    self.shelf.ended(file);
                 }
+                Ok(())
             }
-            Named::InFlight(_) | Named::Other => {}
+            Named::Object(file) if went && !came => {
+                self.shelf.gone(file);
+                Ok(())
+            }
+            Named::Object(file) => self.shelf.admit(file, Seen::Event),
+            Named::Other => Ok(()),
+        };
+        if let Err(error) = looked_at {
+            tracing::error!(?named, %error, "a cache file cannot be looked at; the directory is read anew");
+            self.missed("file");
         }
     }
 
@@ -295,9 +207,4 @@ impl Heard {
         self.gate.ask(Trust::Running);
         self.permit.settle();
     }
-}
-
-fn queue_events() -> usize {
-    let text = std::fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap_or_default();
-    text.trim().parse().unwrap_or(QUEUE_EVENTS).max(QUEUE_EVENTS) + 1
 }
