@@ -1,4 +1,4 @@
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{FileExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -100,10 +100,36 @@ impl Server {
         Ok(())
     }
 
-    /// Files whose key holds `text`.
-    pub fn files(&self, text: &str) -> anyhow::Result<usize> {
-        let found = Command::new("grep").args(["-rla", text]).arg(self.cache()).output()?;
-        Ok(String::from_utf8_lossy(&found.stdout).lines().count())
+    /// Asks for some of the objects; none of them may be served from the cache.
+    pub async fn must_miss(&self, folder: &str, objects: usize, sample: usize) -> anyhow::Result<()> {
+        let mut client = Client::connect(&self.address).await?;
+        for n in (0..objects).step_by((objects / sample).max(1)) {
+            let answer = client.ask("GET", HOST, &format!("{folder}{n}")).await?;
+            ensure!(answer.contains("X-Cache: MISS"), "{folder}{n} is served: {answer}");
+        }
+        Ok(())
+    }
+
+    /// Files that cannot be served and still lie there.
+    pub fn spoiled_files(&self) -> anyhow::Result<usize> {
+        let mut spoiled = 0;
+        let mut folders = vec![self.cache()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder)? {
+                let entry = entry?;
+                if entry.file_type()?.is_dir() {
+                    folders.push(entry.path());
+                    continue;
+                }
+                let mut version = [0; 8];
+                // It may be gone by now.
+                let Ok(file) = std::fs::File::open(entry.path()) else { continue };
+                if file.read_exact_at(&mut version, 0).is_ok() && version == [0; 8] {
+                    spoiled += 1;
+                }
+            }
+        }
+        Ok(spoiled)
     }
 
     /// One by one through nginx's module, each from the request to the answer; `None` without the module, or when it does

@@ -3,11 +3,12 @@
 //! ```text
 //!  nginx ──▶ cache files ──inotify──▶ watch ──▶ shelf ⇄ index
 //!    ▲           ▲                               ▲
-//!    │           └── poison + unlink, stale ─────┤
+//!    │           └── spoil, unlink; stale ───────┤
 //!    └── asks run_dir/{lease,slots,gen} ◀── lease, held, stamps
 //! ```
-//! A purge: what is fetched from now on gets another stamp; the files it hits are spoiled and removed, those in flight
-//! too; after the longest turn of an nginx worker's event loop the same once more over what came meanwhile; then the ack.
+//! A purge: what is fetched from now on gets another stamp; the files it hits are spoiled, so that nginx serves none of them,
+//! and those in flight removed; after the longest turn of an nginx worker's event loop the same once more over what came
+//! meanwhile; then the ack. What is spoiled is unlinked behind it.
 
 mod check;
 mod config;
@@ -26,6 +27,7 @@ mod scan;
 mod setup;
 mod share;
 mod shelf;
+mod spoiled;
 mod watch;
 
 use std::io;
@@ -69,8 +71,8 @@ pub struct Nginx {
     fence: bool,
     /// Whether the key holds the host by which nginx asks.
     names_host: bool,
-    /// Whether what the last batch removed was heard of.
-    removals_heard: Mutex<Option<oneshot::Receiver<()>>>,
+    /// Whether what became of the last batch was heard of.
+    evictions_heard: Mutex<Option<oneshot::Receiver<()>>>,
     /// The next flush takes over what is there instead.
     adopts: AtomicBool,
 }
@@ -129,7 +131,7 @@ impl Nginx {
             event_loop: section.event_loop(),
             fence: section.fence,
             names_host,
-            removals_heard: Mutex::default(),
+            evictions_heard: Mutex::default(),
             adopts: AtomicBool::new(!around.resumes && section.adopt == Adopt::Trust),
         };
         nginx.start(section, &around)?;
@@ -149,9 +151,19 @@ impl Nginx {
             events: metrics::counter!("batoff_edge_nginx_events_total"),
         };
         let watch = Arc::clone(&self.watch);
-        std::thread::Builder::new().name("nginx-watch".to_owned()).spawn(move || watch.run(&heard)).map_err(
-            |error| CacheOpenError::Temporary { cache: "nginx", message: format!("no thread: {error}") },
-        )?;
+        let no_thread = |error: io::Error| CacheOpenError::Temporary {
+            cache: "nginx",
+            message: format!("no thread: {error}"),
+        };
+        std::thread::Builder::new()
+            .name("nginx-watch".to_owned())
+            .spawn(move || watch.run(&heard))
+            .map_err(no_thread)?;
+        let (shelf, unlinked, stop) = (Arc::clone(&self.shelf), Arc::clone(&self.watch), around.stop.clone());
+        std::thread::Builder::new()
+            .name("nginx-unlink".to_owned())
+            .spawn(move || spoiled::unlink(&shelf, &unlinked, || stop.is_cancelled()))
+            .map_err(no_thread)?;
         let scanner = Scanner {
             shelf: Arc::clone(&self.shelf),
             gate: Arc::clone(&self.gate),
@@ -228,11 +240,10 @@ impl Cache<Locator> for Nginx {
     async fn evict(&self, objects: &[Match<Locator>]) -> Result<(), CacheTrouble> {
         let files: Vec<_> = objects.iter().filter_map(file_of).collect();
         let shelf = Arc::clone(&self.shelf);
-        // One thread: several took as long on the disks that were measured, and up to three times the CPU.
         blocking(move || shelf.evict(&files)).await?;
-        // Each removal is an event, and the kernel's queue is finite. It holds those of many batches, so only the one before
+        // Each is an event, and the kernel's queue is finite. It holds those of many batches, so only the one before
         // this is waited for.
-        let before = self.removals_heard.lock().replace(self.watch.catch_up());
+        let before = self.evictions_heard.lock().replace(self.watch.catch_up());
         if let Some(before) = before {
             // An error: the thread has ended with the daemon.
             let _ = before.await;
@@ -345,6 +356,7 @@ async fn look_after(shelf: Arc<Shelf>, held: Arc<Held>) {
         every.tick().await;
         metrics::gauge!("batoff_edge_nginx_files").set(shelf.files_known() as f64);
         metrics::gauge!("batoff_edge_nginx_in_flight").set(shelf.files_in_flight() as f64);
+        metrics::gauge!("batoff_edge_nginx_spoiled_files").set(shelf.spoiled.len() as f64);
         metrics::gauge!("batoff_edge_nginx_odd_files").set(shelf.oddities.len() as f64);
         // Said when it failed first.
         let _ = held.retry();

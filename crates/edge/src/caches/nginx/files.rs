@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::Levels;
-use super::header::{FIRST_READ, Header, TIMES_AT, Times, Unreadable};
+use super::header::{FIRST_READ, Header, SPOILED, TIMES_AT, Times, Unreadable};
 use super::name::{FileName, InFlight};
 
 /// No link is followed: the directory belongs to nginx's user, and the daemon may be another.
@@ -75,17 +75,48 @@ impl Files {
         Ok(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 
+    /// Makes the file unservable where it lies. Whether it was there.
+    ///
+    /// Its version is overwritten. nginx reads the header at each request, also of a file that a worker has kept open
+    /// (`open_file_cache`) and that it would serve until it noticed that the name is gone; it takes no other version than its
+    /// own, and fetches the object anew. What is being sent is sent to its end.
+    pub(super) fn spoil(&self, name: FileName) -> io::Result<bool> {
+        let path = self.root.join(name.path(self.levels));
+        let Some(file) = there(OpenOptions::new().write(true).custom_flags(NO_FOLLOW).open(path))? else {
+            return Ok(false);
+        };
+        file.write_all_at(&SPOILED.to_le_bytes(), 0)?;
+        Ok(true)
+    }
+
+    /// Takes the file's name away and leaves it as it is: a worker that has it open goes on with it.
+    pub(super) fn unlink(&self, name: FileName) -> io::Result<()> {
+        there(fs::remove_file(self.root.join(name.path(self.levels)))).map(drop)
+    }
+
+    /// Removes a file that was spoiled; not one that nginx has put in its place since.
+    pub(super) fn remove_spoiled(&self, name: FileName) -> io::Result<()> {
+        let path = self.root.join(name.path(self.levels));
+        let Some(file) = there(OpenOptions::new().read(true).custom_flags(NO_FOLLOW).open(&path))? else {
+            return Ok(());
+        };
+        let mut version = [0; 8];
+        let read = fill(&file, &mut version)?;
+        if Header::is_spoiled(&version[..read]) {
+            there(fs::remove_file(&path))?;
+        }
+        Ok(())
+    }
+
     /// Makes the file unservable and removes it. Whether it was there.
     ///
-    /// First its version is overwritten: a worker that has it open (`open_file_cache`) reads the header at each request
-    /// and would serve it until it notices that the name is gone. Closed only after its name is gone, the file is no news
-    /// of a change to [`Watch`](super::watch::Watch).
+    /// Closed only after its name is gone, the file is no news of a change to [`Watch`](super::watch::Watch).
     pub(super) fn remove(&self, name: FileName) -> io::Result<bool> {
         let path = self.root.join(name.path(self.levels));
         let Some(file) = there(OpenOptions::new().write(true).custom_flags(NO_FOLLOW).open(&path))? else {
             return Ok(false);
         };
-        file.write_all_at(&[0; 8], 0)?;
+        file.write_all_at(&SPOILED.to_le_bytes(), 0)?;
         let removed = there(fs::remove_file(&path))?.is_some();
         drop(file);
         Ok(removed)

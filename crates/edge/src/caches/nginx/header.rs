@@ -6,6 +6,9 @@ use batoff_types::{CacheTags, Cursor, FillToken, Generation};
 /// The format version that this reads.
 const VERSION: u64 = 5;
 
+/// The version of a file that we have made unservable.
+pub(super) const SPOILED: u64 = 0;
+
 /// Where nginx's structure ends and the line with the key begins.
 const STRUCT_BYTES: usize = 0x150;
 
@@ -56,18 +59,23 @@ pub(super) struct Stamp {
 pub(super) enum Unreadable {
     /// It ends too early: it is being written, or was torn. Read again with at least this many bytes.
     Short(usize),
-    /// Made invalid by us, to be removed.
-    Poisoned,
+    /// Made unservable by us, to be removed.
+    Spoiled,
     /// Not this format: another version of nginx, another word size, or no cache file.
     Foreign,
 }
 
 impl Header {
+    /// Whether a file that begins so was made unservable.
+    pub(super) fn is_spoiled(bytes: &[u8]) -> bool {
+        u64_at(bytes, 0) == Ok(SPOILED)
+    }
+
     /// From the first bytes of the file.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, Unreadable> {
         match u64_at(bytes, 0)? {
             VERSION => {}
-            0 => return Err(Unreadable::Poisoned),
+            SPOILED => return Err(Unreadable::Spoiled),
             _ => return Err(Unreadable::Foreign),
         }
         let (header_start, body_start) = (usize_at(bytes, 0x36)?, usize_at(bytes, 0x38)?);
@@ -233,10 +241,10 @@ mod tests {
         let whole = file("https://a.test/x", "HTTP/1.1 200 OK\r\n\r\n");
         let mut foreign = whole.clone();
         foreign[0] = 6;
-        let mut poisoned = whole.clone();
-        poisoned[..8].fill(0);
+        let mut spoiled = whole.clone();
+        spoiled[..8].fill(0);
         assert_eq!(Header::parse(&foreign), Err(Unreadable::Foreign));
-        assert_eq!(Header::parse(&poisoned), Err(Unreadable::Poisoned));
+        assert_eq!(Header::parse(&spoiled), Err(Unreadable::Spoiled));
         assert_eq!(Header::parse(&whole[..370]), Err(Unreadable::Short(378)));
         for end in 0..378 {
             assert!(matches!(Header::parse(&whole[..end]), Err(Unreadable::Short(_))), "{end}");

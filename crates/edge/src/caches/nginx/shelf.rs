@@ -16,6 +16,7 @@ use super::key::KeyTemplate;
 use super::name::{FileName, InFlight};
 use super::oddities::Oddities;
 use super::past::{Past, VOID};
+use super::spoiled::Spoiled;
 use crate::caches::Locator;
 
 /// Locks by file name, so that whoever reads a file last registers it last.
@@ -40,6 +41,7 @@ pub(super) struct Shelf {
     in_flight: Mutex<HashSet<InFlight>>,
     stale: Mutex<HashMap<FileName, Stale>>,
     pub(super) oddities: Oddities,
+    pub(super) spoiled: Spoiled,
     past: Past,
     /// Every host that an object was seen of.
     hosts: Mutex<HashSet<Box<str>>>,
@@ -104,6 +106,7 @@ impl Shelf {
             in_flight: Mutex::default(),
             stale: Mutex::default(),
             oddities: Oddities::default(),
+            spoiled: Spoiled::default(),
             past: Past::default(),
             hosts: Mutex::default(),
             pass: AtomicU64::new(0),
@@ -141,14 +144,22 @@ impl Shelf {
         self.in_flight.lock().len()
     }
 
-    /// Looks at a file: registers it, removes it if it was purged, makes it stale if it is to be, forgets it if it is not
+    /// Looks at a file: registers it, takes it out if it was purged, makes it stale if it is to be, forgets it if it is not
     /// there.
     pub(super) fn admit(&self, name: FileName, seen: Seen) -> io::Result<()> {
         let _alone = self.stripe(name).lock();
         let header = match self.files.read(name)? {
             Found::Readable(header) => header,
-            Found::Nothing | Found::Unreadable(Unreadable::Poisoned) => {
+            Found::Nothing => {
                 self.forget(name);
+                return Ok(());
+            }
+            Found::Unreadable(Unreadable::Spoiled) => {
+                self.forget(name);
+                // Here, whoever spoiled it sees to it; a daemon before this one does not.
+                if matches!(seen, Seen::Scan(_)) {
+                    self.spoiled.add(name);
+                }
                 return Ok(());
             }
             Found::Unreadable(Unreadable::Foreign | Unreadable::Short(_)) => {
@@ -173,7 +184,7 @@ impl Shelf {
         };
         self.saw_host(&url);
         if self.index.insert(entry).is_err() {
-            self.files.remove(name)?;
+            self.take_out(name)?;
             self.forget(name);
             return Ok(());
         }
@@ -255,6 +266,18 @@ impl Shelf {
         self.make_stale(name)
     }
 
+    /// After this nginx cannot serve it. It is unlinked later.
+    fn take_out(&self, name: FileName) -> io::Result<()> {
+        match self.files.spoil(name) {
+            Ok(true) => self.spoiled.add(name),
+            Ok(false) => {}
+            // No room for what would be written, on a file system that never writes in place. Its name can be taken away.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => self.files.unlink(name)?,
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
     fn make_stale(&self, name: FileName) -> io::Result<()> {
         let through = self.index.begin_fill();
         if let Some(mark) = self.files.make_stale(name, now_seconds())? {
@@ -268,7 +291,7 @@ impl Shelf {
         for &(name, effect) in files {
             match effect {
                 // The event that follows forgets the file.
-                Effect::Evicted => self.files.remove(name).map(drop)?,
+                Effect::Evicted => self.take_out(name)?,
                 Effect::Stale => {
                     let _alone = self.stripe(name).lock();
                     self.make_stale(name)?;
@@ -336,10 +359,10 @@ impl Shelf {
         self.index.check(&url, &header.tags.tags, token) == Verdict::Gone
     }
 
-    /// Removes every file whose key says nothing: no purge may leave out what it might hit.
+    /// Takes out every file whose key says nothing: no purge may leave out what it might hit.
     pub(super) fn remove_oddities(&self) -> io::Result<()> {
         for name in self.oddities.names() {
-            self.files.remove(name)?;
+            self.take_out(name)?;
             self.oddities.is_regular(name);
         }
         Ok(())

@@ -75,7 +75,13 @@ impl Watch {
     /// As [`Watch::caught_up`], for who goes on in the meantime.
     pub(super) fn catch_up(&self) -> oneshot::Receiver<()> {
         let (done, is_done) = oneshot::channel();
-        self.waiting.lock().push(done);
+        let mut waiting = self.waiting.lock();
+        waiting.push(done);
+        if self.stop.load(Ordering::Acquire) {
+            // The thread may have ended: nobody is to wait for it.
+            waiting.clear();
+        }
+        drop(waiting);
         self.wake();
         is_done
     }
@@ -121,6 +127,7 @@ impl Watch {
                 let _ = waiting.send(());
             }
         }
+        self.waiting.lock().clear();
     }
 
     /// Until something has happened or somebody waits.

@@ -20,10 +20,11 @@ pub(super) struct Inotify {
 
 impl Inotify {
     pub(super) fn open() -> Result<Self, WatchError> {
-        let fd = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).map_err(|errno| match errno {
-            Errno::MFILE => WatchError::Instances,
-            errno => WatchError::Io("inotify".into(), errno.into()),
-        })?;
+        let fd =
+            inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).map_err(|errno| match errno {
+                Errno::MFILE => WatchError::Instances,
+                errno => WatchError::Io("inotify".into(), errno.into()),
+            })?;
         Ok(Self { fd, queue_events: queue_events() })
     }
 

@@ -1,0 +1,106 @@
+//! Files that cannot be served any more and still lie in the directory.
+//!
+//! To spoil a file is to write eight bytes; to unlink it is work for the file system, and where files have reached the disk
+//! it takes ten times as long and longer. Nothing is proved by it, so it is done behind the purge, by a thread of its own.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::name::FileName;
+use super::shelf::Shelf;
+use super::watch::Watch;
+
+/// Files that are unlinked before it is waited until that was heard of: each is an event, and the kernel's queue is finite.
+const AT_ONCE: usize = 512;
+
+/// Between two tries when the directory cannot be changed, and the longest that the thread sleeps.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What is to be unlinked, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Spoiled {
+    files: Mutex<Queue>,
+    some: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    order: VecDeque<FileName>,
+    names: HashSet<FileName>,
+}
+
+impl Spoiled {
+    /// This file is spoiled.
+    pub(super) fn add(&self, name: FileName) {
+        let mut files = self.files.lock();
+        if files.names.insert(name) {
+            files.order.push_back(name);
+            self.some.notify_one();
+        }
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.files.lock().order.len()
+    }
+
+    /// Takes the oldest, or waits a while for some.
+    fn take(&self) -> Vec<FileName> {
+        let mut files = self.files.lock();
+        if files.order.is_empty() {
+            self.some.wait_for(&mut files, PAUSE);
+        }
+        let many = files.order.len().min(AT_ONCE);
+        let taken: Vec<_> = files.order.drain(..many).collect();
+        for name in &taken {
+            files.names.remove(name);
+        }
+        taken
+    }
+}
+
+/// Unlinks what is spoiled, until `is_over`.
+pub(super) fn unlink(shelf: &Arc<Shelf>, watch: &Watch, is_over: impl Fn() -> bool) {
+    let mut said = false;
+    while !is_over() {
+        let mut files = shelf.spoiled.take().into_iter();
+        let many = files.len();
+        while let Some(name) = files.next() {
+            let Err(error) = shelf.files.remove_spoiled(name) else {
+                said = false;
+                continue;
+            };
+            if !said {
+                tracing::warn!(file = %name, %error, "what was purged cannot be unlinked; tried again. It is not served");
+                said = true;
+            }
+            shelf.spoiled.add(name);
+            files.by_ref().for_each(|name| shelf.spoiled.add(name));
+            std::thread::sleep(PAUSE);
+        }
+        if many > 0 {
+            // An error: the thread that hears has ended with the daemon.
+            let _ = watch.catch_up().blocking_recv();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_file_waits_once_and_the_oldest_comes_first() {
+        let spoiled = Spoiled::default();
+        let name = |n: u8| FileName([n; 16]);
+        for n in [3, 1, 3, 2] {
+            spoiled.add(name(n));
+        }
+        assert_eq!((spoiled.len(), spoiled.take()), (3, vec![name(3), name(1), name(2)]));
+        spoiled.add(name(3));
+        assert_eq!((spoiled.take(), spoiled.len()), (vec![name(3)], 0), "spoiled anew, it waits anew");
+    }
+}
