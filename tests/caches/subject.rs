@@ -19,6 +19,9 @@ pub trait Subject: Sized {
     /// Whether it can be fenced. One that cannot runs on an available node in every story.
     const STRICT: bool = true;
 
+    /// Whether it has a column in the table.
+    const LISTED: bool = true;
+
     /// Why this cache cannot do it, in a few words for the table; `None` when it can.
     fn lacks(feature: Feature) -> Option<&'static str>;
 

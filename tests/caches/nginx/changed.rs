@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{Changes, Nginx};
+use crate::conformance;
 use crate::daemon::Daemon;
 use crate::feature::Feature;
 use crate::subject::{Setting, Subject};
@@ -13,6 +14,9 @@ pub const ADOPTS: usize = 0;
 pub const ODD_KEYS: usize = 1;
 /// A fill hop that stamps nothing, and no guard that would miss the stamps.
 pub const NO_STAMPS: usize = 2;
+
+/// A daemon that hears of files through fanotify.
+pub const FANOTIFY: usize = 3;
 
 /// nginx with one of the changes.
 pub struct Changed<const CHANGE: usize>(Nginx);
@@ -31,15 +35,25 @@ fn changes(change: usize) -> Changes {
                 ("proxy_no_cache $batoff_bypass $batoff_moved;", "proxy_no_cache $batoff_bypass;".to_owned()),
             ],
         },
+        FANOTIFY => Changes { daemon: "watch = \"fanotify\"".to_owned(), ..Changes::default() },
         other => panic!("no change {other}"),
+    }
+}
+
+impl<const CHANGE: usize> Changed<CHANGE> {
+    /// As it is under the change.
+    pub fn nginx(&self) -> &Nginx {
+        &self.0
     }
 }
 
 impl<const CHANGE: usize> Subject for Changed<CHANGE> {
     const NAME: &'static str = "nginx, changed";
 
+    const LISTED: bool = false;
+
     fn lacks(_: Feature) -> Option<&'static str> {
-        None
+        (CHANGE == FANOTIFY && !rustix::process::geteuid().is_root()).then_some("needs CAP_SYS_ADMIN")
     }
 
     async fn start(setting: &Setting<'_>) -> Self {
@@ -58,3 +72,15 @@ impl<const CHANGE: usize> Subject for Changed<CHANGE> {
         self.0.restart_cache().await;
     }
 }
+
+conformance!(Changed<FANOTIFY>;
+    an_answer_is_stored_and_served_again,
+    every_variant_goes_with_its_url,
+    a_tag_takes_what_carries_it_and_only_of_its_site,
+    a_soft_purge_brings_the_next_version,
+    a_fill_before_its_header_does_not_survive_a_purge_by_tag,
+    a_fill_in_its_body_does_not_survive_a_purge,
+    purges_while_the_daemon_was_down_take_effect,
+    a_burst_of_purges_takes_effect,
+    one_purge_takes_many_objects,
+);

@@ -1,6 +1,6 @@
 //! What nginx can do beyond what every cache can.
 
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, SystemTime};
@@ -10,7 +10,8 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use super::Nginx;
-use super::changed::{ADOPTS, Changed, NO_STAMPS, ODD_KEYS};
+use super::changed::{ADOPTS, Changed, FANOTIFY, NO_STAMPS, ODD_KEYS};
+use crate::feature::Feature;
 use crate::origin::{Page, Phase};
 use crate::plane::HOSTS;
 use crate::stage::{Stage, url};
@@ -86,23 +87,13 @@ async fn more_events_than_the_kernel_keeps_are_made_up_for_by_reading_anew() {
     let mut stage = Stage::<Nginx>::strict().await;
     stage.origin.page("/tagged", Page::tagged("late"));
     let kept = stage.fill("/kept").await;
-    let pid = stage.subject.daemon().pid();
-    kill(pid, Signal::STOP);
-    // What nobody hears of: files of no one, in one folder.
     let folder = stage.subject.cache().join("0/00");
-    for n in 0..9_000 {
-        let file = folder.join(format!("{n:029x}000"));
-        std::fs::write(&file, b"").unwrap();
-        std::fs::remove_file(&file).unwrap();
-    }
+    while_frozen(&mut stage.subject, || make_and_remove(&folder, 9_000));
     // Fenced meanwhile, so nginx stores nothing; afterwards it does, heard of or not.
-    kill(pid, Signal::CONT);
-    let monitored =
-        format!("http://{}/metrics", stage.subject.daemon().announced["metrics"].as_str().unwrap());
+    let figures = figures(&mut stage.subject);
     eventually("the directory is read anew", || async {
-        let text = http().get(&monitored).send().await.ok()?.text().await.ok()?;
-        let over = text.lines().find_map(|line| line.strip_prefix("batoff_edge_nginx_overflows_total "))?;
-        (over != "0").then_some(())
+        let over = figure(&figures, "batoff_edge_nginx_overflows_total").await?;
+        (over > 0.0).then_some(())
     })
     .await;
     stage.plane.leased("pop1").await;
@@ -110,6 +101,55 @@ async fn more_events_than_the_kernel_keeps_are_made_up_for_by_reading_anew() {
     assert_eq!(stage.fill("/kept").await, kept, "nothing was lost");
     stage.purge(json!({"tags": ["late"]})).await;
     assert!(!stage.hits("/tagged").await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_fanotify_no_burst_is_too_large() {
+    if Changed::<FANOTIFY>::lacks(Feature::Fill).is_some() {
+        return;
+    }
+    let mut stage = Stage::<Changed<FANOTIFY>>::strict().await;
+    stage.fill("/page").await;
+    let folder = stage.subject.nginx().cache().join("0/00");
+    // More than twice of what fs.fanotify.max_queued_events keeps for those who are not let off it.
+    while_frozen(&mut stage.subject, || make_and_remove(&folder, 40_000));
+    stage.plane.leased("pop1").await;
+    stage.fill("/page").await;
+    stage.purge_url("/page").await;
+    assert!(!stage.hits("/page").await);
+    let figures = figures(&mut stage.subject);
+    let heard = figure(&figures, "batoff_edge_nginx_events_total").await.unwrap();
+    assert!(heard >= 40_000.0, "everything was heard of before the purge was confirmed, not {heard} events");
+    for what in ["batoff_edge_nginx_overflows_total", "batoff_edge_nginx_rescans_total"] {
+        assert_eq!(figure(&figures, what).await, Some(0.0), "{what}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_purged_is_unlinked_behind_the_purge_also_by_the_next_daemon() {
+    let mut stage = Stage::<Nginx>::strict().await;
+    for n in 0..20 {
+        stage.fill(&format!("/page/{n}")).await;
+    }
+    let mut files = Vec::new();
+    find(&stage.subject.cache(), b"/page/", &mut files);
+    assert_eq!(files.len(), 20);
+    // As a daemon leaves them that was killed before it could unlink them.
+    let left = &files[0].0;
+    stage.subject.daemon().kill();
+    std::fs::OpenOptions::new().write(true).open(left).unwrap().write_all_at(&[0; 8], 0).unwrap();
+    stage.subject.daemon().restart().await;
+    stage.plane.leased("pop1").await;
+    eventually("what was spoiled before is unlinked", || async { (!left.exists()).then_some(()) }).await;
+    assert!(files[1..].iter().all(|(path, _)| path.exists()), "and nothing else");
+    stage.purge(json!({"prefixes": [url("/page/")]})).await;
+    let fresh = stage.fill("/page/7").await;
+    eventually("what was purged is unlinked", || async {
+        let left = files.iter().filter(|(path, _)| path.exists()).count();
+        (left == 1).then_some(())
+    })
+    .await;
+    assert_eq!(stage.get("/page/7").await, fresh, "what has come since stays");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -312,6 +352,36 @@ async fn an_available_node_goes_on_when_its_daemon_is_dead_and_makes_up_for_it()
     stage.subject.daemon().restart().await;
     stage.plane.customer.completed(&task).await;
     assert!(stage.get("/page").await.number > old.number);
+}
+
+/// What happens while the daemon stands still.
+fn while_frozen<S: Subject>(subject: &mut S, happens: impl FnOnce()) {
+    let pid = subject.daemon().pid();
+    kill(pid, Signal::STOP);
+    happens();
+    kill(pid, Signal::CONT);
+}
+
+/// Files of no one, in one folder.
+fn make_and_remove(folder: &Path, files: usize) {
+    for n in 0..files {
+        let file = folder.join(format!("{n:029x}000"));
+        std::fs::write(&file, b"").unwrap();
+        std::fs::remove_file(&file).unwrap();
+    }
+}
+
+/// Where a daemon's figures are.
+fn figures<S: Subject>(subject: &mut S) -> String {
+    format!("http://{}/metrics", subject.daemon().announced["metrics"].as_str().unwrap())
+}
+
+/// The sum of one of them; 0 as long as there is none.
+async fn figure(figures: &str, name: &str) -> Option<f64> {
+    let text = http().get(figures).send().await.ok()?.text().await.ok()?;
+    let lines = text.lines().filter_map(|line| line.strip_prefix(name));
+    let of_it = lines.filter(|rest| rest.starts_with([' ', '{']));
+    Some(of_it.filter_map(|rest| rest.rsplit(' ').next()?.parse::<f64>().ok()).sum())
 }
 
 /// Runs `batoff-edge check nginx` on the running set-up.

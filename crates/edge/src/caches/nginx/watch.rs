@@ -108,8 +108,8 @@ impl Watch {
             // What comes while this reads does not keep anybody waiting.
             let mut left = self.source.pending();
             while left > 0 {
-                let Batch { events, amount, end } = self.source.read();
-                left = left.saturating_sub(amount.max(1));
+                let Batch { events, end } = self.source.read();
+                left = left.saturating_sub(events.len().max(1));
                 busy |= !events.is_empty();
                 heard.batch(&events);
                 match end {

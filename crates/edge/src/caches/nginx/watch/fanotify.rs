@@ -16,6 +16,9 @@ use rustix::io::ioctl_fionread;
 use super::source::{BUFFER, Batch, End, Event, Told, WatchError};
 use crate::caches::nginx::name::Named;
 
+/// `struct fanotify_event_metadata`
+const METADATA_BYTES: usize = 24;
+
 pub(super) struct Fanotify {
     group: nix::sys::fanotify::Fanotify,
     /// This process, as events name it.
@@ -65,24 +68,27 @@ impl Fanotify {
         })
     }
 
-    /// In bytes.
+    /// In events.
     pub(super) fn pending(&self) -> usize {
-        // It does not fail for a group. If it did, one read would have to do.
-        ioctl_fionread(&self.group).map_or(1, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
+        // The kernel counts the fixed part of each event (fanotify_ioctl). If it ever counts more, this reads on for longer
+        // than it need. It does not fail for a group; if it did, one read would have to do.
+        let bytes =
+            ioctl_fionread(&self.group).map_or(0, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        bytes / METADATA_BYTES + 1
     }
 
     pub(super) fn read(&self) -> Batch {
         let mut buffer = [0; BUFFER];
         match rustix::io::read(&self.group, &mut buffer) {
-            Ok(0) | Err(rustix::io::Errno::AGAIN) => Batch { events: Vec::new(), amount: 0, end: End::Empty },
-            Ok(amount) => match parse(&buffer[..amount], self.own) {
-                Some(events) => Batch { events, amount, end: End::Full },
+            Ok(0) | Err(rustix::io::Errno::AGAIN) => Batch { events: Vec::new(), end: End::Empty },
+            Ok(read) => match parse(&buffer[..read], self.own) {
+                Some(events) => Batch { events, end: End::Full },
                 None => {
                     let error = std::io::Error::other("the kernel's events cannot be understood");
-                    Batch { events: Vec::new(), amount, end: End::Failed(error) }
+                    Batch { events: Vec::new(), end: End::Failed(error) }
                 }
             },
-            Err(errno) => Batch { events: Vec::new(), amount: 0, end: End::Failed(errno.into()) },
+            Err(errno) => Batch { events: Vec::new(), end: End::Failed(errno.into()) },
         }
     }
 }

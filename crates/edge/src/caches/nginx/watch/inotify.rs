@@ -70,7 +70,7 @@ impl Inotify {
                 break End::Full;
             }
         };
-        Batch { amount: events.len(), events, end }
+        Batch { events, end }
     }
 }
 

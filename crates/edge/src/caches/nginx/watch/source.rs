@@ -31,8 +31,6 @@ pub(super) struct Event {
 /// What one read of the queue gave.
 pub(super) struct Batch {
     pub(super) events: Vec<Event>,
-    /// How much of [`Source::pending`] that was; at least 1 if there was anything.
-    pub(super) amount: usize,
     pub(super) end: End,
 }
 
@@ -81,8 +79,7 @@ impl Source {
         }
     }
 
-    /// No less than what is in the queue now, in a measure of its own: once [`Batch::amount`]s have added up to it, what was
-    /// there has been read.
+    /// No fewer events than are in the queue now: when so many have been read, what was there has been read.
     pub(super) fn pending(&self) -> usize {
         match self {
             Self::Inotify(inotify) => inotify.pending(),
@@ -146,6 +143,45 @@ impl fmt::Display for WatchError {
                 path.display()
             ),
             Self::Io(path, error) => write!(f, "cannot watch {}: {error}", path.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::caches::nginx::Levels;
+
+    #[test]
+    fn when_as_much_as_is_pending_was_read_all_that_had_happened_was_read() {
+        const FILES: usize = 5_000;
+        for by in [WatchBy::Inotify, WatchBy::Fanotify] {
+            let source = match Source::open(by) {
+                Err(WatchError::NotAllowed) => continue,
+                opened => opened.unwrap(),
+            };
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::create_dir(dir.path().join("0")).unwrap();
+            let files = Files::new(dir.path().to_owned(), Levels::try_from("1".to_owned()).unwrap());
+            crate::caches::nginx::setup::make_folders(&files).unwrap();
+            source.add(&files).unwrap();
+            for n in 0..FILES {
+                std::fs::write(dir.path().join(format!("0/{n:031x}0")), b"").unwrap();
+            }
+            let mut left = source.pending();
+            let mut names = std::collections::HashSet::new();
+            while left > 0 {
+                let batch = source.read();
+                left = left.saturating_sub(batch.events.len());
+                names.extend(batch.events.into_iter().filter_map(|event| match event.named {
+                    Named::Object(name) => Some(name),
+                    _ => None,
+                }));
+                if !matches!(batch.end, End::Full) {
+                    break;
+                }
+            }
+            assert_eq!(names.len(), FILES, "{by:?}");
         }
     }
 }
