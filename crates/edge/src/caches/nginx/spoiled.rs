@@ -2,6 +2,9 @@
 //!
 //! To spoil a file is to write eight bytes; to unlink it is work for the file system, and where files have reached the disk
 //! it takes ten times as long and longer. Nothing is proved by it, so it is done behind the purge, by a thread of its own.
+//!
+//! A power cut may undo either, as both reach the disk some seconds later. What was purged meets its rule again when the next
+//! daemon reads the directory: rules outlive it for ten minutes at least.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
