@@ -125,6 +125,38 @@ async fn with_fanotify_no_burst_is_too_large() {
     }
 }
 
+#[test]
+fn fanotify_without_its_capability_is_refused_at_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    std::fs::create_dir(at("cache")).unwrap();
+    let config = format!(
+        "[node]\npop = \"pop1\"\nnode = \"n1\"\n[control]\nendpoints = [\"http://127.0.0.1:1\"]\nplaintext = true\n\
+         [state]\ndir = {:?}\n[metrics]\nlisten = \"127.0.0.1:0\"\n\
+         [caches.nginx]\npath = {:?}\nrun_dir = {:?}\nwatch = \"fanotify\"\n",
+        at("state"),
+        at("cache"),
+        at("run"),
+    );
+    std::fs::write(at("daemon.toml"), config).unwrap();
+    // Others than root have none to give up, and may not.
+    let without: &[&str] = match rustix::process::geteuid().is_root() {
+        true => &["--inh-caps=-all", "--bounding-set=-all"],
+        false => &[],
+    };
+    let started = Command::new("setpriv")
+        .arg("--no-new-privs")
+        .args(without)
+        .arg(binary("batoff-edge"))
+        .arg("--config")
+        .arg(at("daemon.toml"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&started.stderr);
+    assert_eq!(started.status.code(), Some(64), "{said}");
+    assert!(said.contains("CAP_SYS_ADMIN") && said.contains("inotify"), "{said}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_purged_is_unlinked_behind_the_purge_also_by_the_next_daemon() {
     let mut stage = Stage::<Nginx>::strict().await;
