@@ -108,18 +108,11 @@ impl Files {
         Ok(())
     }
 
-    /// Makes the file unservable and removes it. Whether it was there.
-    ///
-    /// Closed only after its name is gone, the file is no news of a change to [`Watch`](super::watch::Watch).
+    /// Makes the file unservable and removes it at once. Whether it was there.
     pub(super) fn remove(&self, name: FileName) -> io::Result<bool> {
-        let path = self.root.join(name.path(self.levels));
-        let Some(file) = there(OpenOptions::new().write(true).custom_flags(NO_FOLLOW).open(&path))? else {
-            return Ok(false);
-        };
-        file.write_all_at(&SPOILED.to_le_bytes(), 0)?;
-        let removed = there(fs::remove_file(&path))?.is_some();
-        drop(file);
-        Ok(removed)
+        let was_there = self.spoil(name)?;
+        self.unlink(name)?;
+        Ok(was_there)
     }
 
     /// Removes a file that is being received: nginx finds nothing to rename, answers the client and stores nothing.

@@ -38,7 +38,7 @@ impl Inotify {
             | WatchFlags::ONLYDIR;
         let what = match told {
             Told::Folders => folders,
-            // Not what becomes of a file after its name is gone: of one that is removed here, one event and not two.
+            // Not what becomes of a file after its name is gone: nothing can be served from it.
             Told::Files => folders | WatchFlags::CLOSE_WRITE | WatchFlags::EXCL_UNLINK,
         };
         match inotify::add_watch(&self.fd, folder, what) {
