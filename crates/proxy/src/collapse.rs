@@ -13,7 +13,7 @@ use pingora::cache::CacheKey;
 use pingora::cache::key::CacheHashKey;
 use pingora::cache::lock::{CacheKeyLock, LockStatus, LockStub, Locked, WritePermit};
 
-use crate::service::NOT_VOUCHED_FOR_REASON;
+use crate::service::{NO_OWNER_REASON, NOT_VOUCHED_FOR_REASON};
 use crate::shield::{Asked, Shield, Through};
 use crate::store::Locator;
 
@@ -108,7 +108,7 @@ impl CacheKeyLock for Collapse {
     }
 
     fn custom_lock_status(&self, reason: &'static str) -> LockStatus {
-        if reason == NOT_VOUCHED_FOR_REASON {
+        if reason == NOT_VOUCHED_FOR_REASON || reason == NO_OWNER_REASON {
             // The next fetch would fare no better, so nobody waits in line for it.
             LockStatus::GiveUp
         } else {

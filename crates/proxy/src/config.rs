@@ -9,6 +9,9 @@ use batoff_edge::config::{
 };
 use serde::Deserialize;
 
+mod listeners;
+
+pub use self::listeners::ListenersSection;
 use crate::origin::{Origins, Upstream};
 use crate::shield::Children;
 
@@ -36,6 +39,9 @@ pub struct ProxyConfig {
     pub log: LogSection,
     /// `[proxy]`
     pub proxy: ProxySection,
+    /// `[listeners]`
+    #[serde(default)]
+    pub listeners: ListenersSection,
     /// `[shield]`
     pub shield: Option<ShieldSection>,
 }
@@ -89,7 +95,7 @@ pub struct ShieldSection {
 
 impl ConfigFile for ProxyConfig {
     const SECTIONS: &'static [&'static str] =
-        &["node", "control", "state", "lease", "metrics", "log", "proxy", "shield"];
+        &["node", "control", "state", "lease", "metrics", "log", "proxy", "listeners", "shield"];
     const TYPED: &'static [&'static str] = &[
         "control.endpoints",
         "control.plaintext",
@@ -98,6 +104,11 @@ impl ConfigFile for ProxyConfig {
         "proxy.origin_is_parent",
         "proxy.origins",
         "proxy.keep_tag_header",
+        "listeners.first_byte_ms",
+        "listeners.header_ms",
+        "listeners.idle_ms",
+        "listeners.connections_max",
+        "listeners.connections_per_address_max",
         "shield.children",
     ];
 
@@ -123,6 +134,7 @@ impl ConfigFile for ProxyConfig {
                 "says something about proxy.origin, which is missing; for one of proxy.origins write `parent = true` there",
             ));
         }
+        self.listeners.validate()?;
         self.children()?;
         proxy.origins().map(drop)
     }

@@ -15,6 +15,10 @@ pub(crate) enum Left {
     Replaced,
     /// There was no room.
     Room,
+    /// Its origin gave something else that is not kept (RFC 9111, section 4.3.3).
+    Withdrawn,
+    /// A visitor changed the page (RFC 9111, section 4.4).
+    Changed,
 }
 
 /// Why a response was not stored. The label `reason` of `batoff_proxy_not_stored_total`.
@@ -26,28 +30,56 @@ pub(crate) enum NotStored {
     TooLarge,
     /// It came from a parent that cannot tell whether it has applied what this node has.
     NotVouchedFor,
+    /// A visitor changed the page while it was being fetched (RFC 9111, section 4.4).
+    Changed,
+    /// No site owns its host, so that no purge could reach it.
+    NoOwner,
+}
+
+/// Which deadline a visitor has missed. The label `reason` of `batoff_proxy_overdue_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Overdue {
+    /// No byte came.
+    FirstByte,
+    /// The header was not whole.
+    Header,
+}
+
+impl Overdue {
+    const ALL: [Self; 2] = [Self::FirstByte, Self::Header];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::FirstByte => "first_byte",
+            Self::Header => "header",
+        }
+    }
 }
 
 impl Left {
-    const ALL: [Self; 3] = [Self::Purged, Self::Replaced, Self::Room];
+    const ALL: [Self; 5] = [Self::Purged, Self::Replaced, Self::Room, Self::Withdrawn, Self::Changed];
 
     const fn as_str(self) -> &'static str {
         match self {
             Self::Purged => "purged",
             Self::Replaced => "replaced",
             Self::Room => "room",
+            Self::Withdrawn => "withdrawn",
+            Self::Changed => "changed",
         }
     }
 }
 
 impl NotStored {
-    const ALL: [Self; 3] = [Self::Purged, Self::TooLarge, Self::NotVouchedFor];
+    const ALL: [Self; 5] = [Self::Purged, Self::TooLarge, Self::NotVouchedFor, Self::Changed, Self::NoOwner];
 
     const fn as_str(self) -> &'static str {
         match self {
             Self::Purged => "purged",
             Self::TooLarge => "too_large",
             Self::NotVouchedFor => "not_vouched_for",
+            Self::Changed => "changed",
+            Self::NoOwner => "no_owner",
         }
     }
 }
@@ -62,6 +94,11 @@ pub fn declare() {
         "batoff_proxy_children_passed_total",
         "Objects that were not given to a child because it knew of more purges"
     );
+    describe_counter!("batoff_proxy_overdue_total", "Visitors' connections closed because they were silent");
+    describe_counter!(
+        "batoff_proxy_connections_refused_total",
+        "Connections closed because their address had too many"
+    );
     describe_gauge!("batoff_proxy_cache_bytes", "Bytes that cached objects count for");
     describe_gauge!("batoff_proxy_cache_objects", "Cached objects");
     for answer in Answer::ALL {
@@ -73,6 +110,10 @@ pub fn declare() {
     for reason in NotStored::ALL {
         counter!("batoff_proxy_not_stored_total", "reason" => reason.as_str()).increment(0);
     }
+    for reason in Overdue::ALL {
+        counter!("batoff_proxy_overdue_total", "reason" => reason.as_str()).increment(0);
+    }
+    counter!("batoff_proxy_connections_refused_total").increment(0);
     tags_ignored(0);
     child_passed(0);
     gauge!("batoff_proxy_cache_bytes").set(0.0);
@@ -89,6 +130,14 @@ pub(crate) fn left(reason: Left, objects: u64) {
 
 pub(crate) fn not_stored(reason: NotStored) {
     counter!("batoff_proxy_not_stored_total", "reason" => reason.as_str()).increment(1);
+}
+
+pub(crate) fn overdue(reason: Overdue) {
+    counter!("batoff_proxy_overdue_total", "reason" => reason.as_str()).increment(1);
+}
+
+pub(crate) fn connection_refused() {
+    counter!("batoff_proxy_connections_refused_total").increment(1);
 }
 
 pub(crate) fn tags_ignored(members: usize) {

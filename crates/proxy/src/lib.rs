@@ -8,6 +8,23 @@
 //! kernel's reading of `CLOCK_BOOTTIME` in the vDSO) on a strict node, 1 ns (9 instructions) on an available one. Both are
 //! asked twice, at the lookup and right before the first byte.
 //!
+//! As an HTTP cache (RFC 9111) it is shared, and keeps what its origin gives a time to. Where the standard leaves room:
+//!
+//! * `CDN-Cache-Control` stands alone when it is well-formed (RFC 9213). `Expires` counts from the response's own `Date`,
+//!   so that no clock but the origin's decides; the difference between `Date` and our clock is not taken for an age.
+//! * A `Host` is keyed and sent on in normal form. A request with a body, or one whose `Connection` takes a field away from
+//!   the origin, is answered past the cache; so is one with an absolute target. Two different hosts in one request are
+//!   refused with 400, although RFC 9112, section 3.2.2, would let the target win. `TRACE` ends here with 405.
+//! * An answer that is no server error and is not kept ends what was kept before (section 4.3.3), after a soft purge, too.
+//! * A soft purge leaves an object servable while it is fetched anew, for the origin's `stale-while-revalidate` or 60 s.
+//!   With `must-revalidate`, `proxy-revalidate` or `no-cache` it does not (sections 5.2.2.2, 5.2.2.8, 5.2.2.4). With
+//!   `s-maxage` it does, against section 5.2.2.10: there it is the site's owner who asks for a stale answer.
+//! * An answer of 2xx or 3xx to `POST`, `PUT`, `DELETE`, `PATCH` or an unknown method drops the page on this node (section
+//!   4.4), with the pages of the same host that its `Location` and `Content-Location` name, and stops what is being fetched
+//!   of them from being kept. Other nodes hear nothing of it: that takes a purge.
+//! * A response with `Set-Cookie` is never kept, whatever it says: a cookie is one visitor's.
+//! * What no site owns is not kept, because no purge could reach it.
+//!
 //! It is not: a general web server. Plain HTTP/1.1 on both sides, memory only, `GET` and `HEAD`.
 
 mod collapse;

@@ -66,7 +66,9 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     let stop_monitoring = CancellationToken::new();
     let figures = Figures { daemon: handle.monitor(), store };
     tokio::spawn(monitor::serve(monitoring, recorder, Arc::new(figures), stop_monitoring.clone()));
-    let server = Proxy::new(store, handle.fence(), origins, shield, proxy.keep_tag_header);
+    let mut server =
+        Proxy::new(store, handle.fence(), origins, shield, proxy.keep_tag_header, config.listeners);
+    server.reserve_descriptors().context("listeners.connections_max")?;
     let server = tokio::spawn(server.serve(visitors, signals.stop.clone()));
     if flags.announce {
         program::announce(&addresses)?;

@@ -1,14 +1,11 @@
 //! The listener for visitors: our own accept loop, so that port 0, the announcement and the drain are ours.
 
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use batoff_edge::Fence;
-use pingora::apps::{HttpServerApp, ServerApp};
-use pingora::protocols::l4::stream::Stream;
-use pingora::protocols::{GetSocketDigest, SocketDigest};
+use pingora::apps::HttpServerApp;
 use pingora::proxy::{HttpProxy, http_proxy};
 use pingora::server::configuration::ServerConf;
 use tokio::net::{TcpListener, TcpStream};
@@ -16,15 +13,20 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+mod connection;
+mod crowd;
+mod descriptors;
+
+pub(crate) use self::connection::HeaderRead;
+use self::crowd::Crowd;
 use crate::collapse::Collapse;
+use crate::config::ListenersSection;
+use crate::figures;
 use crate::origin::Origins;
 use crate::service::{COLLAPSE_MAX, Service};
 use crate::shield::Shield;
 use crate::store::Store;
 use crate::tags::IgnoredTags;
-
-/// Visitors' connections at once. Further ones wait in the kernel's queue.
-const CONNECTIONS_MAX: usize = 16_384;
 
 /// Between two attempts to accept after the kernel refused one (no file descriptors left, usually).
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
@@ -35,6 +37,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(6);
 /// A proxy that is ready to serve.
 pub struct Proxy {
     app: Arc<HttpProxy<Service>>,
+    listeners: ListenersSection,
 }
 
 impl Proxy {
@@ -45,22 +48,39 @@ impl Proxy {
         origins: Origins,
         shield: Shield,
         keep_tag_header: bool,
+        listeners: ListenersSection,
     ) -> Self {
         let shield = Arc::new(shield);
         // pingora wants its parts to live for ever; there is one proxy a process.
         let collapse = Collapse::new(store.shared_index(), Arc::clone(&shield), COLLAPSE_MAX);
         let collapse = Box::leak(Box::new(collapse));
         let ignored_tags = IgnoredTags::default();
-        let service = Service { store, collapse, fence, origins, shield, keep_tag_header, ignored_tags };
+        let idle_seconds = listeners.idle_seconds();
+        let service =
+            Service { store, collapse, fence, origins, shield, keep_tag_header, ignored_tags, idle_seconds };
         tracing::info!(on_lease_lost = ?service.policy(), "proxy built");
-        Self { app: Arc::new(http_proxy(&Arc::new(ServerConf::default()), service)) }
+        Self { app: Arc::new(http_proxy(&Arc::new(ServerConf::default()), service)), listeners }
+    }
+
+    /// Takes the descriptors that its visitors will need. Before the first of them; not calling it serves all the same.
+    ///
+    /// # Errors
+    /// The limit of open files leaves no room for visitors.
+    pub fn reserve_descriptors(&mut self) -> std::io::Result<()> {
+        let listeners = &mut self.listeners;
+        listeners.connections_max = descriptors::visitors(listeners.connections_max)?;
+        // The limit stays below the total, unless the operator has said otherwise.
+        listeners.connections_per_address_max =
+            listeners.connections_per_address_max.min(listeners.connections_max);
+        Ok(())
     }
 
     /// Serves until `stop`, then finishes what is under way within 6 s.
     pub async fn serve(self, listener: TcpListener, stop: CancellationToken) {
         let (draining, drain) = watch::channel(false);
         let connections = TaskTracker::new();
-        let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let room = Arc::new(Semaphore::new(self.listeners.connections_max));
+        let crowd = Crowd::default();
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
@@ -68,10 +88,15 @@ impl Proxy {
             };
             match accepted {
                 Ok((stream, peer, permit)) => {
-                    let (app, drain) = (Arc::clone(&self.app), drain.clone());
+                    let Some(place) = crowd.enter(peer.ip(), self.listeners.connections_per_address_max)
+                    else {
+                        figures::connection_refused();
+                        continue;
+                    };
+                    let (app, drain, listeners) = (Arc::clone(&self.app), drain.clone(), self.listeners);
                     connections.spawn(async move {
-                        serve_one(&app, stream, peer, &drain).await;
-                        drop(permit);
+                        connection::serve(&app, stream, peer, &listeners, &drain).await;
+                        drop((permit, place));
                     });
                 }
                 Err(error) => {
@@ -98,22 +123,4 @@ async fn accept(
     let permit = Arc::clone(room).acquire_owned().await.ok();
     let (stream, peer) = listener.accept().await?;
     Ok((stream, peer, permit))
-}
-
-async fn serve_one(
-    app: &Arc<HttpProxy<Service>>,
-    stream: TcpStream,
-    peer: SocketAddr,
-    drain: &watch::Receiver<bool>,
-) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "a connection that was gone at once");
-        return;
-    }
-    let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
-    // New, so not set yet.
-    let _ = digest.peer_addr.set(Some(peer.into()));
-    let mut stream = Stream::from(stream);
-    stream.set_socket_digest(digest);
-    app.process_new(Box::new(stream), drain).await;
 }

@@ -9,6 +9,7 @@
 //! Where the origin is another cache, or the visitor is one, `shield` has its say at the lookup, at the request to the
 //! origin and at its answer.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -18,7 +19,8 @@ use batoff_index::Verdict;
 use batoff_pingora::{CACHE_TAG, Decision, PURGED_WHILE_FETCHED, authority, decide};
 use batoff_types::message::LeasePolicy;
 use batoff_types::{CacheTags, FillToken, PurgeUrl};
-use http::header;
+use bytes::Bytes;
+use http::{StatusCode, header};
 use pingora::cache::key::HashBinary;
 use pingora::cache::{
     CacheKey, CacheMeta, CacheOptionOverrides, ForcedFreshness, HitHandler, NoCacheReason, RespCacheable,
@@ -29,23 +31,26 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
 mod answer;
+mod fields;
+mod freshness;
 mod request;
 mod response;
 
 pub(crate) use self::answer::Answer;
-use self::answer::NOT_VOUCHED_FOR;
-pub(crate) use self::answer::NOT_VOUCHED_FOR_REASON;
+use self::answer::{NO_OWNER, NOT_VOUCHED_FOR};
+pub(crate) use self::answer::{NO_OWNER_REASON, NOT_VOUCHED_FOR_REASON};
 use crate::collapse::{AskedBy, Collapse, Page};
-use crate::figures::{self, NotStored};
+use crate::figures::{self, Left, NotStored};
 use crate::origin::Origins;
+use crate::server::HeaderRead;
 use crate::shield::{Asked, Demand, Shield, Through, X_BATOFF_SEQ};
-use crate::store::{Hit, Mark, Store};
+use crate::store::{Begun, Hit, Locator, Mark, Store};
 use crate::tags::IgnoredTags;
 
 /// For the connection to an origin.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 
-/// Between two reads from an origin, or two writes to it. A page may take so long to come.
+/// Between two reads from an origin, or two writes to it or to a visitor. A page may take so long to come.
 const IDLE_MAX: Duration = Duration::from_secs(60);
 
 /// A fetch that takes longer is no longer waited for by other requests.
@@ -63,6 +68,8 @@ pub(crate) struct Service {
     pub(crate) shield: Arc<Shield>,
     pub(crate) keep_tag_header: bool,
     pub(crate) ignored_tags: IgnoredTags,
+    /// How long a visitor's connection may be idle, in seconds.
+    pub(crate) idle_seconds: u64,
 }
 
 /// One request.
@@ -70,12 +77,16 @@ pub(crate) struct Service {
 pub(crate) struct Context {
     /// The page, when the request is for the cache.
     page: Option<batoff_pingora::Page>,
+    /// The page that an answer which is no error changes.
+    changes: Option<batoff_pingora::Page>,
     /// What a child wants; `None` for everybody else.
     child: Option<Asked>,
     /// The origin that was chosen is another cache.
     to_parent: bool,
     /// The request to the origin.
     fetch: Option<Fetch>,
+    /// What has come of the request's body.
+    upload: request::Upload,
     /// The object that was found: to ask about it again before its first byte.
     found: Option<Found>,
 }
@@ -92,14 +103,19 @@ struct Fetch {
     is_vouched_for: bool,
     /// How old the answer was when it came, in seconds.
     age: u64,
+    /// How many changes by visitors had been noted when it began.
+    begun: Begun,
+    /// The answer, when it is a confirmation: its fields belong into the header that is kept.
+    confirmation: Option<Box<ResponseHeader>>,
 }
 
 struct Found {
+    locator: Locator,
     mark: Mark,
     confirmed_at: SystemTime,
     /// How far it reaches, for a child.
     reach: Option<Through>,
-    /// A soft purge hit it, so it may be served while it is fetched anew.
+    /// A soft purge ended its time, so it may be served while it is fetched anew.
     soft: bool,
 }
 
@@ -123,14 +139,41 @@ impl Service {
     }
 
     /// The response's mark; `None` when a purge has hit it already.
-    fn mark(&self, url: &PurgeUrl, fetch: &Fetch, response: &ResponseHeader, supplied: bool) -> Option<Mark> {
+    fn mark(
+        &self,
+        url: &PurgeUrl,
+        fetch: &Fetch,
+        response: &ResponseHeader,
+        stale_after_soft_purge_only: bool,
+    ) -> Option<Mark> {
         let lines = response.headers.get_all(CACHE_TAG);
         let CacheTags { tags, ignored } = CacheTags::parse(lines.iter().map(|line| line.as_bytes()));
         self.ignored_tags.note(ignored, url, &self.store.index().sites());
-        let Fetch { token, good, age, .. } = *fetch;
+        let Fetch { token, good, age, begun, .. } = *fetch;
         let verdict = self.store.index().check(url, &tags, token);
-        let mark = Mark { url: url.clone(), tags, token, good, age, supplied_stale_window: supplied };
+        let mark = Mark { url: url.clone(), tags, token, good, age, begun, stale_after_soft_purge_only };
         (verdict != Verdict::Gone).then_some(mark)
+    }
+
+    /// The origin's answer is not kept. If it is no server error, it is still the page now, and ends what was found (RFC
+    /// 9111, section 4.3.3): a page that its origin has taken back is not served stale until its window ends.
+    fn end_found(&self, ctx: &Context, response: &ResponseHeader) {
+        if let Some(found) = &ctx.found
+            && !response.status.is_server_error()
+        {
+            self.store.forget(&found.locator, Left::Withdrawn);
+        }
+    }
+
+    /// Forgets the pages that an answer to `POST` and the like has changed.
+    fn note_changes(&self, ctx: &Context, response: &ResponseHeader) {
+        if let Some(page) = &ctx.changes
+            && (response.status.is_success() || response.status.is_redirection())
+        {
+            for url in request::changed(page, response) {
+                self.store.change(&url);
+            }
+        }
     }
 }
 
@@ -140,6 +183,45 @@ impl ProxyHttp for Service {
 
     fn new_ctx(&self) -> Context {
         Context::default()
+    }
+
+    async fn early_request_filter(&self, session: &mut Session, _: &mut Context) -> Result<()> {
+        // What the visitor says about it (`Keep-Alive: timeout`) is not heard.
+        if session.get_keepalive().is_some() {
+            session.set_keepalive(Some(self.idle_seconds));
+        }
+        session.set_write_timeout(Some(IDLE_MAX));
+        request::normalise_host(session.req_header_mut())
+    }
+
+    fn on_connection_reuse(&self, _: &mut Session, _: &mut Context, context: Box<dyn Any + Send + Sync>) {
+        HeaderRead::note(&*context);
+    }
+
+    async fn request_body_filter(
+        &self,
+        _: &mut Session,
+        body: &mut Option<Bytes>,
+        is_last: bool,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        if !is_last && ctx.upload.is_too_slow(body.as_ref().map_or(0, Bytes::len)) {
+            return Error::e_explain(ErrorType::HTTPStatus(408), "a body that trickles")
+                .map_err(|e| e.into_down());
+        }
+        Ok(())
+    }
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
+        if request::ends_here(session.req_header()) {
+            session.set_keepalive(None);
+            session.write_response_header(Box::new(request::not_allowed()?), true).await?;
+            return Ok(true);
+        }
+        if request::may_change(session.req_header()) {
+            ctx.changes = batoff_pingora::Page::named(session.req_header());
+        }
+        Ok(false)
     }
 
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
@@ -220,15 +302,18 @@ impl ProxyHttp for Service {
             return Ok(Some(ForcedFreshness::ForceMiss));
         }
         ctx.found = Some(Found {
+            locator: object.locator,
             mark: object.mark.clone(),
             confirmed_at: object.confirmed_at,
             reach: reach.flatten(),
-            soft: verdict == Verdict::Stale,
+            soft: verdict == Verdict::Stale && object.stale_since() < object.freshness.fresh_until,
         });
         Ok(match decision {
             Decision::Serve => None,
             Decision::ServeStale => {
-                Some(ForcedFreshness::ForceExpiredServeStale { expired_at: Some(object.stale_since()) })
+                // A purge makes nothing longer: what had expired by then has been stale since.
+                let expired_at = object.stale_since().min(object.freshness.fresh_until);
+                Some(ForcedFreshness::ForceExpiredServeStale { expired_at: Some(expired_at) })
             }
             Decision::Confirm => {
                 // Each request needs the origin's word of its own; waiting in line for another's would help nobody.
@@ -246,7 +331,7 @@ impl ProxyHttp for Service {
         let allowed = match error {
             // While it is fetched anew: the origin's own window, or ours after a soft purge.
             // Not for a child, which would keep it as fresh.
-            None => ctx.child.is_none() && (found.soft || !found.mark.supplied_stale_window),
+            None => ctx.child.is_none() && (found.soft || !found.mark.stale_after_soft_purge_only),
             Some(error) => error.esource() == &ErrorSource::Upstream,
         };
         allowed && self.may_serve(&found.mark)
@@ -267,16 +352,33 @@ impl ProxyHttp for Service {
             request.insert_header(X_BATOFF_SEQ, asked.to_string())?;
         }
         let good = self.shield.good_for(token, ctx.child);
-        ctx.fetch = Some(Fetch { token, good, asked, is_vouched_for: asked.is_none(), age: 0 });
+        ctx.fetch = Some(Fetch {
+            token,
+            good,
+            asked,
+            is_vouched_for: asked.is_none(),
+            age: 0,
+            begun: self.store.begin(),
+            confirmation: None,
+        });
         Ok(())
     }
 
     async fn upstream_response_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
+        if response.status.is_informational() {
+            return Ok(());
+        }
+        fields::drop_nominated(response);
+        if !response.headers.contains_key(header::DATE) {
+            // When it came (RFC 9110, section 6.6.1).
+            response.insert_header(header::DATE, httpdate::fmt_http_date(SystemTime::now()))?;
+        }
+        self.note_changes(ctx, response);
         let said = response.remove_header(&X_BATOFF_SEQ);
         if let Some(Fetch { asked: Some(asked), is_vouched_for, .. }) = &mut ctx.fetch {
             let said = said.and_then(|said| said.to_str().ok()?.parse::<Demand>().ok());
@@ -284,7 +386,9 @@ impl ProxyHttp for Service {
         }
         if let Some(fetch) = &mut ctx.fetch {
             // Here, because a confirmation's own age does not get into the header that is kept.
-            fetch.age = response::age(response);
+            fetch.age = freshness::age(response);
+            let confirms = response.status == StatusCode::NOT_MODIFIED && session.cache.enabled();
+            fetch.confirmation = confirms.then(|| Box::new(response.clone()));
         }
         Ok(())
     }
@@ -298,6 +402,14 @@ impl ProxyHttp for Service {
         let (Some(page), Some(fetch)) = (&ctx.page, &ctx.fetch) else {
             return Ok(RespCacheable::Uncacheable(NoCacheReason::InternalError));
         };
+        let stored = session.cache.enabled().then(|| session.cache.maybe_cache_meta()).flatten();
+        let merged = match (stored, &fetch.confirmation) {
+            (Some(stored), Some(confirmation)) => {
+                Some(fields::confirmed(stored.response_header(), confirmation)?)
+            }
+            _ => None,
+        };
+        let response = merged.as_ref().unwrap_or(response);
         let authorized = session.req_header().headers.contains_key(header::AUTHORIZATION);
         let cacheable = match response::judge(response, fetch.age, authorized, self.store.object_bytes_max())
         {
@@ -306,14 +418,19 @@ impl ProxyHttp for Service {
                 if reason == NoCacheReason::ResponseTooLarge {
                     figures::not_stored(NotStored::TooLarge);
                 }
+                self.end_found(ctx, response);
                 return Ok(RespCacheable::Uncacheable(reason));
             }
         };
+        if self.store.index().sites().owner(page.url.host()).is_none() {
+            figures::not_stored(NotStored::NoOwner);
+            return Ok(RespCacheable::Uncacheable(NO_OWNER));
+        }
         if !fetch.is_vouched_for {
             figures::not_stored(NotStored::NotVouchedFor);
             return Ok(RespCacheable::Uncacheable(NOT_VOUCHED_FOR));
         }
-        let Some(mark) = self.mark(&page.url, fetch, response, cacheable.supplied_stale_window) else {
+        let Some(mark) = self.mark(&page.url, fetch, response, cacheable.stale_after_soft_purge_only) else {
             figures::not_stored(NotStored::Purged);
             return Ok(RespCacheable::Uncacheable(PURGED_WHILE_FETCHED));
         };

@@ -8,17 +8,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use batoff_edge::caches::Evict;
-use batoff_index::{Entry, Index, Refused, Verdict};
+use batoff_index::{Entry, Index, Verdict};
+use batoff_types::{PurgeUrl, Selector};
 use parking_lot::RwLock;
 
+mod changes;
 mod object;
 mod pingora_storage;
 mod sieve;
 
+pub(crate) use self::changes::Begun;
+use self::changes::Changes;
 pub(crate) use self::object::{Freshness, Mark, Object, ObjectId};
 pub(crate) use self::pingora_storage::Hit;
 use self::sieve::Sieve;
-use crate::figures::{self, Left};
+use crate::figures::{self, Left, NotStored};
 
 /// Parts of the cache with a lock each. Fewer when the cache is small, so that each has room for a large object.
 const SHARDS_MAX: u64 = 16;
@@ -42,6 +46,7 @@ pub struct Store {
     shards: Box<[Shard]>,
     next_id: AtomicU64,
     object_bytes_max: u64,
+    changes: Changes,
 }
 
 impl Store {
@@ -49,7 +54,7 @@ impl Store {
     pub fn new(index: Arc<Index<Locator>>, memory_bytes: u64, object_bytes_max: u64) -> Self {
         let count = (memory_bytes / SHARD_BYTES_MIN).clamp(1, SHARDS_MAX);
         let shards = (0..count).map(|_| RwLock::new(Sieve::new(memory_bytes / count))).collect();
-        Self { index, shards, next_id: AtomicU64::new(1), object_bytes_max }
+        Self { index, shards, next_id: AtomicU64::new(1), object_bytes_max, changes: Changes::default() }
     }
 
     /// The index that the objects are registered in.
@@ -97,7 +102,7 @@ impl Store {
         self.index.check_registered(&mark.url, &mark.tags, mark.token)
     }
 
-    /// Stores a response that was fetched, unless it was purged in the meantime.
+    /// Stores a response that was fetched, unless it was purged or changed in the meantime.
     pub(crate) fn insert(
         &self,
         key: u128,
@@ -105,7 +110,7 @@ impl Store {
         header: pingora::http::ResponseHeader,
         freshness: Freshness,
         body: bytes::Bytes,
-    ) -> Result<u64, Refused> {
+    ) -> Result<u64, NotStored> {
         let locator = self.locate(key);
         let object = Object::new(locator, mark, header, freshness, body, SystemTime::now());
         let mut shard = self.shard(key).write();
@@ -113,7 +118,7 @@ impl Store {
     }
 
     /// The origin confirmed the object `id`: it goes on with another header and the token of that confirmation. `false`
-    /// when it is not there any more, or was purged since the confirmation began.
+    /// when it is not there any more, or was purged or changed since the confirmation began.
     pub(crate) fn confirm(
         &self,
         key: u128,
@@ -137,8 +142,9 @@ impl Store {
         stored
     }
 
-    fn put(&self, shard: &mut Sieve<u128, Arc<Object>>, object: Object) -> Result<u64, Refused> {
-        let (key, weight) = (object.locator.key, object.weight());
+    fn put(&self, shard: &mut Sieve<u128, Arc<Object>>, object: Object) -> Result<u64, NotStored> {
+        let (key, weight, begun) = (object.locator.key, object.weight(), object.mark.begun);
+        let url = object.mark.url.clone();
         let entry = Entry {
             url: object.mark.url.clone(),
             variant: object.variant(),
@@ -146,15 +152,21 @@ impl Store {
             token: object.mark.token,
             locator: object.locator,
         };
-        self.index.insert(entry)?;
+        self.index.insert(entry).map_err(|_| NotStored::Purged)?;
         let left = shard.insert(key, Arc::new(object), weight);
         if let Some(replaced) = left.replaced {
-            figures::left(Left::Replaced, 1);
             debug_assert_eq!(replaced.locator.key, key);
+            figures::left(Left::Replaced, 1);
         }
         figures::left(Left::Room, left.evicted.len() as u64);
         for object in left.evicted {
             self.index.remove(&object.mark.url, object.variant());
+        }
+        // After the entry is there: whoever changes the page notes it first and then looks for entries, so one of the two
+        // sees the other.
+        if self.changes.since(begun, &url) {
+            self.drop_from(shard, key);
+            return Err(NotStored::Changed);
         }
         Ok(weight)
     }
@@ -172,7 +184,7 @@ impl Store {
 
 impl Evict<Locator> for &'static Store {
     fn evict(&self, locator: &Locator) {
-        self.forget(locator);
+        self.forget(locator, Left::Purged);
     }
 
     fn turn_stale(&self, locator: &Locator) {
@@ -198,13 +210,43 @@ impl Evict<Locator> for &'static Store {
 
 impl Store {
     /// Drops the object there, if it is still the one meant.
-    pub(crate) fn forget(&self, locator: &Locator) {
+    pub(crate) fn forget(&self, locator: &Locator, reason: Left) {
         let mut shard = self.shard(locator.key).write();
         if shard.peek(&locator.key).is_some_and(|object| object.locator == *locator)
             && let Some(object) = shard.remove(&locator.key)
         {
-            figures::left(Left::Purged, 1);
+            figures::left(reason, 1);
             // The index has dropped it already when it named it itself.
+            self.index.remove(&object.mark.url, object.variant());
+        }
+    }
+
+    /// Drops what is there, whatever it is: its origin gave something else, which is not kept.
+    pub(crate) fn withdraw(&self, key: u128) {
+        let there = self.shard(key).read().peek(&key).map(|object| object.locator);
+        if let Some(locator) = there {
+            self.forget(&locator, Left::Withdrawn);
+        }
+    }
+
+    /// A fetch begins, as far as changes of pages go.
+    pub(crate) fn begin(&self) -> Begun {
+        self.changes.begin()
+    }
+
+    /// A visitor has changed the page: all its variants and spellings go, and what is being fetched of it is not stored.
+    pub(crate) fn change(&self, url: &PurgeUrl) {
+        self.changes.note(url);
+        let sites = self.index.sites();
+        // What nobody owns is not stored.
+        let Some(site) = sites.owner(url.host()) else { return };
+        for object in self.index.list(site, &Selector::Url(url.clone())) {
+            self.forget(&object.locator, Left::Changed);
+        }
+    }
+
+    fn drop_from(&self, shard: &mut Sieve<u128, Arc<Object>>, key: u128) {
+        if let Some(object) = shard.remove(&key) {
             self.index.remove(&object.mark.url, object.variant());
         }
     }

@@ -22,6 +22,12 @@ pub(crate) const NOT_VOUCHED_FOR_REASON: &str = "a parent did not vouch for it";
 /// The same, as pingora wants it.
 pub(super) const NOT_VOUCHED_FOR: NoCacheReason = NoCacheReason::Custom(NOT_VOUCHED_FOR_REASON);
 
+/// No site owns the host that it is for, so no purge could reach it.
+pub(crate) const NO_OWNER_REASON: &str = "no site owns its host";
+
+/// The same, as pingora wants it.
+pub(super) const NO_OWNER: NoCacheReason = NoCacheReason::Custom(NO_OWNER_REASON);
+
 impl Answer {
     pub(crate) const ALL: [Self; 5] = [Self::Hit, Self::Miss, Self::Stale, Self::Expired, Self::Bypass];
 

@@ -1,28 +1,20 @@
 //! Whether and how long a response may be kept.
 
-use std::time::Duration;
+use std::time::SystemTime;
 
 use http::{StatusCode, header};
-use pingora::cache::cache_control::{CacheControl, InterpretCacheControl};
 use pingora::cache::key::HashBinary;
-use pingora::cache::{CacheMeta, CacheMetaDefaults, NoCacheReason, RespCacheable, VarianceBuilder, filters};
+use pingora::cache::{CacheMeta, NoCacheReason, VarianceBuilder};
 use pingora::http::{RequestHeader, ResponseHeader};
 
-/// How long an object may be served stale after a soft purge when its origin said nothing about it, in seconds.
-pub(super) const SOFT_STALE_SECONDS: u32 = 60;
-
-/// Nothing is kept that its origin did not give a time to.
-const fn no_default(_: StatusCode) -> Option<Duration> {
-    None
-}
-
-const DEFAULTS: CacheMetaDefaults = CacheMetaDefaults::new(no_default, SOFT_STALE_SECONDS, 0);
+use super::fields;
+use super::freshness::{self, Policy};
 
 /// A response that may be kept.
 pub(super) struct Cacheable {
     pub(super) meta: CacheMeta,
-    /// The time for which it may be served stale is ours and not its origin's.
-    pub(super) supplied_stale_window: bool,
+    /// The time for which it may be served stale counts after a soft purge only.
+    pub(super) stale_after_soft_purge_only: bool,
 }
 
 /// Judges a response, `age` seconds old when it came, to a request with or without `Authorization`.
@@ -32,12 +24,12 @@ pub(super) fn judge(
     authorized: bool,
     body_bytes_max: u64,
 ) -> Result<Cacheable, NoCacheReason> {
-    let varies_on_everything = response
-        .headers
-        .get_all(header::VARY)
-        .iter()
-        .any(|value| value.as_bytes().split(|&b| b == b',').any(|name| name.trim_ascii() == b"*"));
+    let varies_on_everything =
+        response.headers.get_all(header::VARY).iter().any(|value| {
+            value.to_str().map_or(true, |names| names.split(',').any(|name| name.trim() == "*"))
+        });
     let is_partial = matches!(response.status, StatusCode::PARTIAL_CONTENT | StatusCode::SWITCHING_PROTOCOLS);
+    // A cookie is one visitor's, whatever is said about keeping the response.
     if varies_on_everything || is_partial || response.headers.contains_key(header::SET_COOKIE) {
         return Err(NoCacheReason::OriginNotCache);
     }
@@ -46,26 +38,18 @@ pub(super) fn judge(
     if length.is_some_and(|length: u64| length > body_bytes_max) {
         return Err(NoCacheReason::ResponseTooLarge);
     }
-    let control = CacheControl::from_resp_headers(response);
-    let supplied =
-        control.as_ref().is_none_or(|control| control.serve_stale_while_revalidate_duration().is_none());
-    match filters::resp_cacheable(control.as_ref(), response.clone(), authorized, &DEFAULTS) {
-        RespCacheable::Cacheable(mut meta) => {
-            // What another cache has kept it for counts (RFC 9111, section 4.2); `Expires` is a time of day.
-            if control.is_some_and(|control| control.fresh_duration().is_some())
-                && let Some(expires) = meta.fresh_until().checked_sub(Duration::from_secs(age))
-            {
-                meta.expire_at(expires);
-            }
-            Ok(Cacheable { meta, supplied_stale_window: supplied })
-        }
-        RespCacheable::Uncacheable(reason) => Err(reason),
+    let (policy, now) = (Policy::of(response), SystemTime::now());
+    if !policy.allows_keeping(authorized) {
+        return Err(NoCacheReason::OriginNotCache);
     }
-}
-
-/// How old a response was when it came, in seconds (RFC 9111, section 5.1).
-pub(super) fn age(response: &ResponseHeader) -> u64 {
-    response.headers.get(header::AGE).and_then(|age| age.to_str().ok()?.trim().parse().ok()).unwrap_or(0)
+    // Nothing is kept that its origin did not give a time to.
+    let lifetime = policy.lifetime(response, now).ok_or(NoCacheReason::OriginNotCache)?;
+    let fresh_until = freshness::fresh_until(now, lifetime, age);
+    let window = policy.stale_window();
+    let mut header = fields::kept(response.clone());
+    policy.strip(&mut header);
+    let meta = CacheMeta::new(fresh_until, now, window.seconds, policy.stale_if_error(), header);
+    Ok(Cacheable { meta, stale_after_soft_purge_only: window.after_soft_purge_only })
 }
 
 /// Which variant of a page `request` gets, by the `Vary` of a stored response; `None` when there is only one.

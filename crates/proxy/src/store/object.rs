@@ -8,7 +8,7 @@ use pingora::cache::CacheMeta;
 use pingora::cache::key::HashBinary;
 use pingora::http::ResponseHeader;
 
-use super::Locator;
+use super::{Begun, Locator};
 use crate::shield::Through;
 
 /// What an object takes besides its body and its header's text, in bytes: the structs and the index's own entry.
@@ -25,8 +25,10 @@ pub(crate) struct Mark {
     pub(crate) good: Option<Through>,
     /// How old it was when it came, in seconds: another cache had kept it.
     pub(crate) age: u64,
-    /// The origin said nothing about serving it stale, so the window is ours and meant for soft purges only.
-    pub(crate) supplied_stale_window: bool,
+    /// How many changes by visitors had been noted when its fetch began.
+    pub(crate) begun: Begun,
+    /// The time for which it may be served stale counts after a soft purge only.
+    pub(crate) stale_after_soft_purge_only: bool,
 }
 
 /// Which object a request found, so that a confirmation reaches that one and no other.
@@ -36,7 +38,7 @@ pub(crate) struct ObjectId(pub(crate) u64);
 /// What pingora keeps of a response beside its header, without its dates of creation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Freshness {
-    fresh_until: SystemTime,
+    pub(crate) fresh_until: SystemTime,
     stale_while_revalidate_sec: u32,
     stale_if_error_sec: u32,
     variance: Option<HashBinary>,

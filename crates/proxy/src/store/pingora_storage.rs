@@ -15,7 +15,10 @@ use pingora::http::ResponseHeader;
 use pingora::{Error, ErrorType, Result};
 
 use super::{Freshness, Mark, Object, ObjectId, Store};
-use crate::figures::{self, NotStored};
+use crate::figures::{self, Left, NotStored};
+
+/// What a visitor is given at once, in bytes. Each has the time of one write, so one who reads nothing is noticed.
+const PIECE: usize = 128 << 10;
 
 /// An object that a request found.
 pub(crate) struct Hit {
@@ -76,7 +79,7 @@ impl Storage for Store {
         _: &SpanHandle,
     ) -> Result<PurgeOutcome> {
         let Some((object, _)) = self.get(slot(target.key())) else { return Ok(PurgeOutcome::NotFound) };
-        self.forget(&object.locator);
+        self.forget(&object.locator, Left::Purged);
         Ok(PurgeOutcome::Purged(None))
     }
 
@@ -107,8 +110,9 @@ impl HandleHit for Hit {
         if self.from >= self.to {
             return Ok(None);
         }
-        let body = self.object.body.slice(self.from..self.to);
-        self.from = self.to;
+        let end = self.to.min(self.from + PIECE);
+        let body = self.object.body.slice(self.from..end);
+        self.from = end;
         Ok(Some(body))
     }
 
@@ -163,14 +167,16 @@ impl HandleMiss for Fill {
     async fn finish(self: Box<Self>) -> Result<MissFinishType> {
         if self.too_large {
             figures::not_stored(NotStored::TooLarge);
+            // It is the page now, whatever was kept of the page before.
+            self.store.withdraw(self.key);
             return Ok(MissFinishType::Created(0));
         }
         let Self { store, key, mark, header, freshness, body, .. } = *self;
         match store.insert(key, mark, header, freshness, body.freeze()) {
             Ok(weight) => Ok(MissFinishType::Created(usize::try_from(weight).unwrap_or(usize::MAX))),
             // Those who waited for this fill look again, find nothing and fetch anew.
-            Err(_) => {
-                figures::not_stored(NotStored::Purged);
+            Err(reason) => {
+                figures::not_stored(reason);
                 Ok(MissFinishType::Created(0))
             }
         }

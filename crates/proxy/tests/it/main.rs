@@ -2,8 +2,10 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
 
 mod collapsing;
+mod confirmations;
 mod fence;
 mod freshness;
+mod listeners;
 mod origin;
 mod phases;
 mod purges;
@@ -13,3 +15,5 @@ mod room;
 mod shield;
 mod tiers;
 mod visitor;
+mod visits;
+mod withdrawn;

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use batoff_types::{Body, Generation, Selector, SiteChange, SiteLimits, SiteTable};
+use batoff_types::{Body, Generation, Selector, SiteChange, SiteLimits};
 use tokio::sync::Semaphore;
 
 use crate::origin::Plan;
-use crate::rig::{HOST, Rig, prefix, tag, url};
+use crate::rig::{HOST, Rig, prefix, sites, tag, url};
 use crate::visitor::Coming;
 
 /// How far the fetch has come.
@@ -144,7 +144,7 @@ async fn what_was_being_fetched_is_not_served_after_a_reset_or_when_its_host_cha
             let held = Held::at(phase, &rig).await;
             let host = || vec![HOST.parse().unwrap()];
             if by_reset {
-                rig.index.reset(Generation(7), rig.index.applied(), SiteTable::default());
+                rig.index.reset(Generation(7), rig.index.applied(), sites());
             } else {
                 rig.apply(Body::Site(SiteChange {
                     site: "news".parse().unwrap(),

@@ -1,7 +1,7 @@
-use batoff_types::{Cursor, Generation, Selector, SiteTable};
+use batoff_types::{Cursor, Generation, Selector};
 
 use crate::origin::Plan;
-use crate::rig::{HOST, Rig, prefix, tag, url};
+use crate::rig::{HOST, Rig, prefix, sites, tag, url};
 
 #[tokio::test]
 async fn the_first_answer_is_a_miss_and_the_second_a_hit() {
@@ -100,7 +100,7 @@ async fn a_reset_drops_everything() {
     let rig = Rig::start().await;
     rig.origin.plan("/a", Plan::page("a"));
     rig.get("/a").await;
-    rig.index.reset(Generation(7), Cursor::new(100), SiteTable::default());
+    rig.index.reset(Generation(7), Cursor::new(100), sites());
     assert_eq!(rig.get("/a").await.x_cache(), "MISS");
     assert_eq!(rig.get("/a").await.x_cache(), "HIT");
 }

@@ -7,15 +7,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use batoff_edge::caches::{Cache, InProcess};
 use batoff_edge::{Fence, Standing};
 use batoff_index::{Index, IndexConfig};
+use batoff_proxy::config::ListenersSection;
 use batoff_proxy::origin::{Origins, Upstream};
 use batoff_proxy::{Children, Locator, Proxy, Shield, Store};
 use batoff_types::message::LeasePolicy;
-use batoff_types::{Body, LogId, Purge, Record, Selector, Seq, SiteChange, SiteLimits, TaskId, UnixMillis};
+use batoff_types::{
+    Body, LogId, Purge, Record, Selector, Seq, SiteChange, SiteLimits, SiteTable, TaskId, UnixMillis,
+};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::origin::Origin;
-use crate::visitor::{Answer, Coming, ask, begin};
+use crate::visitor::{Answer, Coming, ask, begin, send};
 
 pub const HOST: &str = "www.example.test";
 
@@ -40,6 +43,7 @@ pub struct Setup {
     pub parent: Option<SocketAddr>,
     /// Who may ask this one as a parent.
     pub children: &'static [&'static str],
+    pub listeners: ListenersSection,
 }
 
 impl Default for Setup {
@@ -51,6 +55,7 @@ impl Default for Setup {
             origin: None,
             parent: None,
             children: &[],
+            listeners: ListenersSection::default(),
         }
     }
 }
@@ -75,7 +80,8 @@ impl Rig {
         standing.set(log_id(1), index.generation(), true);
         let shield = Shield::new(standing.clone(), Children::parse(setup.children).unwrap());
         let fence = Arc::new(Fence::new(setup.policy));
-        let proxy = Proxy::new(store, fence, Origins::new(Some(upstream), Vec::new()), shield, false);
+        let origins = Origins::new(Some(upstream), Vec::new());
+        let proxy = Proxy::new(store, fence, origins, shield, false, setup.listeners);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
@@ -112,6 +118,12 @@ impl Rig {
     pub async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
         let headers: Vec<_> = [("Host", HOST)].into_iter().chain(headers.iter().copied()).collect();
         ask(self.proxy, method, path, &headers).await
+    }
+
+    /// A request with a body, as it is on the wire.
+    pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        let headers: Vec<_> = [("Host", HOST)].into_iter().chain(headers.iter().copied()).collect();
+        send(self.proxy, method, path, &headers, body).await.rest().await
     }
 
     /// A request that is sent, and not read yet.
@@ -174,6 +186,13 @@ impl Drop for Rig {
 /// The log that a rig follows is the first; it stands at 1 in it.
 pub fn log_id(number: u8) -> LogId {
     LogId::from_bytes([number; 16])
+}
+
+/// The sites as a rig has them.
+pub fn sites() -> SiteTable {
+    let mut sites = SiteTable::default();
+    sites.set(&"shop".parse().unwrap(), Some(&[HOST.parse().unwrap()]));
+    sites
 }
 
 pub fn url(path: &str) -> Selector {

@@ -60,12 +60,26 @@ pub async fn ask(proxy: SocketAddr, method: &str, target: &str, headers: &[(&str
 }
 
 pub async fn begin(proxy: SocketAddr, method: &str, target: &str, headers: &[(&str, &str)]) -> Coming {
+    send(proxy, method, target, headers, "").await
+}
+
+pub async fn send(
+    proxy: SocketAddr,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Coming {
     let mut stream = TcpStream::connect(proxy).await.unwrap();
-    let mut request = format!("{method} {target} HTTP/1.1\r\nConnection: close\r\n");
+    let mut request = format!("{method} {target} HTTP/1.1\r\n");
+    if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("connection")) {
+        request.push_str("Connection: close\r\n");
+    }
     for (name, value) in headers {
         request.push_str(&format!("{name}: {value}\r\n"));
     }
     request.push_str("\r\n");
+    request.push_str(body);
     stream.write_all(request.as_bytes()).await.unwrap();
     Coming { stream, bytes: Vec::new() }
 }
