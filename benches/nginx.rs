@@ -13,9 +13,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use batoff_edge::Fence;
 use batoff_edge::caches::nginx::{Nginx, NginxSection};
 use batoff_edge::caches::{Cache, Locator, Surroundings};
+use batoff_edge::{Fence, Identity, Provenance};
 use batoff_index::{Index, IndexConfig};
 use batoff_types::message::LeasePolicy;
 use batoff_types::{
@@ -167,9 +167,11 @@ impl Node {
             std::env::var("BATOFF_BENCH_WATCH").unwrap_or_else(|_| "inotify".to_owned())
         ))?;
         let (stop, policy) = (CancellationToken::new(), LeasePolicy::Serve);
+        let fence = Arc::new(Fence::new(policy));
         let around = Surroundings {
             index: Arc::clone(&index),
-            fence: Arc::new(Fence::new(policy)),
+            fence: Arc::clone(&fence),
+            provenance: Provenance::new(Identity::random(), fence),
             policy,
             state_dir: server.dir().to_owned(),
             resumes: true,

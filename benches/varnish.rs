@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use batoff_edge::Fence;
 use batoff_edge::caches::http::{Address, Pipeline};
 use batoff_edge::caches::varnish::{Varnish, VarnishSection};
 use batoff_edge::caches::{Cache, Locator, Surroundings};
+use batoff_edge::{Fence, Identity, Provenance};
 use batoff_index::{Index, IndexConfig};
 use batoff_types::message::LeasePolicy;
 use batoff_types::{Body, Purge, Record, Selector, Seq, SiteChange, SiteLimits, TaskId, UnixMillis};
@@ -114,9 +114,11 @@ impl Adapter {
         };
         drop(index.apply(&record(1, Body::Site(change))?));
         let section: VarnishSection = serde_json::from_value(server.section())?;
+        let fence = Arc::new(Fence::new(LeasePolicy::Serve));
         let around = Surroundings {
             index: Arc::clone(&index),
-            fence: Arc::new(Fence::new(LeasePolicy::Serve)),
+            fence: Arc::clone(&fence),
+            provenance: Provenance::new(Identity::random(), fence),
             policy: LeasePolicy::Serve,
             state_dir: server.dir.clone(),
             resumes: true,

@@ -16,6 +16,7 @@ pub mod local;
 mod locator;
 pub mod nginx;
 mod open;
+mod own_folder;
 pub mod slots;
 pub mod trafficserver;
 pub mod varnish;
@@ -23,6 +24,7 @@ pub mod varnish;
 pub use self::in_process::{Evict, InProcess};
 pub use self::locator::Locator;
 pub use self::open::{CacheOpenError, Surroundings, open};
+pub use self::own_folder::{OwnFolder, is_mark};
 
 /// A cache that this node's daemon drives. `L` is how it finds its objects (a file's hash, a key).
 ///
@@ -74,7 +76,8 @@ pub trait Cache<L>: Send + Sync {
         Ok(())
     }
 
-    /// Makes everything unservable that it holds now.
+    /// Makes everything unservable that it holds now, and marks it as this state's: see
+    /// [`Provenance`](crate::Provenance).
     async fn flush(&self) -> Result<(), CacheTrouble>;
 
     /// Asked when records take long to finish, beside the other calls: whether the cache can do without a part of what

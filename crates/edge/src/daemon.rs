@@ -16,6 +16,7 @@ use crate::config::{ConfigError, ControlSection, EdgeConfig, Endpoint};
 use crate::fence::Fence;
 use crate::follow::{Dial, Follower};
 use crate::monitor::Monitored;
+use crate::provenance::Provenance;
 use crate::saver::{self, Wanted};
 use crate::standing::Standing;
 use crate::state_dir::{StateDir, StateError};
@@ -86,6 +87,7 @@ pub struct Opened<L: Clone> {
     position: Option<Position>,
     term: Term,
     fence: Arc<Fence>,
+    provenance: Provenance,
     standing: Arc<Standing>,
 }
 
@@ -109,7 +111,7 @@ impl Daemon {
         index: IndexConfig,
     ) -> Result<Opened<L>, StartError> {
         let endpoints = config.control.endpoints()?;
-        let opened = StateDir::open(&config.state_dir)?;
+        let opened = StateDir::open(&config.state_dir, &config.node)?;
         let (position, term) =
             opened.stored.as_ref().map_or((None, Term(0)), |stored| (stored.position, stored.term));
         let index = match opened.stored {
@@ -134,6 +136,7 @@ impl Daemon {
         let fence = Arc::new(fence(config.policy, &opened.state).map_err(|source| {
             StartError::State(StateError::Access { path: opened.state.path().to_owned(), source })
         })?);
+        let provenance = Provenance::new(opened.identity, Arc::clone(&fence));
         let standing = Standing::nowhere();
         if let Some(position) = position {
             standing.set(position.log_id, index.generation(), false);
@@ -147,6 +150,7 @@ impl Daemon {
             position,
             term,
             fence,
+            provenance,
             standing: Arc::new(standing),
         })
     }
@@ -176,6 +180,11 @@ impl<L: Clone + Send + Sync + 'static> Opened<L> {
         Arc::clone(&self.fence)
     }
 
+    /// Whose what the caches hold has to be.
+    pub fn provenance(&self) -> Provenance {
+        self.provenance.clone()
+    }
+
     /// Whether the node knows where it stood. If not, its first connection begins with a reset.
     pub fn resumes(&self) -> bool {
         self.position.is_some()
@@ -202,7 +211,11 @@ impl<L: Clone + Send + Sync + 'static> Opened<L> {
         let (stop_following, stop_applying) = (CancellationToken::new(), CancellationToken::new());
         let (status, reload) = (Arc::new(Status::default()), Arc::new(Notify::new()));
 
-        let (wanted, wanted_by_saver) = watch::channel(Wanted { position: self.position, term: self.term });
+        let position = self.position.filter(|_| !self.provenance.starts_over());
+        if position.is_none() {
+            self.standing.clear();
+        }
+        let (wanted, wanted_by_saver) = watch::channel(Wanted { position, term: self.term });
         let (durable_term, durable_term_seen) = watch::channel(self.term);
         let saving =
             saver::run(Arc::clone(&self.index), Arc::clone(&self.state), wanted_by_saver, durable_term);
@@ -222,7 +235,7 @@ impl<L: Clone + Send + Sync + 'static> Opened<L> {
             control: self.config.control,
             endpoints: self.endpoints,
             dial: self.dial,
-            inbox: Inbox::new(inbox, instance, self.position, self.term),
+            inbox: Inbox::new(inbox, instance, position, self.term),
             index: Arc::clone(&self.index),
             apply: Applier::spawn(
                 Arc::clone(&self.index),

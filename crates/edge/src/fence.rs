@@ -34,6 +34,11 @@ impl Fence {
         self.agreed.store(true, Ordering::Release);
     }
 
+    /// Whatever the control plane knows, this node must not serve without a lease until it has been told anew.
+    pub(crate) fn disagree(&self) {
+        self.agreed.store(false, Ordering::Release);
+    }
+
     /// Whether the control plane knows the policy.
     pub(crate) fn is_agreed(&self) -> bool {
         self.agreed.load(Ordering::Acquire)

@@ -77,6 +77,7 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
             fence: opened.fence(),
             policy: config.lease.on_lease_lost.policy(),
             state_dir: config.state.dir.clone(),
+            provenance: opened.provenance(),
             resumes: opened.resumes(),
             stop: signals.stop.clone(),
         },

@@ -1,5 +1,8 @@
 //! What a node must still know after it has been killed: where it stands, its rules, and its generation.
 //!
+//! A directory says whose it is. Another node's (a golden image, a swapped volume) says nothing about the caches here and
+//! is not believed either. Its owner alone can read it: what customers purge is nobody else's business.
+//!
 //! One file, replaced as a whole (written beside, flushed, renamed, folder flushed), with a checksum. A file that cannot
 //! be trusted is set aside, never guessed at: the node then stands nowhere, in a new generation, and is reset.
 
@@ -7,12 +10,17 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use batoff_types::Generation;
+use batoff_types::{Generation, NodeName};
 use parking_lot::Mutex;
+
+use self::codec::Untrusted;
+use crate::provenance::Identity;
 
 mod agreement;
 mod codec;
 mod generation;
+mod owner;
+mod private;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -42,6 +50,8 @@ pub struct Opened {
     pub state: StateDir,
     /// The generation in force.
     pub generation: Generation,
+    /// The name of this state, which the node's caches have to bear too. Another one whenever the node stands nowhere.
+    pub identity: Identity,
     /// What was stored last; `None`: the node stands nowhere.
     pub stored: Option<Stored>,
 }
@@ -72,43 +82,53 @@ impl StateError {
     pub fn is_usage(&self) -> bool {
         match self {
             Self::Locked(_) => false,
-            Self::Access { source, .. } => {
-                matches!(source.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory)
-            }
+            // What is missing, read-only or not ours may be a volume that is mounted late.
+            Self::Access { source, .. } => source.kind() == io::ErrorKind::NotADirectory,
         }
     }
 }
 
 impl StateDir {
-    /// Opens the directory, makes it when it is missing, and reads what it holds.
+    /// Opens the directory of `node`, makes it when it is missing, and reads what it holds.
     ///
     /// The generation is raised here when what was stored cannot be trusted: nothing filled before may pass as newer.
-    pub fn open(dir: &Path) -> Result<Opened, StateError> {
-        fs::create_dir_all(dir).map_err(StateError::access(dir))?;
+    pub fn open(dir: &Path, node: &NodeName) -> Result<Opened, StateError> {
+        private::make(dir).map_err(StateError::access(dir))?;
         let lock_path = dir.join(LOCK);
-        let lock = File::create(&lock_path).map_err(StateError::access(&lock_path))?;
+        let lock = private::create(&lock_path).map_err(StateError::access(&lock_path))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(StateError::Locked(dir.to_owned())),
             Err(TryLockError::Error(source)) => return Err(StateError::access(&lock_path)(source)),
         }
+        if let Err(error) = private::tighten(dir) {
+            tracing::warn!(dir = %dir.display(), %error, "cannot be made this user's alone");
+        }
 
+        let owner = owner::read(dir).map_err(StateError::access(dir))?;
+        let is_ours = owner.as_ref().is_some_and(|owner| owner.node == node.to_string());
+        if !is_ours {
+            // What another node has told the control plane, this one has not.
+            agreement::write(dir, false).map_err(StateError::access(dir))?;
+        }
         let marked = generation::read(dir).map_err(StateError::access(dir))?;
         let path = dir.join(STATE);
         let (stored, trusted) = match fs::read(&path) {
-            Ok(bytes) => match codec::decode(&bytes) {
-                Ok(stored) => (Some(stored), true),
-                Err(why) => {
-                    let aside = set_aside(dir, &path).map_err(StateError::access(&path))?;
-                    tracing::error!(
-                        file = %path.display(),
-                        set_aside_as = %aside.display(),
-                        %why,
-                        "the stored state cannot be trusted; this node starts without a position and will be reset"
-                    );
-                    (None, false)
+            Ok(bytes) => {
+                match codec::decode(&bytes).and_then(|stored| owned(stored, is_ours, owner.as_ref())) {
+                    Ok(stored) => (Some(stored), true),
+                    Err(why) => {
+                        let aside = set_aside(dir, &path).map_err(StateError::access(&path))?;
+                        tracing::error!(
+                            file = %path.display(),
+                            set_aside_as = %aside.display(),
+                            %why,
+                            "the stored state cannot be trusted; this node starts without a position and will be reset"
+                        );
+                        (None, false)
+                    }
                 }
-            },
+            }
             // With a generation and no state the file was lost, not never written.
             Err(error) if error.kind() == io::ErrorKind::NotFound => (None, marked.is_none()),
             Err(source) => return Err(StateError::access(&path)(source)),
@@ -123,7 +143,16 @@ impl StateDir {
         let state = Self { dir: dir.to_owned(), generation: Mutex::new(generation), _lock: lock };
         // Written at every start: that is also how an unwritable directory is found out now and not at the first purge.
         generation::write(dir, generation).map_err(StateError::access(dir))?;
-        Ok(Opened { state, generation, stored })
+        let identity = match owner {
+            Some(owner) if is_ours && stored.is_some() => owner.identity,
+            // No cache can bear a name that has never been: whatever it holds, this state knows nothing of it.
+            _ => {
+                let identity = Identity::random();
+                owner::write(dir, node, identity).map_err(StateError::access(dir))?;
+                identity
+            }
+        };
+        Ok(Opened { state, generation, identity, stored })
     }
 
     /// The next generation, durable when this returns.
@@ -158,9 +187,18 @@ impl StateDir {
     }
 }
 
+/// What was read, if this node's.
+fn owned(stored: Stored, is_ours: bool, owner: Option<&owner::Owner>) -> Result<Stored, Untrusted> {
+    match owner {
+        Some(_) if is_ours => Ok(stored),
+        Some(other) => Err(Untrusted::Foreign(other.node.clone())),
+        None => Err(Untrusted::Nobodys),
+    }
+}
+
 fn replace(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let temporary = dir.join(format!("{name}.new"));
-    let mut file = File::create(&temporary)?;
+    let mut file = private::create(&temporary)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&temporary, dir.join(name))?;

@@ -112,7 +112,7 @@ impl Rig {
     fn start(caches: &[&Shared]) -> Self {
         let dir = TempDir::new().unwrap();
         let index = Arc::new(Index::new(IndexConfig::default()));
-        let state = Arc::new(StateDir::open(dir.path()).unwrap().state);
+        let state = Arc::new(StateDir::open(dir.path(), &"pop/node".parse().unwrap()).unwrap().state);
         let stop = CancellationToken::new();
         let caches = caches.iter().map(|&cache| Arc::new(cache.clone()) as Arc<dyn Cache<u32>>).collect();
         let apply = Applier::spawn(index.clone(), caches, state, &stop);

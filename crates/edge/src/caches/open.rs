@@ -10,8 +10,8 @@ use super::http::Http;
 use super::trafficserver::TrafficServer;
 use super::varnish::Varnish;
 use super::{Cache, Locator, local};
-use crate::Fence;
 use crate::config::CachesSection;
+use crate::{Fence, Provenance};
 
 /// What a cache's adapter finds around it.
 #[derive(Clone, Debug)]
@@ -24,6 +24,8 @@ pub struct Surroundings {
     pub policy: LeasePolicy,
     /// Where an adapter may keep a file of its own that outlives the process.
     pub state_dir: PathBuf,
+    /// Whether the cache is this state's: to be asked where it is opened.
+    pub provenance: Provenance,
     /// Whether the node knows where it stood before. If not, the control plane resets it, which flushes every cache.
     pub resumes: bool,
     /// Cancelled when the daemon ends; what an adapter started ends then.

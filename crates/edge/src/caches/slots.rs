@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use batoff_types::Moment;
 use batoff_types::message::LeasePolicy;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -36,8 +37,15 @@ const SLOT: Duration = Duration::from_millis(100);
 /// lease is longer; one that is told a longer lease has no more files to remove when a clock is stepped.
 const AHEAD_MAX: u64 = 20;
 
+/// Under which name its troubles are counted.
+const TROUBLE: &str = "lease";
+
 /// Between two looks at the lease.
 const TICK: Duration = Duration::from_millis(25);
+
+/// Between two looks whether the folders are still there: whatever removed one, its cache serves from what it has again
+/// within this time.
+const REPAIR_EVERY: Duration = Duration::from_secs(1);
 
 /// The difference between the two clocks may change by so much between two looks: slewing and a preempted thread.
 /// More is a step of the wall clock.
@@ -83,6 +91,8 @@ struct State {
     folders: BTreeMap<PathBuf, Folder>,
     /// The wall clock minus `CLOCK_BOOTTIME`, as it was last.
     offset: Option<i64>,
+    /// When the folders were last looked at.
+    looked_at: Moment,
     /// What was last logged as being in the way.
     trouble: Option<String>,
 }
@@ -96,7 +106,7 @@ struct Wanted {
 }
 
 impl Slots {
-    /// Starts to keep slots in `folders`, which are made where they are missing. What is left there of a predecessor is
+    /// Starts to keep slots in `folders`, which are made where they are missing, and held against a second daemon. What is left there of a predecessor is
     /// removed before this returns. Ends with `stop`.
     pub fn start(
         config: SlotsConfig,
@@ -176,11 +186,20 @@ impl Shared {
         let step = stepped(&now, state.offset);
         state.offset = Some(now.offset());
         let wanted = self.wanted(&now);
+        let now_boot = boottime();
+        let looks = now_boot.since(state.looked_at) >= REPAIR_EVERY;
+        if looks {
+            state.looked_at = now_boot;
+        }
         let mut trouble = None;
         for (path, folder) in &mut state.folders {
             // Slots of the old time would outlive the lease in the new.
             let cleared = if step { folder.clear() } else { Ok(()) };
-            if let Err(error) = cleared.and_then(|()| folder.bring_in_line(&wanted)) {
+            let repaired = cleared.and_then(|()| if looks { folder.repair() } else { Ok(false) });
+            if matches!(repaired, Ok(true)) {
+                tracing::warn!(folder = %path.display(), "the folder of the cache's slots was gone; it was made anew");
+            }
+            if let Err(error) = repaired.and_then(|_| folder.bring_in_line(&wanted)) {
                 trouble = Some(format!("{}: {error}", path.display()));
             }
         }
@@ -188,6 +207,7 @@ impl Shared {
             tracing::warn!("the wall clock was stepped; the cache's slots begin anew");
         }
         if trouble != state.trouble {
+            crate::metrics::trouble(TROUBLE, trouble.is_some());
             match &trouble {
                 Some(trouble) => {
                     tracing::error!(%trouble, "the cache's slots cannot be kept; it stops serving from what it has")

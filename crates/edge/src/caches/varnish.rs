@@ -78,11 +78,14 @@ impl Varnish {
             follows_process: false,
         };
         let slots = Slots::start(slots, around.fence, [section.lease_dir.clone()], around.stop);
+        // What is missing or read-only may be a mount that comes late.
         let slots = slots.map_err(|error| {
             let dir = section.lease_dir.display();
-            setup(format!(
-                "cannot keep the lease in {dir}: {error}; make it a folder that this user can write to"
-            ))
+            let message = format!(
+                "cannot keep the lease in {dir}: {error}; make it a folder on a tmpfs that this user can write to, and no \
+                 other daemon's"
+            );
+            CacheOpenError::Temporary { cache: NAME, message }
         })?;
         let sites = SiteTable::clone(&around.index.sites());
         let mut link = Link::new(section, sites).map_err(setup)?;

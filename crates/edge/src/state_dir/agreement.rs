@@ -1,6 +1,6 @@
 //! Whether the control plane knows that this node goes on serving without a lease: an empty file that is there, or not.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
@@ -15,7 +15,7 @@ pub(super) fn read(dir: &Path) -> io::Result<bool> {
 pub(super) fn write(dir: &Path, agreed: bool) -> io::Result<()> {
     let mark = dir.join(MARK);
     if agreed {
-        File::create(&mark)?.sync_all()?;
+        super::private::create(&mark)?.sync_all()?;
     } else {
         match fs::remove_file(&mark) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),

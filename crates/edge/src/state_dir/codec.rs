@@ -41,6 +41,10 @@ pub(super) enum Untrusted {
     Checksum,
     #[error("it cannot be decoded: {0}")]
     Content(String),
+    #[error("it is that of the node {0}")]
+    Foreign(String),
+    #[error("it does not say whose it is")]
+    Nobodys,
 }
 
 impl Stored {

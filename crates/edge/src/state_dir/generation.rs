@@ -1,7 +1,7 @@
 //! The generation, kept in the *name* of an empty file: a name has no content that could be torn or rot, and the highest
 //! one counts, so the generation cannot go back by a half-done write.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::Path;
 
@@ -16,7 +16,7 @@ pub(super) fn read(dir: &Path) -> io::Result<Option<Generation>> {
 
 /// Marks `generation`; durable when this returns. Lower marks are removed afterwards.
 pub(super) fn write(dir: &Path, generation: Generation) -> io::Result<()> {
-    File::create(dir.join(format!("{PREFIX}{}", generation.0)))?.sync_all()?;
+    super::private::create(&dir.join(format!("{PREFIX}{}", generation.0)))?.sync_all()?;
     super::sync_dir(dir)?;
     for old in marks(dir)?.into_iter().filter(|mark| *mark < generation) {
         fs::remove_file(dir.join(format!("{PREFIX}{}", old.0)))?;

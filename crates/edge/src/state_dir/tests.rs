@@ -37,8 +37,12 @@ fn stored(cursor: u64) -> Stored {
     }
 }
 
+fn node() -> NodeName {
+    "fra1/edge-1".parse().unwrap()
+}
+
 fn open(dir: &TempDir) -> Opened {
-    StateDir::open(dir.path()).unwrap()
+    StateDir::open(dir.path(), &node()).unwrap()
 }
 
 #[test]
@@ -57,7 +61,7 @@ fn what_was_saved_is_read_again_whole() {
 fn a_second_daemon_is_kept_out() {
     let dir = TempDir::new().unwrap();
     let first = open(&dir);
-    let error = StateDir::open(dir.path()).unwrap_err();
+    let error = StateDir::open(dir.path(), &node()).unwrap_err();
     assert!(matches!(error, StateError::Locked(_)) && !error.is_usage(), "{error}");
     drop(first);
     open(&dir);
@@ -143,24 +147,99 @@ fn a_directory_that_cannot_be_written_is_named() {
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("file");
     fs::write(&file, "").unwrap();
-    let error = StateDir::open(&file).unwrap_err();
+    let error = StateDir::open(&file, &node()).unwrap_err();
     assert!(error.to_string().contains("[state] dir"), "{error}");
-    // Root may write anywhere; for everybody else this is the usual mistake.
+    // Root may write anywhere; for everybody else it may be the folder that a volume will be mounted on.
     let locked = dir.path().join("locked");
     fs::create_dir(&locked).unwrap();
     fs::set_permissions(&locked, fs::Permissions::from_mode(0o500)).unwrap();
-    if let Err(error) = StateDir::open(&locked) {
-        assert!(error.is_usage(), "{error}");
+    if let Err(error) = StateDir::open(&locked, &node()) {
+        assert!(!error.is_usage(), "{error}");
     }
+}
+
+#[test]
+fn the_state_of_another_node_is_set_aside_and_nothing_of_it_is_believed() {
+    let dir = TempDir::new().unwrap();
+    let first = open(&dir);
+    first.state.save(&stored(10)).unwrap();
+    first.state.set_serves_without_lease(true).unwrap();
+    drop(first.state);
+    let other = StateDir::open(dir.path(), &"fra1/edge-2".parse().unwrap()).unwrap();
+    assert_eq!((other.generation, other.stored), (Generation(2), None));
+    assert_ne!(other.identity, first.identity);
+    assert!(
+        !other.state.serves_without_lease().unwrap(),
+        "another node has told the control plane, not this one"
+    );
+    assert!(dir.path().join("state.corrupt-1").exists());
+    other.state.save(&stored(11)).unwrap();
+    drop(other.state);
+    // And back: what is there now is the other's.
+    let back = open(&dir);
+    assert_eq!((back.generation, back.stored), (Generation(3), None));
+}
+
+#[test]
+fn a_state_that_does_not_say_whose_it_is_is_not_believed() {
+    let dir = TempDir::new().unwrap();
+    let first = open(&dir);
+    first.state.save(&stored(10)).unwrap();
+    drop(first.state);
+    fs::remove_file(dir.path().join("owner")).unwrap();
+    let opened = open(&dir);
+    assert_eq!((opened.generation, opened.stored), (Generation(2), None));
+}
+
+#[test]
+fn a_state_keeps_its_name_for_as_long_as_it_stands_somewhere() {
+    let dir = TempDir::new().unwrap();
+    let first = open(&dir);
+    first.state.save(&stored(10)).unwrap();
+    drop(first.state);
+    let second = open(&dir);
+    assert_eq!(second.identity, first.identity);
+    drop(second.state);
+    fs::remove_file(dir.path().join(STATE)).unwrap();
+    assert_ne!(open(&dir).identity, first.identity, "nobody remembers what its caches were told");
+}
+
+#[test]
+fn nobody_else_can_read_what_is_kept_and_what_could_be_read_cannot_any_more() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("made/state");
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let first = StateDir::open(&path, &node()).unwrap();
+    first.state.save(&stored(10)).unwrap();
+    first.state.set_serves_without_lease(true).unwrap();
+    drop(first.state);
+    let files = || fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path());
+    assert_eq!(mode(&path), 0o700);
+    assert!(files().count() >= 5);
+    for file in files() {
+        assert_eq!(mode(&file), 0o600, "{}", file.display());
+    }
+    // As an earlier version left it.
+    let elsewhere = dir.path().join("elsewhere");
+    fs::write(&elsewhere, "").unwrap();
+    fs::set_permissions(&elsewhere, fs::Permissions::from_mode(0o644)).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, path.join("link")).unwrap();
+    for file in files().filter(|file| !file.is_symlink()) {
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    }
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    drop(StateDir::open(&path, &node()).unwrap());
+    assert_eq!((mode(&path), mode(&path.join(STATE)), mode(&path.join(LOCK))), (0o700, 0o600, 0o600));
+    assert_eq!(mode(&elsewhere), 0o644, "a link is not followed");
 }
 
 #[test]
 fn whether_a_control_plane_knows_of_serving_without_a_lease_is_remembered_until_it_is_taken_back() {
     let dir = tempfile::tempdir().unwrap();
-    let told = || StateDir::open(dir.path()).unwrap().state.serves_without_lease().unwrap();
+    let told = || open(&dir).state.serves_without_lease().unwrap();
     assert!(!told(), "nobody has been told yet");
-    StateDir::open(dir.path()).unwrap().state.set_serves_without_lease(true).unwrap();
+    open(&dir).state.set_serves_without_lease(true).unwrap();
     assert!(told());
-    StateDir::open(dir.path()).unwrap().state.set_serves_without_lease(false).unwrap();
+    open(&dir).state.set_serves_without_lease(false).unwrap();
     assert!(!told(), "a node that was strict in between has to tell again");
 }

@@ -186,13 +186,17 @@ mod tests {
 
     #[test]
     fn a_strict_node_is_refused() {
-        let around = |policy| Surroundings {
-            index: Arc::new(batoff_index::Index::new(batoff_index::IndexConfig::default())),
-            fence: Arc::new(crate::Fence::new(policy)),
-            policy,
-            state_dir: "/nowhere".into(),
-            resumes: true,
-            stop: tokio_util::sync::CancellationToken::new(),
+        let around = |policy| {
+            let fence = Arc::new(crate::Fence::new(policy));
+            Surroundings {
+                index: Arc::new(batoff_index::Index::new(batoff_index::IndexConfig::default())),
+                fence: Arc::clone(&fence),
+                policy,
+                state_dir: "/nowhere".into(),
+                provenance: crate::Provenance::new(crate::Identity::random(), fence),
+                resumes: true,
+                stop: tokio_util::sync::CancellationToken::new(),
+            }
         };
         let section = section("address = '127.0.0.1:80'\nothers = 'empty'\nempty = ['x']");
         let error = Http::open(&section, &around(LeasePolicy::Revalidate)).unwrap_err();

@@ -5,6 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use super::{SlotNames, SlotsConfig, Wanted};
+use crate::caches::OwnFolder;
 
 /// The file of a node that serves without a lease.
 const OPEN: &str = "open";
@@ -13,7 +14,9 @@ const OPEN: &str = "open";
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
-    names: SlotNames,
+    /// Keeps other daemons out of it.
+    own: OwnFolder,
+    config: SlotsConfig,
     /// What a slot's file is a link to, if it is one.
     process: Option<PathBuf>,
     made: BTreeSet<u64>,
@@ -28,6 +31,8 @@ impl Folder {
         fs::create_dir_all(path)?;
         // The cache runs as another user.
         fs::set_permissions(path, Permissions::from_mode(0o755))?;
+        // Before anything is removed that may be another daemon's.
+        let own = OwnFolder::take(path)?;
         let mut open = false;
         for entry in fs::read_dir(path)? {
             let entry = entry?;
@@ -40,8 +45,20 @@ impl Folder {
             }
         }
         let process = config.follows_process.then(|| format!("/proc/{}/status", std::process::id()).into());
-        let (path, names) = (path.to_owned(), config.names);
-        Ok(Self { path, names, process, made: BTreeSet::new(), open, withheld: false })
+        let (path, config) = (path.to_owned(), *config);
+        Ok(Self { path, own, config, process, made: BTreeSet::new(), open, withheld: false })
+    }
+
+    /// Looks whether the folder and the files that stay are still there, and makes anew what somebody has removed. Whether
+    /// the folder had to be made.
+    pub(super) fn repair(&mut self) -> io::Result<bool> {
+        if self.own.is_in_place()? {
+            self.open = self.path.join(OPEN).try_exists()?;
+            return Ok(false);
+        }
+        let anew = Self::open(&self.path, &self.config)?;
+        *self = Self { withheld: self.withheld, ..anew };
+        Ok(true)
     }
 
     /// Makes and removes files until what is wanted is there.
@@ -113,7 +130,7 @@ impl Folder {
     }
 
     fn name(&self, slot: u64) -> String {
-        match self.names {
+        match self.config.names {
             SlotNames::Decimal => format!("{}.{}", slot / 10, slot % 10),
             SlotNames::Plain => slot.to_string(),
         }

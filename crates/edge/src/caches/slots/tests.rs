@@ -1,4 +1,5 @@
 use super::*;
+use crate::caches::OwnFolder;
 
 fn names(path: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(path).unwrap().flatten();
@@ -97,4 +98,34 @@ fn slots_end_with_the_lease_and_an_available_node_is_open() {
     let _slots = Slots::start(config, fence, [available.clone()], stop.clone()).unwrap();
     assert_eq!(names(&available), ["open"]);
     stop.cancel();
+}
+
+#[test]
+fn a_folder_that_was_removed_or_emptied_is_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("run/lease");
+    let mut folder = Folder::open(&path, &config(SlotNames::Plain)).unwrap();
+    folder.bring_in_line(&wanted(17_004..17_006, true)).unwrap();
+    std::fs::remove_dir_all(dir.path().join("run")).unwrap();
+    assert!(folder.repair().unwrap());
+    folder.bring_in_line(&wanted(17_004..17_006, true)).unwrap();
+    assert_eq!(names(&path), ["17004", "17005", "open"]);
+    std::fs::remove_file(path.join("open")).unwrap();
+    assert!(!folder.repair().unwrap());
+    folder.bring_in_line(&wanted(17_005..17_006, true)).unwrap();
+    assert_eq!(names(&path), ["17004", "17005", "open"], "what a broom took is there again");
+    // Somebody else's in the meantime.
+    std::fs::remove_dir_all(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    let _other = OwnFolder::take(&path).unwrap();
+    let error = folder.repair().unwrap_err();
+    assert!(error.to_string().contains("another daemon"), "{error}");
+}
+
+#[test]
+fn two_daemons_do_not_keep_slots_in_one_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let _first = Folder::open(dir.path(), &config(SlotNames::Plain)).unwrap();
+    let error = Folder::open(dir.path(), &config(SlotNames::Plain)).unwrap_err();
+    assert!(error.to_string().contains("another daemon"), "{error}");
 }

@@ -77,6 +77,7 @@ impl Node {
             fence: Arc::clone(&fence),
             policy,
             state_dir: dir.path().to_owned(),
+            provenance: crate::Provenance::new(crate::Identity::random(), Arc::clone(&fence)),
             resumes: true,
             stop: stop.clone(),
         };
