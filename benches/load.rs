@@ -91,7 +91,7 @@ pub fn prepared(customer: &Customer, host: &str, numbers: std::ops::Range<usize>
     let request = |number| {
         let body = format!(r#"{{"urls":["https://www.example.com/articles/{number}/headline.html"]}}"#);
         let timestamp = Customer::timestamp();
-        let signature = customer.signature(&timestamp, "POST", &path, body.as_bytes());
+        let signature = customer.signature(&timestamp, "POST", &path, body.as_bytes(), None);
         format!(
             "POST {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {}\r\nX-Batoff-Timestamp: {timestamp}\r\n\
              X-Batoff-Signature: {signature}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",

@@ -92,8 +92,7 @@ async fn a_request_resent_after_a_crash_is_not_purged_twice() {
     let dev = Dev::start(DevOptions { keep: true, pops: 1, ..DevOptions::default() });
     let path = format!("/v1/sites/{}/purge", dev.line.site);
     let body = json!({"urls": [dev.url("/once")]}).to_string();
-    let request =
-        dev.customer.request("POST", &path, Some(body.as_bytes())).header("Idempotency-Key", "deploy-17");
+    let request = dev.customer.keyed_request("POST", &path, Some(body.as_bytes()), Some("deploy-17"));
     let send = || dev.customer.send(request.try_clone().expect("the body is in memory"));
     let first = send().await.expect("a reply").task();
     kill(dev.line.control_pid, Signal::KILL);

@@ -116,8 +116,8 @@ impl Recorder {
         let last_old = self.origin.edit(&pages);
         let path = format!("/v1/sites/{}/purge", self.customer.site);
         let body = body.to_string();
-        let request = self.customer.request("POST", &path, Some(body.as_bytes()));
-        match self.customer.send(request.header("Idempotency-Key", &mark)).await {
+        let request = self.customer.keyed_request("POST", &path, Some(body.as_bytes()), Some(&mark));
+        match self.customer.send(request).await {
             Ok(reply) if reply.status == 202 => {
                 self.ledger().accepted(&reply.task(), Promise::new(&mark, pages, last_old));
                 (202, reply.task())

@@ -83,17 +83,38 @@ impl Customer {
     }
 
     /// The value of `X-Batoff-Signature`.
-    pub fn signature(&self, timestamp: &str, method: &str, path: &str, body: &[u8]) -> String {
+    pub fn signature(
+        &self,
+        timestamp: &str,
+        method: &str,
+        path: &str,
+        body: &[u8],
+        key: Option<&str>,
+    ) -> String {
         let body = hex::encode(Sha256::digest(body));
         let mut mac = Hmac::<Sha256>::new_from_slice(self.secret.as_bytes()).expect("any key length");
         mac.update(format!("{timestamp}\n{method}\n{path}\n{body}").as_bytes());
+        if let Some(key) = key {
+            mac.update(format!("\n{key}").as_bytes());
+        }
         format!("sha256={}", hex::encode(mac.finalize().into_bytes()))
     }
 
     /// A request that is ready to be sent, perhaps more than once.
     pub fn request(&self, method: &str, path: &str, body: Option<&[u8]>) -> reqwest::RequestBuilder {
+        self.keyed_request(method, path, body, None)
+    }
+
+    /// The same with an `Idempotency-Key`.
+    pub fn keyed_request(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&[u8]>,
+        key: Option<&str>,
+    ) -> reqwest::RequestBuilder {
         let timestamp = Self::timestamp_ahead(self.ahead);
-        let signature = self.signature(&timestamp, method, path, body.unwrap_or_default());
+        let signature = self.signature(&timestamp, method, path, body.unwrap_or_default(), key);
         let method: Method = method.parse().expect("a method");
         let mut request = self
             .http
@@ -101,6 +122,9 @@ impl Customer {
             .bearer_auth(&self.token)
             .header("X-Batoff-Timestamp", timestamp)
             .header("X-Batoff-Signature", signature);
+        if let Some(key) = key {
+            request = request.header("Idempotency-Key", key);
+        }
         if let Some(body) = body {
             request = request.header("Content-Type", "application/json").body(body.to_vec());
         }
@@ -143,10 +167,7 @@ impl Customer {
     async fn send_until_accepted(&self, body: &Value, key: Option<&str>) -> Reply {
         let path = format!("/v1/sites/{}/purge", self.site);
         let body = body.to_string();
-        let mut request = self.request("POST", &path, Some(body.as_bytes()));
-        if let Some(key) = key {
-            request = request.header("Idempotency-Key", key);
-        }
+        let request = self.keyed_request("POST", &path, Some(body.as_bytes()), key);
         crate::eventually("the purge is accepted", || {
             let request = request.try_clone().expect("the body is in memory");
             async move {

@@ -10,6 +10,9 @@ use crate::{
     SIGNATURE_HEADER, Sla, TIMESTAMP_HEADER, Task, Timestamp, WAIT_MAX, sign,
 };
 
+/// What makes submissions within 24 hours one; a part of what is signed.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
 /// The purge API, as one token sees it. Cheap to clone; connections are shared.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -54,11 +57,7 @@ impl Client {
         purge: &PurgeRequest,
         idempotency_key: Option<&str>,
     ) -> Result<Submission, Error> {
-        let mut request = self.purge_request(site, purge, &[])?;
-        if let Some(key) = idempotency_key {
-            request.headers_mut().insert("idempotency-key", header_value("idempotency key", key)?);
-        }
-        Ok(Submission(request))
+        Ok(Submission(self.purge_request(site, purge, &[], idempotency_key)?))
     }
 
     /// Sends a signed purge; 503 and lost connections are retried with the same bytes.
@@ -69,7 +68,7 @@ impl Client {
 
     /// What the purge would hit; nothing is purged, and it costs no quota.
     pub async fn dry_run(&self, site: &str, purge: &PurgeRequest) -> Result<DryRun, Error> {
-        let request = self.purge_request(site, purge, &[("dry_run", "true".to_owned())])?;
+        let request = self.purge_request(site, purge, &[("dry_run", "true".to_owned())], None)?;
         let response = reply::send(&self.http, &request, Effect::Read, self.retry).await?;
         reply::json(response, Effect::Read).await
     }
@@ -184,11 +183,15 @@ impl Client {
         site: &str,
         purge: &PurgeRequest,
         query: &[(&str, String)],
+        idempotency_key: Option<&str>,
     ) -> Result<Request, Error> {
         let body = serde_json::to_vec(purge).map_err(|e| Error::Unusable(e.to_string()))?;
         let mut request = self.endpoint.request(Method::POST, &["sites", site, "purge"], query);
         request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         *request.body_mut() = Some(body.into());
+        if let Some(key) = idempotency_key {
+            request.headers_mut().insert(IDEMPOTENCY_KEY, key_value(key)?);
+        }
         self.sign(&mut request)?;
         Ok(request)
     }
@@ -201,12 +204,14 @@ impl Client {
             None => url.path().to_owned(),
         };
         let body = request.body().and_then(reqwest::Body::as_bytes).unwrap_or_default();
+        let key = request.headers().get(IDEMPOTENCY_KEY).and_then(|key| key.to_str().ok());
         let signature = sign(
             self.credentials.secret(),
             timestamp.as_str(),
             request.method().as_str(),
             &path_and_query,
             body,
+            key,
         );
         let token = header_value("token", &format!("Bearer {}", self.credentials.token()))?;
         let headers = request.headers_mut();
@@ -215,6 +220,14 @@ impl Client {
         headers.insert(SIGNATURE_HEADER, header_value("signature", &signature)?);
         Ok(())
     }
+}
+
+/// The same rule as the API's; a key with white space at its ends would be signed with it and sent without.
+fn key_value(key: &str) -> Result<HeaderValue, Error> {
+    if !(1..=255).contains(&key.len()) || !key.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(Error::Unusable("an idempotency key is 1 to 255 visible ASCII characters".to_owned()));
+    }
+    header_value("idempotency key", key)
 }
 
 pub(crate) fn header_value(what: &str, text: &str) -> Result<HeaderValue, Error> {

@@ -44,13 +44,24 @@ impl fmt::Display for Timestamp {
 ///
 /// HMAC-SHA-256, keyed with the whole signing secret, over four lines joined by `\n` without one at the end: the
 /// timestamp as sent, the method, path and query exactly as sent, and the hex SHA-256 of the raw body (of the empty
-/// string when there is none).
-pub fn sign(secret: &str, timestamp: &str, method: &str, path_and_query: &str, body: &[u8]) -> String {
+/// string when there is none). A request with an `Idempotency-Key` has a fifth line, the key.
+pub fn sign(
+    secret: &str,
+    timestamp: &str,
+    method: &str,
+    path_and_query: &str,
+    body: &[u8],
+    idempotency_key: Option<&str>,
+) -> String {
     #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any key length");
     let body_hash = hex::encode(Sha256::digest(body));
     for part in [timestamp, "\n", method, "\n", path_and_query, "\n", &body_hash] {
         mac.update(part.as_bytes());
+    }
+    if let Some(key) = idempotency_key {
+        mac.update(b"\n");
+        mac.update(key.as_bytes());
     }
     format!("sha256={}", hex::encode(mac.finalize().into_bytes()))
 }
@@ -71,10 +82,20 @@ mod tests {
             "POST",
             "/v1/sites/shop/purge?dry_run=true",
             br#"{"urls":["https://www.example.com/index.html"]}"#,
+            None,
         );
         assert_eq!(submit, "sha256=02b486af07ccb4f55afc256794c4ca5f299c12fc2ce1e4605d0faba86db5ae19");
-        let status = sign(secret, "1745145600", "GET", "/v1/sites/shop/purges", b"");
+        let status = sign(secret, "1745145600", "GET", "/v1/sites/shop/purges", b"", None);
         assert_eq!(status, "sha256=07d7f868f1625a9e6cec336ea52e8747476f401519d9e38f4bbbe1096d1af726");
+        let with_key = sign(
+            secret,
+            "1745145600",
+            "POST",
+            "/v1/sites/shop/purge",
+            br#"{"tags":["a"]}"#,
+            Some("deploy-17"),
+        );
+        assert_eq!(with_key, "sha256=4dd66f163fa24b2669afd536e336003d4f0fd7e611a3bb08e633cebc862e0f33");
     }
 
     #[test]

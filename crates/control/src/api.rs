@@ -7,7 +7,7 @@
 //! | `purge_body`, `query`, `items` | What is asked for? |
 //! | `quota`, `auth_failures` | Not too often? |
 //! | `idempotency`, `replays` | Was it asked before? |
-//! | `submit`, `task`, `list`, `events`, `sla` | The routes |
+//! | `submit`, `waiting`, `task`, `list`, `events`, `sla` | The routes |
 //! | `openapi` | How is all of this described? |
 //! | [`problem`] | How do we say no? |
 //!
@@ -41,6 +41,7 @@ mod state;
 mod submit;
 mod task;
 mod timestamp;
+mod waiting;
 
 use std::sync::Arc;
 
@@ -66,6 +67,7 @@ pub use self::request_id::RequestId;
 /// by.
 pub fn router(services: Arc<Services>) -> Router {
     let clock = services.clock.clone();
+    let prefix = services.config.api.public_prefix.clone();
     let (routes, description) = OpenApiRouter::with_openapi(openapi::base())
         .routes(routes!(submit::submit))
         .routes(routes!(task::task))
@@ -75,7 +77,7 @@ pub fn router(services: Arc<Services>) -> Router {
         .with_state(Arc::new(Api::new(services)))
         .split_for_parts();
     let routes = routes
-        .merge(openapi::routes(description))
+        .merge(openapi::routes(description, &prefix))
         .fallback(no_such_route)
         .method_not_allowed_fallback(other_method)
         .layer(CatchPanicLayer::custom(|_| after_panic()));

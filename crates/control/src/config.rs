@@ -67,6 +67,9 @@ pub struct ApiConfig {
     pub key: Option<PathBuf>,
     /// How far a request's timestamp may be from our clock, either way, in seconds: 1 to 3,600.
     pub clock_skew_seconds: u64,
+    /// What a gateway in front takes away from the beginning of each path, such as `/purge-api`: customers sign the path
+    /// that they send. Empty when paths arrive as they were sent.
+    pub public_prefix: String,
     /// Proxies whose `X-Forwarded-For` is believed, by address; for others the connection's address counts.
     pub trusted_proxies: Vec<std::net::IpAddr>,
 }
@@ -201,6 +204,7 @@ impl Default for ApiConfig {
             cert: None,
             key: None,
             clock_skew_seconds: 300,
+            public_prefix: String::new(),
             trusted_proxies: Vec::new(),
         }
     }

@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::connection::CountDesk;
 use self::events::Events;
-use self::state::State;
+use self::state::{Finished, State};
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::metrics;
@@ -145,8 +145,11 @@ impl Tracker {
         let work = state.next_decided(1).is_some() || !state.leaving.is_empty();
         // Told under the lock, so that subscribers see events in the order in which they happened.
         let news = std::mem::take(&mut state.news);
-        self.events.push(news, state.completed_through());
+        let finished = std::mem::take(&mut state.finished);
+        self.events.push(news, state.told());
         drop(state);
+        // Not under the lock: whoever reads the log may be slow.
+        finished.iter().for_each(log_finished);
         if work {
             self.wake.notify_one();
         }
@@ -379,4 +382,18 @@ impl Tracker {
             metrics::node_lag(&view.name, view.lag, view.lag_records);
         }
     }
+}
+
+/// The end of a purge's story: one line, found by its request id or its task.
+fn log_finished(Finished { task, slowest }: &Finished) {
+    let (slowest, slowest_ms) = match slowest {
+        Some((node, after)) => (&**node, Some(live::millis(*after))),
+        None => ("-", None),
+    };
+    tracing::info!(
+        site = %task.site, task = %task.task, seq = %task.seq, request_id = &*task.request_id,
+        propagation_ms = task.propagation_ms, slowest, slowest_ms, nodes = task.nodes.total,
+        confirmed = task.nodes.confirmed, fenced = task.nodes.fenced, objects = task.objects_evicted,
+        "purge completed"
+    );
 }

@@ -14,6 +14,7 @@ use http::{Extensions, HeaderMap, Request};
 
 use super::body::{self, BODY_BYTES_MAX, Received, Unread};
 use super::client_address;
+use super::idempotency;
 use super::problem::{Code, Problem};
 use super::request_id::RequestId;
 use super::signature::{Signature, Signed};
@@ -184,21 +185,30 @@ fn verify(
     let skew_max = Duration::from_secs(api.services.config.api.clock_skew_seconds);
     timestamp.check(api.services.clock.wall(), skew_max).map_err(|skewed| refuse(skewed.to_string()))?;
 
+    let prefix = api.public_prefix();
+    let received = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+    let public = format!("{prefix}{received}");
+    let key = idempotency::sent(&parts.headers);
     let signed = Signed {
         timestamp: timestamp_text,
         method: parts.method.as_str(),
-        target: parts.uri.path_and_query().map_or("/", |target| target.as_str()),
+        target: &public,
         body_sha256: &body.sha256,
+        idempotency_key: key.as_deref(),
     };
     let secret = api.services.catalog.signing_secret(token.id);
-    if signature.verify(secret.as_bytes(), signed) {
+    let fits = |signed| signature.verify(secret.as_bytes(), signed);
+    // Whoever is behind the gateway that takes the prefix away signs what arrives here.
+    if fits(signed) || !prefix.is_empty() && fits(Signed { target: received, ..signed }) {
         return Ok((timestamp, signature));
     }
-    Err(refuse(
-        "the signature does not fit: HMAC-SHA-256 with the signing secret over timestamp, method, path and query, and \
-         the body's SHA-256 in hex, joined by newlines"
-            .to_owned(),
-    ))
+    Err(refuse(format!(
+        "the signature does not fit: HMAC-SHA-256, keyed with the token's signing secret, over these {} lines joined by \
+         newlines: {}. If the path differs from the one that was sent, something in between has changed it: see \
+         api.public_prefix",
+        signed.lines(),
+        signed.expected()
+    )))
 }
 
 /// A failed authentication, or, when there were too many from this address, that.

@@ -66,6 +66,18 @@ pub struct AcceptedDocument {
     pub started_at: String,
 }
 
+/// The success of a submission that queues nothing, or that was waited for.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Submitted)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "the description's name for one of two documents")]
+pub enum SubmittedDocument {
+    /// With `dry_run=true`.
+    DryRun(DryRunDocument),
+    /// With `wait`, when it was completed in time.
+    Task(TaskDocument),
+}
+
 /// A task.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = Task)]

@@ -1,9 +1,11 @@
 //! What makes a later submission a repeat of an earlier one: the same signature, or the same `Idempotency-Key`.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use batoff_log::Dedupe;
 use batoff_types::UnixMillis;
+use http::HeaderMap;
 use sha2::{Digest, Sha256};
 
 use super::admission::{self, Admitted};
@@ -48,6 +50,14 @@ pub fn keys(admitted: &Admitted, now: UnixMillis) -> Result<Vec<Dedupe>, Problem
         });
     }
     Ok(keys)
+}
+
+/// The header as it was sent, which is the last of the signed lines: several lines of it are one, with commas between
+/// (RFC 9110, 5.2).
+pub fn sent(headers: &HeaderMap) -> Option<Cow<'_, [u8]>> {
+    let mut lines = headers.get_all(HEADER).iter();
+    let first = lines.next()?.as_bytes();
+    Some(lines.fold(Cow::Borrowed(first), |all, line| [&all, &b", "[..], line.as_bytes()].concat().into()))
 }
 
 fn is_valid(key: &str) -> bool {

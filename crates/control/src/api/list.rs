@@ -55,8 +55,9 @@ pub async fn list(State(api): State<Arc<Api>>, request: Request<Body>) -> Result
         limit: query.number("limit", 1..=PAGE_MAX)?.unwrap_or(PAGE_DEFAULT),
     };
     let page = api.services.tracker.list(&admitted.site, &filter).await.map_err(store_error)?;
+    let path = format!("{}{}", api.public_prefix(), admitted.parts.uri.path());
     let next_cursor = page.next.map(|task| task.to_string());
-    let link = next_cursor.as_deref().map(|cursor| next_link(admitted.parts.uri.path(), &query, cursor));
+    let link = next_cursor.as_deref().map(|cursor| next_link(&path, &query, cursor));
     let document =
         TaskListDocument { purges: page.tasks.iter().map(TaskDocument::from).collect(), next_cursor };
     let response = json(StatusCode::OK, &document);

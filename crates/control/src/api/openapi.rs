@@ -53,7 +53,7 @@ const SUBMISSION: [Code; 7] = [
             Every request carries a token and a signature: `X-Batoff-Signature: sha256=` and the HMAC-SHA-256, keyed with \
             the token's signing secret, over four lines joined by a newline, with none at the end: the timestamp as sent; \
             the method; path and query exactly as sent; the lower-case hex SHA-256 of the raw body (of the empty string \
-            when there is none). A timestamp more than 300 s from the server's clock (`Date`) is refused.",
+            when there is none). A request with an `Idempotency-Key` has a fifth line, the key as sent. A timestamp more than 300 s from the server's clock (`Date`) is refused.",
         license(name = "Apache-2.0 OR MIT", identifier = "Apache-2.0 OR MIT")
     ),
     servers((url = "/")),
@@ -68,9 +68,16 @@ pub fn base() -> utoipa::openapi::OpenApi {
 }
 
 /// `/openapi.json` and `/docs`.
-pub fn routes<S: Clone + Send + Sync + 'static>(routes: utoipa::openapi::OpenApi) -> Router<S> {
+pub fn routes<S: Clone + Send + Sync + 'static>(
+    mut routes: utoipa::openapi::OpenApi,
+    prefix: &str,
+) -> Router<S> {
     // Left to itself the page would send the description to a public validator.
-    let config = Config::default().validator_url("none").try_it_out_enabled(false);
+    let config =
+        Config::new([format!("{prefix}/openapi.json")]).validator_url("none").try_it_out_enabled(false);
+    if !prefix.is_empty() {
+        routes.servers = Some(vec![utoipa::openapi::Server::new(prefix)]);
+    }
     let pages = SwaggerUi::new("/docs").config(config).url("/openapi.json", complete(routes));
     Router::from(pages).layer(middleware::map_response(no_such_page))
 }

@@ -233,12 +233,14 @@ pub struct Problem {
     pub errors: Vec<ItemError>,
     /// When it is worth coming again. Sent as whole seconds, rounded up, at least 1.
     pub retry_after: Option<Duration>,
+    /// `Accept-Encoding`: which content codings would do, where that is what was wrong (RFC 7694).
+    pub accept_encoding: Option<&'static str>,
 }
 
 impl Problem {
     /// With nothing but the code.
     pub const fn new(code: Code) -> Self {
-        Self { code, title: None, detail: None, errors: Vec::new(), retry_after: None }
+        Self { code, title: None, detail: None, errors: Vec::new(), retry_after: None, accept_encoding: None }
     }
 
     /// With a text about this occurrence.
@@ -261,6 +263,13 @@ impl Problem {
     #[must_use]
     pub const fn retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
+        self
+    }
+
+    /// With the content codings that would do.
+    #[must_use]
+    pub const fn accepting(mut self, codings: &'static str) -> Self {
+        self.accept_encoding = Some(codings);
         self
     }
 

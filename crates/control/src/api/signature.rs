@@ -1,13 +1,17 @@
-//! `X-Batoff-Signature`: HMAC-SHA-256, keyed with the token's signing secret, over four lines.
+//! `X-Batoff-Signature`: HMAC-SHA-256, keyed with the token's signing secret, over four lines, or five.
 //!
 //! ```text
 //! <timestamp as sent>
 //! <METHOD>
 //! <path and query exactly as sent>
 //! <lower-case hex SHA-256 of the raw body>
+//! <the Idempotency-Key as sent; this line only when that header is sent>
 //! ```
 //!
-//! joined by `\n`, with no newline at the end.
+//! joined by `\n`, with no newline at the end. The key is signed because it lasts for a day: whoever has captured a
+//! request must not be able to send it once more with a key of their own choice, and so occupy that key.
+
+use std::borrow::Cow;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -23,6 +27,39 @@ pub struct Signed<'a> {
     pub target: &'a str,
     /// SHA-256 of the raw body.
     pub body_sha256: &'a [u8; 32],
+    /// `Idempotency-Key` as sent, if it was.
+    pub idempotency_key: Option<&'a [u8]>,
+}
+
+impl Signed<'_> {
+    /// The lines as they are to be signed, for whoever has signed others: each in quotes, so that nothing in one of them
+    /// looks like the beginning of the next.
+    pub fn expected(&self) -> String {
+        use std::fmt::Write as _;
+        let mut text = String::new();
+        let body = hex::encode(self.body_sha256);
+        let target = clip(self.target);
+        let _ = write!(text, "{:?}, {:?}, {target:?}, {body:?}", self.timestamp, self.method);
+        if let Some(key) = self.idempotency_key {
+            let _ = write!(text, ", {:?}", clip(&String::from_utf8_lossy(key)));
+        }
+        text
+    }
+
+    /// How many lines there are.
+    pub const fn lines(&self) -> usize {
+        if self.idempotency_key.is_some() { 5 } else { 4 }
+    }
+}
+
+/// Bytes of one line that a refusal gives back.
+const LINE_BYTES_MAX: usize = 2_048;
+
+fn clip(line: &str) -> Cow<'_, str> {
+    if line.len() <= LINE_BYTES_MAX {
+        return line.into();
+    }
+    format!("{}…", &line[..line.floor_char_boundary(LINE_BYTES_MAX)]).into()
 }
 
 /// A signature as it was sent.
@@ -51,6 +88,10 @@ impl Signature {
         mac.update(signed.target.as_bytes());
         mac.update(b"\n");
         mac.update(hex::encode(signed.body_sha256).as_bytes());
+        if let Some(key) = signed.idempotency_key {
+            mac.update(b"\n");
+            mac.update(key);
+        }
         mac.verify_slice(&self.0).is_ok()
     }
 }
@@ -98,6 +139,7 @@ mod tests {
             method: "POST",
             target: "/v1/sites/shop/purge?dry_run=true",
             body_sha256: &body,
+            idempotency_key: None,
         };
         let signature: Signature =
             "sha256=bfd109893d4c2c161f289e7c0b6f10552dce243b12b91eec52181eca81e0e1cc".parse().unwrap();
@@ -108,6 +150,7 @@ mod tests {
             method: "GET",
             target: "/v1/sites/shop/purge/01JF7M2KZ7YH9Q4K0P2BDH9W3Y",
             body_sha256: &sha256(""),
+            idempotency_key: None,
         };
         let signature: Signature =
             "sha256=4cd006940f023199f06313cc2fc09a77e9f2628de5e3b9f9af6547926ea14452".parse().unwrap();
@@ -122,6 +165,7 @@ mod tests {
             method: "POST",
             target: "/v1/sites/shop/purge?dry_run=true",
             body_sha256: &body,
+            idempotency_key: None,
         };
         let signature: Signature =
             "sha256=bfd109893d4c2c161f289e7c0b6f10552dce243b12b91eec52181eca81e0e1cc".parse().unwrap();
@@ -131,11 +175,34 @@ mod tests {
             Signed { method: "GET", ..right },
             Signed { target: "/v1/sites/shop/purge", ..right },
             Signed { body_sha256: &other, ..right },
+            Signed { idempotency_key: Some(b"deploy-17"), ..right },
+            Signed { idempotency_key: Some(b""), ..right },
         ];
         for signed in wrong {
             assert!(!signature.verify(SECRET, signed), "{signed:?}");
         }
         assert!(!signature.verify(b"bts_live_1", right));
+    }
+
+    /// The vector was made by OpenSSL: the lines above, `\n`, and the key.
+    #[test]
+    fn a_key_is_the_fifth_line() {
+        let body = sha256(r#"{"urls":["https://www.example.com/index.html"]}"#);
+        let signed = Signed {
+            timestamp: "1745145600.123456789",
+            method: "POST",
+            target: "/v1/sites/shop/purge",
+            body_sha256: &body,
+            idempotency_key: Some(b"deploy-17"),
+        };
+        let signature: Signature =
+            "sha256=10bd3fb7d74947d9cc8c1b2755ea1a6b90a2fc077fefaf86fceab18ea843772c".parse().unwrap();
+        assert!(signature.verify(SECRET, signed));
+        for key in [None, Some(&b"deploy-18"[..]), Some(b"deploy-17\n")] {
+            assert!(!signature.verify(SECRET, Signed { idempotency_key: key, ..signed }));
+        }
+        assert_eq!(signed.lines(), 5);
+        assert!(signed.expected().ends_with("421a31\", \"deploy-17\""), "{}", signed.expected());
     }
 
     #[test]

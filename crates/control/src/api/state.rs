@@ -37,6 +37,11 @@ impl Api {
         }
     }
 
+    /// What a gateway in front takes away from paths: links that we give out begin with it.
+    pub fn public_prefix(&self) -> &str {
+        &self.services.config.api.public_prefix
+    }
+
     /// The rates that hold for a site now; the configured ones for a site that does not exist.
     pub fn rates(&self, site: &SiteId) -> Rates {
         let limits = &self.services.config.limits;

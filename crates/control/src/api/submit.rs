@@ -7,12 +7,14 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use batoff_types::{Purge, Selector, SiteId};
-use http::header::{CONTENT_TYPE, LOCATION};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION};
 use http::request::Parts;
 use http::{HeaderMap, Request, StatusCode};
 
 use super::admission::{self, Admitted, admit};
-use super::document::{self, AcceptedDocument, AnsweredDocument, DryRunDocument, ItemDocument, time};
+use super::document::{
+    self, AcceptedDocument, AnsweredDocument, DryRunDocument, ItemDocument, SubmittedDocument, time,
+};
 use super::idempotency;
 use super::items::{self, Cost};
 use super::problem::{Code, ItemError, Problem};
@@ -22,12 +24,14 @@ use super::quota::Rates;
 use super::replays::Known;
 use super::reply::{json, with_header};
 use super::state::Api;
+use super::waiting::Wait;
 use crate::catalog::Scope;
 use crate::commit::{Accepted, CommitError, Submission};
 use crate::metrics;
 use crate::tracker::Counts;
 
-const PARAMETERS: [&str; 1] = ["dry_run"];
+/// What the route takes.
+pub const PARAMETERS: [&str; 2] = ["dry_run", "wait"];
 
 /// Submit a purge.
 ///
@@ -41,17 +45,20 @@ const PARAMETERS: [&str; 1] = ["dry_run"];
     params(
         ("site_id" = String, Path, description = "The site's name"),
         ("dry_run" = Option<bool>, Query, nullable = false, description = "Validate and count, queue nothing, cost no quota"),
+        ("wait" = Option<u64>, Query, nullable = false, minimum = 0, maximum = 30, description = "Hold the reply until the purge is completed, at most so many seconds: then `200` with the finished task, else `202` as without it"),
+        ("Prefer" = Option<String>, Header, nullable = false, description = "`wait=2` is the same as the parameter (RFC 7240); the parameter wins", example = "wait=2"),
         ("Idempotency-Key" = Option<String>, Header, nullable = false, description = "1 to 255 visible ASCII characters; a repeat within 24 h is not done again"),
     ),
     request_body(content = PurgeRequest, content_type = "application/json"),
     responses(
         (status = 202, description = "Accepted, and durable", body = AcceptedDocument, headers(
             ("Location" = String, description = "Path of the task"),
+            ("Preference-Applied" = String, description = "`wait=…` when `Prefer` was followed"),
             ("Idempotency-Replayed" = bool, description = "`true` when this is the reply of an earlier, equal submission"),
             ("RateLimit" = String, description = "What is left of the site's quotas"),
             ("RateLimit-Policy" = String, description = "The site's quotas"),
         )),
-        (status = 200, description = "Dry run", body = DryRunDocument, headers(
+        (status = 200, description = "Dry run; or the finished task, when it was waited for", body = SubmittedDocument, headers(
             ("RateLimit" = String, description = "What is left of the site's quotas"),
             ("RateLimit-Policy" = String, description = "The site's quotas"),
         )),
@@ -93,11 +100,13 @@ fn is_dry_run(query: Option<&str>) -> Result<bool, Problem> {
 
 async fn accept(api: &Api, admitted: Admitted, rates: Rates) -> Result<Response, Problem> {
     check_media_type(admitted.headers())?;
+    check_coding(admitted.headers())?;
     let dry_run = is_dry_run(admitted.query())?;
     let request = PurgeRequest::parse(&admitted.body.bytes)?;
+    let wait = Wait::of(&admitted, dry_run)?;
     let keys = idempotency::keys(&admitted, api.services.clock.wall())?;
     if !dry_run && let Some(known) = api.replays.find(&keys, api.services.clock.wall()) {
-        return repeat(&admitted, known);
+        return wait.answer(api, &admitted, &repeat(&admitted, known)?).await;
     }
     let table = api.services.catalog.table();
     let selectors = items::selectors(&request, &admitted.site, &table, rates.burst())?;
@@ -123,7 +132,7 @@ async fn accept(api: &Api, admitted: Admitted, rates: Rates) -> Result<Response,
                 api.quotas.give_back(&admitted.site, cost);
             }
             api.replays.remember(&keys, &accepted, accepted.accepted_at);
-            Ok(accepted_response(&admitted.site, &accepted))
+            wait.answer(api, &admitted, &accepted).await
         }
         Err(error) => {
             if !matches!(error, CommitError::OutcomeUnknown { .. }) {
@@ -150,7 +159,20 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
     Err(Problem::detailed(Code::UnsupportedMediaType, detail))
 }
 
-fn repeat(admitted: &Admitted, known: Known) -> Result<Response, Problem> {
+/// A body is taken as it is: hashed, limited and signed are the bytes that were sent.
+fn check_coding(headers: &HeaderMap) -> Result<(), Problem> {
+    let mut codings =
+        headers.get_all(CONTENT_ENCODING).iter().flat_map(|line| line.as_bytes().split(|b| *b == b','));
+    if codings
+        .all(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"identity") || coding.trim_ascii().is_empty())
+    {
+        return Ok(());
+    }
+    let detail = "send the body as it is, without Content-Encoding; it may have 1 MiB";
+    Err(Problem::detailed(Code::UnsupportedMediaType, detail).accepting("identity"))
+}
+
+fn repeat(admitted: &Admitted, known: Known) -> Result<Accepted, Problem> {
     match known {
         Known::Conflict => Err(key_reused()),
         Known::Repeat(accepted) => {
@@ -159,12 +181,13 @@ fn repeat(admitted: &Admitted, known: Known) -> Result<Response, Problem> {
                 site = %admitted.site, task = %accepted.task, seq = %accepted.seq,
                 request_id = admitted.request_id.as_str(), "purge repeated"
             );
-            Ok(accepted_response(&admitted.site, &accepted))
+            Ok(accepted)
         }
     }
 }
 
-fn accepted_response(site: &SiteId, accepted: &Accepted) -> Response {
+/// `202`.
+pub fn accepted_response(api: &Api, site: &SiteId, accepted: &Accepted) -> Response {
     let document = AcceptedDocument {
         task_id: accepted.task.to_string(),
         state: document::State::Pending,
@@ -172,7 +195,7 @@ fn accepted_response(site: &SiteId, accepted: &Accepted) -> Response {
         items_done: 0,
         started_at: time(accepted.accepted_at),
     };
-    let location = format!("/v1/sites/{site}/purge/{}", accepted.task);
+    let location = format!("{}/v1/sites/{site}/purge/{}", api.public_prefix(), accepted.task);
     let response = with_header(json(StatusCode::ACCEPTED, &document), LOCATION.as_str(), &location);
     if accepted.replayed { with_header(response, "idempotency-replayed", "true") } else { response }
 }

@@ -89,7 +89,7 @@ impl Include {
 }
 
 /// `wait` of `Prefer` (RFC 7240): a wish, so what is malformed is ignored and what is too long is cut.
-fn preferred_wait(headers: &HeaderMap) -> Option<u64> {
+pub fn preferred_wait(headers: &HeaderMap) -> Option<u64> {
     let lines = headers.get_all("prefer").iter().filter_map(|line| line.to_str().ok());
     let mut preferences =
         lines.flat_map(|line| line.split([',', ';'])).filter_map(|part| part.split_once('='));

@@ -55,6 +55,16 @@ impl Config {
                 ),
             ));
         }
+        let prefix = &api.public_prefix;
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"/-._~".contains(&b);
+        if !prefix.is_empty()
+            && (!prefix.starts_with('/') || prefix.ends_with('/') || !prefix.bytes().all(plain))
+        {
+            return Err(invalid(
+                "api.public_prefix",
+                format!("{prefix:?} is not the beginning of a path: write it as \"/purge-api\""),
+            ));
+        }
         within("api.clock_skew_seconds", api.clock_skew_seconds, 1, 3_600)
     }
 
@@ -154,6 +164,20 @@ mod tests {
         check("[data]\ndir='d'\n[grpc]\nplaintext=true\n[api]\nlisten='0.0.0.0:1'\nbehind_tls_proxy=true")
             .unwrap();
         check("[data]\ndir='d'\n[grpc]\nca='a'\ncert='b'\nkey='c'\nlisten='[::]:7443'").unwrap();
+    }
+
+    #[test]
+    fn a_public_prefix_is_the_beginning_of_a_path() {
+        let with = |prefix: &str| {
+            check(&format!("[data]\ndir='d'\n[grpc]\nplaintext=true\n[api]\npublic_prefix='{prefix}'"))
+        };
+        for prefix in ["", "/purge-api", "/a/b.c"] {
+            assert!(with(prefix).is_ok(), "{prefix}");
+        }
+        for prefix in ["purge-api", "/", "/a/", "/a b", "/a?b", "https://x/a"] {
+            let error = with(prefix).unwrap_err().to_string();
+            assert!(error.starts_with("api.public_prefix") && error.contains("/purge-api"), "{error}");
+        }
     }
 
     #[test]

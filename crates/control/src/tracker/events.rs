@@ -5,7 +5,7 @@ use batoff_types::{Cursor, SiteId, Term};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::view::{TaskEvent, TaskView};
+use super::view::{TaskEvent, TaskState, TaskView};
 
 /// Events kept for subscribers that come back. One that was away for longer is sent the present state of every task
 /// that may have changed meanwhile.
@@ -23,21 +23,76 @@ struct Inner {
     /// Number of the first kept event.
     first: u64,
     kept: VecDeque<Kept>,
+    /// What all events up to here have told.
+    told: Told,
 }
 
 struct Kept {
     task: Arc<TaskView>,
-    completed: Cursor,
+    told: Told,
 }
 
-/// Where a subscriber stands.
+/// What a subscriber knows, whichever start of the control plane it heard it from: everything through each of these
+/// places was told to it as at least that, or was so before it came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Told {
+    pub accepted: Cursor,
+    pub in_progress: Cursor,
+    pub completed: Cursor,
+}
+
+impl Told {
+    /// And that this task is in that state; tasks are told in the log's order, each state for itself.
+    fn with(self, task: &TaskView) -> Self {
+        let through = Cursor::after(task.seq);
+        match task.state {
+            TaskState::Pending => Self { accepted: self.accepted.max(through), ..self },
+            TaskState::InProgress => Self { in_progress: self.in_progress.max(through), ..self },
+            TaskState::Completed => Self { completed: self.completed.max(through), ..self },
+            // Told of one task after another only as far as it goes; nothing follows for its neighbours.
+            TaskState::Partial => self,
+        }
+    }
+
+    /// What either knows.
+    pub(super) fn max(self, other: Self) -> Self {
+        Self {
+            accepted: self.accepted.max(other.accepted),
+            in_progress: self.in_progress.max(other.in_progress),
+            completed: self.completed.max(other.completed),
+        }
+    }
+
+    /// Whether all of it can have been told of a log with that tail.
+    pub(super) fn fits(self, tail: Cursor) -> bool {
+        self.accepted <= tail && self.in_progress <= tail && self.completed <= tail
+    }
+
+    /// Whether it is no news that the task is in this state.
+    pub(super) fn knows(self, task: &TaskView) -> bool {
+        let done = self.completed.covers(task.seq);
+        match task.state {
+            TaskState::Pending => done || self.in_progress.covers(task.seq) || self.accepted.covers(task.seq),
+            TaskState::InProgress => done || self.in_progress.covers(task.seq),
+            TaskState::Partial | TaskState::Completed => done,
+        }
+    }
+}
+
+/// Where a subscriber stands. Written as the `id:` of an event, it is the place after that event: ids are told apart and
+/// sort as texts in the order of their events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     term: Term,
     /// The number of the next event.
     next: u64,
-    /// Tasks through here were completed, and their completion told, before that.
-    pub completed: Cursor,
+    /// While a subscriber catches up: the last task that it was told of; 0 when it follows. Who is cut off while it
+    /// catches up begins that anew, with what it was told by then left out.
+    step: u64,
+    /// Whether it was told meanwhile of a task that is not completed. No part of the id.
+    gap: bool,
+    /// What it knows.
+    pub told: Told,
 }
 
 /// What a subscriber gets.
@@ -53,8 +108,8 @@ impl Events {
         Self { term, inner: Mutex::default(), end: watch::Sender::new(0) }
     }
 
-    /// Takes over events that happened while everything through `completed` was completed.
-    pub(super) fn push(&self, news: Vec<TaskView>, completed: Cursor) {
+    /// Takes over events, after which everything is told as far as `told` says.
+    pub(super) fn push(&self, news: Vec<TaskView>, told: Told) {
         if news.is_empty() {
             return;
         }
@@ -65,8 +120,12 @@ impl Events {
                     inner.kept.pop_front();
                     inner.first += 1;
                 }
-                inner.kept.push_back(Kept { task: Arc::new(task), completed });
+                // Event by event: whoever is cut off in the middle must not count as told of the rest.
+                inner.told = inner.told.with(&task);
+                let told = inner.told;
+                inner.kept.push_back(Kept { task: Arc::new(task), told });
             }
+            inner.told = inner.told.max(told);
             inner.first + inner.kept.len() as u64
         };
         self.end.send_replace(end);
@@ -78,17 +137,17 @@ impl Events {
     }
 
     /// The place after the newest event.
-    pub(super) fn end(&self, completed: Cursor) -> Place {
+    pub(super) fn end(&self, told: Told) -> Place {
         let inner = self.inner.lock();
-        Place { term: self.term, next: inner.first + inner.kept.len() as u64, completed }
+        Place { term: self.term, next: inner.first + inner.kept.len() as u64, step: 0, gap: false, told }
     }
 
-    /// The site's events from `place` on, at most `max`.
+    /// The site's events from `place` on that are news there, at most `max`.
     pub(super) fn next(&self, place: Place, site: &SiteId, max: usize) -> Next {
         let inner = self.inner.lock();
         let end = inner.first + inner.kept.len() as u64;
-        if place.term != self.term || place.next < inner.first || place.next > end {
-            return Next::Lost(Place { term: self.term, next: end, completed: place.completed });
+        if place.term != self.term || place.next < inner.first || place.next > end || place.step > 0 {
+            return Next::Lost(Place { term: self.term, next: end, step: 0, gap: false, told: place.told });
         }
         let mut place = place;
         let mut events = Vec::new();
@@ -97,8 +156,9 @@ impl Events {
             if events.len() == max {
                 break;
             }
-            place = Place { next: place.next + 1, completed: kept.completed, ..place };
-            if kept.task.site == *site {
+            let news = kept.task.site == *site && !place.told.knows(&kept.task);
+            place = Place { next: place.next + 1, told: place.told.max(kept.told), ..place };
+            if news {
                 events.push(TaskEvent { id: place.to_id(), task: (*kept.task).clone() });
             }
         }
@@ -107,21 +167,45 @@ impl Events {
 }
 
 impl Place {
-    /// As `id:` of the event before it.
-    pub(super) fn to_id(self) -> Arc<str> {
-        format!("{}-{}-{}", self.term.0, self.next, self.completed.get()).into()
+    /// After a subscriber that catches up was told of one more task; everything about it and its elders is told as far as
+    /// `all` goes, and further while one is completed right after the other.
+    pub(super) fn caught_up(self, task: &TaskView, all: Told) -> Self {
+        let here = Cursor::after(task.seq);
+        let gap = self.gap || task.state != TaskState::Completed;
+        let told = self.told.max(Told {
+            accepted: here,
+            in_progress: all.in_progress.min(here),
+            completed: if gap { all.completed.min(here) } else { here },
+        });
+        Self { step: task.seq.get(), told, gap, ..self }
     }
 
-    /// An id whose holder is sent everything after [`Place::completed`] again: of a term that never was.
-    pub(super) fn to_lost_id(self) -> Arc<str> {
-        format!("0-0-{}", self.completed.get()).into()
+    /// Caught up: follows from now on.
+    pub(super) fn following(self) -> Self {
+        Self { step: 0, gap: false, ..self }
+    }
+
+    /// As `id:` of the event before it. Of one width, so that ids sort as texts, too.
+    pub(super) fn to_id(self) -> Arc<str> {
+        let Told { accepted, in_progress, completed } = self.told;
+        let numbers = [self.next, self.step, completed.get(), in_progress.get(), accepted.get()];
+        let rest: String = numbers.iter().map(|number| format!("-{number:013x}")).collect();
+        format!("{:08x}{rest}", self.term.0).into()
     }
 
     pub(super) fn from_id(id: &str) -> Option<Self> {
-        let mut parts = id.split('-').map(|part| part.parse::<u64>().ok());
-        let place =
-            Self { term: Term(parts.next()??), next: parts.next()??, completed: Cursor::new(parts.next()??) };
-        parts.next().is_none().then_some(place)
+        let hex = |text: &str| {
+            let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_hexdigit());
+            u64::from_str_radix(text, 16).ok().filter(|_| plain)
+        };
+        let numbers: Vec<u64> = id.split('-').map(hex).collect::<Option<_>>()?;
+        let [term, next, step, completed, in_progress, accepted] = numbers.try_into().ok()?;
+        let told = Told {
+            accepted: Cursor::new(accepted),
+            in_progress: Cursor::new(in_progress),
+            completed: Cursor::new(completed),
+        };
+        Some(Self { term: Term(term), next, step, gap: false, told })
     }
 }
 
@@ -130,15 +214,15 @@ mod tests {
     use batoff_types::{Selector, Seq, TaskId, UnixMillis};
 
     use super::*;
-    use crate::tracker::{NodeCounts, TaskState};
+    use crate::tracker::NodeCounts;
 
-    fn task(site: &str, number: u64) -> TaskView {
+    fn task(site: &str, number: u64, state: TaskState) -> TaskView {
         TaskView {
             task: TaskId::from_bytes([number as u8; 16]),
             site: site.parse().unwrap(),
             seq: Seq::new(number).unwrap(),
             request_id: "r".into(),
-            state: TaskState::Pending,
+            state,
             selectors: Arc::new([Selector::Everything]),
             soft: false,
             started_at: UnixMillis(0),
@@ -148,6 +232,22 @@ mod tests {
             objects_final: false,
             nodes: NodeCounts::default(),
         }
+    }
+
+    fn pending(site: &str, number: u64) -> TaskView {
+        task(site, number, TaskState::Pending)
+    }
+
+    fn told(accepted: u64, in_progress: u64, completed: u64) -> Told {
+        Told {
+            accepted: Cursor::new(accepted),
+            in_progress: Cursor::new(in_progress),
+            completed: Cursor::new(completed),
+        }
+    }
+
+    fn at(term: u64, next: u64, told: Told) -> Place {
+        Place { term: Term(term), next, step: 0, gap: false, told }
     }
 
     fn seqs(next: Next) -> Vec<u64> {
@@ -161,14 +261,15 @@ mod tests {
     fn a_subscriber_goes_on_right_after_the_event_that_it_names() {
         let events = Events::new(Term(3));
         let shop = "shop".parse().unwrap();
-        events.push(vec![task("shop", 1), task("other", 2), task("shop", 3)], Cursor::START);
-        let start = Place { term: Term(3), next: 0, completed: Cursor::START };
-        let Next::Events(all, end) = events.next(start, &shop, 100) else { panic!("lost") };
+        events.push(vec![pending("shop", 1), pending("other", 2), pending("shop", 3)], told(3, 0, 0));
+        let Next::Events(all, end) = events.next(at(3, 0, Told::default()), &shop, 100) else {
+            panic!("lost")
+        };
         assert_eq!(all.len(), 2);
-        assert_eq!(end, events.end(Cursor::START));
+        assert_eq!(end, events.end(told(3, 0, 0)));
         let after_first = Place::from_id(&all[0].id).unwrap();
         assert_eq!(seqs(events.next(after_first, &shop, 100)), [3]);
-        events.push(vec![task("shop", 4)], Cursor::START);
+        events.push(vec![pending("shop", 4)], told(4, 0, 0));
         assert_eq!(seqs(events.next(Place::from_id(&all[1].id).unwrap(), &shop, 100)), [4]);
     }
 
@@ -177,14 +278,65 @@ mod tests {
         let events = Events::new(Term(3));
         let shop = "shop".parse().unwrap();
         for number in 0..EVENTS_MAX as u64 + 10 {
-            events.push(vec![task("shop", number + 1)], Cursor::START);
+            events.push(vec![pending("shop", number + 1)], told(number + 1, 0, 0));
         }
-        for id in ["3-5-0", "2-8000-0", "3-999999-0"] {
-            assert_eq!(seqs(events.next(Place::from_id(id).unwrap(), &shop, 1)), [0], "{id}");
+        let catching_up = Place { step: 7, ..at(3, 8_200, Told::default()) };
+        for place in [
+            at(3, 5, Told::default()),
+            at(2, 8_000, Told::default()),
+            at(3, 999_999, Told::default()),
+            catching_up,
+        ] {
+            assert_eq!(seqs(events.next(place, &shop, 1)), [0], "{place:?}");
+            assert_eq!(Place::from_id(&place.to_id()), Some(place));
         }
-        assert_eq!(seqs(events.next(Place::from_id("3-8200-0").unwrap(), &shop, 1)), [8201]);
-        for id in ["", "1", "1-2", "1-2-3-4", "a-b-c", "-1-2-3"] {
+        assert_eq!(seqs(events.next(at(3, 8_200, Told::default()), &shop, 1)), [8_201]);
+        for id in
+            ["", "1", "1-2", "1-2-3-4-5", "1-2-3-4-5-6-7", "a-b-c-d-e-g", "-1-2-3-4-5-6", "1-2-3-4-5-+6"]
+        {
             assert_eq!(Place::from_id(id), None, "{id}");
         }
+    }
+
+    #[test]
+    fn who_is_cut_off_in_the_middle_of_a_step_does_not_count_as_told_of_the_rest() {
+        let events = Events::new(Term(3));
+        let shop = "shop".parse().unwrap();
+        let completed = |number| task("shop", number, TaskState::Completed);
+        events.push((1..=3).map(completed).collect(), told(3, 3, 3));
+        let Next::Events(all, _) = events.next(at(3, 0, told(3, 3, 0)), &shop, 100) else { panic!("lost") };
+        let known = |id: &str| Place::from_id(id).unwrap().told.completed.get();
+        assert_eq!(all.iter().map(|event| known(&event.id)).collect::<Vec<_>>(), [1, 2, 3]);
+    }
+
+    #[test]
+    fn what_was_told_under_another_start_is_not_told_again() {
+        let events = Events::new(Term(4));
+        let shop = "shop".parse().unwrap();
+        let after_restart =
+            [TaskState::Pending, TaskState::InProgress, TaskState::Partial, TaskState::Completed];
+        events.push(after_restart.map(|state| task("shop", 9, state)).into(), told(9, 9, 9));
+        let states = |known: Told| match events.next(at(4, 0, known), &shop, 100) {
+            Next::Events(events, _) => events.iter().map(|event| event.task.state).collect::<Vec<_>>(),
+            Next::Lost(_) => panic!("lost"),
+        };
+        assert_eq!(states(told(8, 8, 8)), after_restart);
+        assert_eq!(states(told(9, 8, 8)), after_restart[1..]);
+        assert_eq!(states(told(9, 9, 8)), after_restart[2..]);
+        assert_eq!(states(told(9, 9, 9)), []);
+    }
+
+    #[test]
+    fn ids_are_unique_and_sort_in_the_order_of_their_events() {
+        let start = at(9, 15, told(0, 0, 0));
+        let mut places = vec![start];
+        for number in 1..=300 {
+            places.push(start.caught_up(&pending("shop", number), told(300, 17, 9)));
+        }
+        places.push(Place { next: 16, ..start });
+        places.push(at(10, 0, told(0, 0, 0)));
+        let ids: Vec<_> = places.iter().map(|place| place.to_id()).collect();
+        assert!(ids.is_sorted_by(|a, b| a < b), "{ids:?}");
+        assert!(ids.iter().all(|id| id.len() <= 100));
     }
 }

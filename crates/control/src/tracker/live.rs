@@ -25,6 +25,8 @@ pub(super) struct LiveTask {
     pub waiting: NodeSet,
     /// PoPs that have confirmed or reported anything.
     pub pops: BTreeMap<PopIndex, PopProgress>,
+    /// The node that confirmed it last so far.
+    pub slowest: Option<(Arc<str>, Duration)>,
     /// Whether it became `partial`.
     pub partial: bool,
     /// Nodes that it waited for when the target passed.
@@ -75,6 +77,7 @@ impl LiveTask {
             objects: 0,
             waiting,
             pops: BTreeMap::new(),
+            slowest: None,
             partial: false,
             late: Vec::new(),
             completion: Completion::Open,
@@ -83,7 +86,10 @@ impl LiveTask {
     }
 
     /// A node has confirmed it.
-    pub(super) fn handle_confirmed(&mut self, pop: PopIndex, after: Duration) {
+    pub(super) fn handle_confirmed(&mut self, node: &Arc<str>, pop: PopIndex, after: Duration) {
+        if self.is_open() && self.slowest.as_ref().is_none_or(|(_, before)| *before <= after) {
+            self.slowest = Some((Arc::clone(node), after));
+        }
         let slowest = &mut self.pops.entry(pop).or_default().slowest;
         *slowest = Some(slowest.map_or(after, |before| before.max(after)));
     }

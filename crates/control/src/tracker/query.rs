@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,12 +20,20 @@ const ROWS_LOOKED_AT: usize = 5_000;
 /// Tasks whose present state is sent to a subscriber that was away for too long.
 const CATCH_UP_MAX: usize = 1_000;
 
+/// How long an answer is held back for a completion that is decided and being made durable. Longer only when the store
+/// does not write, and then the task is rightly not called completed.
+const DECIDED_PATIENCE: Duration = Duration::from_millis(250);
+
 /// Events handed to a subscriber at once.
 const EVENTS_AT_ONCE: usize = 64;
 
 impl Tracker {
     /// How the task is now; `None` when the site has no such task.
     pub async fn task(&self, site: &SiteId, task: TaskId) -> Result<Option<TaskView>, StoreError> {
+        let decided = self.state.lock().by_task.get(&task).copied();
+        if let Some(seq) = decided {
+            self.durable(seq).await;
+        }
         if let Some(view) = self.live_view(task) {
             return Ok((view.site == *site).then_some(view));
         }
@@ -54,6 +63,17 @@ impl Tracker {
             () = self.draining.cancelled() => {}
         }
         self.task(site, task).await
+    }
+
+    /// No node can serve it any more, but that is not durable yet: waits a moment for that, so that state and counts come
+    /// from one look, and nobody reads `in_progress` beside nodes that have all confirmed.
+    async fn durable(&self, seq: Seq) {
+        let mut completed = self.completed.subscribe();
+        if !self.state.lock().roster.watermark().covers(seq) || completed.borrow_and_update().covers(seq) {
+            return;
+        }
+        let told = completed.wait_for(|cursor| cursor.covers(seq));
+        let _ = tokio::time::timeout(DECIDED_PATIENCE, told).await;
     }
 
     /// The task PoP by PoP, sorted by name; `None` when the site has no such task.
@@ -116,20 +136,25 @@ impl Tracker {
     }
 
     /// What happens to the site's tasks from now on, or from right after the event of that id: one event when a task is
-    /// accepted and one at each change of state. An id that is too old is answered with the present state of every task
-    /// that may have changed since. The stream ends when the process drains.
+    /// accepted and one at each change of state. An id that is too old, or of an earlier start, is answered with the
+    /// present state of every task that has changed since; an id that was never given out is no id. The stream ends when
+    /// the process drains.
     pub async fn subscribe(
         self: &Arc<Self>,
         site: &SiteId,
         last_event_id: Option<&str>,
     ) -> Result<BoxStream<'static, TaskEvent>, StoreError> {
-        let place = last_event_id.and_then(Place::from_id).unwrap_or_else(|| self.here());
+        let here = self.here();
+        let place =
+            last_event_id.and_then(Place::from_id).filter(|place| place.told.fits(here.told.accepted));
+        let place = place.unwrap_or(here);
         let (place, missed) = match self.events.next(place, site, 0) {
             Next::Events(_, place) => (place, Vec::new()),
-            Next::Lost(end) => (end, self.missed(site, end).await?),
+            Next::Lost(end) => self.missed(site, end).await?,
         };
         let end = self.events.subscribe();
-        let following = Following { tracker: Arc::clone(self), site: site.clone(), place, end };
+        let told = states_of(&missed);
+        let following = Following { tracker: Arc::clone(self), site: site.clone(), place, end, told };
         Ok(stream::iter(missed)
             .chain(stream::unfold(following, Following::next).flat_map(stream::iter))
             .boxed())
@@ -137,32 +162,38 @@ impl Tracker {
 
     fn here(&self) -> Place {
         let state = self.state.lock();
-        self.events.end(state.completed_through())
+        self.events.end(state.told())
     }
 
-    /// The present state of all tasks that may have changed since everything through `place.completed` was completed.
-    async fn missed(&self, site: &SiteId, place: Place) -> Result<Vec<TaskEvent>, StoreError> {
-        let mut events = Vec::new();
+    /// The present state of the tasks that have changed since all was so that the place's holder was told, and the place
+    /// after them. Of more than [`CATCH_UP_MAX`] the newest.
+    async fn missed(&self, site: &SiteId, place: Place) -> Result<(Place, Vec<TaskEvent>), StoreError> {
+        let mut tasks = Vec::new();
         let mut before = None;
+        // Before any of them is looked at: what becomes so in between is told once more rather than never.
+        let all = self.state.lock().told();
+        let mut place = place;
         'pages: loop {
             let rows = self.store.log().list_tasks(site, before, LIST_TASKS_MAX).await?;
             let Some(last) = rows.last() else { break };
             before = Some(last.task);
             for row in &rows {
-                if place.completed.covers(row.seq) || events.len() == CATCH_UP_MAX {
+                if place.told.completed.covers(row.seq) || tasks.len() == CATCH_UP_MAX {
                     break 'pages;
                 }
-                events.push(TaskEvent { id: place.to_id(), task: self.view(row).await? });
+                tasks.push(self.view(row).await?);
             }
         }
-        // Oldest first, as they would have come. Only the last names the place after all of them: whoever is cut off
-        // in between is sent them again.
-        events.reverse();
-        let count = events.len();
-        for event in events.iter_mut().take(count.saturating_sub(1)) {
-            event.id = place.to_lost_id();
+        let known = place.told;
+        let mut events = Vec::new();
+        // Oldest first, as they would have come.
+        for task in tasks.into_iter().rev() {
+            place = place.caught_up(&task, all);
+            if !known.knows(&task) {
+                events.push(TaskEvent { id: place.to_id(), task });
+            }
         }
-        Ok(events)
+        Ok((place.following(), events))
     }
 
     fn live_view(&self, task: TaskId) -> Option<TaskView> {
@@ -182,6 +213,7 @@ impl Tracker {
 
     /// The task of a row: memory knows better where it knows at all.
     async fn view(&self, row: &TaskRow) -> Result<TaskView, StoreError> {
+        self.durable(row.seq).await;
         match self.live_view(row.task) {
             Some(view) => Ok(view),
             None => self.view_row(row).await,
@@ -241,23 +273,41 @@ struct Following {
     site: SiteId,
     place: Place,
     end: tokio::sync::watch::Receiver<u64>,
+    /// What it was told while it caught up: events that happened meanwhile may be older than that.
+    told: HashMap<Seq, TaskState>,
+}
+
+fn states_of(events: &[TaskEvent]) -> HashMap<Seq, TaskState> {
+    events.iter().map(|event| (event.task.seq, event.task.state)).collect()
 }
 
 impl Following {
+    /// Whether the task has gone beyond what was told of it while the subscriber caught up.
+    fn is_news(&mut self, task: &TaskView) -> bool {
+        let Some(told) = self.told.get(&task.seq).copied() else { return true };
+        if task.state.rank() > told.rank() {
+            self.told.remove(&task.seq);
+            return true;
+        }
+        false
+    }
+
     async fn next(mut self) -> Option<(Vec<TaskEvent>, Self)> {
         loop {
             self.end.borrow_and_update();
             match self.tracker.events.next(self.place, &self.site, EVENTS_AT_ONCE) {
-                Next::Events(events, place) => {
+                Next::Events(mut events, place) => {
                     self.place = place;
+                    events.retain(|event| self.is_news(&event.task));
                     if !events.is_empty() {
                         return Some((events, self));
                     }
                 }
                 Next::Lost(end) => {
                     // A store that fails ends the stream; the client comes back with the last id it has.
-                    let missed = self.tracker.missed(&self.site, end).await.ok()?;
-                    self.place = end;
+                    let (place, missed) = self.tracker.missed(&self.site, end).await.ok()?;
+                    self.place = place;
+                    self.told = states_of(&missed);
                     if !missed.is_empty() {
                         return Some((missed, self));
                     }

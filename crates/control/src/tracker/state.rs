@@ -8,6 +8,7 @@ use batoff_types::message::{Ack, GoAwayReason, Heartbeat, Hello, LeaseGrant, Rec
 use batoff_types::{Body, Cursor, Moment, NodeName, Record, Seq, SiteId, TaskId, UnixMillis};
 
 use super::connection::{Directive, Mailbox};
+use super::events::Told;
 use super::live::{Completion, Decided, LiveTask};
 use super::progress::Progress;
 use super::roll::Roll;
@@ -52,6 +53,16 @@ pub(super) struct State {
     dirty: BTreeSet<Seq>,
     /// Changes that subscribers are to be told, oldest first.
     pub news: Vec<TaskView>,
+    /// Tasks whose completion has just become durable.
+    pub finished: Vec<Finished>,
+}
+
+/// A task at its end, for the log.
+#[derive(Debug)]
+pub(super) struct Finished {
+    pub task: TaskView,
+    /// The node that confirmed it last, and how long after it was durable; `None` when none has.
+    pub slowest: Option<(Arc<str>, Duration)>,
 }
 
 /// Records that were completed together.
@@ -88,6 +99,7 @@ impl State {
             ledger,
             dirty: BTreeSet::new(),
             news: Vec::new(),
+            finished: Vec::new(),
         }
     }
 
@@ -257,8 +269,11 @@ impl State {
         }
         let (before, pop) = (entry.confirmed, entry.pop);
         entry.confirmed = cursor;
-        for (_, task) in self.live.range_mut(before.next()..cursor.next()) {
-            task.handle_confirmed(pop, now.since(task.durable_at));
+        let mut confirmed = self.live.range_mut(before.next()..cursor.next()).peekable();
+        // A name for all of them, and none where there is no task.
+        let name: Arc<str> = if confirmed.peek().is_some() { node.to_string().into() } else { Arc::from("") };
+        for (_, task) in confirmed {
+            task.handle_confirmed(&name, pop, now.since(task.durable_at));
         }
     }
 
@@ -345,7 +360,9 @@ impl State {
                 let nodes = decided.nodes;
                 self.ledger.handle_completed(&Completed::of_live(seq, task, decided.took));
                 task.completion = Completion::Stored(decided);
-                self.news.push(task.view(seq, TaskState::Completed, nodes));
+                let view = task.view(seq, TaskState::Completed, nodes);
+                self.news.push(view.clone());
+                self.finished.push(Finished { task: view, slowest: task.slowest.take() });
             }
             if task.dirty {
                 self.dirty.insert(seq);
@@ -569,6 +586,12 @@ impl State {
         }
         reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
         reason.into()
+    }
+
+    /// What subscribers have been told of all tasks, once all news is passed on.
+    pub(super) fn told(&self) -> Told {
+        let completed = self.completed_through();
+        Told { accepted: self.roster.tail(), in_progress: self.sent_through.max(completed), completed }
     }
 
     /// Everything through here is completed, and durably so.

@@ -29,6 +29,16 @@ impl TaskState {
         }
     }
 
+    /// A task never goes back from a higher one to a lower one.
+    pub(super) const fn rank(self) -> u8 {
+        match self {
+            Self::Pending => 0,
+            Self::InProgress => 1,
+            Self::Partial => 2,
+            Self::Completed => 3,
+        }
+    }
+
     /// The state with that name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.as_str() == name)

@@ -27,8 +27,12 @@ pub struct Assembly {
 
 impl Assembly {
     /// Starts on the data in `dir`, which `batoff-control init` has made.
-    pub async fn start(dir: &Path, clock: Clock) -> (Self, Arc<Services>, Faults) {
-        let running = server::start(config(dir), clock, None).await.unwrap();
+    pub async fn start(
+        dir: &Path,
+        clock: Clock,
+        settings: &[(String, String)],
+    ) -> (Self, Arc<Services>, Faults) {
+        let running = server::start(config(dir, settings), clock, None).await.unwrap();
         let faults = Faults::default();
         let services = with_faults(&running.services, faults.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -46,13 +50,14 @@ impl Assembly {
     }
 }
 
-fn config(dir: &Path) -> Config {
+/// Settings are variables of the environment and their values.
+fn config(dir: &Path, settings: &[(String, String)]) -> Config {
     let anywhere = "listen = '127.0.0.1:0'";
     let text = format!(
         "[data]\ndir = {dir:?}\n[api]\n{anywhere}\n[admin]\n{anywhere}\n[metrics]\n{anywhere}\n\
          [grpc]\n{anywhere}\nplaintext = true\n"
     );
-    Config::parse(&text, std::iter::empty()).unwrap()
+    Config::parse(&text, settings.iter().cloned()).unwrap()
 }
 
 /// The same parts, but for a way into the log that fails on demand.

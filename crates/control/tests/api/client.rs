@@ -74,7 +74,12 @@ impl Request {
     pub fn right_signature(&self) -> String {
         let hash = hex::encode(Sha256::digest(&self.body));
         let timestamp = self.timestamp.as_deref().unwrap_or_default();
-        let text = format!("{timestamp}\n{}\n{}\n{hash}", self.method, self.target);
+        let mut text = format!("{timestamp}\n{}\n{}\n{hash}", self.method, self.target);
+        let keys = self.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("idempotency-key"));
+        let keys: Vec<_> = keys.map(|(_, value)| value.as_str()).collect();
+        if !keys.is_empty() {
+            text.push_str(&format!("\n{}", keys.join(", ")));
+        }
         let mut mac = Hmac::<Sha256>::new_from_slice(self.secret.as_bytes()).unwrap();
         mac.update(text.as_bytes());
         format!("sha256={}", hex::encode(mac.finalize().into_bytes()))

@@ -170,6 +170,73 @@ async fn a_stream_tells_what_happens_and_goes_on_after_the_last_event_seen() {
 }
 
 #[tokio::test]
+async fn after_a_restart_a_stream_goes_on_with_new_ids_and_tells_nothing_twice() {
+    let rig = Rig::start().await;
+    rig.register_absent_node("fra1/edge-1").await;
+    let mut live = Events::open(&rig, None).await;
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        let task = rig.post(BODY).send().await.task();
+        let event = live.next().await;
+        assert_eq!((&event.task["task_id"], &event.task["state"]), (&task.into(), &"pending".into()));
+        seen.push(event);
+    }
+    drop(live);
+    let rig = rig.restart().await;
+
+    let new = rig.post(BODY).send().await.task();
+    let mut resumed = Events::open(&rig, Some(&seen[2].id)).await;
+    let event = resumed.next().await;
+    assert_eq!(event.task["task_id"], new.as_str(), "what was told before is told once");
+    seen.push(event);
+
+    // Cut off after the first event: the others are new, one by one, each with an id to go on after.
+    let mut behind = Events::open(&rig, Some(&seen[0].id)).await;
+    let missed = [behind.next().await, behind.next().await, behind.next().await];
+    for (event, told) in missed.iter().zip(&seen[1..]) {
+        assert_eq!(event.task["task_id"], told.task["task_id"]);
+    }
+    let mut further = Events::open(&rig, Some(&missed[0].id)).await;
+    assert_eq!(further.next().await.task["task_id"], missed[1].task["task_id"], "and not all of them again");
+
+    let ids: Vec<_> = seen[..3].iter().chain(&missed).map(|event| &*event.id).collect();
+    assert!(ids.is_sorted_by(|a, b| a < b), "{ids:#?}");
+    let foreign = Events::open(&rig, Some("0000ffff-1-1-1-1-1")).await;
+    drop(foreign);
+}
+
+#[tokio::test]
+async fn no_completion_is_lost_to_a_stream_that_was_cut_off_anywhere_before_a_restart() {
+    let rig = Rig::start().await;
+    let mut live = Events::open(&rig, None).await;
+    for _ in 0..3 {
+        rig.post(BODY).send().await.task();
+    }
+    let mut seen = Vec::new();
+    while seen.iter().filter(|event: &&Event| event.task["state"] == "completed").count() < 3 {
+        seen.push(live.next().await);
+    }
+    drop(live);
+    let rig = rig.restart().await;
+    let completed = |events: &[Event]| {
+        let ids = events.iter().filter(|event| event.task["state"] == "completed");
+        ids.map(|event| event.task["task_id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let all = completed(&seen);
+    for cut in 0..seen.len() {
+        let mut resumed = Events::open(&rig, Some(&seen[cut].id)).await;
+        let mut told = completed(&seen[..=cut]);
+        while told.len() < all.len() {
+            let event = resumed.next().await;
+            assert!(event.id > seen[cut].id, "{} is not after {}", event.id, seen[cut].id);
+            told.extend(completed(&[event]));
+        }
+        told.sort();
+        assert_eq!(told, all, "each once, when cut off after event {cut}");
+    }
+}
+
+#[tokio::test]
 async fn a_stream_ends_when_its_token_is_revoked() {
     let rig = Rig::start().await;
     let token = rig.issue("shop").await;

@@ -54,3 +54,66 @@ async fn a_purge_is_in_progress_until_its_node_has_confirmed_it() {
     assert_eq!(done["pops"][0]["objects_evicted"], 3);
     assert!(done["pops"][0]["slowest_ms"].is_u64() && done["propagation_ms"].is_u64(), "{done}");
 }
+
+#[tokio::test]
+async fn the_state_and_the_counts_beside_it_come_from_one_look() {
+    let rig = Rig::start().await;
+    let _node = FakeNode::connect(rig.grpc(), "fra1/edge-1", 0).await;
+    rig.wait_for_nodes(1).await;
+    for _ in 0..100 {
+        let task = rig.post(r#"{"tags":["a"]}"#).send().await.task();
+        let shown = rig.get(&format!("/v1/sites/shop/purge/{task}")).send().await.json();
+        let all = shown["nodes"]["confirmed"] == shown["nodes"]["total"];
+        assert_eq!(all, shown["state"] == "completed", "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_submission_that_is_waited_for_is_answered_with_the_finished_task() {
+    let rig = Rig::start().await;
+    let node = FakeNode::connect(rig.grpc(), "fra1/edge-1", 0).await;
+    rig.wait_for_nodes(1).await;
+    let waited = || rig.request("POST", "/v1/sites/shop/purge?wait=20").json(r#"{"tags":["a"]}"#);
+    let done = waited().header("Idempotency-Key", "k").send().await;
+    assert_eq!((done.status, &done.json()["state"]), (200, &"completed".into()), "{done:?}");
+    let task = done.json()["task_id"].as_str().unwrap().to_owned();
+    assert_eq!(done.header("location"), Some(format!("/v1/sites/shop/purge/{task}").as_str()));
+    assert!(done.header("ratelimit").is_some() && done.header("idempotency-replayed").is_none());
+    let again = waited().header("Idempotency-Key", "k").send().await;
+    assert_eq!((again.status, again.header("idempotency-replayed")), (200, Some("true")), "{again:?}");
+    assert_eq!(again.json()["task_id"], task.as_str());
+
+    let preferred = rig.post(r#"{"tags":["b"]}"#).header("Prefer", "respond-async, wait=20").send().await;
+    assert_eq!((preferred.status, preferred.header("preference-applied")), (200, Some("wait=20")));
+
+    node.hold_acks();
+    let open = rig.post(r#"{"tags":["c"]}"#).header("Prefer", "wait=1").send().await;
+    assert_eq!((open.status, open.header("preference-applied")), (202, Some("wait=1")), "{open:?}");
+    assert_eq!(open.json()["state"], "pending");
+    node.release_acks();
+    let dry = rig.request("POST", "/v1/sites/shop/purge?dry_run=true&wait=1").json(r#"{"tags":["a"]}"#);
+    check("nothing to wait for", &dry.send().await, 400, "invalid_request");
+    let long = rig.request("POST", "/v1/sites/shop/purge?wait=31").json(r#"{"tags":["a"]}"#);
+    check("too long", &long.send().await, 400, "invalid_request");
+}
+
+#[tokio::test]
+async fn one_grep_for_the_request_tells_the_story_of_a_purge() {
+    let lines = crate::lines::capture();
+    let rig = Rig::start().await;
+    let _node = FakeNode::connect(rig.grpc(), "fra1/edge-1", 3).await;
+    rig.wait_for_nodes(1).await;
+    let request =
+        rig.post(r#"{"tags":["a"]}"#).header("X-Request-Id", "deploy-4711").header("Prefer", "wait=20");
+    let task = request.send().await.json()["task_id"].as_str().unwrap().to_owned();
+    let story: Vec<_> = lines.containing("deploy-4711");
+    let one = |text: &str| match story.iter().filter(|line| line.contains(text)).collect::<Vec<_>>()[..] {
+        [line] => line.clone(),
+        _ => panic!("not one line says {text:?}: {story:#?}"),
+    };
+    assert!(one("purge accepted").contains(&task));
+    let completed = one("purge completed");
+    for word in [&*task, "slowest=\"fra1/edge-1\"", "propagation_ms=", "slowest_ms=", "confirmed=1"] {
+        assert!(completed.contains(word), "{word}: {completed}");
+    }
+}

@@ -30,14 +30,22 @@ pub struct Rig {
     reader: IssuedToken,
     assembly: Assembly,
     dir: TempDir,
+    settings: Vec<(String, String)>,
 }
 
 impl Rig {
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// With variables of the environment that override the configuration.
+    pub async fn start_with(settings: &[(&str, &str)]) -> Self {
+        let settings: Vec<_> =
+            settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let dir = tempfile::tempdir().unwrap();
         batoff_control::init::init(dir.path()).unwrap();
         let wall = Arc::new(AtomicU64::new(START_MILLIS));
-        let (assembly, services, faults) = open(&dir, &wall).await;
+        let (assembly, services, faults) = open(&dir, &wall, &settings).await;
         change_site(
             &services,
             "shop",
@@ -64,16 +72,17 @@ impl Rig {
             reader,
             assembly,
             dir,
+            settings,
         }
     }
 
     /// The same data under a new process's memory.
     pub async fn restart(self) -> Self {
-        let Self { assembly, services, dir, wall, .. } = self;
+        let Self { assembly, services, dir, wall, settings, .. } = self;
         drop(services);
         assembly.stop().await;
-        let (assembly, services, faults) = open(&dir, &wall).await;
-        Self { services, faults, assembly, dir, wall, ..self }
+        let (assembly, services, faults) = open(&dir, &wall, &settings).await;
+        Self { services, faults, assembly, dir, wall, settings, ..self }
     }
 
     /// A request of the owner's, signed now.
@@ -172,10 +181,14 @@ impl Rig {
     }
 }
 
-async fn open(dir: &TempDir, wall: &Arc<AtomicU64>) -> (Assembly, Arc<Services>, Faults) {
+async fn open(
+    dir: &TempDir,
+    wall: &Arc<AtomicU64>,
+    settings: &[(String, String)],
+) -> (Assembly, Arc<Services>, Faults) {
     let read = Arc::clone(wall);
     let clock = Clock::with_wall(move || UnixMillis(read.load(Ordering::SeqCst)));
-    Assembly::start(dir.path(), clock).await
+    Assembly::start(dir.path(), clock, settings).await
 }
 
 async fn issue(services: &Services, site: &str, scope: Scope) -> IssuedToken {
