@@ -171,6 +171,7 @@ impl Node {
         let around = Surroundings {
             index: Arc::clone(&index),
             fence: Arc::clone(&fence),
+            path: Arc::new(batoff_edge::Path::new(false)),
             provenance: Provenance::new(Identity::random(), fence),
             policy,
             state_dir: server.dir().to_owned(),

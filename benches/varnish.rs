@@ -14,7 +14,7 @@ use anyhow::{Context, ensure};
 use batoff_edge::caches::http::{Address, Pipeline};
 use batoff_edge::caches::varnish::{Varnish, VarnishSection};
 use batoff_edge::caches::{Cache, Locator, Surroundings};
-use batoff_edge::{Fence, Identity, Provenance};
+use batoff_edge::{Fence, Identity, Path, Provenance};
 use batoff_index::{Index, IndexConfig};
 use batoff_types::message::LeasePolicy;
 use batoff_types::{Body, Purge, Record, Selector, Seq, SiteChange, SiteLimits, TaskId, UnixMillis};
@@ -118,6 +118,7 @@ impl Adapter {
         let around = Surroundings {
             index: Arc::clone(&index),
             fence: Arc::clone(&fence),
+            path: Arc::new(Path::new(false)),
             provenance: Provenance::new(Identity::random(), fence),
             policy: LeasePolicy::Serve,
             state_dir: server.dir.clone(),

@@ -10,10 +10,12 @@ use serde::Deserialize;
 mod caches;
 mod control;
 mod load;
+mod path;
 
 pub use self::caches::CachesSection;
 pub use self::control::{ControlSection, Endpoint};
 pub use self::load::{ConfigError, ConfigFile, load, load_str};
+pub use self::path::PathSection;
 
 /// The configuration of the standalone daemon.
 #[derive(Clone, Debug, Deserialize)]
@@ -28,6 +30,9 @@ pub struct EdgeConfig {
     /// `[lease]`
     #[serde(default)]
     pub lease: LeaseSection,
+    /// `[path]`
+    #[serde(default)]
+    pub path: PathSection,
     /// `[metrics]`
     #[serde(default = "MetricsSection::edge")]
     pub metrics: MetricsSection,
@@ -145,11 +150,12 @@ impl Default for LogLevel {
 
 impl ConfigFile for EdgeConfig {
     const SECTIONS: &'static [&'static str] =
-        &["node", "control", "state", "lease", "metrics", "log", "caches"];
-    const TYPED: &'static [&'static str] = &["control.endpoints", "control.plaintext", "caches.none"];
+        &["node", "control", "state", "lease", "path", "metrics", "log", "caches"];
+    const TYPED: &'static [&'static str] =
+        &["control.endpoints", "control.plaintext", "path.parents", "caches.none"];
 
     fn validate(&self) -> Result<(), ConfigError> {
-        self.node.name()?;
+        self.path.parents(&self.node.name()?)?;
         self.control.validate()?;
         self.caches.validate(self.lease.on_lease_lost.policy())
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 use batoff_delivery::{Inbox, InboxConfig};
 use batoff_index::{Index, IndexConfig};
 use batoff_types::message::{LeasePolicy, Position};
-use batoff_types::{Cursor, FillToken, Generation, InstanceId, NodeName, Term};
+use batoff_types::{Cursor, FillToken, Generation, InstanceId, NodeName, Parent, Term};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +16,7 @@ use crate::config::{ConfigError, ControlSection, EdgeConfig, Endpoint};
 use crate::fence::Fence;
 use crate::follow::{Dial, Follower};
 use crate::monitor::Monitored;
+use crate::path::Path;
 use crate::provenance::Provenance;
 use crate::saver::{self, Wanted};
 use crate::standing::Standing;
@@ -37,6 +38,8 @@ pub struct DaemonConfig {
     pub control: ControlSection,
     /// The directory that outlives the process.
     pub state_dir: std::path::PathBuf,
+    /// The caches between this node's and the origins; none: it fetches from the origins themselves.
+    pub parents: Vec<Parent>,
 }
 
 /// The daemon cannot start; the text names what is in the way and the remedy.
@@ -65,6 +68,7 @@ impl TryFrom<&EdgeConfig> for DaemonConfig {
 
     fn try_from(config: &EdgeConfig) -> Result<Self, ConfigError> {
         Ok(Self {
+            parents: config.path.parents(&config.node.name()?)?,
             node: config.node.name()?,
             policy: config.lease.on_lease_lost.policy(),
             control: config.control.clone(),
@@ -89,12 +93,14 @@ pub struct Opened<L: Clone> {
     fence: Arc<Fence>,
     provenance: Provenance,
     standing: Arc<Standing>,
+    path: Arc<Path>,
 }
 
 /// A running daemon.
 pub struct DaemonHandle<L: Clone> {
     index: Arc<Index<L>>,
     fence: Arc<Fence>,
+    path: Arc<Path>,
     status: Arc<Status>,
     reload: Arc<Notify>,
     stop_following: CancellationToken,
@@ -141,6 +147,7 @@ impl Daemon {
         if let Some(position) = position {
             standing.set(position.log_id, index.generation(), false);
         }
+        let path = Arc::new(Path::new(!config.parents.is_empty()));
         Ok(Opened {
             config,
             endpoints,
@@ -152,6 +159,7 @@ impl Daemon {
             fence,
             provenance,
             standing: Arc::new(standing),
+            path,
         })
     }
 }
@@ -193,6 +201,11 @@ impl<L: Clone + Send + Sync + 'static> Opened<L> {
     /// Where the node stands, for caches that ask another node's cache.
     pub fn standing(&self) -> Arc<Standing> {
         Arc::clone(&self.standing)
+    }
+
+    /// How far the nodes between this one and the origins are, for whatever begins fills.
+    pub fn path(&self) -> Arc<Path> {
+        Arc::clone(&self.path)
     }
 
     /// Connects by `dial` instead of TCP.
@@ -256,6 +269,7 @@ impl<L: Clone + Send + Sync + 'static> Opened<L> {
         DaemonHandle {
             index: self.index,
             fence: self.fence,
+            path: self.path,
             status,
             reload,
             stop_following,
@@ -282,9 +296,14 @@ impl<L: Clone + Send + Sync + 'static> DaemonHandle<L> {
         self.index.applied()
     }
 
-    /// The token of a fill that begins now.
+    /// The token of a fill that begins now: the least position on its path.
     pub fn begin_fill(&self) -> FillToken {
-        self.index.begin_fill()
+        self.path.token(self.index.begin_fill())
+    }
+
+    /// How far the nodes between this one and the origins are.
+    pub fn path(&self) -> Arc<Path> {
+        Arc::clone(&self.path)
     }
 
     /// The node's generation.

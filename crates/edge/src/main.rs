@@ -75,6 +75,7 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
         Surroundings {
             index: opened.index(),
             fence: opened.fence(),
+            path: opened.path(),
             policy: config.lease.on_lease_lost.policy(),
             state_dir: config.state.dir.clone(),
             provenance: opened.provenance(),

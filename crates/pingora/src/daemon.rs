@@ -5,7 +5,7 @@ use std::path::Path;
 use async_trait::async_trait;
 use batoff_edge::caches::{Cache, CacheTrouble, Needs, Proof};
 use batoff_edge::config::{
-    ConfigError, ConfigFile, ControlSection, LeaseSection, NodeSection, StateSection, load,
+    ConfigError, ConfigFile, ControlSection, LeaseSection, NodeSection, PathSection, StateSection, load,
 };
 use batoff_edge::{Daemon, DaemonConfig, Opened, StartError};
 use batoff_index::IndexConfig;
@@ -25,33 +25,37 @@ struct Config {
     state: StateSection,
     #[serde(default)]
     lease: LeaseSection,
+    #[serde(default)]
+    path: PathSection,
 }
 
 impl ConfigFile for Config {
-    const SECTIONS: &'static [&'static str] = &["node", "control", "state", "lease"];
-    const TYPED: &'static [&'static str] = &["control.endpoints", "control.plaintext"];
+    const SECTIONS: &'static [&'static str] = &["node", "control", "state", "lease", "path"];
+    const TYPED: &'static [&'static str] = &["control.endpoints", "control.plaintext", "path.parents"];
 
     fn validate(&self) -> Result<(), ConfigError> {
-        self.node.name()?;
+        self.path.parents(&self.node.name()?)?;
         self.control.validate()
     }
 }
 
-/// Reads the configuration (`[node]`, `[control]`, `[state]` and `[lease]` as in `deploy/edge.toml`) and the state:
+/// Reads the configuration (`[node]`, `[control]`, `[state]`, `[lease]` and `[path]` as in `deploy/edge.toml`) and the state:
 /// what was in force before the restart is in force when this returns. To be called before anything is served.
 ///
 /// # Errors
 /// The configuration or the state directory; the text names what is in the way and the remedy.
 pub fn open(config: &Path) -> Result<(Purges, PurgeDaemon), StartError> {
     let config: Config = load(config)?;
+    let node = config.node.name()?;
     let daemon = DaemonConfig {
-        node: config.node.name()?,
+        parents: config.path.parents(&node)?,
+        node,
         policy: config.lease.on_lease_lost.policy(),
         control: config.control,
         state_dir: config.state.dir,
     };
     let opened = Daemon::open(daemon, IndexConfig::default())?;
-    Ok((Purges::new(opened.index(), opened.fence()), PurgeDaemon(Mutex::new(Some(opened)))))
+    Ok((Purges::new(opened.index(), opened.fence(), opened.path()), PurgeDaemon(Mutex::new(Some(opened)))))
 }
 
 /// The daemon that [`open`] has opened; runs as a background service, and fences first when the server shuts down.

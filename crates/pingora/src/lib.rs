@@ -41,4 +41,4 @@ mod stamp;
 pub use self::daemon::{PurgeDaemon, open};
 pub use self::decision::{Decision, decide};
 pub use self::page::{Page, authority};
-pub use self::purges::{CACHE_TAG, PURGED_WHILE_FETCHED, Purges, Visit};
+pub use self::purges::{CACHE_TAG, PURGED_WHILE_FETCHED, Purges, STALE_AT_A_PARENT, Visit};

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use batoff_edge::Fence;
+use batoff_edge::{Fence, Path, is_marked_stale};
 use batoff_index::{Index, Verdict};
 use batoff_types::{CacheTags, FillToken, PurgeUrl, Tag};
 use http::HeaderMap;
@@ -19,11 +19,15 @@ pub const CACHE_TAG: &str = "cache-tag";
 /// A fetch was overtaken by a purge; its response is passed on and not stored.
 pub const PURGED_WHILE_FETCHED: NoCacheReason = NoCacheReason::Custom("purged while it was being fetched");
 
+/// A parent served it stale; as new it would be kept for its whole lifetime.
+pub const STALE_AT_A_PARENT: NoCacheReason = NoCacheReason::Custom("a parent served it stale");
+
 /// What the proxy's hooks ask.
 #[derive(Clone, Debug)]
 pub struct Purges {
     index: Arc<Index<()>>,
     fence: Arc<Fence>,
+    path: Arc<Path>,
 }
 
 /// One request's part of it, for the proxy's `CTX`.
@@ -52,9 +56,9 @@ impl Visit {
 }
 
 impl Purges {
-    /// Over a daemon's index and its right to serve. No object is registered in the index.
-    pub const fn new(index: Arc<Index<()>>, fence: Arc<Fence>) -> Self {
-        Self { index, fence }
+    /// Over a daemon's index, its right to serve, and its way to the origins. No object is registered in the index.
+    pub const fn new(index: Arc<Index<()>>, fence: Arc<Fence>, path: Arc<Path>) -> Self {
+        Self { index, fence, path }
     }
 
     /// `request_cache_filter`: enable the cache only with `true`. A page that no purge could name must not be stored.
@@ -88,7 +92,7 @@ impl Purges {
 
     /// `upstream_request_filter`, at each attempt: a fetch begins.
     pub fn fetch(&self, visit: &mut Visit) {
-        visit.token = Some(self.index.begin_fill());
+        visit.token = Some(self.path.token(self.index.begin_fill()));
     }
 
     /// `response_cache_filter`: around the proxy's own judgment. Keeps the token with what is stored, and refuses what a
@@ -101,6 +105,9 @@ impl Purges {
         let (Some(page), Some(token)) = (&visit.page, visit.token) else {
             return Ok(RespCacheable::Uncacheable(NoCacheReason::InternalError));
         };
+        if is_marked_stale(meta.headers()) {
+            return Ok(RespCacheable::Uncacheable(STALE_AT_A_PARENT));
+        }
         let mark = Mark { url: page.url.clone(), tags: tags(meta.headers()), token };
         if self.verdict(&mark) == Verdict::Gone {
             return Ok(RespCacheable::Uncacheable(PURGED_WHILE_FETCHED));

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use batoff_edge::DaemonConfig;
 use batoff_edge::config::{
     ConfigError, ConfigFile, ControlSection, LeaseSection, LogSection, MetricsSection, NodeSection,
-    StateSection,
+    PathSection, StateSection,
 };
 use serde::Deserialize;
 
@@ -31,6 +31,9 @@ pub struct ProxyConfig {
     /// `[lease]`
     #[serde(default)]
     pub lease: LeaseSection,
+    /// `[path]`
+    #[serde(default)]
+    pub path: PathSection,
     /// `[metrics]`
     #[serde(default = "metrics_default")]
     pub metrics: MetricsSection,
@@ -95,10 +98,11 @@ pub struct ShieldSection {
 
 impl ConfigFile for ProxyConfig {
     const SECTIONS: &'static [&'static str] =
-        &["node", "control", "state", "lease", "metrics", "log", "proxy", "listeners", "shield"];
+        &["node", "control", "state", "lease", "path", "metrics", "log", "proxy", "listeners", "shield"];
     const TYPED: &'static [&'static str] = &[
         "control.endpoints",
         "control.plaintext",
+        "path.parents",
         "proxy.memory_bytes",
         "proxy.object_bytes_max",
         "proxy.origin_is_parent",
@@ -113,7 +117,7 @@ impl ConfigFile for ProxyConfig {
     ];
 
     fn validate(&self) -> Result<(), ConfigError> {
-        self.node.name()?;
+        self.path.parents(&self.node.name()?)?;
         self.control.validate()?;
         let proxy = &self.proxy;
         if proxy.origin.is_none() && proxy.origins.is_empty() {
@@ -185,6 +189,7 @@ impl TryFrom<&ProxyConfig> for DaemonConfig {
 
     fn try_from(config: &ProxyConfig) -> Result<Self, ConfigError> {
         Ok(Self {
+            parents: config.path.parents(&config.node.name()?)?,
             node: config.node.name()?,
             policy: config.lease.on_lease_lost.policy(),
             control: config.control.clone(),

@@ -51,8 +51,12 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
 
     let opened = Daemon::open::<Locator>(daemon, IndexConfig::default())?;
     let proxy = &config.proxy;
-    let store: &'static Store =
-        Box::leak(Box::new(Store::new(opened.index(), proxy.memory_bytes, proxy.object_bytes_max)));
+    let store: &'static Store = Box::leak(Box::new(Store::new(
+        opened.index(),
+        opened.path(),
+        proxy.memory_bytes,
+        proxy.object_bytes_max,
+    )));
     let visitors = bind("proxy.listen", proxy.listen).await?;
     let monitoring = bind("metrics.listen", config.metrics.listen).await?;
     let addresses = json!({

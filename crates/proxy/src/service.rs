@@ -344,14 +344,14 @@ impl ProxyHttp for Service {
         ctx: &mut Context,
     ) -> Result<()> {
         // At each attempt: what is stored is what the last one brought.
-        let token = self.store.index().begin_fill();
-        let asked = ctx.to_parent.then(|| self.shield.demand(token, ctx.child, rand::random()));
+        let (own, token) = (self.store.index().begin_fill(), self.store.begin_fill());
+        let asked = ctx.to_parent.then(|| self.shield.demand(own, ctx.child, rand::random()));
         // A stranger's goes no further, and a child's was for us.
         request.remove_header(&X_BATOFF_SEQ);
         if let Some(asked) = asked {
             request.insert_header(X_BATOFF_SEQ, asked.to_string())?;
         }
-        let good = self.shield.good_for(token, ctx.child);
+        let good = self.shield.good_for(own, ctx.child);
         ctx.fetch = Some(Fetch {
             token,
             good,

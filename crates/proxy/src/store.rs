@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
+use batoff_edge::Path;
 use batoff_edge::caches::Evict;
 use batoff_index::{Entry, Index, Verdict};
-use batoff_types::{PurgeUrl, Selector};
+use batoff_types::{FillToken, PurgeUrl, Selector};
 use parking_lot::RwLock;
 
 mod changes;
@@ -43,6 +44,7 @@ type Shard = RwLock<Sieve<u128, Arc<Object>>>;
 #[derive(Debug)]
 pub struct Store {
     index: Arc<Index<Locator>>,
+    path: Arc<Path>,
     shards: Box<[Shard]>,
     next_id: AtomicU64,
     object_bytes_max: u64,
@@ -50,11 +52,24 @@ pub struct Store {
 }
 
 impl Store {
-    /// With room for `memory_bytes`, and for objects of up to `object_bytes_max` each (never more than a shard holds).
-    pub fn new(index: Arc<Index<Locator>>, memory_bytes: u64, object_bytes_max: u64) -> Self {
+    /// With room for `memory_bytes`, and for objects of up to `object_bytes_max` each (never more than a shard holds), which
+    /// come by `path`.
+    pub fn new(
+        index: Arc<Index<Locator>>,
+        path: Arc<Path>,
+        memory_bytes: u64,
+        object_bytes_max: u64,
+    ) -> Self {
         let count = (memory_bytes / SHARD_BYTES_MIN).clamp(1, SHARDS_MAX);
         let shards = (0..count).map(|_| RwLock::new(Sieve::new(memory_bytes / count))).collect();
-        Self { index, shards, next_id: AtomicU64::new(1), object_bytes_max, changes: Changes::default() }
+        Self {
+            index,
+            path,
+            shards,
+            next_id: AtomicU64::new(1),
+            object_bytes_max,
+            changes: Changes::default(),
+        }
     }
 
     /// The index that the objects are registered in.
@@ -65,6 +80,11 @@ impl Store {
     /// The same index, to be kept.
     pub fn shared_index(&self) -> Arc<Index<Locator>> {
         Arc::clone(&self.index)
+    }
+
+    /// The token of a fill that begins now: the least position on its path.
+    pub(crate) fn begin_fill(&self) -> FillToken {
+        self.path.token(self.index.begin_fill())
     }
 
     /// The largest body that is stored, in bytes.

@@ -116,6 +116,40 @@ impl fmt::Display for NodeName {
     }
 }
 
+/// A cache between a node and the origins, as its configuration names it: one node, written `fra1/edge-03`, or all nodes
+/// of a PoP, written `fra1`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Parent {
+    /// This node.
+    Node(NodeName),
+    /// Every node that is registered in this PoP, whenever it is; never the node itself that names it.
+    Pop(Arc<str>),
+}
+
+impl Parent {
+    /// All nodes of a PoP.
+    pub fn pop(pop: &str) -> Result<Self, InvalidName> {
+        label("PoP", pop).map(Self::Pop)
+    }
+}
+
+impl FromStr for Parent {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        if text.contains('/') { text.parse().map(Self::Node) } else { Self::pop(text) }
+    }
+}
+
+impl fmt::Display for Parent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node(node) => node.fmt(f),
+            Self::Pop(pop) => f.write_str(pop),
+        }
+    }
+}
+
 /// A hostname in normal form: lower case, ASCII (IDNA per UTS 46 as the WHATWG URL standard uses it), or an IP literal
 /// as it stands in a URL; without a port, at most [`HOSTNAME_BYTES_MAX`] long, and without a wildcard ([`HostPattern`]
 /// has those).

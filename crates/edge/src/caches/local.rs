@@ -23,7 +23,7 @@ use self::page::PageFile;
 use self::roster::Roster;
 use super::open::{CacheOpenError, Surroundings};
 use super::{Cache, Locator};
-use crate::boottime;
+use crate::{PathChanges, boottime};
 
 mod adapter;
 mod check;
@@ -56,6 +56,7 @@ pub async fn open(
     let group = section.group.as_deref().map(socket::group_id).transpose()?;
     let instance = InstanceId::from_ulid(Ulid::from_parts(boottime().as_micros(), rand::random()));
     let stop = around.stop.clone();
+    let path = around.path.changes();
     let around = Arc::new(around);
     let mut members = Vec::new();
     for (name, mode) in &section.caches {
@@ -65,15 +66,24 @@ pub async fn open(
     let roster = Arc::new(Roster::new(instance, members.clone(), section, around));
     let listener = socket::listen(&section.socket, group).await?;
     tokio::spawn(service::serve(listener, Arc::clone(&roster), stop.clone()));
-    tokio::spawn(refresh(members.clone(), roster, stop));
+    tokio::spawn(refresh(members.clone(), roster, path, stop));
     Ok(members.into_iter().map(|member| Box::new(Adapter::new(member)) as Box<dyn Cache<Locator>>).collect())
 }
 
-async fn refresh(members: Vec<Arc<Member>>, roster: Arc<Roster>, stop: CancellationToken) {
+async fn refresh(
+    members: Vec<Arc<Member>>,
+    roster: Arc<Roster>,
+    mut path: PathChanges,
+    stop: CancellationToken,
+) {
     let mut ticks = tokio::time::interval(REFRESH_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => roster.measure(),
+            () = path.changed() => {}
+        }
         members.iter().for_each(|member| member.refresh());
-        roster.measure();
     }
 }

@@ -11,7 +11,7 @@ use super::trafficserver::TrafficServer;
 use super::varnish::Varnish;
 use super::{Cache, Locator, local};
 use crate::config::CachesSection;
-use crate::{Fence, Provenance};
+use crate::{Fence, Path, Provenance};
 
 /// What a cache's adapter finds around it.
 #[derive(Clone, Debug)]
@@ -20,6 +20,9 @@ pub struct Surroundings {
     pub index: Arc<Index<Locator>>,
     /// The right to serve.
     pub fence: Arc<Fence>,
+    /// How far the nodes between this one and the origins are: [`Path::token`] makes a fill's token of what the index
+    /// gives, and an adapter that publishes positions publishes that one.
+    pub path: Arc<Path>,
     /// What the node does without it.
     pub policy: LeasePolicy,
     /// Where an adapter may keep a file of its own that outlives the process.

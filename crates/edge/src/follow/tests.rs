@@ -28,7 +28,7 @@ fn config(dir: &Path, endpoints: &[&ControlPlane], policy: LeasePolicy) -> Daemo
         plaintext: true,
     };
     let node = NodeName::new("fra1", "edge-1").unwrap();
-    DaemonConfig { node, policy, control, state_dir: dir.to_owned() }
+    DaemonConfig { node, policy, control, state_dir: dir.to_owned(), parents: Vec::new() }
 }
 
 fn start(dir: &TempDir, control: &ControlPlane, policy: LeasePolicy) -> DaemonHandle<()> {

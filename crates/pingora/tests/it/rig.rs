@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use batoff_edge::Fence;
+use batoff_edge::{Fence, Path};
 use batoff_index::{Index, IndexConfig};
 use batoff_pingora::Purges;
 use batoff_types::message::LeasePolicy;
@@ -33,7 +33,7 @@ impl Rig {
     pub async fn start(policy: LeasePolicy) -> Self {
         let origin = Origin::start().await;
         let index = Arc::new(Index::new(IndexConfig::default()));
-        let purges = Purges::new(index.clone(), Arc::new(Fence::new(policy)));
+        let purges = Purges::new(index.clone(), Arc::new(Fence::new(policy)), Arc::new(Path::new(false)));
         let minimal = Minimal { origin: origin.address.unwrap().to_string(), purges };
         let app = Arc::new(http_proxy(&Arc::new(ServerConf::default()), minimal));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

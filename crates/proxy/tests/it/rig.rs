@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use batoff_edge::caches::{Cache, InProcess};
-use batoff_edge::{Fence, Standing};
+use batoff_edge::{Fence, Path, Standing};
 use batoff_index::{Index, IndexConfig};
 use batoff_proxy::config::ListenersSection;
 use batoff_proxy::origin::{Origins, Upstream};
@@ -71,8 +71,12 @@ impl Rig {
             None => Origin::start().await,
         };
         let index = Arc::new(Index::new(IndexConfig::default()));
-        let store: &'static Store =
-            Box::leak(Box::new(Store::new(index.clone(), setup.memory_bytes, setup.object_bytes_max)));
+        let store: &'static Store = Box::leak(Box::new(Store::new(
+            index.clone(),
+            Arc::new(Path::new(false)),
+            setup.memory_bytes,
+            setup.object_bytes_max,
+        )));
         let upstream = setup.parent.unwrap_or_else(|| origin.address.unwrap());
         let upstream =
             Upstream::parse(&format!("http://{upstream}")).unwrap().as_parent(setup.parent.is_some());

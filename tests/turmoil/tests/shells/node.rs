@@ -73,6 +73,7 @@ impl Node {
         let config = DaemonConfig {
             node: self.name.clone(),
             policy: self.policy,
+            parents: Vec::new(),
             control: ControlSection {
                 endpoints: vec![format!("http://127.0.0.1:{}", network::PORT)],
                 ca: None,

@@ -191,6 +191,7 @@ mod tests {
             Surroundings {
                 index: Arc::new(batoff_index::Index::new(batoff_index::IndexConfig::default())),
                 fence: Arc::clone(&fence),
+                path: Arc::new(crate::Path::new(false)),
                 policy,
                 state_dir: "/nowhere".into(),
                 provenance: crate::Provenance::new(crate::Identity::random(), fence),

@@ -256,7 +256,8 @@ impl Member {
             _ if state.serves_on => (0, NO_LIMIT),
             _ => (0, 0),
         };
-        let (token, floor) = (self.around.index.begin_fill(), self.around.index.forgotten_through());
+        let Surroundings { index, path, .. } = &*self.around;
+        let (token, floor) = (path.token(index.begin_fill()), index.forgotten_through());
         let shown = state.page.show(token, floor, session, until);
         let trouble = shown.err().map(|error| error.to_string());
         if let Some(error) = &trouble

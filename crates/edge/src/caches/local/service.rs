@@ -15,6 +15,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::object::Name;
 use super::roster::Roster;
 use super::{figures, watch};
+use crate::caches::Surroundings;
 
 /// Calls and streams on one connection.
 const STREAMS_MAX: u32 = 4_096;
@@ -58,7 +59,8 @@ impl Local for Api {
         if self.roster.around.stop.is_cancelled() {
             return Err(Status::unavailable("the daemon is stopping"));
         }
-        let token = Some(self.roster.around.index.begin_fill().into());
+        let Surroundings { index, path, .. } = &*self.roster.around;
+        let token = Some(path.token(index.begin_fill()).into());
         Ok(Response::new(pb::BeginFillReply { token }))
     }
 

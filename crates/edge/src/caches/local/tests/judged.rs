@@ -3,7 +3,7 @@
 use batoff_edge_client::{Committed, Looked};
 use batoff_types::message::LeasePolicy::{Revalidate, Serve};
 
-use super::node::{Node, by_tag, by_url, url};
+use super::node::{CHILD, Node, by_tag, by_url, eventually, url};
 use super::shelf::Cache;
 use crate::caches::local::Mode;
 
@@ -79,4 +79,26 @@ async fn a_token_comes_by_call_too() {
     let node = Node::start(Revalidate, &[("web", Mode::Page)]).await;
     let web = Cache::start(&node, "web").await;
     assert_eq!(web.client.begin_fill().await.unwrap(), web.client.fill_token().unwrap());
+}
+
+#[tokio::test]
+async fn what_was_purged_is_stored_again_only_when_the_parents_are_there() {
+    let node = Node::start(Revalidate, &[(CHILD, Mode::Page)]).await;
+    let child = Cache::start(&node, CHILD).await;
+    node.purge(by_url("/a")).await.unwrap();
+    let fetched = child.object("/a", "t");
+    assert_eq!(child.client.begin_fill().await.unwrap(), child.client.fill_token().unwrap());
+    assert_eq!(
+        child.keep(fetched).await.unwrap(),
+        Committed::Discarded,
+        "a parent may have the old page still"
+    );
+    let other = child.object("/b", "t");
+    assert_eq!(child.keep(other).await.unwrap(), Committed::Fresh, "no purge has hit it");
+
+    let own = node.index.begin_fill();
+    node.path.tell(own.generation, own.applied);
+    eventually("the page says so", async || child.client.fill_token() == Some(own)).await;
+    let fetched = child.object("/a", "t");
+    assert_eq!(child.keep(fetched).await.unwrap(), Committed::Fresh);
 }

@@ -27,9 +27,13 @@ pub struct Node {
     pub caches: Vec<Box<dyn Cache<Locator>>>,
     pub section: LocalSection,
     stop: CancellationToken,
+    pub path: Arc<crate::Path>,
     last: AtomicU64,
     dir: tempfile::TempDir,
 }
+
+/// A node that drives a cache of this name has parents.
+pub const CHILD: &str = "child";
 
 impl Node {
     pub async fn start(policy: LeasePolicy, caches: &[(&str, Mode)]) -> Self {
@@ -71,10 +75,12 @@ impl Node {
         index: Index<Locator>,
     ) -> Self {
         let (index, fence, stop) = (Arc::new(index), Arc::new(Fence::new(policy)), CancellationToken::new());
+        let path = Arc::new(crate::Path::new(section.caches.contains_key(CHILD)));
         fence.set_until(boottime() + Duration::from_secs(3_600));
         let around = Surroundings {
             index: Arc::clone(&index),
             fence: Arc::clone(&fence),
+            path: Arc::clone(&path),
             policy,
             state_dir: dir.path().to_owned(),
             provenance: crate::Provenance::new(crate::Identity::random(), Arc::clone(&fence)),
@@ -90,7 +96,7 @@ impl Node {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         };
-        Self { index, fence, caches, section, stop, last: AtomicU64::new(0), dir }
+        Self { index, fence, caches, section, stop, path, last: AtomicU64::new(0), dir }
     }
 
     fn with_site(self) -> Self {
