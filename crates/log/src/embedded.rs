@@ -29,6 +29,7 @@ mod read;
 mod rows;
 mod shared;
 mod tail;
+mod task_index;
 mod watch;
 mod witness;
 mod writer;

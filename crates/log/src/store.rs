@@ -32,6 +32,12 @@ pub enum Health {
         /// What is wrong, for people.
         reason: String,
     },
+    /// The part of it that writes has stopped unexpectedly: it accepts nothing any more, and another start of the
+    /// process mends it.
+    Stopped {
+        /// What is wrong, for people.
+        reason: String,
+    },
     /// It has been closed, or is damaged and will not recover in this process.
     Down {
         /// What is wrong, for people.

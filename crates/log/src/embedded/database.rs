@@ -12,13 +12,14 @@ use ulid::Ulid;
 use super::directory::{Directory, io_error};
 use super::fault::Fault;
 use super::layout::{
-    FORMAT, KV_EXPIRY, LOG, META, META_COMMIT, META_FIRST, META_FORMAT, META_KV_VERSION, META_LOG_ID,
+    FORMAT, FORMAT_UNCHECKED, KV_EXPIRY, LOG, META, META_COMMIT, META_FIRST, META_FORMAT, META_KV_VERSION,
+    META_LOG_ID,
 };
 use super::medium::Medium;
 use super::open_error::OpenError;
 use super::overlay::Overlay;
 use super::witness::Witness;
-use super::{CACHE_BYTES, layout, rows};
+use super::{CACHE_BYTES, layout, rows, task_index};
 
 /// Records whose checksums are verified when the store is opened, counted from the tail: what a crash could have torn.
 /// Older ones are verified whenever they are read.
@@ -57,6 +58,7 @@ pub(super) fn open_or_create<M: Medium>(
         create(medium, directory, new_log_id())?;
     }
     let (database, standing) = open(medium, &directory.store(), cache_bytes)?;
+    whole_index(&database, standing.tail, &directory.store())?;
     let beside = directory.read_log_id()?;
     if beside != Some(standing.log_id) {
         return Err(OpenError::Copy { path: directory.store(), stored: standing.log_id, beside });
@@ -100,10 +102,17 @@ fn open_on<B: StorageBackend>(
         Ok((database, standing))
     };
     // Some kinds of damage make redb panic instead of saying so.
-    catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|_| {
-        let detail = "its pages contradict one another".to_owned();
-        Err(OpenError::Corrupt { path: path.to_owned(), detail })
-    })
+    catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|_| Err(contradiction(path)))
+}
+
+/// Checks the index of tasks, and makes anew of it what can be.
+fn whole_index(database: &Database, tail: Cursor, path: &Path) -> Result<(), OpenError> {
+    let check = || task_index::make_whole(database, tail).map_err(|fault| explain(fault, "read", path));
+    catch_unwind(AssertUnwindSafe(check)).unwrap_or_else(|_| Err(contradiction(path)))
+}
+
+fn contradiction(path: &Path) -> OpenError {
+    OpenError::Corrupt { path: path.to_owned(), detail: "its pages contradict one another".to_owned() }
 }
 
 /// Gives the directory's store another identity.
@@ -192,12 +201,20 @@ fn explain(fault: Fault, action: &'static str, path: &Path) -> OpenError {
 
 fn examine(database: &Database, path: &Path) -> Result<Standing, OpenError> {
     let failed = |fault| explain(fault, "read", path);
-    let transaction = database.begin_read().map_err(|error| failed(error.into()))?;
-    let meta = match Meta::read(&transaction) {
-        Ok(meta) => meta,
-        Err(Fault::Damaged(_)) => return Err(OpenError::Foreign { path: path.to_owned() }),
-        Err(fault) => return Err(failed(fault)),
+    let read = || {
+        let transaction = database.begin_read().map_err(|error| failed(error.into()))?;
+        match Meta::read(&transaction) {
+            Ok(meta) => Ok((transaction, meta)),
+            Err(Fault::Damaged(_)) => Err(OpenError::Foreign { path: path.to_owned() }),
+            Err(fault) => Err(failed(fault)),
+        }
     };
+    let (mut transaction, mut meta) = read()?;
+    if meta.format == FORMAT_UNCHECKED {
+        drop(transaction);
+        task_index::add_checksums(database).map_err(failed)?;
+        (transaction, meta) = read()?;
+    }
     if meta.format != FORMAT {
         return Err(OpenError::Format { path: path.to_owned(), found: meta.format, supported: FORMAT });
     }

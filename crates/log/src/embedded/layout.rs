@@ -3,7 +3,9 @@
 use redb::TableDefinition;
 
 /// The version of everything in this file and in `rows`.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
+/// The version without checksums on tasks and completions. A store of it is brought up to date when it is opened.
+pub(super) const FORMAT_UNCHECKED: u32 = 1;
 
 /// Numbers about the store, by name (the constants below).
 pub(super) const META: TableDefinition<&str, u128> = TableDefinition::new("meta");
@@ -27,7 +29,7 @@ pub(super) const TASKS: TableDefinition<u64, &[u8]> = TableDefinition::new("task
 pub(super) const TASK_SEQS: TableDefinition<&[u8; 16], u64> = TableDefinition::new("task_seqs");
 /// (site, seq) of each task.
 pub(super) const SITE_TASKS: TableDefinition<(&str, u64), ()> = TableDefinition::new("site_tasks");
-/// What became of tasks: seq → opaque.
+/// What became of tasks: seq → `rows::completion`.
 pub(super) const COMPLETIONS: TableDefinition<u64, &[u8]> = TableDefinition::new("completions");
 
 /// Keys of accepted requests: key → `rows::seen`.

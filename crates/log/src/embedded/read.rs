@@ -123,7 +123,7 @@ fn task_row(
     let row =
         tasks.get(seq)?.ok_or_else(|| Fault::Damaged(format!("the task row of record {seq} is missing")))?;
     let mut task = rows::read_task(seq, row.value())?;
-    task.completion = completions.get(seq)?.map(|bytes| Bytes::copy_from_slice(bytes.value()));
+    task.completion = completions.get(seq)?.map(|row| rows::read_completion(seq, row.value())).transpose()?;
     Ok(task)
 }
 

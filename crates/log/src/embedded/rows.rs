@@ -9,8 +9,10 @@ use crate::purge_log::{NewRecord, StoredRecord, TaskRow};
 
 /// Bytes of a record's row before its body: `high 8 | accepted_at 8 | crc32 4`.
 const RECORD_HEAD: usize = 20;
-/// Bytes of a task's row before the site: `task 16 | accepted_at 8 | length of the site 1`.
-const TASK_HEAD: usize = 25;
+/// Bytes of a task's row before the site: `crc32 4 | task 16 | accepted_at 8 | length of the site 1`.
+const TASK_HEAD: usize = 29;
+/// Bytes of a checksum, which a task's row and a completion begin with.
+const CRC: usize = 4;
 /// Bytes of a pair's row before the value: `version 8 | expires 8`.
 const PAIR_HEAD: usize = 16;
 
@@ -57,30 +59,63 @@ fn checksum(seq: u64, times: &[u8], body: &[u8]) -> u32 {
 }
 
 /// A task's row.
-pub(super) fn task(site: &SiteId, task: TaskId, accepted_at: UnixMillis, meta: &[u8]) -> Vec<u8> {
+pub(super) fn task(seq: u64, site: &SiteId, task: TaskId, accepted_at: UnixMillis, meta: &[u8]) -> Vec<u8> {
     let site = site.as_str().as_bytes();
     let mut row = Vec::with_capacity(TASK_HEAD + site.len() + meta.len());
+    row.extend_from_slice(&[0; CRC]);
     row.extend_from_slice(&task.to_bytes());
     row.extend_from_slice(&accepted_at.0.to_le_bytes());
     // A site's name has at most 64 bytes.
     row.push(u8::try_from(site.len()).unwrap_or(u8::MAX));
     row.extend_from_slice(site);
     row.extend_from_slice(meta);
+    seal(seq, &mut row);
     row
+}
+
+/// The row of a task or a completion as it was before they had checksums, as it is now.
+pub(super) fn with_checksum(seq: u64, unchecked: &[u8]) -> Vec<u8> {
+    let mut row = [&[0; CRC], unchecked].concat();
+    seal(seq, &mut row);
+    row
+}
+
+/// Writes the checksum of a row that has room for it.
+fn seal(seq: u64, row: &mut [u8]) {
+    let (head, rest) = row.split_at_mut(CRC);
+    head.copy_from_slice(&checksum(seq, &[], rest).to_le_bytes());
+}
+
+/// What became of a task.
+pub(super) fn completion(seq: u64, bytes: &[u8]) -> Vec<u8> {
+    with_checksum(seq, bytes)
+}
+
+/// What became of a task, as it was given.
+pub(super) fn read_completion(seq: u64, row: &[u8]) -> Result<Bytes, Fault> {
+    let damaged = || Fault::Damaged(format!("the completion of record {seq} does not match its checksum"));
+    let (crc, bytes) = row.split_at_checked(CRC).ok_or_else(damaged)?;
+    if crc != checksum(seq, &[], bytes).to_le_bytes() {
+        return Err(damaged());
+    }
+    Ok(Bytes::copy_from_slice(bytes))
 }
 
 /// The task of a row, without its completion.
 pub(super) fn read_task(seq: u64, row: &[u8]) -> Result<TaskRow, Fault> {
-    let damaged = || Fault::Damaged(format!("the task row of record {seq} cannot be read"));
+    let damaged = || Fault::Damaged(format!("the task row of record {seq} does not match its checksum"));
     let (head, rest) = row.split_at_checked(TASK_HEAD).ok_or_else(damaged)?;
-    let (site, meta) = rest.split_at_checked(usize::from(head[24])).ok_or_else(damaged)?;
+    if head[..CRC] != checksum(seq, &[], &row[CRC..]).to_le_bytes() {
+        return Err(damaged());
+    }
+    let (site, meta) = rest.split_at_checked(usize::from(head[28])).ok_or_else(damaged)?;
     let mut task = [0; 16];
-    task.copy_from_slice(&head[..16]);
+    task.copy_from_slice(&head[CRC..CRC + 16]);
     Ok(TaskRow {
         site: std::str::from_utf8(site).ok().and_then(|site| site.parse().ok()).ok_or_else(damaged)?,
         task: TaskId::from_bytes(task),
         seq: Seq::new(seq).ok_or_else(damaged)?,
-        accepted_at: UnixMillis(number(head, 16)),
+        accepted_at: UnixMillis(number(head, 20)),
         meta: Bytes::copy_from_slice(meta),
         completion: None,
     })

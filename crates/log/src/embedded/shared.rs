@@ -221,6 +221,15 @@ impl Shared {
         self.nudge();
     }
 
+    /// The writer has panicked; what was acknowledged is safe, and nothing more is accepted.
+    pub(super) fn become_stopped(&self) {
+        let reason = "its writer has stopped unexpectedly; start the process again".to_owned();
+        *self.mode.write() = Mode::Closed;
+        self.health.send_replace(Health::Stopped { reason });
+        self.peers.close();
+        self.nudge();
+    }
+
     pub(super) fn become_corrupt(&self, detail: String) {
         self.health.send_replace(Health::Down { reason: detail.clone() });
         *self.mode.write() = Mode::Corrupt(detail);

@@ -84,9 +84,7 @@ pub(super) fn spawn<M: Medium>(
     };
     let run = move || {
         if catch_unwind(AssertUnwindSafe(|| writer.run())).is_err() {
-            shared.become_corrupt(
-                "its writer has stopped unexpectedly (see the log); restart the process".to_owned(),
-            );
+            shared.become_stopped();
         }
     };
     std::thread::Builder::new()
@@ -295,7 +293,7 @@ impl<M: Medium> Writer<M> {
         self.shared.health.send_modify(|health| {
             let since = match health {
                 Health::Degraded { since, .. } => *since,
-                Health::Ok | Health::Down { .. } => now,
+                Health::Ok | Health::Stopped { .. } | Health::Down { .. } => now,
             };
             *health = Health::Degraded { since, reason };
         });

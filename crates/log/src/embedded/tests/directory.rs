@@ -2,17 +2,17 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use batoff_types::{Seq, UnixMillis};
+use batoff_types::{Seq, TaskId, UnixMillis};
 use bytes::Bytes;
 use redb::{Database, ReadableTable};
 use tempfile::TempDir;
 
-use super::super::layout::{LOG, META, META_FORMAT};
+use super::super::layout::{COMPLETIONS, LOG, META, META_FORMAT, SITE_TASKS, TASK_SEQS, TASKS};
 use super::open;
 use crate::conformance::ManualClock;
 use crate::embedded::{EmbeddedConfig, EmbeddedStore, OpenError};
 use crate::error::{ReadError, StoreError};
-use crate::purge_log::{NewRecord, PurgeLog};
+use crate::purge_log::{NewRecord, NewTask, PurgeLog};
 use crate::store::Store;
 
 fn record(body: &'static str) -> NewRecord {
@@ -134,7 +134,7 @@ async fn another_format_is_refused() {
     tamper(&dir, |transaction| {
         transaction.open_table(META).unwrap().insert(META_FORMAT, 7).unwrap();
     });
-    assert!(matches!(refusal(dir.path()), OpenError::Format { found: 7, supported: 1, .. }));
+    assert!(matches!(refusal(dir.path()), OpenError::Format { found: 7, supported: 2, .. }));
 }
 
 #[tokio::test]
@@ -270,4 +270,123 @@ async fn no_flipped_bit_makes_an_acknowledged_record_vanish() {
         }
     }
     assert!(refused > 0 && whole > 0, "{refused} refused, {whole} whole");
+}
+
+fn task(n: u8, site: &str) -> NewRecord {
+    let task = NewTask {
+        site: site.parse().unwrap(),
+        task: TaskId::from_bytes([n; 16]),
+        meta: Bytes::from_static(b"meta"),
+    };
+    NewRecord { task: Some(task), ..record("x") }
+}
+
+/// A directory with a closed store of twenty tasks of two sites, some of them with completions.
+async fn with_tasks() -> TempDir {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir, &ManualClock::default());
+    for n in 1..=10 {
+        store.append(vec![task(n, "shop"), task(100 + n, "blog")]).await.unwrap();
+    }
+    let completed =
+        (1..=5).map(|n| (TaskId::from_bytes([n; 16]), Bytes::from_static(b"completed"))).collect();
+    store.put_completions(completed).await.unwrap();
+    store.close().await;
+    dir
+}
+
+/// Whether the tasks are all there and as they were; an error is an answer as well.
+async fn check_tasks(store: &EmbeddedStore, what: &str) {
+    for (site, from) in [("shop", 1_u8), ("blog", 101)] {
+        if let Ok(listed) = store.list_tasks(&site.parse().unwrap(), None, 100).await {
+            let ids: Vec<_> = listed.iter().map(|row| row.task.to_bytes()[0]).collect();
+            let expected: Vec<_> = (from..from + 10).rev().collect();
+            assert_eq!(ids, expected, "{what}");
+            let completed = listed.iter().filter(|row| row.completion.as_deref() == Some(b"completed"));
+            assert_eq!(completed.count(), if site == "shop" { 5 } else { 0 }, "{what}");
+        }
+        for n in from..from + 10 {
+            let found = store.find_task(TaskId::from_bytes([n; 16])).await;
+            assert!(!matches!(found, Ok(None)), "task {n}: {what}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_flipped_bit_makes_a_task_vanish_from_its_list() {
+    let dir = with_tasks().await;
+    let database = std::fs::read(dir.path().join("purge.redb")).unwrap();
+    let (mut refused, mut opened) = (0, 0);
+    let used: Vec<usize> = (0..database.len()).filter(|at| database[*at] != 0).collect();
+    for at in used.iter().step_by(used.len().div_ceil(300)) {
+        let copy = TempDir::new().unwrap();
+        for name in ["LOG_ID", "ACKNOWLEDGED"] {
+            std::fs::copy(dir.path().join(name), copy.path().join(name)).unwrap();
+        }
+        let mut spoilt = database.clone();
+        spoilt[*at] ^= 1 << (at % 8);
+        std::fs::write(copy.path().join("purge.redb"), spoilt).unwrap();
+        let config = EmbeddedConfig::new(copy.path(), ManualClock::default().clock());
+        match EmbeddedStore::open(config) {
+            Ok(store) => {
+                check_tasks(&store, &format!("byte {at}")).await;
+                store.close().await;
+                opened += 1;
+            }
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(refused > 0 && opened > 0, "{refused} refused, {opened} opened");
+}
+
+#[tokio::test]
+async fn an_index_that_does_not_say_what_the_tasks_say_is_made_anew() {
+    let dir = with_tasks().await;
+    tamper(&dir, |transaction| {
+        let mut by_site = transaction.open_table(SITE_TASKS).unwrap();
+        by_site.remove(("shop", 1)).unwrap();
+        by_site.insert(("shoq", 1), ()).unwrap();
+        transaction.open_table(TASK_SEQS).unwrap().insert(&[1; 16], 3).unwrap();
+    });
+    let store = open(&dir, &ManualClock::default());
+    check_tasks(&store, "made anew").await;
+    assert!(store.list_tasks(&"shoq".parse().unwrap(), None, 10).await.unwrap().is_empty());
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_task_that_is_not_what_was_written_stops_the_start_and_is_named() {
+    let dir = with_tasks().await;
+    tamper(&dir, |transaction| {
+        let mut tasks = transaction.open_table(TASKS).unwrap();
+        let mut row = tasks.get(7).unwrap().unwrap().value().to_vec();
+        *row.last_mut().unwrap() ^= 1;
+        tasks.insert(7, row.as_slice()).unwrap();
+    });
+    let refused = refusal(dir.path()).to_string();
+    assert!(refused.contains("the task row of record 7"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_store_from_before_tasks_had_checksums_is_brought_up_to_date() {
+    let dir = with_tasks().await;
+    tamper(&dir, |transaction| {
+        for definition in [TASKS, COMPLETIONS] {
+            let mut table = transaction.open_table(definition).unwrap();
+            let rows: Vec<(u64, Vec<u8>)> = table
+                .iter()
+                .unwrap()
+                .map(|row| row.map(|(seq, row)| (seq.value(), row.value()[4..].to_vec())).unwrap())
+                .collect();
+            for (seq, row) in rows {
+                table.insert(seq, row.as_slice()).unwrap();
+            }
+        }
+        transaction.open_table(META).unwrap().insert(META_FORMAT, 1).unwrap();
+    });
+    for _ in 0..2 {
+        let store = open(&dir, &ManualClock::default());
+        check_tasks(&store, "brought up to date").await;
+        store.close().await;
+    }
 }

@@ -129,7 +129,7 @@ fn index_task(
         return Ok(());
     }
     tables.task_seqs.insert(&id, seq)?;
-    tables.tasks.insert(seq, rows::task(&task.site, task.task, accepted_at, &task.meta).as_slice())?;
+    tables.tasks.insert(seq, rows::task(seq, &task.site, task.task, accepted_at, &task.meta).as_slice())?;
     tables.site_tasks.insert((task.site.as_str(), seq), ())?;
     Ok(())
 }

@@ -37,7 +37,7 @@ impl Draft<'_> {
             let tables = self.log()?;
             let seq = tables.task_seqs.get(&task.to_bytes())?.map(|seq| seq.value());
             if let Some(seq) = seq {
-                tables.completions.insert(seq, completion.as_ref())?;
+                tables.completions.insert(seq, rows::completion(seq, &completion).as_slice())?;
                 self.is_changed = true;
             }
         }
