@@ -50,6 +50,12 @@ pub trait Cache<L>: Send + Sync {
     /// What makes a purged object unservable here. Decides what an ack waits for.
     fn proof(&self) -> Proof;
 
+    /// Whether the index knows every object that it holds, so that they can be counted: a guard that counts what a purge
+    /// would hit must not take a cache for empty of which nothing is known.
+    fn is_counted(&self) -> bool {
+        self.needs() == Needs::Objects
+    }
+
     /// The rules of `records` are in force in the index; their objects follow. Called ahead of the objects of earlier
     /// records, for [`Needs::Objects`].
     async fn begin(&self, records: &[Arc<Record>]) -> Result<(), CacheTrouble> {

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::backoff::Backoff;
 pub use self::connect::{Dial, Dialing};
+use self::counter::Counter;
 use self::session::Ended;
 use crate::apply::{ApplyHandle, Outcome};
 use crate::caches::Cache;
@@ -27,6 +28,7 @@ use crate::status::Status;
 
 mod backoff;
 mod connect;
+mod counter;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -53,6 +55,7 @@ pub(crate) struct Follower<L: Clone> {
 struct Following<L: Clone> {
     with: Follower<L>,
     backoff: Backoff,
+    counter: Counter,
     /// Caches in trouble, told again to each control plane that welcomes this node.
     troubles: Vec<Trouble>,
     /// Whose each hostname is where the stream resumed; `None` once a record was applied since.
@@ -68,8 +71,11 @@ impl<L: Clone + Send + Sync + 'static> Follower<L> {
     pub(crate) async fn run(self, stop: CancellationToken) {
         let fence = Arc::clone(&self.fence);
         let caches = self.caches.clone();
+        let counter =
+            Counter::spawn(Arc::clone(&self.index), self.caches.iter().all(|cache| cache.is_counted()));
         let mut following = Following {
             with: self,
+            counter,
             backoff: Backoff::new(),
             troubles: Vec::new(),
             sites: None,

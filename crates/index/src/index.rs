@@ -18,6 +18,9 @@ use crate::{Entry, Listing, Match, Matches, Place, Refused, Snapshot, Stats, Var
 /// Rules forgotten at once; then a record that waits has its turn.
 const FORGET_AT_ONCE: usize = 256;
 
+/// Objects that are counted before it is asked whether to go on.
+const COUNTED_AT_ONCE: usize = 256;
+
 /// The limits of an index.
 #[derive(Clone, Debug)]
 pub struct IndexConfig {
@@ -303,13 +306,31 @@ impl<L: Clone> Index<L> {
     /// in a slash (but every directory under it), and for a tag as long as all hosts here have one owner. Otherwise it
     /// walks over the objects in steps.
     pub fn count(&self, site: &SiteId, selector: &Selector) -> u64 {
+        self.count_while(site, selector, || true).unwrap_or(u64::MAX)
+    }
+
+    /// The same, as long as `goes_on` says so, which is asked every few hundred objects; `None` when it said no.
+    pub fn count_while(
+        &self,
+        site: &SiteId,
+        selector: &Selector,
+        mut goes_on: impl FnMut() -> bool,
+    ) -> Option<u64> {
         // With nothing to be swept, nothing is registered that is Gone.
         if self.inner.pending.lock().len() == 0
             && let Some(objects) = self.inner.store.count(&Place::of(site, selector), &self.sites())
         {
-            return objects;
+            return Some(objects);
         }
-        self.list(site, selector).filter(|object| object.verdict < Verdict::Gone).count() as u64
+        let (mut objects, mut seen) = (0, 0_usize);
+        for object in self.list(site, selector) {
+            seen += 1;
+            if seen.is_multiple_of(COUNTED_AT_ONCE) && !goes_on() {
+                return None;
+            }
+            objects += u64::from(object.verdict < Verdict::Gone);
+        }
+        Some(objects)
     }
 
     /// The registered objects that a purge would hit, whatever their verdict, fetched as they are asked for.

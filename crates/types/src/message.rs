@@ -221,6 +221,8 @@ pub struct Count {
     pub site: SiteId,
     /// What to count, each by itself.
     pub selectors: Vec<Selector>,
+    /// How long somebody waits for the answer; after that none is needed.
+    pub answer_within: Option<Duration>,
 }
 
 /// The stream is about to end.

@@ -70,6 +70,7 @@ pub fn encode_to_node(message: &ToNode) -> Bytes {
             id: count.id,
             site: count.site.as_str().to_owned(),
             selectors: count.selectors.iter().map(selector::encode).collect(),
+            answer_within_micros: count.answer_within.map(field::micros),
         }),
         ToNode::GoAway(go_away) => Body::GoAway(pb::GoAway {
             reason: encode_go_away_reason(go_away.reason).into(),
@@ -167,6 +168,7 @@ fn decode_count(count: &pb::Count) -> Result<Count, WireError> {
         id: count.id,
         site: field::parsed("site", &count.site)?,
         selectors: count.selectors.iter().enumerate().map(selector).collect::<Result<_, _>>()?,
+        answer_within: count.answer_within_micros.map(Duration::from_micros),
     })
 }
 

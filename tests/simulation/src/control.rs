@@ -412,7 +412,7 @@ impl World {
             self.send_down(
                 node,
                 connection,
-                ToNode::Count(Count { id: selectors.len() as u64, site, selectors }),
+                ToNode::Count(Count { id: selectors.len() as u64, site, selectors, answer_within: None }),
             );
         }
     }

@@ -326,7 +326,7 @@ impl World {
             return;
         }
         let count = node.inbox.poll_count();
-        let counted = count.map(|Count { id, site, selectors }| {
+        let counted = count.map(|Count { id, site, selectors, .. }| {
             let objects = selectors.iter().map(|selector| node.cache.index.count(&site, selector)).collect();
             FromNode::Counted(Counted { id, objects })
         });

@@ -354,7 +354,7 @@ fn messages_out_of_their_place_are_refused() {
 fn questions_and_farewells_reach_the_shell() {
     let mut inbox = connected(4);
     for id in 0..COUNTS_MAX as u64 + 1 {
-        let count = Count { id, site: "demo".parse().unwrap(), selectors: Vec::new() };
+        let count = Count { id, site: "demo".parse().unwrap(), selectors: Vec::new(), answer_within: None };
         inbox.handle(at(1_001), ToNode::Count(count)).unwrap();
     }
     assert_eq!(inbox.poll_count().map(|count| count.id), Some(1), "the oldest gave way");

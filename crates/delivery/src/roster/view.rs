@@ -99,6 +99,18 @@ pub struct NodeView {
     pub removing: bool,
 }
 
+impl NodeView {
+    /// Whether it has said that it stops serving without a lease.
+    pub fn is_strict(&self) -> bool {
+        self.policy == Some(LeasePolicy::Revalidate)
+    }
+
+    /// Whether it certainly has no lease.
+    pub fn has_no_lease(&self) -> bool {
+        matches!(self.state, NodeState::Away | NodeState::Joining)
+    }
+}
+
 /// How many nodes stand how with one record. What is in none of the last three is still expected to acknowledge.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NodeCounts {

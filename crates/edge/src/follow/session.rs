@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use batoff_delivery::InboxError;
-use batoff_types::message::{Count, Counted, FromNode, GoAway, ToNode, Trouble, Welcome};
+use batoff_types::message::{FromNode, GoAway, ToNode, Trouble, Welcome};
 use batoff_types::{Moment, SiteTable};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -184,7 +184,7 @@ impl<L: Clone + Send + Sync + 'static> Following<L> {
             room.send(Order::Record(received));
         }
         while let Some(count) = self.with.inbox.poll_count() {
-            self.count(count, outgoing.clone());
+            self.counter.ask(count, outgoing);
         }
         // An old or empty log is caught up with without a single record.
         if self.with.inbox.is_following() {
@@ -203,17 +203,6 @@ impl<L: Clone + Send + Sync + 'static> Following<L> {
             self.backoff.reset();
         }
         self.with.inbox.poll_go_away().map(Ended::GoAway)
-    }
-
-    /// Answers a question beside the stream: counting may take long.
-    fn count(&self, count: Count, outgoing: mpsc::Sender<FromNode>) {
-        let index = std::sync::Arc::clone(&self.with.index);
-        tokio::task::spawn_blocking(move || {
-            let Count { id, site, selectors } = count;
-            let objects = selectors.iter().map(|selector| index.count(&site, selector)).collect();
-            // Whoever asked has a time limit; a stream that is full or gone needs no answer.
-            let _ = outgoing.try_send(FromNode::Counted(Counted { id, objects }));
-        });
     }
 
     fn silence_max(&self) -> Duration {

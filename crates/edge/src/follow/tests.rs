@@ -276,7 +276,9 @@ async fn a_count_is_answered_beside_the_records() {
         Selector::Url("https://www.example.test/1".parse().unwrap()),
         Selector::Tag("u".parse().unwrap()),
     ];
-    stream.send(ToNode::Count(Count { id: 9, site: "shop".parse().unwrap(), selectors })).await;
+    stream
+        .send(ToNode::Count(Count { id: 9, site: "shop".parse().unwrap(), selectors, answer_within: None }))
+        .await;
     loop {
         if let FromNode::Counted(counted) = stream.next().await.unwrap() {
             assert_eq!((counted.id, counted.objects), (9, vec![3, 1, 0]));
@@ -314,6 +316,41 @@ impl Cache<()> for Broken {
         }
         Err(CacheTrouble("no route to host".to_owned()))
     }
+}
+
+/// A cache with a defect.
+struct Defective;
+
+#[async_trait]
+impl Cache<()> for Defective {
+    fn name(&self) -> &str {
+        "defective"
+    }
+
+    fn needs(&self) -> Needs {
+        Needs::Selectors
+    }
+
+    fn proof(&self) -> Proof {
+        Proof::Eviction
+    }
+
+    async fn flush(&self) -> Result<(), CacheTrouble> {
+        panic!("a defect")
+    }
+}
+
+#[tokio::test]
+async fn a_panic_while_applying_says_that_the_process_must_end() {
+    let dir = TempDir::new().unwrap();
+    let mut control = ControlPlane::start().await;
+    let node = start_with(&dir, &control, LeasePolicy::Serve, vec![Box::new(Defective)]);
+    let vital = node.vital();
+    assert!(!vital.has_failed());
+    let stream = control.accept(1).await;
+    stream.send(ToNode::Welcome(welcome(1, 5))).await;
+    stream.send(reset(5)).await;
+    vital.failed().await;
 }
 
 #[tokio::test]

@@ -208,8 +208,13 @@ fn messages_to_a_node_are_laid_out_as_the_contract_says() {
         raw().bytes(4, raw().bytes(1, ULID).varint(2, 5).varint(3, 3)),
     );
     check(
-        ToNode::Count(Count { id: 9, site: "shop".parse().unwrap(), selectors: selectors() }),
-        raw().bytes(5, with_selectors(raw().varint(1, 9).bytes(2, "shop"), 3)),
+        ToNode::Count(Count {
+            id: 9,
+            site: "shop".parse().unwrap(),
+            selectors: selectors(),
+            answer_within: Some(Duration::from_secs(1)),
+        }),
+        raw().bytes(5, with_selectors(raw().varint(1, 9).bytes(2, "shop"), 3).varint(4, 1_000_000)),
     );
     check(
         ToNode::GoAway(GoAway {

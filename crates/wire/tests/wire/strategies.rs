@@ -217,8 +217,11 @@ pub fn to_node() -> impl Strategy<Value = ToNode> {
             ToNode::LeaseGrant(LeaseGrant { echo: Moment::from_micros(echo), duration, term: Term(term) })
         }),
         reset().prop_map(ToNode::Reset),
-        (any::<u64>(), site(), vec(selector(), 0..4))
-            .prop_map(|(id, site, selectors)| ToNode::Count(Count { id, site, selectors })),
+        (any::<u64>(), site(), vec(selector(), 0..4), proptest::option::of(duration())).prop_map(
+            |(id, site, selectors, answer_within)| {
+                ToNode::Count(Count { id, site, selectors, answer_within })
+            }
+        ),
         go_away().prop_map(ToNode::GoAway),
     ]
 }

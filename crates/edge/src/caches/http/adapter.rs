@@ -87,6 +87,11 @@ impl Cache<Locator> for Http {
         Needs::Objects
     }
 
+    /// Whoever fills it may register nothing at all.
+    fn is_counted(&self) -> bool {
+        false
+    }
+
     fn proof(&self) -> Proof {
         Proof::Eviction
     }
