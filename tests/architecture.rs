@@ -8,18 +8,19 @@ use std::path::Path;
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
 /// Which of our crates each one may see. `tests`, `tests/turmoil` and `benches` see anything, and nothing sees them.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     ("batoff-types", &[]),
     ("batoff-wire", &["batoff-types"]),
     ("batoff-log", &["batoff-types"]),
     ("batoff-delivery", &["batoff-types"]),
     ("batoff-index", &["batoff-types"]),
-    ("batoff-control", &["batoff-types", "batoff-wire", "batoff-log", "batoff-delivery"]),
-    ("batoff-edge", &["batoff-types", "batoff-wire", "batoff-delivery", "batoff-index"]),
+    ("batoff-program", &[]),
+    ("batoff-control", &["batoff-types", "batoff-wire", "batoff-log", "batoff-delivery", "batoff-program"]),
+    ("batoff-edge", &["batoff-types", "batoff-wire", "batoff-delivery", "batoff-index", "batoff-program"]),
     ("batoff-edge-client", &["batoff-types", "batoff-wire"]),
     ("batoff-client", &["batoff-types"]),
     ("batoff-pingora", &["batoff-types", "batoff-edge", "batoff-index"]),
-    ("batoff-proxy", &["batoff-types", "batoff-edge", "batoff-index", "batoff-pingora"]),
+    ("batoff-proxy", &["batoff-types", "batoff-edge", "batoff-index", "batoff-pingora", "batoff-program"]),
     ("batoff-cli", &["batoff-types", "batoff-client"]),
     ("batoff-simulation", &["batoff-types", "batoff-delivery", "batoff-index"]),
 ];

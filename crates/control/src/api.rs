@@ -21,6 +21,7 @@ mod body;
 mod bucket;
 mod client_address;
 mod document;
+mod dry_runs;
 mod events;
 mod idempotency;
 mod items;

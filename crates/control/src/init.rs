@@ -5,9 +5,10 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use batoff_log::{Key, Kv, StoreError};
 use zeroize::Zeroizing;
 
-use crate::catalog::{ADMIN_PREFIX, MasterKey, generate, hash, well_formed};
+use crate::catalog::{self, ADMIN_PREFIX, MasterKey, generate, hash, well_formed};
 
 /// The file with the key that signing secrets are derived from, in the data folder.
 pub const MASTER_KEY_FILE: &str = "master.key";
@@ -36,6 +37,21 @@ pub enum InitError {
         file: PathBuf,
         /// What it should hold.
         what: &'static str,
+    },
+    /// It is a master key, but not the one that this store's tokens were issued with.
+    #[error(
+        "{} is not the key that the tokens in this store were issued with (it has the fingerprint {found}, theirs has \
+         {expected}): no signature would be accepted. Put the right key back from a backup; if it is lost, start once \
+         with --new-master-key, and issue every token anew",
+        .file.display()
+    )]
+    OtherKey {
+        /// The file.
+        file: PathBuf,
+        /// What the store remembers.
+        expected: String,
+        /// What the file holds.
+        found: String,
     },
     /// Others may read it.
     #[error("{} may be read by others than its owner; run: chmod 600 {}", .0.display(), .0.display())]
@@ -90,6 +106,31 @@ pub fn load(dir: &Path) -> Result<Secrets, InitError> {
         return Err(InitError::Unusable { file, what: "a token that begins with bto_admin_" });
     }
     Ok(Secrets { master, admin_token: hash(token) })
+}
+
+/// Where the store keeps the fingerprint of its master key.
+const FINGERPRINT_KEY: &str = "secrets/master_key_fingerprint";
+
+/// Refuses a master key that is not the store's. The first start with a store that knows none takes what is there.
+pub async fn recognise(
+    dir: &Path,
+    master: &MasterKey,
+    kv: &dyn Kv,
+) -> Result<Result<(), InitError>, StoreError> {
+    let (key, found) = (Key::from(FINGERPRINT_KEY), master.fingerprint());
+    let Some(known) = kv.get(&key).await? else {
+        return catalog::put(kv, &key, found.into_bytes()).await.map(Ok);
+    };
+    let expected = String::from_utf8_lossy(&known.value).into_owned();
+    if expected == found {
+        return Ok(Ok(()));
+    }
+    Ok(Err(InitError::OtherKey { file: dir.join(MASTER_KEY_FILE), expected, found }))
+}
+
+/// Forgets which master key the store's tokens were issued with, so that the next start takes the one that is there.
+pub async fn forget_master_key(kv: &dyn Kv) -> Result<(), StoreError> {
+    catalog::delete(kv, &Key::from(FINGERPRINT_KEY)).await
 }
 
 fn write_new(file: &Path, text: &str) -> Result<(), InitError> {
@@ -147,5 +188,26 @@ mod tests {
         let file = temp.path().join(MASTER_KEY_FILE);
         fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
         assert!(matches!(load(temp.path()), Err(InitError::Open(_))));
+    }
+
+    #[tokio::test]
+    async fn a_master_key_that_is_not_the_stores_is_refused_until_it_is_taken_for_it() {
+        use batoff_log::embedded::{EmbeddedConfig, EmbeddedStore};
+        use batoff_log::{Store, system_clock};
+
+        let temp = tempfile::tempdir().unwrap();
+        let store = EmbeddedStore::open(EmbeddedConfig::new(temp.path(), system_clock())).unwrap();
+        let [first, other] = [MasterKey::generate(), MasterKey::generate()];
+        let recognise = async |key| recognise(temp.path(), key, store.kv()).await.unwrap();
+        assert!(recognise(&first).await.is_ok(), "a store that knows none takes what is there");
+        assert!(recognise(&first).await.is_ok());
+        let refused = recognise(&other).await.unwrap_err().to_string();
+        for part in ["master.key", "--new-master-key", &first.fingerprint(), &other.fingerprint()] {
+            assert!(refused.contains(part), "{refused}");
+        }
+        forget_master_key(store.kv()).await.unwrap();
+        assert!(recognise(&other).await.is_ok());
+        assert!(recognise(&first).await.is_err());
+        store.close().await;
     }
 }

@@ -22,6 +22,7 @@ pub mod clock;
 pub mod commit;
 pub mod config;
 pub mod feed;
+mod handshakes;
 pub mod housekeeping;
 pub mod http_server;
 pub mod hub;

@@ -9,6 +9,7 @@ use batoff_control::config::{Config, LogConfig, LogFormat};
 use batoff_control::server::{self, Running, StartError};
 use batoff_control::{init, metrics};
 use batoff_log::embedded::{EmbeddedStore, OpenError};
+use batoff_program::logs;
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -39,6 +40,9 @@ struct Arguments {
     /// The data folder is a copy or a restored backup: make its log one of its own, so that every node starts anew
     #[arg(long)]
     new_log_id: bool,
+    /// The master key was lost and another one made: take it for this store's. No token can sign any more; issue them anew
+    #[arg(long)]
+    new_master_key: bool,
     /// Once everything listens, print one line of JSON with the addresses to standard output
     #[arg(long)]
     announce: bool,
@@ -97,16 +101,17 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     let outcome = runtime.block_on(serve(config, &arguments));
     // What still blocks is the store's business, which is safe at any instant.
     runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+    logs::flush(std::time::Duration::from_millis(500));
     outcome
 }
 
 fn start_logging(config: &LogConfig) {
-    let filter = tracing_subscriber::EnvFilter::try_new(&config.level).unwrap_or_default();
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match config.format {
-        LogFormat::Text => builder.with_ansi(false).init(),
-        LogFormat::Json => builder.json().flatten_event(true).init(),
-    }
+    let filter = logs::EnvFilter::try_new(&config.level).unwrap_or_default();
+    let format = match config.format {
+        LogFormat::Text => logs::Format::Text,
+        LogFormat::Json => logs::Format::Json,
+    };
+    logs::install(filter, format);
 }
 
 async fn serve(config: Config, arguments: &Arguments) -> Result<(), Failure> {
@@ -121,6 +126,12 @@ async fn serve(config: Config, arguments: &Arguments) -> Result<(), Failure> {
         let log_id = EmbeddedStore::adopt_copy(&config.data.dir)
             .map_err(|error| (open_exit(&error), error.to_string()))?;
         tracing::warn!(%log_id, "the log in the data folder has a new identity; every node will drop what it holds");
+    }
+    if arguments.new_master_key {
+        server::adopt_master_key(&config, Clock::system()).await.map_err(exit_of)?;
+        tracing::warn!(
+            "the master key in the data folder is this store's from now on; issue every token anew"
+        );
     }
     let running = server::start(config, Clock::system(), Some(recorder)).await.map_err(exit_of)?;
     tracing::info!(

@@ -48,6 +48,8 @@ fn unready(services: &Services) -> Option<String> {
     match &*services.store.health().borrow() {
         Health::Ok => None,
         Health::Degraded { reason, .. } => Some(format!("the purge log takes no writes now: {reason}")),
-        Health::Down { reason } => Some(format!("the purge log is down: {reason}")),
+        Health::Stopped { reason } | Health::Down { reason } => {
+            Some(format!("the purge log is down: {reason}"))
+        }
     }
 }

@@ -1,13 +1,16 @@
 //! Puts the parts together, and takes them apart again in order.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use batoff_log::embedded::{EmbeddedConfig, EmbeddedStore, OpenError};
-use batoff_log::{LogState, Store, StoreError};
+use batoff_log::{Health, LogState, Store, StoreError};
+use batoff_program::descriptors;
+use batoff_program::gate::{Gate, Limits};
+use batoff_program::vital::Vital;
 use batoff_types::LogId;
 use futures_util::Stream;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -24,6 +27,7 @@ use crate::commit::Commit;
 use crate::config::{AdminConfig, ApiConfig, Config, GrpcConfig};
 use crate::feed::Feed;
 use crate::housekeeping::{Housekeeping, LogSize};
+use crate::http_server::Listening;
 use crate::hub::Hub;
 use crate::ids::TaskIds;
 use crate::init::{self, InitError, Secrets};
@@ -38,6 +42,15 @@ pub const DRAIN_PATIENCE: Duration = Duration::from_secs(8);
 
 /// Of it, for requests and streams; the rest is for the store.
 const FAREWELL_PATIENCE: Duration = Duration::from_secs(7);
+
+/// Connections of customers at one time, where the system allows it.
+const API_CONNECTIONS: usize = 16_384;
+
+/// Connections of operators at one time.
+const ADMIN_CONNECTIONS: usize = 128;
+
+/// Connections that ask for metrics and health at one time.
+const METRICS_CONNECTIONS: usize = 64;
 
 /// How often the metrics' recorder sorts what it has collected.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
@@ -97,8 +110,8 @@ pub struct Running {
     tasks: TaskTracker,
     background: TaskTracker,
     stopping: CancellationToken,
-    /// Cancelled when the process must not go on.
-    failed: CancellationToken,
+    /// Says when the process must not go on.
+    vital: Vital,
 }
 
 struct Listeners {
@@ -123,6 +136,7 @@ pub async fn start(
     let secrets = init::load(&config.data.dir)?;
     let certificates = certificates(&config)?;
     let store = open(config.data.dir.clone(), clock.clone()).await?;
+    init::recognise(&config.data.dir, &secrets.master, store.kv()).await??;
     let parts = Parts::assemble(config, clock, store, secrets).await?;
     let listeners = Listeners::bind(&parts.services.config).await?;
     let addresses = listeners.addresses(&parts.services.config);
@@ -137,7 +151,7 @@ pub async fn start(
         background: parts.background(recorder.clone()),
         services: parts.services,
         stopping: parts.stopping,
-        failed: parts.failed,
+        vital: parts.vital,
     };
     running.run_listeners(parts.log.log_id, listeners, certificates, recorder);
     Ok(running)
@@ -149,7 +163,7 @@ pub struct Parts {
     pub services: Arc<Services>,
     log: LogState,
     stopping: CancellationToken,
-    failed: CancellationToken,
+    vital: Vital,
 }
 
 impl Parts {
@@ -161,8 +175,8 @@ impl Parts {
         secrets: Secrets,
     ) -> Result<Self, StoreError> {
         let log = store.log().state().await?;
-        let (draining, stopping, failed) =
-            (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+        let (draining, stopping) = (CancellationToken::new(), CancellationToken::new());
+        let vital = Vital::new();
         let ids = Arc::new(TaskIds::new(clock.clone()));
         let catalog =
             Catalog::load(Arc::clone(&store), clock.clone(), Arc::clone(&ids), secrets.master).await?;
@@ -177,6 +191,7 @@ impl Parts {
                 live_max: config.limits.live_tasks,
                 draining: draining.clone(),
                 stopping: stopping.clone(),
+                vital: vital.clone(),
             },
         )
         .await?;
@@ -201,7 +216,7 @@ impl Parts {
             admin_token: secrets.admin_token,
             draining,
         });
-        Ok(Self { services, log, stopping, failed })
+        Ok(Self { services, log, stopping, vital })
     }
 
     /// Runs all that needs no listener, and serves nodes on connections that were accepted elsewhere; until it drains.
@@ -227,13 +242,18 @@ impl Parts {
             tracker: Arc::clone(&services.tracker),
             hub: Arc::clone(&services.hub),
         };
-        let (stopping, failed) = (self.stopping.clone(), self.failed.clone());
-        background.spawn(async move {
-            if let Err(error) = feed.run(tail, stopping).await {
-                tracing::error!(%error, "the purge log cannot be followed; stopping");
-                failed.cancel();
+        let (stopping, vital) = (&self.stopping, &self.vital);
+        let feed = feed.run(tail, stopping.clone());
+        background.spawn(vital.watch("feed", stopping, async move {
+            if let Err(error) = feed.await {
+                tracing::error!(%error, "the purge log cannot be followed");
             }
-        });
+        }));
+        background.spawn(vital.watch(
+            "log",
+            stopping,
+            log_writes(Arc::clone(&services.store), stopping.clone()),
+        ));
         let keeping = Housekeeping {
             store: Arc::clone(&services.store),
             catalog: Arc::clone(&services.catalog),
@@ -242,21 +262,36 @@ impl Parts {
             retention: services.config.retention.clone(),
             size: LogSize::default(),
         };
-        background.spawn(keeping.run(self.stopping.clone()));
-        background.spawn(Arc::clone(&services.tracker).run_resolver());
-        background.spawn(Arc::clone(&services.tracker).run_clock());
+        background.spawn(vital.watch("housekeeping", stopping, keeping.run(stopping.clone())));
+        background.spawn(vital.watch("resolver", stopping, Arc::clone(&services.tracker).run_resolver()));
+        background.spawn(vital.watch("clock", stopping, Arc::clone(&services.tracker).run_clock()));
         if let Some(recorder) = recorder {
-            let stopping = self.stopping.clone();
-            background.spawn(async move {
+            let until = stopping.clone();
+            background.spawn(vital.watch("metrics", stopping, async move {
                 let mut every = tokio::time::interval(UPKEEP_EVERY);
-                while stopping.run_until_cancelled(every.tick()).await.is_some() {
+                while until.run_until_cancelled(every.tick()).await.is_some() {
                     recorder.run_upkeep();
                 }
-            });
+            }));
         }
         background.close();
         background
     }
+}
+
+/// Ends early when the log's writer has stopped.
+async fn log_writes(store: Arc<dyn Store>, stopping: CancellationToken) {
+    let mut health = store.health();
+    let stopped = health.wait_for(|health| matches!(health, Health::Stopped { .. }));
+    let _ = stopping.run_until_cancelled(stopped).await;
+}
+
+/// Takes the master key in the data folder for the store's, whichever it was before: every token must be issued anew.
+pub async fn adopt_master_key(config: &Config, clock: Clock) -> Result<(), StartError> {
+    let store = open(config.data.dir.clone(), clock).await?;
+    let forgotten = init::forget_master_key(store.kv()).await;
+    store.close().await;
+    Ok(forgotten?)
 }
 
 async fn open(dir: PathBuf, clock: Clock) -> Result<Arc<dyn Store>, OpenError> {
@@ -280,31 +315,37 @@ impl Running {
         let services = &self.services;
         let draining = services.draining.clone();
         let nodes = nodes(services, log_id);
-        let failed = self.failed.clone();
-        self.tasks.spawn(async move {
-            if let Err(error) = stream::serve(nodes, listeners.grpc, certificates.grpc).await {
-                tracing::error!(%error, "nodes cannot be served; stopping");
-                failed.cancel();
+        let [api_gate, admin_gate, grpc_gate, metrics_gate] = gates(&services.config);
+        let vital = self.vital.clone();
+        self.tasks.spawn(vital.watch("grpc", &draining, async move {
+            if let Err(error) = stream::serve(nodes, listeners.grpc, grpc_gate, certificates.grpc).await {
+                tracing::error!(%error, "nodes cannot be served");
             }
-        });
+        }));
+        let proxies = services.config.api.trusted_proxies.clone();
+        let api = Listening { gate: api_gate, proxies, tls: certificates.api };
+        let admin = Listening { gate: admin_gate, proxies: Vec::new(), tls: certificates.admin };
         let routers = [
-            (listeners.api, certificates.api, api::router(Arc::clone(services))),
-            (listeners.admin, certificates.admin, admin::router(Arc::clone(services))),
+            ("api", listeners.api, api, api::router(Arc::clone(services))),
+            ("admin", listeners.admin, admin, admin::router(Arc::clone(services))),
         ];
-        for (listener, tls, router) in routers {
-            self.tasks.spawn(http_server::serve(listener, tls, router, draining.clone()));
+        for (name, listener, how, router) in routers {
+            let serving = http_server::serve(listener, how, router, draining.clone());
+            self.tasks.spawn(vital.watch(name, &draining, serving));
         }
         // Health is told until the very end.
         let ops = ops::router(Arc::clone(services), recorder);
         self.background.reopen();
-        self.background.spawn(http_server::serve(listeners.metrics, None, ops, self.stopping.clone()));
+        let serving =
+            batoff_program::http::serve(listeners.metrics, metrics_gate, ops, self.stopping.clone());
+        self.background.spawn(vital.watch("metrics", &self.stopping, serving));
         self.background.close();
         self.tasks.close();
     }
 
     /// Waits until the process must not go on; for ever, when all is well.
     pub async fn failed(&self) {
-        self.failed.cancelled().await;
+        self.vital.failed().await;
     }
 
     /// Reads all certificates again. Those that cannot be used stay as they are.
@@ -353,6 +394,31 @@ fn nodes(services: &Services, log_id: LogId) -> Arc<Nodes> {
         streams_max: services.config.limits.node_connections,
         draining: services.draining.clone(),
     })
+}
+
+/// The connections of API, admin API, gRPC and metrics: as many as wanted, or their parts of what the system lets this
+/// process have, so that no listener takes the last descriptor from another.
+fn gates(config: &Config) -> [Arc<Gate<IpAddr>>; 4] {
+    let nodes = config.limits.node_connections;
+    // Nodes that connect anew have two for a moment, and strangers are looked at before they are sent away.
+    let wanted = [API_CONNECTIONS, ADMIN_CONNECTIONS, nodes + nodes / 8 + 256, METRICS_CONNECTIONS];
+    let limit = descriptors::raise();
+    let shares = descriptors::divide(limit, wanted);
+    let [api, admin, grpc, metrics] = shares;
+    if shares != wanted {
+        tracing::warn!(
+            limit,
+            api,
+            admin,
+            grpc,
+            metrics,
+            "not enough files may be open for all connections that are configured; raise the limit (LimitNOFILE=, ulimit -n)"
+        );
+    }
+    // Nodes are told apart by their certificates, and may share an address.
+    let nodes = Limits { total: grpc, each: grpc };
+    let gate = |name, total| Gate::new(name, Limits::of(total));
+    [gate("api", api), gate("admin", admin), Gate::new("grpc", nodes), gate("metrics", metrics)]
 }
 
 impl Listeners {

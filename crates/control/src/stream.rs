@@ -4,18 +4,22 @@ mod accept;
 mod connection;
 mod identity;
 mod outgoing;
+mod permitted;
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use batoff_log::Store;
-use batoff_types::LogId;
+use batoff_program::gate::{Gate, Limits};
+use batoff_program::grpc::TellActivity;
 use batoff_types::message::FromNode;
+use batoff_types::{LogId, NodeName};
 use batoff_wire::grpc::server::{PurgeStream, PurgeStreamServer};
 use bytes::Bytes;
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -25,6 +29,7 @@ use tonic::transport::server::Connected;
 use tonic::{Request, Response, Status, Streaming};
 
 use self::connection::Connection;
+use self::identity::Identity;
 use crate::catalog::Catalog;
 use crate::commit::Commit;
 use crate::config::GrpcConfig;
@@ -38,6 +43,12 @@ const OUT_MAX: usize = 2;
 
 /// How long the server waits for streams to end after their `GoAway` before it closes their connections.
 const FAREWELL: Duration = Duration::from_secs(3);
+
+/// Streams of one node at one time: it has one, and for a moment a few when it connects again and again.
+const STREAMS_OF_NODE_MAX: usize = 8;
+
+/// Calls on one connection at one time: a stream, and a question of health.
+const CALLS_MAX: u32 = 8;
 
 /// What every stream works with.
 pub struct Nodes {
@@ -66,6 +77,7 @@ pub(crate) struct Service {
     nodes: Arc<Nodes>,
     next_connection: AtomicU64,
     streams: Arc<AtomicUsize>,
+    of_node: Arc<Gate<NodeName>>,
 }
 
 #[tonic::async_trait]
@@ -82,13 +94,21 @@ impl PurgeStream for Service {
         let place = Place::take(&self.streams, self.nodes.streams_max)
             .ok_or_else(|| Status::resource_exhausted("too many streams; see limits.node_connections"))?;
         let identity = identity::of(&request, self.nodes.config.plaintext)?;
+        let of_node = match &identity {
+            Identity::Certified(node) => Some(
+                self.of_node
+                    .admit(node)
+                    .map_err(|full| Status::resource_exhausted(format!("streams of this node: {full}")))?,
+            ),
+            Identity::Believed => None,
+        };
         let id = self.next_connection.fetch_add(1, Ordering::Relaxed);
         let (out, stream) = mpsc::channel(OUT_MAX);
         let nodes = Arc::clone(&self.nodes);
         let inbound = request.into_inner();
         tokio::spawn(async move {
             Connection::new(nodes, id, out).run(identity, inbound).await;
-            drop(place);
+            drop((place, of_node));
         });
         Ok(Response::new(ReceiverStream::new(stream)))
     }
@@ -119,15 +139,14 @@ impl Drop for Place {
 pub async fn serve(
     nodes: Arc<Nodes>,
     listener: TcpListener,
+    gate: Arc<Gate<IpAddr>>,
     tls: Option<Arc<Tls>>,
 ) -> Result<(), tonic::transport::Error> {
     let draining = nodes.draining.clone();
+    let hello = Duration::from_millis(nodes.config.hello_timeout_ms);
     match tls {
-        Some(tls) => {
-            let handshake = Duration::from_millis(nodes.config.hello_timeout_ms);
-            serve_incoming(nodes, accept::tls(listener, tls, handshake, draining)).await
-        }
-        None => serve_incoming(nodes, accept::plain(listener, draining)).await,
+        Some(tls) => serve_accepted(nodes, accept::tls(listener, gate, tls, hello, draining)).await,
+        None => serve_accepted(nodes, accept::plain(listener, gate, hello, draining)).await,
     }
 }
 
@@ -135,6 +154,15 @@ pub async fn serve(
 pub async fn serve_incoming<S, IO>(nodes: Arc<Nodes>, incoming: S) -> Result<(), tonic::transport::Error>
 where
     S: Stream<Item = io::Result<IO>>,
+    IO: AsyncRead + AsyncWrite + Connected + Send + Unpin + 'static,
+{
+    let hello = Duration::from_millis(nodes.config.hello_timeout_ms);
+    serve_accepted(nodes, incoming.map(move |io| io.map(|io| accept::elsewhere(io, None, hello)))).await
+}
+
+async fn serve_accepted<S, IO>(nodes: Arc<Nodes>, incoming: S) -> Result<(), tonic::transport::Error>
+where
+    S: Stream<Item = io::Result<accept::Incoming<IO>>>,
     IO: AsyncRead + AsyncWrite + Connected + Send + Unpin + 'static,
 {
     let (health, health_service) = tonic_health::server::health_reporter();
@@ -146,11 +174,14 @@ where
         // Never 0, and never the same twice.
         next_connection: AtomicU64::new(1),
         streams: Arc::default(),
+        of_node: Gate::new("streams of a node", Limits { total: usize::MAX, each: STREAMS_OF_NODE_MAX }),
     };
     let router = tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(Duration::from_millis(config.keepalive_interval_ms)))
         .http2_keepalive_timeout(Some(Duration::from_millis(config.keepalive_timeout_ms)))
         .tcp_nodelay(true)
+        .max_concurrent_streams(CALLS_MAX)
+        .layer(TellActivity::<IO::ConnectInfo>::new())
         .add_service(health_service)
         .add_service(PurgeStreamServer::new(service));
 

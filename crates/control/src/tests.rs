@@ -8,5 +8,6 @@ mod plane;
 mod restart;
 mod retention;
 mod sla;
+mod strangers;
 mod subscriptions;
 mod tls;

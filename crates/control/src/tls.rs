@@ -8,7 +8,6 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::TlsAcceptor;
 
 /// The certificates of one listener, exchangeable while it runs. Connections that are open keep what they began with.
 pub struct Tls {
@@ -64,8 +63,8 @@ impl Tls {
     }
 
     /// For the next handshake.
-    pub fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(self.config.load_full())
+    pub fn config(&self) -> Arc<ServerConfig> {
+        self.config.load_full()
     }
 }
 

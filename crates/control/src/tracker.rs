@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use batoff_delivery::{Greeting, HelloRefused, LeaseTimes, Resume};
 use batoff_log::{LogState, Store, StoreError};
+use batoff_program::vital::Vital;
 use batoff_types::message::{Ack, Counted, Heartbeat, Hello, LeaseGrant, Trouble};
 use batoff_types::{Cursor, Moment, NodeName, Record, Selector, Seq, SiteId, Term, UnixMillis};
 use parking_lot::Mutex;
@@ -34,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::connection::CountDesk;
 use self::events::Events;
+use self::roll::cut;
 use self::state::{Finished, State};
 use crate::catalog::Catalog;
 use crate::clock::Clock;
@@ -85,6 +87,7 @@ pub struct Tracker {
     times: LeaseTimes,
     stopping: CancellationToken,
     draining: CancellationToken,
+    vital: Vital,
 }
 
 /// What a tracker is made with.
@@ -98,6 +101,8 @@ pub struct TrackerOptions {
     pub draining: CancellationToken,
     /// Cancelled after it: ends the tracker's own tasks.
     pub stopping: CancellationToken,
+    /// Told when a panic has left the state half changed.
+    pub vital: Vital,
 }
 
 impl Tracker {
@@ -109,7 +114,7 @@ impl Tracker {
         clock: Clock,
         options: TrackerOptions,
     ) -> Result<Arc<Self>, StoreError> {
-        let TrackerOptions { times, live_max, draining, stopping } = options;
+        let TrackerOptions { times, live_max, draining, stopping, vital } = options;
         let found = recover::recover(&store, &catalog, log, times, clock.now(), live_max).await?;
         let term = found.state.roster.term();
         let tracker = Arc::new(Self {
@@ -128,6 +133,7 @@ impl Tracker {
             times,
             stopping,
             draining,
+            vital,
             state: Mutex::new(found.state),
         });
         tracker.step(|_, _, _| ());
@@ -136,6 +142,7 @@ impl Tracker {
 
     /// One step of the state, and what follows from it.
     fn step<T>(&self, change: impl FnOnce(&mut State, Moment, UnixMillis) -> T) -> T {
+        let _whole = self.vital.unharmed("tracker");
         let wall = self.clock.wall();
         let mut state = self.state.lock();
         let now = self.clock.now();
@@ -225,9 +232,11 @@ impl Tracker {
 
     /// A cache is in the way of a node, or no longer is.
     pub(crate) fn handle_trouble(&self, node: &NodeName, trouble: &Trouble) {
-        tracing::warn!(%node, cache = trouble.cache, message = trouble.message, stuck = ?trouble.stuck, "trouble");
-        if let Some(entry) = self.state.lock().roll.get_mut(node) {
-            entry.handle_trouble(trouble);
+        let news = self.state.lock().roll.get_mut(node).is_some_and(|entry| entry.handle_trouble(trouble));
+        // What a node says again and again is told once.
+        if news {
+            let (cache, message) = (cut(&trouble.cache), cut(&trouble.message));
+            tracing::warn!(%node, cache, message, stuck = ?trouble.stuck, "trouble");
         }
     }
 
@@ -273,7 +282,15 @@ impl Tracker {
                 .filter_map(|(name, entry)| Some((name.clone(), entry.mailbox.as_ref()?.1.clone())))
                 .collect()
         };
-        self.desk.ask(site, selectors, u32::try_from(total).unwrap_or(u32::MAX), streams).await
+        let total = u32::try_from(total).unwrap_or(u32::MAX);
+        // A strict node without a lease can serve nothing, so nothing of it is in danger.
+        let counting = || {
+            let now = self.clock.now();
+            let state = self.state.lock();
+            let views = state.roster.nodes(now);
+            views.filter(|view| !(view.is_strict() && view.has_no_lease())).map(|view| view.name).collect()
+        };
+        self.desk.ask(site, selectors, total, streams, counting).await
     }
 
     /// Tells the state the time, saves what is to survive a start, and keeps the gauges; until the process stops.

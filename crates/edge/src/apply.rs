@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use batoff_delivery::Received;
 use batoff_index::Index;
+use batoff_program::vital::Vital;
 use batoff_types::message::{RecordReport, Reset, Trouble};
 use batoff_types::{Body, Moment, Record, Seq, SiteTable, TaskId};
 use tokio::sync::mpsc;
@@ -135,6 +136,7 @@ pub(crate) struct Applier<L: Clone> {
     sweeps: mpsc::Sender<Sweep<L>>,
     news: mpsc::UnboundedSender<News>,
     outcomes: mpsc::Sender<Outcome>,
+    vital: Vital,
 }
 
 impl<L: Clone + Send + Sync + 'static> Applier<L> {
@@ -144,6 +146,7 @@ impl<L: Clone + Send + Sync + 'static> Applier<L> {
         caches: Vec<Arc<dyn Cache<L>>>,
         state: Arc<StateDir>,
         stop: &CancellationToken,
+        vital: &Vital,
     ) -> ApplyHandle {
         let (orders, orders_in) = mpsc::channel(CHANNEL_RECORDS);
         let (outcomes, outcomes_out) = mpsc::channel(CHANNEL_RECORDS);
@@ -153,7 +156,7 @@ impl<L: Clone + Send + Sync + 'static> Applier<L> {
         let lanes: Arc<[_]> = caches.into_iter().map(|cache| Arc::new(Lane::new(cache))).collect();
         for lane in lanes.iter() {
             let run = Arc::clone(lane).run(news.clone());
-            spawn_until(stop, run);
+            spawn_until(stop, vital, run);
         }
         let void_below = Arc::new(AtomicU64::new(0));
         let sweeper = Sweeper {
@@ -162,7 +165,7 @@ impl<L: Clone + Send + Sync + 'static> Applier<L> {
             void_below: Arc::clone(&void_below),
             news: news.clone(),
         };
-        spawn_until(stop, sweeper.run(sweeps_in));
+        spawn_until(stop, vital, sweeper.run(sweeps_in));
         let applier = Self {
             index,
             state,
@@ -179,8 +182,9 @@ impl<L: Clone + Send + Sync + 'static> Applier<L> {
             sweeps,
             news,
             outcomes,
+            vital: vital.clone(),
         };
-        spawn_until(stop, applier.run(orders_in, news_in));
+        spawn_until(stop, vital, applier.run(orders_in, news_in));
         ApplyHandle { orders, outcomes: outcomes_out }
     }
 
@@ -344,8 +348,9 @@ impl<L: Clone + Send + Sync + 'static> Applier<L> {
         });
         let behind: Vec<_> = behind.cloned().collect();
         self.asking = true;
-        let news = self.news.clone();
+        let (news, vital) = (self.news.clone(), self.vital.clone());
         tokio::spawn(async move {
+            let _whole = vital.unharmed("applier");
             let mut held = true;
             for lane in behind {
                 held = held && lane.hold_back(&records).await;
@@ -369,9 +374,12 @@ impl Pending {
     }
 }
 
-fn spawn_until(stop: &CancellationToken, run: impl Future<Output = ()> + Send + 'static) {
-    let stop = stop.clone();
-    tokio::spawn(async move { stop.run_until_cancelled(run).await });
+fn spawn_until(stop: &CancellationToken, vital: &Vital, run: impl Future<Output = ()> + Send + 'static) {
+    let (stop, vital) = (stop.clone(), vital.clone());
+    tokio::spawn(async move {
+        let _whole = vital.unharmed("applier");
+        stop.run_until_cancelled(run).await
+    });
 }
 
 const fn purges(record: &Record) -> bool {

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use batoff_delivery::{Inbox, InboxConfig};
 use batoff_index::{Index, IndexConfig};
+use batoff_program::vital::Vital;
 use batoff_types::message::{LeasePolicy, Position};
 use batoff_types::{Cursor, FillToken, Generation, InstanceId, NodeName, Parent, Term};
 use tokio::sync::{Notify, watch};
@@ -105,6 +106,7 @@ pub struct DaemonHandle<L: Clone> {
     reload: Arc<Notify>,
     stop_following: CancellationToken,
     stop_applying: CancellationToken,
+    vital: Vital,
     following: JoinHandle<()>,
     saving: JoinHandle<()>,
 }
@@ -232,12 +234,14 @@ impl<L: Clone + Send + Sync + 'static> Opened<L> {
         let (durable_term, durable_term_seen) = watch::channel(self.term);
         let saving =
             saver::run(Arc::clone(&self.index), Arc::clone(&self.state), wanted_by_saver, durable_term);
-        let saving = tokio::spawn(saving);
+        let vital = Vital::new();
+        let saving = tokio::spawn(vital.watch("saver", &stop_following, saving));
 
         if forget::is_allowed(&caches) {
             let forgetting = forget::run(Arc::clone(&self.index), wanted.subscribe());
             let stop = stop_applying.clone();
-            tokio::spawn(async move { stop.run_until_cancelled(forgetting).await });
+            let forgetting = async move { stop.run_until_cancelled(forgetting).await };
+            tokio::spawn(vital.watch("forgetter", &stop_applying, forgetting));
         }
 
         let mut inbox = InboxConfig::new(self.config.node, self.config.policy);
@@ -255,6 +259,7 @@ impl<L: Clone + Send + Sync + 'static> Opened<L> {
                 caches.clone(),
                 Arc::clone(&self.state),
                 &stop_applying,
+                &vital,
             ),
             caches,
             fence: Arc::clone(&self.fence),
@@ -265,7 +270,8 @@ impl<L: Clone + Send + Sync + 'static> Opened<L> {
             durable_term: durable_term_seen,
             reload: Arc::clone(&reload),
         };
-        let following = tokio::spawn(follower.run(stop_following.clone()));
+        let following = follower.run(stop_following.clone());
+        let following = tokio::spawn(vital.watch("follower", &stop_following, following));
         DaemonHandle {
             index: self.index,
             fence: self.fence,
@@ -274,6 +280,7 @@ impl<L: Clone + Send + Sync + 'static> Opened<L> {
             reload,
             stop_following,
             stop_applying,
+            vital,
             following,
             saving,
         }
@@ -324,6 +331,12 @@ impl<L: Clone + Send + Sync + 'static> DaemonHandle<L> {
     /// Whether the node can do its job; the reason when it cannot.
     pub fn ready(&self) -> Result<(), String> {
         self.status.ready(&self.fence)
+    }
+
+    /// Says when a task of this daemon has ended, though nobody asked it to. The process must then end as well (70): what
+    /// that task did is done by nobody any more, and an available node would serve on for ever what was purged.
+    pub fn vital(&self) -> Vital {
+        self.vital.clone()
     }
 
     /// Reads the certificates again and reconnects with them. Files that cannot be read leave the stream as it is.

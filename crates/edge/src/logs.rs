@@ -1,19 +1,16 @@
-//! Log lines of a daemon: JSON or text, to stderr.
+//! Which log lines of a daemon are written, and how they look.
 
-use tracing_subscriber::EnvFilter;
+use batoff_program::logs::{self, EnvFilter, Format};
 
 use crate::config::{ConfigError, LogFormat, LogSection};
 
 /// Installs the log lines of this process; they go to stderr.
 pub fn install(config: &LogSection) -> Result<(), ConfigError> {
-    let filter = filter(config)?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let installed = match config.format {
-        LogFormat::Text => lines.with_ansi(false).try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+    let format = match config.format {
+        LogFormat::Text => Format::Text,
+        LogFormat::Json => Format::Json,
     };
-    // Another subscriber in the same process is a test's; it may stay.
-    drop(installed);
+    logs::install(filter(config)?, format);
     Ok(())
 }
 

@@ -48,7 +48,7 @@ fn main() -> ExitCode {
 async fn look_at(flags: Flags, cache: check::Kind) -> anyhow::Result<()> {
     let config: EdgeConfig = load(&flags.config)?;
     let report = check::run(&cache, &config).await?;
-    print!("{report}");
+    program::print(&report)?;
     report.verdict()?;
     Ok(())
 }
@@ -85,8 +85,9 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     )
     .await?;
     let handle = opened.start(caches);
-    let monitoring =
-        tokio::spawn(monitor::serve(listener, figures, Arc::new(handle.monitor()), signals.stop.clone()));
+    let vital = handle.vital();
+    let monitoring = monitor::serve(listener, figures, Arc::new(handle.monitor()), signals.stop.clone());
+    let monitoring = tokio::spawn(vital.watch("monitoring", &signals.stop, monitoring));
     if flags.announce {
         program::announce(&json!({ "metrics": address.to_string(), "pid": std::process::id() }))?;
     }
@@ -95,6 +96,7 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
         tokio::select! {
             () = signals.stop.cancelled() => break,
             () = signals.reload.notified() => handle.reload(),
+            () = vital.failed() => anyhow::bail!("stopped because of the error logged above"),
         }
     }
     tracing::info!("stopping");

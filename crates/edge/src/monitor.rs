@@ -6,9 +6,13 @@ use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use batoff_program::gate::{Gate, Limits};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+/// Connections that ask at one time.
+const CONNECTIONS_MAX: usize = 64;
 
 /// What the monitoring listener asks the daemon.
 pub trait Monitored: Send + Sync + 'static {
@@ -25,7 +29,7 @@ pub async fn serve(
     metrics: PrometheusHandle,
     daemon: Arc<dyn Monitored>,
     stop: CancellationToken,
-) -> std::io::Result<()> {
+) {
     let ready = Arc::clone(&daemon);
     let routes = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
@@ -37,7 +41,8 @@ pub async fn serve(
                 ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.render())
             }),
         );
-    axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned()).await
+    let gate = Gate::new("metrics", Limits::of(CONNECTIONS_MAX));
+    batoff_program::http::serve(listener, gate, routes, stop).await;
 }
 
 fn readiness(daemon: &dyn Monitored) -> Response {

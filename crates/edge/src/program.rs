@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use batoff_program::{descriptors, logs};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -43,6 +44,9 @@ pub enum Exit {
     /// Something outside is not there now; starting again may help (75).
     Temporary,
 }
+
+/// For log lines that are still on their way when the process ends.
+const LAST_LINES_MAX: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// The code of [`Exit::Internal`].
 const INTERNAL: i32 = 70;
@@ -90,20 +94,23 @@ pub fn parse<P: clap::Parser>() -> Result<P, Exit> {
 pub fn run(main: impl Future<Output = anyhow::Result<()>>) -> Exit {
     // Fails only when a provider is installed already, which is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    // Whatever listens here must never take the last one from the cache that this daemon drives, or from its files.
+    descriptors::raise();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("cannot start: {error}");
+            say(&format!("cannot start: {error}"));
             return Exit::Temporary;
         }
     };
     let outcome = runtime.block_on(main);
     // What still blocks (a resolver, a disk) has had its time when it was drained.
     runtime.shutdown_background();
+    logs::flush(LAST_LINES_MAX);
     match outcome {
         Ok(()) => Exit::Done,
         Err(error) => {
-            eprintln!("{}", told(&error));
+            say(&told(&error));
             Exit::of(&error)
         }
     }
@@ -117,8 +124,14 @@ pub fn end_on_panic() {
     let told = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         told(panic);
+        logs::flush(LAST_LINES_MAX);
         std::process::exit(INTERNAL);
     }));
+}
+
+/// Prints a line to standard error, if anybody reads that.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// The error with its causes, each said once: some name their cause in their own text.
@@ -130,6 +143,15 @@ fn told(error: &anyhow::Error) -> String {
         }
         text
     })
+}
+
+/// Prints a report to standard output. A reader that has seen enough is no error.
+pub fn print(report: &impl std::fmt::Display) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match write!(out, "{report}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        printed => printed,
+    }
 }
 
 /// Prints the line that tells a parent or a test where this process listens.

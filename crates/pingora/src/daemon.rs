@@ -58,7 +58,13 @@ pub fn open(config: &Path) -> Result<(Purges, PurgeDaemon), StartError> {
     Ok((Purges::new(opened.index(), opened.fence(), opened.path()), PurgeDaemon(Mutex::new(Some(opened)))))
 }
 
+/// The exit code of a process whose daemon has ended by a defect (sysexits.h: internal).
+const INTERNAL: i32 = 70;
+
 /// The daemon that [`open`] has opened; runs as a background service, and fences first when the server shuts down.
+///
+/// Should a part of it end by a defect, it ends the process (70), for its supervisor to start again: without it an
+/// available node would serve on for ever what was purged.
 pub struct PurgeDaemon(Mutex<Option<Opened<()>>>);
 
 #[async_trait]
@@ -69,8 +75,13 @@ impl BackgroundService for PurgeDaemon {
             return;
         };
         let daemon = opened.start(vec![Box::new(Unregistered)]);
+        let vital = daemon.vital();
         // An error: the server is gone.
-        let _ = shutdown.wait_for(|stop| *stop).await;
+        let asked = async { drop(shutdown.wait_for(|stop| *stop).await) };
+        tokio::select! {
+            () = asked => {}
+            () = vital.failed() => std::process::exit(INTERNAL),
+        }
         daemon.shutdown().await;
     }
 }

@@ -69,11 +69,14 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     let handle = opened.start(vec![Box::new(InProcess::new("proxy", store))]);
     let stop_monitoring = CancellationToken::new();
     let figures = Figures { daemon: handle.monitor(), store };
-    tokio::spawn(monitor::serve(monitoring, recorder, Arc::new(figures), stop_monitoring.clone()));
+    let vital = handle.vital();
+    let monitoring = monitor::serve(monitoring, recorder, Arc::new(figures), stop_monitoring.clone());
+    tokio::spawn(vital.watch("monitoring", &stop_monitoring, monitoring));
     let mut server =
         Proxy::new(store, handle.fence(), origins, shield, proxy.keep_tag_header, config.listeners);
     server.reserve_descriptors().context("listeners.connections_max")?;
-    let server = tokio::spawn(server.serve(visitors, signals.stop.clone()));
+    let server = server.serve(visitors, signals.stop.clone());
+    let server = tokio::spawn(vital.watch("visitors", &signals.stop, server));
     if flags.announce {
         program::announce(&addresses)?;
     }
@@ -82,6 +85,7 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
         tokio::select! {
             () = signals.stop.cancelled() => break,
             () = signals.reload.notified() => handle.reload(),
+            () = vital.failed() => anyhow::bail!("stopped because of the error logged above"),
         }
     }
     tracing::info!("draining");

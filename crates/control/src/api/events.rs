@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
+use batoff_program::gate::NoRoom;
 use futures_util::StreamExt;
 use http::Request;
 
@@ -48,10 +49,8 @@ const EVENT_ID_MAX: usize = 256;
 pub async fn stream(State(api): State<Arc<Api>>, request: Request<Body>) -> Result<Response, Problem> {
     let admitted = admit(&api, request, |_| Scope::Read).await?;
     Query::parse(admitted.query(), &[])?;
-    let permit = Arc::clone(&api.event_streams).try_acquire_owned().map_err(|_| {
-        let detail = "too many event streams are open; close one, or ask for the list";
-        Problem::detailed(Code::Unavailable, detail).retry_after(Duration::from_secs(5))
-    })?;
+    let site = api.site_streams.admit(&admitted.site).map_err(|full| no_room("site", full))?;
+    let token = api.token_streams.admit(&admitted.token.id).map_err(|full| no_room("token", full))?;
     let last = admission::single(admitted.headers(), "last-event-id").filter(|id| id.len() <= EVENT_ID_MAX);
     let events = api.services.tracker.subscribe(&admitted.site, last).await.map_err(store_error)?;
 
@@ -61,13 +60,29 @@ pub async fn stream(State(api): State<Arc<Api>>, request: Request<Body>) -> Resu
         .chain(events.map(|event| Ok::<_, Infallible>(event_of(&event))))
         .take_until(revoked)
         .map(move |event| {
-            // One permit a stream, for as long as it lives.
-            let _ = &permit;
+            // Open for as long as the stream lives.
+            let _ = (&site, &token);
             event
         });
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE).text("alive");
     let response = Sse::new(events).keep_alive(keep_alive).into_response();
     Ok(with_header(response, "x-accel-buffering", "no"))
+}
+
+/// How long to wait when as many streams are open as may be.
+const ROOM_AGAIN: Duration = Duration::from_secs(5);
+
+fn no_room(whose: &str, full: NoRoom) -> Problem {
+    let problem = match full {
+        NoRoom::Total(_) => {
+            Problem::detailed(Code::Unavailable, "too many event streams are open; ask for the list")
+        }
+        NoRoom::Each(most) => Problem::detailed(
+            Code::RateLimited,
+            format!("the {whose} has {most} event streams open, and may have no more: close one"),
+        ),
+    };
+    problem.retry_after(ROOM_AGAIN)
 }
 
 fn event_of(event: &TaskEvent) -> Event {

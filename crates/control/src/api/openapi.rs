@@ -34,13 +34,14 @@ const COMMON: [Code; 9] = [
 ];
 
 /// Refusals that only a submission knows.
-const SUBMISSION: [Code; 7] = [
+const SUBMISSION: [Code; 8] = [
     Code::InvalidUrl,
     Code::InvalidTag,
     Code::TooManyItems,
     Code::TooManyObjects,
     Code::UnsupportedMediaType,
     Code::IdempotencyKeyReused,
+    Code::CountUnavailable,
     Code::OutcomeUnknown,
 ];
 

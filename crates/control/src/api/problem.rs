@@ -54,6 +54,9 @@ pub enum Code {
     IdempotencyKeyReused,
     /// A quota is used up, or too many failed authentications came from the address.
     RateLimited,
+    /// `max_objects` was sent, and not every node that may serve from its cache has said how much it would lose; nothing
+    /// was queued.
+    CountUnavailable,
     /// Cannot be done now; certainly nothing was accepted.
     Unavailable,
     /// It may or may not take effect.
@@ -62,7 +65,7 @@ pub enum Code {
 
 impl Code {
     /// All codes, in the order of the API's table.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::InvalidUrl,
         Self::InvalidTag,
         Self::InvalidRequest,
@@ -77,6 +80,7 @@ impl Code {
         Self::UnsupportedMediaType,
         Self::IdempotencyKeyReused,
         Self::RateLimited,
+        Self::CountUnavailable,
         Self::Unavailable,
         Self::OutcomeUnknown,
     ];
@@ -98,6 +102,7 @@ impl Code {
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::IdempotencyKeyReused => "idempotency_key_reused",
             Self::RateLimited => "rate_limited",
+            Self::CountUnavailable => "count_unavailable",
             Self::Unavailable => "unavailable",
             Self::OutcomeUnknown => "outcome_unknown",
         }
@@ -118,7 +123,9 @@ impl Code {
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
-            Self::Unavailable | Self::OutcomeUnknown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::CountUnavailable | Self::Unavailable | Self::OutcomeUnknown => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 
@@ -146,6 +153,7 @@ impl Code {
             Self::UnsupportedMediaType => "Body must be application/json",
             Self::IdempotencyKeyReused => "Idempotency-Key was used with another body",
             Self::RateLimited => "Too many requests",
+            Self::CountUnavailable => "Objects cannot be counted now; nothing was accepted",
             Self::Unavailable => "Temporarily unavailable; nothing was accepted",
             Self::OutcomeUnknown => "Outcome is unknown; send the same request again",
         }
@@ -167,6 +175,7 @@ impl Code {
             Self::UnsupportedMediaType => "Тело запроса должно быть application/json",
             Self::IdempotencyKeyReused => "Idempotency-Key уже использован с другим телом запроса",
             Self::RateLimited => "Слишком много запросов",
+            Self::CountUnavailable => "Сейчас нельзя подсчитать объекты; ничего не принято",
             Self::Unavailable => "Сервис временно недоступен; ничего не принято",
             Self::OutcomeUnknown => "Исход неизвестен; повторите тот же запрос",
         }
@@ -275,7 +284,10 @@ impl Problem {
 
     /// The `Retry-After` field in seconds; never 0. Every 429 and 503 has one.
     pub fn retry_after_secs(&self) -> Option<u64> {
-        let needs = matches!(self.code, Code::RateLimited | Code::Unavailable | Code::OutcomeUnknown);
+        let needs = matches!(
+            self.code,
+            Code::RateLimited | Code::CountUnavailable | Code::Unavailable | Code::OutcomeUnknown
+        );
         let wait = self.retry_after.or(needs.then_some(Duration::from_secs(1)))?;
         Some(wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1))
     }

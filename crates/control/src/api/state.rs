@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use batoff_program::gate::{Gate, Limits};
 use batoff_types::{SiteId, SiteLimits};
-use tokio::sync::Semaphore;
 
 use super::auth_failures::AuthFailures;
+use super::dry_runs::DryRuns;
 use super::quota::{Quotas, Rates};
 use super::replays::Replays;
+use crate::catalog::TokenId;
 use crate::service::Services;
 
 /// Shared by all requests. Nothing in here is durable: a start begins with full buckets, and repeats of requests that
@@ -17,22 +19,30 @@ pub struct Api {
     pub services: Arc<Services>,
     /// The sites' buckets.
     pub quotas: Quotas,
+    /// The tokens' buckets for dry runs.
+    pub dry_runs: DryRuns,
     /// The addresses' buckets.
     pub auth_failures: AuthFailures,
     /// Submissions that were accepted lately.
     pub replays: Replays,
-    /// One permit an open event stream.
-    pub event_streams: Arc<Semaphore>,
+    /// The open event streams, by token.
+    pub token_streams: Arc<Gate<TokenId>>,
+    /// The open event streams, by site.
+    pub site_streams: Arc<Gate<SiteId>>,
 }
 
 impl Api {
     /// With full buckets.
     pub fn new(services: Arc<Services>) -> Self {
+        let total = services.config.limits.event_streams;
+        let of_token = Limits { total, each: (total / 32).max(4) };
         Self {
             quotas: Quotas::default(),
+            dry_runs: DryRuns::default(),
             auth_failures: AuthFailures::default(),
             replays: Replays::default(),
-            event_streams: Arc::new(Semaphore::new(services.config.limits.event_streams)),
+            token_streams: Gate::new("event streams", of_token),
+            site_streams: Gate::new("event streams", Limits::of(total)),
             services,
         }
     }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -33,6 +34,12 @@ use crate::tracker::Counts;
 /// What the route takes.
 pub const PARAMETERS: [&str; 2] = ["dry_run", "wait"];
 
+/// Nodes without an answer that a refusal names; further ones are told as a number.
+const UNCOUNTED_NAMED_MAX: usize = 5;
+
+/// When a count that not all nodes answered is worth asking again.
+const COUNT_AGAIN: Duration = Duration::from_secs(2);
+
 /// Submit a purge.
 ///
 /// `202` means durable: the purge is on stable storage and will reach every node whatever crashes next. All or nothing:
@@ -44,7 +51,7 @@ pub const PARAMETERS: [&str; 2] = ["dry_run", "wait"];
     post, path = "/v1/sites/{site_id}/purge", tag = "purges", operation_id = "submitPurge",
     params(
         ("site_id" = String, Path, description = "The site's name"),
-        ("dry_run" = Option<bool>, Query, nullable = false, description = "Validate and count, queue nothing, cost no quota"),
+        ("dry_run" = Option<bool>, Query, nullable = false, description = "Validate and count, queue nothing, cost nothing of the site's quotas. A token has 60 dry runs, and gets one more a second"),
         ("wait" = Option<u64>, Query, nullable = false, minimum = 0, maximum = 30, description = "Hold the reply until the purge is completed, at most so many seconds: then `200` with the finished task, else `202` as without it"),
         ("Prefer" = Option<String>, Header, nullable = false, description = "`wait=2` is the same as the parameter (RFC 7240); the parameter wins", example = "wait=2"),
         ("Idempotency-Key" = Option<String>, Header, nullable = false, description = "1 to 255 visible ASCII characters; a repeat within 24 h is not done again"),
@@ -111,6 +118,7 @@ async fn accept(api: &Api, admitted: Admitted, rates: Rates) -> Result<Response,
     let table = api.services.catalog.table();
     let selectors = items::selectors(&request, &admitted.site, &table, rates.burst())?;
     if dry_run {
+        meter(api, &admitted)?;
         let counts = api.services.tracker.count(&admitted.site, &selectors).await;
         return Ok(json(StatusCode::OK, &dry_run_document(&selectors, &counts)));
     }
@@ -200,6 +208,14 @@ pub fn accepted_response(api: &Api, site: &SiteId, accepted: &Accepted) -> Respo
     if accepted.replayed { with_header(response, "idempotency-replayed", "true") } else { response }
 }
 
+/// Counting keeps every node busy, so it is not free.
+fn meter(api: &Api, admitted: &Admitted) -> Result<(), Problem> {
+    api.dry_runs.take(api.services.clock.now(), admitted.token.id).map_err(|wait| {
+        let detail = "the token's dry runs are used up: 60 at once, and one more a second";
+        Problem::detailed(Code::RateLimited, detail).retry_after(wait)
+    })
+}
+
 fn dry_run_document(selectors: &[Selector], counts: &Counts) -> DryRunDocument {
     let objects = |place: usize| counts.objects.get(place).copied().unwrap_or(0);
     let item = |(place, selector): (usize, &Selector)| ItemDocument {
@@ -220,8 +236,11 @@ fn total(counts: &Counts) -> u64 {
 
 fn check_objects(counts: &Counts, max: u64) -> Result<(), Problem> {
     let objects = total(counts);
-    if objects <= max {
+    if objects <= max && counts.missing.is_empty() {
         return Ok(());
+    }
+    if objects <= max {
+        return Err(uncounted(counts));
     }
     let detail = format!(
         "the purge would hit {objects} objects on the {} of {} nodes that answered",
@@ -232,6 +251,19 @@ fn check_objects(counts: &Counts, max: u64) -> Result<(), Problem> {
         .errors
         .push(ItemError::at("/max_objects", format!("{objects} is over {max}")).with_value(max.to_string()));
     Err(problem)
+}
+
+/// `max_objects` is a guard: it opens only when it is known that no more is hit.
+fn uncounted(counts: &Counts) -> Problem {
+    let named: Vec<_> = counts.missing.iter().take(UNCOUNTED_NAMED_MAX).map(ToString::to_string).collect();
+    let more = counts.missing.len() - named.len();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let detail = format!(
+        "max_objects needs the count of every node that may serve, and {}{more} gave none; nothing was queued. Try again, \
+         or send the purge without max_objects",
+        named.join(", ")
+    );
+    Problem::detailed(Code::CountUnavailable, detail).retry_after(COUNT_AGAIN)
 }
 
 /// Quota that was taken; given back when the request ends before it is spent, be it because the client went away.

@@ -12,6 +12,9 @@ pub const MASTER_KEY_BYTES: usize = 32;
 /// Bytes derived for one signing secret; 32 bytes are about 43 characters of base 62.
 const SECRET_BYTES: usize = 32;
 
+/// Bytes of a key's fingerprint.
+const FINGERPRINT_BYTES: usize = 16;
+
 /// The key that all signing secrets are derived from. Kept in a file of mode 0600, apart from the database: whoever
 /// steals the database can neither present a token nor sign.
 #[derive(Clone)]
@@ -38,6 +41,16 @@ impl MasterKey {
         let mut bytes = Zeroizing::new([0; MASTER_KEY_BYTES]);
         hex::decode_to_slice(text.trim(), bytes.as_mut_slice()).ok()?;
         Some(Self(bytes))
+    }
+
+    /// Tells this key from another, and nothing about it: what the store keeps to know its key by.
+    pub fn fingerprint(&self) -> String {
+        let mut bytes = [0; FINGERPRINT_BYTES];
+        #[expect(clippy::expect_used, reason = "HKDF-SHA-256 yields up to 8,160 bytes; 16 are asked for")]
+        Hkdf::<Sha256>::new(None, self.0.as_slice())
+            .expand(b"batoff master key fingerprint v1", &mut bytes)
+            .expect("16 bytes are within HKDF's bound");
+        hex::encode(bytes)
     }
 
     /// The signing secret of a token: HKDF-SHA-256 over its id.

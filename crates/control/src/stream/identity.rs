@@ -1,4 +1,5 @@
 use batoff_types::NodeName;
+use tokio_rustls::server::TlsStream;
 use tonic::{Request, Status};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
@@ -37,6 +38,11 @@ pub(super) fn of<T>(request: &Request<T>, plaintext: bool) -> Result<Identity, S
              spiffe://batoff/pop/<pop>/node/<node>",
         )
     })
+}
+
+/// The node that the other end's certificate names.
+pub(super) fn certified<S>(stream: &TlsStream<S>) -> Option<NodeName> {
+    named_in(stream.get_ref().1.peer_certificates()?.first()?)
 }
 
 /// The node that the certificate names, if it names exactly one.

@@ -10,7 +10,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use super::node::{Intro, Node};
 use super::plane::Plane;
 
-type Authority = CertifiedIssuer<'static, KeyPair>;
+pub(super) type Authority = CertifiedIssuer<'static, KeyPair>;
 
 fn authority() -> Authority {
     let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
@@ -38,13 +38,57 @@ fn write_server(dir: &Path, authority: &Authority) {
     fs::write(dir.join("key.pem"), key).unwrap();
 }
 
+/// A control plane with an authority of its own, with these lines in `[grpc]`.
+pub(super) async fn secured(more: &str) -> (Authority, Plane) {
+    let authority = authority();
+    let (plane, _) = plane_with(&authority, more).await;
+    (authority, plane)
+}
+
+/// A connection with the certificate of a node.
+pub(super) async fn channel_of(
+    plane: &Plane,
+    authority: &Authority,
+    node: &str,
+) -> Result<Channel, tonic::transport::Error> {
+    channel(plane, authority, Some(issue(authority, vec![spiffe(node)]))).await
+}
+
+/// What a node hears to its `Hello`.
+pub(super) async fn hello_of(
+    plane: &Plane,
+    authority: &Authority,
+    node: &str,
+) -> Result<ToNode, tonic::Status> {
+    let channel = channel_of(plane, authority, node)
+        .await
+        .map_err(|error| tonic::Status::unknown(error.to_string()))?;
+    let intro = Intro::new(node, LeasePolicy::Serve);
+    let mut node = Node::open_over(channel, &intro).await?;
+    node.say(FromNode::Hello(intro.hello()));
+    node.receive().await.map(Option::unwrap)
+}
+
+fn spiffe(node: &str) -> SanType {
+    let (pop, node) = node.split_once('/').unwrap();
+    uri(&format!("spiffe://batoff/pop/{pop}/node/{node}"))
+}
+
 async fn plane(authority: &Authority) -> (Plane, std::path::PathBuf) {
+    plane_with(authority, "").await
+}
+
+async fn plane_with(authority: &Authority, more: &str) -> (Plane, std::path::PathBuf) {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let dir = TempDir::new().unwrap();
     write_server(dir.path(), authority);
     let file = |name: &str| dir.path().join(name);
-    let grpc =
-        format!("ca = {:?}\ncert = {:?}\nkey = {:?}\n", file("ca.pem"), file("cert.pem"), file("key.pem"));
+    let grpc = format!(
+        "ca = {:?}\ncert = {:?}\nkey = {:?}\n{more}",
+        file("ca.pem"),
+        file("cert.pem"),
+        file("key.pem")
+    );
     let path = dir.path().to_owned();
     (Plane::start_in(dir, &grpc, "").await, path)
 }

@@ -13,8 +13,9 @@ use super::view::Counts;
 /// How long a count waits for the nodes' answers.
 pub const COUNT_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Counts being asked at one time; further ones wait for their turn, within the same second.
-const COUNTS_MAX: usize = 32;
+/// Counts being asked at one time; further ones wait for their turn, within the same second. As many as a node lets wait:
+/// more would only be thrown away there.
+const COUNTS_MAX: usize = 4;
 
 /// Questions that wait to be sent to one node. When it is full the node counts as not having answered.
 pub(crate) const MAILBOX: usize = 16;
@@ -40,6 +41,7 @@ pub(super) struct CountDesk {
 
 struct Open {
     waiting: Vec<NodeName>,
+    answered: Vec<NodeName>,
     counts: Counts,
     done: Option<oneshot::Sender<()>>,
 }
@@ -49,38 +51,57 @@ impl CountDesk {
         Self { next: AtomicU64::new(1), turns: Semaphore::new(COUNTS_MAX), open: Mutex::default() }
     }
 
-    /// Asks the nodes that have a stream, and waits.
+    /// Asks the nodes that have a stream, and waits. `counting` are those that must have answered for the sum to hold.
     pub(super) async fn ask(
         &self,
         site: &SiteId,
         selectors: &[Selector],
         nodes_total: u32,
         streams: impl FnOnce() -> Vec<(NodeName, Mailbox)>,
+        counting: impl FnOnce() -> Vec<NodeName>,
     ) -> Counts {
-        let nothing = || Counts { objects: vec![0; selectors.len()], nodes_total, nodes_answered: 0 };
+        let nothing = Counts { objects: vec![0; selectors.len()], nodes_total, ..Counts::default() };
+        let (mut counts, answered) = self.answers(site, selectors, nothing, streams).await;
+        counts.missing = counting();
+        counts.missing.retain(|node| !answered.contains(node));
+        counts
+    }
+
+    /// What was answered, and by whom.
+    async fn answers(
+        &self,
+        site: &SiteId,
+        selectors: &[Selector],
+        nothing: Counts,
+        streams: impl FnOnce() -> Vec<(NodeName, Mailbox)>,
+    ) -> (Counts, Vec<NodeName>) {
         let deadline = tokio::time::Instant::now() + COUNT_PATIENCE;
         let Ok(Ok(_turn)) = tokio::time::timeout_at(deadline, self.turns.acquire()).await else {
-            return nothing();
+            return (nothing, Vec::new());
         };
 
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let question = Arc::new(Count { id, site: site.clone(), selectors: selectors.to_vec() });
+        let answer_within = Some(deadline.saturating_duration_since(tokio::time::Instant::now()));
+        let question =
+            Arc::new(Count { id, site: site.clone(), selectors: selectors.to_vec(), answer_within });
         let (done, all_answered) = oneshot::channel();
         let streams = streams();
         if streams.is_empty() {
-            return nothing();
+            return (nothing, Vec::new());
         }
         let waiting = streams.iter().map(|(name, _)| name.clone()).collect();
         // Closes the question whatever happens to the caller.
         let guard = Closing { desk: self, id };
-        self.open.lock().insert(id, Open { waiting, counts: nothing(), done: Some(done) });
+        self.open
+            .lock()
+            .insert(id, Open { waiting, answered: Vec::new(), counts: nothing.clone(), done: Some(done) });
         for (name, mailbox) in streams {
             if mailbox.try_send(Directive::Count(Arc::clone(&question))).is_err() {
                 self.settle(id, &name, None);
             }
         }
         let _ = tokio::time::timeout_at(deadline, all_answered).await;
-        guard.close().unwrap_or_else(nothing)
+        guard.close().unwrap_or((nothing, Vec::new()))
     }
 
     /// A node has answered. An answer that nobody waits for, or of another length than the question, is dropped.
@@ -92,9 +113,10 @@ impl CountDesk {
         let mut open = self.open.lock();
         let Some(question) = open.get_mut(&id) else { return };
         let Some(at) = question.waiting.iter().position(|name| name == node) else { return };
-        question.waiting.swap_remove(at);
+        let node = question.waiting.swap_remove(at);
         let fits = objects.filter(|objects| objects.len() == question.counts.objects.len());
         if let Some(objects) = fits {
+            question.answered.push(node);
             question.counts.nodes_answered += 1;
             for (sum, more) in question.counts.objects.iter_mut().zip(objects) {
                 *sum = sum.saturating_add(*more);
@@ -114,8 +136,8 @@ struct Closing<'a> {
 }
 
 impl Closing<'_> {
-    fn close(self) -> Option<Counts> {
-        self.desk.open.lock().remove(&self.id).map(|open| open.counts)
+    fn close(self) -> Option<(Counts, Vec<NodeName>)> {
+        self.desk.open.lock().remove(&self.id).map(|open| (open.counts, open.answered))
     }
 }
 
@@ -148,11 +170,19 @@ mod tests {
         });
         let (site, selectors) = ("shop".parse().unwrap(), [Selector::Everything, Selector::Everything]);
         let both = desk
-            .ask(&site, &selectors, 3, || vec![(node("a/1"), quick.clone()), (node("b/2"), mute.clone())])
+            .ask(
+                &site,
+                &selectors,
+                3,
+                || vec![(node("a/1"), quick.clone()), (node("b/2"), mute.clone())],
+                || vec![node("a/1"), node("b/2")],
+            )
             .await;
-        assert_eq!(both, Counts { objects: vec![2, 3], nodes_total: 3, nodes_answered: 1 });
-        let one = desk.ask(&site, &selectors, 3, || vec![(node("a/1"), quick.clone())]).await;
-        assert_eq!(one.nodes_answered, 1);
+        let missing = vec![node("b/2")];
+        assert_eq!(both, Counts { objects: vec![2, 3], nodes_total: 3, nodes_answered: 1, missing });
+        let one =
+            desk.ask(&site, &selectors, 3, || vec![(node("a/1"), quick.clone())], || vec![node("a/1")]).await;
+        assert_eq!((one.nodes_answered, one.missing), (1, vec![]));
         assert!(desk.open.lock().is_empty());
     }
 }

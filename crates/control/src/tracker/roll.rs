@@ -289,24 +289,30 @@ impl Entry {
         self.row.policy = Some(hello.policy);
         self.troubles.clear();
         self.said = Some(Said {
-            version: cut(&hello.version, TROUBLE_BYTES_MAX),
-            caches: hello.caches.iter().take(TROUBLES_MAX).map(|name| cut(name, TROUBLE_BYTES_MAX)).collect(),
+            version: cut(&hello.version).to_owned(),
+            caches: hello.caches.iter().take(TROUBLES_MAX).map(|name| cut(name).to_owned()).collect(),
             semantics: hello.semantics,
         });
     }
 
-    pub(super) fn handle_trouble(&mut self, trouble: &Trouble) {
-        let cache = cut(&trouble.cache, TROUBLE_BYTES_MAX);
+    /// Whether that was news.
+    pub(super) fn handle_trouble(&mut self, trouble: &Trouble) -> bool {
+        let cache = cut(&trouble.cache);
         if trouble.message.is_empty() {
-            self.troubles.remove(&cache);
-        } else if self.troubles.len() < TROUBLES_MAX || self.troubles.contains_key(&cache) {
-            self.troubles.insert(cache, (cut(&trouble.message, TROUBLE_BYTES_MAX), trouble.stuck));
+            return self.troubles.remove(cache).is_some();
         }
+        if self.troubles.len() >= TROUBLES_MAX && !self.troubles.contains_key(cache) {
+            return false;
+        }
+        let now = (cut(&trouble.message).to_owned(), trouble.stuck);
+        let before = self.troubles.insert(cache.to_owned(), now);
+        before.is_none_or(|(message, _)| message != cut(&trouble.message))
     }
 }
 
-fn cut(text: &str, bytes_max: usize) -> String {
-    text[..text.floor_char_boundary(bytes_max)].to_owned()
+/// As much of a node's text as is kept and logged.
+pub(super) fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(TROUBLE_BYTES_MAX)]
 }
 
 #[cfg(test)]

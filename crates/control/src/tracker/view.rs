@@ -162,6 +162,9 @@ pub struct Counts {
     pub nodes_total: u32,
     /// Nodes that answered in time.
     pub nodes_answered: u32,
+    /// Nodes that have not answered, or cannot say what their caches hold, and may serve from them: available ones,
+    /// whether or not they are connected, and strict ones that may have a lease.
+    pub missing: Vec<NodeName>,
 }
 
 /// A site's (or the fleet's) propagation over a window.

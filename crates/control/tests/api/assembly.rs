@@ -4,12 +4,14 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use batoff_control::api;
 use batoff_control::clock::Clock;
 use batoff_control::commit::Commit;
 use batoff_control::config::Config;
+use batoff_control::http_server::{self, Listening};
 use batoff_control::server::{self, Running};
 use batoff_control::service::Services;
-use batoff_control::{api, http_server};
+use batoff_program::gate::{Gate, Limits};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -39,7 +41,9 @@ impl Assembly {
         let (api, grpc) = (listener.local_addr().unwrap(), running.addresses.grpc);
         let stop = CancellationToken::new();
         let router = api::router(Arc::clone(&services));
-        let serving = tokio::spawn(http_server::serve(listener, None, router, stop.clone()));
+        let gate = Gate::new("api", Limits::of(1_024));
+        let how = Listening { gate, proxies: Vec::new(), tls: None };
+        let serving = tokio::spawn(http_server::serve(listener, how, router, stop.clone()));
         (Self { api, grpc, running, serving, stop }, services, faults)
     }
 

@@ -16,6 +16,7 @@ const HEARTBEAT: Duration = Duration::from_millis(100);
 
 pub struct FakeNode {
     acking: watch::Sender<bool>,
+    counting: watch::Sender<bool>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -42,14 +43,27 @@ impl FakeNode {
         let mut client = PurgeStreamClient::new(channel);
         let inbound = client.connect(ReceiverStream::new(messages)).await.unwrap().into_inner();
         let (acking, allowed) = watch::channel(true);
-        let run =
-            Run { inbound, to_control, allowed, objects, received: Cursor::START, acked: Cursor::START };
-        Self { acking, task: tokio::spawn(run.run()) }
+        let (counting, counts) = watch::channel(true);
+        let run = Run {
+            inbound,
+            to_control,
+            allowed,
+            counts,
+            objects,
+            received: Cursor::START,
+            acked: Cursor::START,
+        };
+        Self { acking, counting, task: tokio::spawn(run.run()) }
     }
 
     /// Receives, and acknowledges nothing more until allowed again.
     pub fn hold_acks(&self) {
         self.acking.send_replace(false);
+    }
+
+    /// Answers no more questions of how much a purge would hit.
+    pub fn stop_counting(&self) {
+        self.counting.send_replace(false);
     }
 
     pub fn release_acks(&self) {
@@ -67,6 +81,7 @@ struct Run {
     inbound: tonic::Streaming<ToNode>,
     to_control: mpsc::Sender<FromNode>,
     allowed: watch::Receiver<bool>,
+    counts: watch::Receiver<bool>,
     objects: u64,
     received: Cursor,
     acked: Cursor,
@@ -106,7 +121,7 @@ impl Run {
                 let ack = Ack { cursor: reset.cursor, reports: Vec::new() };
                 let _ = self.to_control.send(FromNode::Ack(ack)).await;
             }
-            ToNode::Count(count) => {
+            ToNode::Count(count) if *self.counts.borrow() => {
                 let objects = vec![self.objects; count.selectors.len()];
                 let _ = self.to_control.send(FromNode::Counted(Counted { id: count.id, objects })).await;
             }

@@ -237,6 +237,28 @@ async fn no_completion_is_lost_to_a_stream_that_was_cut_off_anywhere_before_a_re
 }
 
 #[tokio::test]
+async fn one_token_cannot_hold_all_event_streams() {
+    let rig = Rig::start().await;
+    let mut streams = Vec::new();
+    let refused = loop {
+        let mut stream = rig.reader(rig.get("/v1/sites/shop/purges/stream")).open().await;
+        let mut head = Vec::new();
+        while !head.windows(4).any(|four| four == b"\r\n\r\n") {
+            assert_ne!(stream.read_buf(&mut head).await.unwrap(), 0);
+        }
+        let head = String::from_utf8_lossy(&head).into_owned();
+        if !head.starts_with("HTTP/1.1 200") {
+            break head;
+        }
+        streams.push(stream);
+        assert!(streams.len() < 100, "a token has a hundred streams");
+    };
+    assert!(refused.starts_with("HTTP/1.1 429") && refused.contains("retry-after"), "{refused}");
+    // The owner's token has its own.
+    Events::open(&rig, None).await;
+}
+
+#[tokio::test]
 async fn a_stream_ends_when_its_token_is_revoked() {
     let rig = Rig::start().await;
     let token = rig.issue("shop").await;

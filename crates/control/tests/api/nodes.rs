@@ -29,6 +29,51 @@ async fn max_objects_fails_closed_and_a_dry_run_counts_the_same() {
 }
 
 #[tokio::test]
+async fn max_objects_does_not_open_while_a_node_that_may_serve_has_not_answered() {
+    let rig = Rig::start().await;
+    let node = FakeNode::connect(rig.grpc(), "fra1/edge-1", 3).await;
+    rig.wait_for_nodes(1).await;
+    let everything = r#"{"everything":true,"max_objects":1000}"#;
+    node.stop_counting();
+    let unknown = rig.post(everything).send().await;
+    let problem = check("a mute node", &unknown, 503, "count_unavailable");
+    assert!(problem["detail"].as_str().unwrap().contains("fra1/edge-1"), "{problem}");
+    assert!(unknown.header("retry-after").is_some());
+    assert!(rig.tasks().await.is_empty(), "nothing is queued");
+    assert_eq!(rig.post(r#"{"everything":true}"#).send().await.status, 202, "without the guard");
+}
+
+#[tokio::test]
+async fn max_objects_does_not_open_while_an_available_node_is_away() {
+    let rig = Rig::start().await;
+    // Of unknown policy, as it has never said Hello: it may be serving.
+    rig.register_absent_node("fra1/edge-9").await;
+    let unknown = rig.post(r#"{"everything":true,"max_objects":0}"#).send().await;
+    check("an absent node", &unknown, 503, "count_unavailable");
+    assert!(rig.tasks().await.is_empty(), "nothing is queued");
+}
+
+#[tokio::test]
+async fn dry_runs_are_metered_by_token() {
+    let rig = Rig::start().await;
+    let dry_run = || rig.request("POST", "/v1/sites/shop/purge?dry_run=true").json(r#"{"tags":["a"]}"#);
+    let mut made = 0;
+    let refused = loop {
+        let reply = dry_run().send().await;
+        match reply.status {
+            200 => made += 1,
+            _ => break reply,
+        }
+        assert!(made < 5_000, "dry runs are free");
+    };
+    check("too many", &refused, 429, "rate_limited");
+    assert!(made >= 60, "{made}");
+    assert!(refused.header("retry-after").is_some());
+    assert_eq!(rig.reader(dry_run()).send().await.status, 200, "another token has its own");
+    assert_eq!(rig.post(r#"{"tags":["a"]}"#).send().await.status, 202, "purges are not dry runs");
+}
+
+#[tokio::test]
 async fn a_purge_is_in_progress_until_its_node_has_confirmed_it() {
     let rig = Rig::start().await;
     let node = FakeNode::connect(rig.grpc(), "fra1/edge-1", 3).await;

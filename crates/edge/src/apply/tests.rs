@@ -115,7 +115,7 @@ impl Rig {
         let state = Arc::new(StateDir::open(dir.path(), &"pop/node".parse().unwrap()).unwrap().state);
         let stop = CancellationToken::new();
         let caches = caches.iter().map(|&cache| Arc::new(cache.clone()) as Arc<dyn Cache<u32>>).collect();
-        let apply = Applier::spawn(index.clone(), caches, state, &stop);
+        let apply = Applier::spawn(index.clone(), caches, state, &stop, &Vital::new());
         Self { index, apply, seen: VecDeque::new(), stop, dir }
     }
 

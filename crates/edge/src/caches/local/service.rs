@@ -1,15 +1,25 @@
 //! The gRPC service on the socket.
 
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use batoff_index::Verdict as Judged;
+use batoff_program::gate::{Admission, Gate, Limits};
+use batoff_program::grpc::TellActivity;
+use batoff_program::watched::{Patience, Watched};
 use batoff_wire::local::pb::local_server::{Local, LocalServer};
 use batoff_wire::local::pb::lookup_reply::State;
 use batoff_wire::local::{MESSAGE_BYTES_MAX, OBJECTS_PER_MESSAGE_MAX, pb};
-use tokio::net::UnixListener;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{UnixListener, UnixStream};
+use tokio_stream::StreamExt;
 use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
+use tonic::transport::server::{Connected, UdsConnectInfo};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::object::Name;
@@ -20,19 +30,93 @@ use crate::caches::Surroundings;
 /// Calls and streams on one connection.
 const STREAMS_MAX: u32 = 4_096;
 
+/// Connections at one time.
+const CONNECTIONS_MAX: usize = 256;
+
+/// Of them, of one process.
+const OF_PROCESS_MAX: usize = 64;
+
+/// How long a connection is waited for. Between two fills it may be idle for long, and beginning anew costs little.
+const PATIENCE: Patience = Patience {
+    head: Duration::from_secs(10),
+    idle: Duration::from_secs(600),
+    write: Duration::from_secs(30),
+};
+
 /// Serves the API until `stop`.
 pub async fn serve(listener: UnixListener, roster: Arc<Roster>, stop: CancellationToken) {
     let api = LocalServer::new(Api { roster })
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let places = Gate::new("local API", Limits { total: CONNECTIONS_MAX, each: OF_PROCESS_MAX });
+    let connections = UnixListenerStream::new(listener).filter_map(move |accepted| match accepted {
+        Ok(socket) => Peer::admit(socket, &places).map(Ok),
+        Err(error) => Some(Err(error)),
+    });
     let served = Server::builder()
         .max_concurrent_streams(STREAMS_MAX)
+        .layer(TellActivity::<UdsConnectInfo>::new())
         .add_service(api)
-        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop.cancelled_owned())
+        .serve_with_incoming_shutdown(connections, stop.cancelled_owned())
         .await;
     if let Err(error) = served {
         // Every cache loses its session by this, and so its right to serve.
         tracing::error!(%error, "the local API has ended");
+    }
+}
+
+/// A connection, counted for as long as it lives.
+struct Peer {
+    socket: UnixStream,
+    _admission: Admission<i32>,
+}
+
+impl Peer {
+    fn admit(socket: UnixStream, places: &Arc<Gate<i32>>) -> Option<Watched<Self>> {
+        let process = socket.peer_cred().ok().and_then(|peer| peer.pid()).unwrap_or_default();
+        match places.admit(&process) {
+            Ok(admission) => Some(Watched::new(Self { socket, _admission: admission }, PATIENCE)),
+            Err(full) => {
+                tracing::warn!(process, %full, "a connection to the local API was closed at once");
+                None
+            }
+        }
+    }
+}
+
+impl Connected for Peer {
+    type ConnectInfo = UdsConnectInfo;
+
+    fn connect_info(&self) -> UdsConnectInfo {
+        self.socket.connect_info()
+    }
+}
+
+impl AsyncRead for Peer {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Peer {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(context)
     }
 }
 

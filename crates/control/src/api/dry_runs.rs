@@ -1,0 +1,59 @@
+//! How many dry runs a token may make: each keeps every node busy for a while, though it costs nothing of the quotas.
+
+use std::time::Duration;
+
+use batoff_types::Moment;
+use dashmap::DashMap;
+
+use super::bucket::{Bucket, Rate};
+use crate::catalog::TokenId;
+
+/// Dry runs that a token may make at once.
+pub const DRY_RUNS_MAX: u32 = 60;
+
+/// One more a second.
+const RATE: Rate = Rate { burst: DRY_RUNS_MAX, per_minute: 60 };
+
+/// Tokens whose buckets are remembered before full ones are forgotten.
+const TOKENS_MAX: usize = 65_536;
+
+/// The buckets of all tokens.
+#[derive(Debug, Default)]
+pub struct DryRuns {
+    tokens: DashMap<TokenId, Bucket>,
+}
+
+impl DryRuns {
+    /// Takes one, or says when there is one.
+    pub fn take(&self, now: Moment, token: TokenId) -> Result<(), Duration> {
+        if self.tokens.len() >= TOKENS_MAX {
+            self.tokens.retain(|_, bucket| !bucket.rested(now));
+        }
+        let mut bucket = self.tokens.entry(token).or_insert_with(|| Bucket::full(now));
+        bucket.refill(RATE, now);
+        let wait = bucket.wait_for(RATE, 1);
+        if wait > Duration::ZERO {
+            return Err(wait);
+        }
+        bucket.take(1);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_has_sixty_dry_runs_and_one_more_a_second() {
+        let dry_runs = DryRuns::default();
+        let at = |secs: u64| Moment::from_micros(secs * 1_000_000);
+        let [mine, other] = [1_u128, 2].map(|id| TokenId::from_ulid(id.into()));
+        for _ in 0..DRY_RUNS_MAX {
+            assert_eq!(dry_runs.take(at(0), mine), Ok(()));
+        }
+        assert_eq!(dry_runs.take(at(0), mine), Err(Duration::from_secs(1)));
+        assert_eq!(dry_runs.take(at(0), other), Ok(()));
+        assert_eq!(dry_runs.take(at(1), mine), Ok(()));
+    }
+}

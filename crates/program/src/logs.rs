@@ -1,0 +1,61 @@
+//! Log lines, to standard error. Writing one never fails, never waits and never panics, whatever standard error is: a
+//! file on a full disk, a pipe whose reader has gone, or one whose reader has stopped reading.
+//!
+//! ```text
+//!  event ─▶ its kind's bucket ─▶ formatted ─▶ cleaned, cut ─▶ queue ─▶ a thread ─▶ standard error
+//!              │ empty                                          │ full      │ fails
+//!              └────────────────── left out, and counted ───────┴───────────┘
+//! ```
+//!
+//! A kind is a place in the code. So a stranger, or a node that has gone wrong, fills neither the disk nor the lines
+//! of others: each kind has [`KIND_BURST`] lines at once and [`KIND_PER_SECOND`] a second, and what was left out is told
+//! every [`TELL_EVERY`]. Lines that name a task are the story of a purge; quotas bound them, and they have
+//! [`STORY_BURST`].
+
+mod clean;
+mod kinds;
+mod out;
+
+use tracing_subscriber::filter::FilterExt;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+
+pub use tracing_subscriber::EnvFilter;
+
+use self::clean::Style;
+use self::kinds::Kinds;
+pub use self::kinds::{KIND_BURST, KIND_PER_SECOND, STORY_BURST, STORY_PER_SECOND};
+use self::out::Lines;
+pub use self::out::{TELL_EVERY, flush};
+
+/// The longest line, in bytes; what is longer is cut, and says so.
+pub const LINE_BYTES_MAX: usize = 8 * 1024;
+
+/// How lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Installs the log lines of this process. Another subscriber that is there already, as in a test, stays.
+pub fn install(filter: EnvFilter, format: Format) {
+    let kinds = Kinds::new();
+    let style = match format {
+        Format::Text => Style::Text,
+        Format::Json => Style::Json,
+    };
+    let Some(lines) = Lines::open(style, kinds.clone()) else { return };
+    let filter = filter.and(kinds);
+    let lines =
+        tracing_subscriber::fmt::layer().with_writer(lines).with_ansi(false).log_internal_errors(false);
+    let installed = match format {
+        Format::Text => tracing_subscriber::registry().with(lines.with_filter(filter)).try_init(),
+        Format::Json => tracing_subscriber::registry()
+            .with(lines.json().flatten_event(true).with_filter(filter))
+            .try_init(),
+    };
+    drop(installed);
+}
