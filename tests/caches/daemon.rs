@@ -63,6 +63,11 @@ impl Daemon {
         self.process.kill();
     }
 
+    /// SIGTERM, and waits until it has stored where it stands.
+    pub fn stop(&mut self) {
+        self.process.terminate();
+    }
+
     /// Starts it again on the same state, and waits until it can do its job.
     pub async fn restart(&mut self) {
         self.kill();

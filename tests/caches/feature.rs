@@ -39,6 +39,8 @@ pub enum Feature {
     DaemonRestart,
     /// Purges while the cache is down take effect when it is back.
     CacheRestart,
+    /// A state directory of another node is no state.
+    ForeignState,
     /// Many purges in a row.
     Burst,
     /// One purge that hits many objects.
@@ -47,7 +49,7 @@ pub enum Feature {
 
 impl Feature {
     /// All of them, in the order of the table.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Fill,
         Self::Url,
         Self::Spelling,
@@ -66,6 +68,7 @@ impl Feature {
         Self::Available,
         Self::DaemonRestart,
         Self::CacheRestart,
+        Self::ForeignState,
         Self::Burst,
         Self::Many,
     ];
@@ -91,6 +94,7 @@ impl Feature {
             Self::Available => "available: serves on without both",
             Self::DaemonRestart => "purges while the daemon was down",
             Self::CacheRestart => "purges while the cache was down",
+            Self::ForeignState => "a state directory of another node",
             Self::Burst => "a burst of purges",
             Self::Many => "one purge of many objects",
         }

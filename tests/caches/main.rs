@@ -48,6 +48,7 @@ macro_rules! conformance {
             an_available_node_serves_on,
             purges_while_the_daemon_was_down_take_effect,
             purges_while_the_cache_was_down_take_effect,
+            the_state_of_another_node_is_not_believed,
             a_burst_of_purges_takes_effect,
             one_purge_takes_many_objects,
         );

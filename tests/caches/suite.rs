@@ -1,12 +1,14 @@
 //! The stories, each true of every cache that has the feature.
 
 mod fences;
+mod foreign;
 mod many;
 mod races;
 mod restarts;
 mod selectors;
 
 pub use fences::*;
+pub use foreign::*;
 pub use many::*;
 pub use races::*;
 pub use restarts::*;

@@ -7,6 +7,9 @@
 //! Varnish takes an answer that was on its way before a purge for newer than it: purges and bans pass over fetches whose
 //! header has not come. So the guard is moved first, which every fetch compares at its beginning and at its header.
 //! Between that comparison and the object's place in the cache lie microseconds, which the purge waits out.
+//!
+//! Varnish bears the identity of the state that it was last emptied under, in its memory beside what it holds. One that
+//! bears none (it was restarted, or nobody has driven it yet) or another one is emptied before anything else is done.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,17 +20,20 @@ use batoff_index::Index;
 use batoff_types::{Body, HostPattern, Moment, Record, SiteId, SiteTable};
 use tokio::sync::Mutex;
 
-use self::cli::Cli;
-use self::orders::{Orders, purge_request};
-use super::http::{Address, Pipeline, Reply};
+use self::link::{Link, Probe};
+use self::orders::Orders;
+use self::owned::Owned;
 use super::slots::{SlotNames, Slots, SlotsConfig};
-use super::{Cache, CacheOpenError, CacheTrouble, Locator, Needs, Proof, Surroundings};
+use super::{Cache, CacheOpenError, CacheTrouble, Locator, Needs, OwnFolder, Proof, Surroundings};
+use crate::Provenance;
 
 mod ban;
 mod check;
 mod cli;
 mod config;
+mod link;
 mod orders;
+mod owned;
 
 pub use self::check::{CheckArgs, check};
 pub use self::cli::CliError;
@@ -36,83 +42,139 @@ pub use self::config::VarnishSection;
 /// The name in logs, in metrics and at the control plane.
 const NAME: &str = "varnish";
 
-/// The version of `batoff.vcl` that this build speaks to.
-const VCL_VERSION: &str = "1";
+/// How long a varnishd that does not answer yet is waited for at the start. Without an answer nobody knows what it holds,
+/// and the node is reset.
+const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 
-/// Hosts that have a guard of their own. Varnish keeps the guards in a list; further hosts share the one of all.
-const GUARDED_HOSTS_MAX: usize = 256;
+/// Between two attempts.
+const ASK_EVERY: Duration = Duration::from_millis(200);
+
+/// Between two looks whether the hostnames' files are still there.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// One varnishd.
 pub struct Varnish {
     settle: Duration,
     slots: Slots,
     index: Arc<Index<Locator>>,
-    link: Mutex<Link>,
+    book: Arc<Mutex<Book>>,
 }
 
 /// What is kept between two groups of records.
-struct Link {
-    purger: Pipeline,
-    cli: Cli,
-    /// Tells this run of the daemon from others, so that no guard has ever had its values before.
-    instance: String,
-    moves: u64,
-    guarded: BTreeSet<String>,
+struct Book {
+    link: Link,
+    owned: Owned,
     /// Whose each hostname is where the records stand that come here; the index may be ahead.
     sites: SiteTable,
-    /// Whether varnishd has been spoken to by this run.
-    met: bool,
 }
 
 impl Varnish {
-    /// Prepares the folder of the lease and looks whether varnishd is there. One that does not answer yet is waited for;
-    /// one that answers wrongly is refused.
+    /// Prepares the folder of the lease and looks whether varnishd is there, and whose what it holds is. One that does not
+    /// answer yet is waited for; one that answers wrongly is refused.
     pub async fn open(section: &VarnishSection, around: Surroundings) -> Result<Self, CacheOpenError> {
         let setup = |message: String| CacheOpenError::Setup { cache: NAME, message };
-        if let Err(source) = std::fs::read(&section.secret) {
-            return Err(setup(CliError::Secret { path: section.secret.clone(), source }.to_string()));
-        }
-        let slots = SlotsConfig {
-            names: SlotNames::Plain,
-            guard: Duration::from_millis(section.slot_guard_ms),
-            follows_process: false,
-        };
-        let slots = Slots::start(slots, around.fence, [section.lease_dir.clone()], around.stop);
         // What is missing or read-only may be a mount that comes late.
-        let slots = slots.map_err(|error| {
-            let dir = section.lease_dir.display();
+        let dir = section.lease_dir.display();
+        let in_the_way = |error: std::io::Error| {
             let message = format!(
                 "cannot keep the lease in {dir}: {error}; make it a folder on a tmpfs that this user can write to, and no \
                  other daemon's"
             );
             CacheOpenError::Temporary { cache: NAME, message }
-        })?;
+        };
+        if let Err(source) = std::fs::read(&section.secret) {
+            return Err(setup(CliError::Secret { path: section.secret.clone(), source }.to_string()));
+        }
+        let owned = Owned::open(&section.lease_dir).map_err(in_the_way)?;
+        // Nothing of another daemon's is touched.
+        let held = OwnFolder::take(&section.lease_dir).map_err(in_the_way)?;
         let sites = SiteTable::clone(&around.index.sites());
-        let mut link = Link::new(section, sites).map_err(setup)?;
-        match link.probe().await {
-            Ok(()) => tracing::info!(at = %link.purger.address(), "varnish found"),
-            Err(Probe::Silent(error)) => {
-                tracing::warn!(at = %link.purger.address(), %error, "varnish does not answer yet");
-            }
-            Err(Probe::Wrong(message)) => return Err(setup(message)),
-        }
-        match link.cli.run(&[]).await {
-            Err(error @ (CliError::Secret { .. } | CliError::Refused { .. } | CliError::Command { .. })) => {
-                return Err(setup(error.to_string()));
-            }
-            Err(error @ CliError::Connection { .. }) => tracing::warn!(%error, "bans will have to wait"),
-            Ok(_) => {}
-        }
+        let link = Link::new(section, around.provenance.identity()).map_err(setup)?;
+        let mut book = Book { link, owned, sites };
         let settle = Duration::from_millis(section.settle_ms);
-        Ok(Self { settle, slots, index: around.index, link: Mutex::new(link) })
+        book.meet(settle, &around.provenance).await.map_err(setup)?;
+        book.owned.bring_in_line(&book.sites).map_err(in_the_way)?;
+        drop(held);
+        let slots = SlotsConfig {
+            names: SlotNames::Plain,
+            guard: Duration::from_millis(section.slot_guard_ms),
+            follows_process: false,
+        };
+        let slots = Slots::start(slots, around.fence, [section.lease_dir.clone()], around.stop.clone());
+        let slots = slots.map_err(in_the_way)?;
+        let book = Arc::new(Mutex::new(book));
+        let looked_after = Arc::clone(&book);
+        tokio::spawn(async move { around.stop.run_until_cancelled(look_after(looked_after)).await });
+        Ok(Self { settle, slots, index: around.index, book })
+    }
+}
+
+/// Makes the hostnames' files anew when somebody has removed some.
+async fn look_after(book: Arc<Mutex<Book>>) {
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let mut book = book.lock().await;
+        let Book { owned, sites, .. } = &mut *book;
+        owned.repair(sites);
+    }
+}
+
+impl Book {
+    /// Looks whether varnishd is there and bears this state's identity. One that does not is emptied at once; where that
+    /// cannot be, the node starts over. `Err`: the operator has to change something.
+    async fn meet(&mut self, settle: Duration, provenance: &Provenance) -> Result<(), String> {
+        let asked = tokio::time::Instant::now();
+        let known = loop {
+            match self.link.probe().await {
+                Ok(known) => break known,
+                Err(Probe::Wrong(message)) => return Err(message),
+                Err(Probe::Silent(error)) if asked.elapsed() >= ANSWER_WITHIN => {
+                    provenance.start_over(NAME, error);
+                    return Ok(());
+                }
+                Err(Probe::Silent(_)) => tokio::time::sleep(ASK_EVERY).await,
+            }
+        };
+        tracing::info!(at = %self.link.address(), "varnish found");
+        match self.link.parameters().await {
+            Ok(parameters) => parameters.validate()?,
+            Err(error @ CliError::Connection { .. }) => tracing::warn!(%error, "bans will have to wait"),
+            Err(error) => return Err(error.to_string()),
+        }
+        if self.link.is_mine(&known) {
+            self.link.met();
+        } else if let Err(CacheTrouble(error)) = self.carry_out(settle, &Orders::everything()).await {
+            provenance.start_over(NAME, error);
+        }
+        Ok(())
     }
 
     /// Guard, settle, remove.
-    async fn carry_out(&self, link: &mut Link, orders: &Orders) -> Result<(), CacheTrouble> {
-        link.probe().await.map_err(|error| CacheTrouble(error.to_string()))?;
-        link.guard(orders).await?;
-        tokio::time::sleep(self.settle).await;
-        link.remove(orders).await
+    async fn carry_out(&mut self, settle: Duration, orders: &Orders) -> Result<(), CacheTrouble> {
+        let known = self.link.probe().await.map_err(|error| CacheTrouble(error.to_string()))?;
+        let everything = Orders::everything();
+        let emptied = !self.link.has_been_mine(&known)?;
+        let orders = if emptied { &everything } else { orders };
+        self.link.guard(orders).await?;
+        tokio::time::sleep(settle).await;
+        self.link.remove(orders).await?;
+        if emptied || orders.flush { self.link.mark().await } else { Ok(()) }
+    }
+
+    /// What is stored under a hostname that is nobody's any more is banned after its file is gone, and a new hostname's
+    /// file comes when what was there is banned.
+    async fn change_hands(
+        &mut self,
+        settle: Duration,
+        orders: &Orders,
+        sites: SiteTable,
+    ) -> Result<(), CacheTrouble> {
+        let in_the_way = |error: std::io::Error| CacheTrouble(format!("the hostnames' files: {error}"));
+        self.owned.withdraw(&sites).map_err(in_the_way)?;
+        self.carry_out(settle, orders).await?;
+        self.owned.bring_in_line(&sites).map_err(in_the_way)?;
+        self.sites = sites;
+        Ok(())
     }
 }
 
@@ -131,9 +193,9 @@ impl Cache<Locator> for Varnish {
     }
 
     async fn purge(&self, records: &[Arc<Record>]) -> Result<(), CacheTrouble> {
-        let mut link = self.link.lock().await;
+        let mut book = self.book.lock().await;
         let now = self.index.sites();
-        let mut sites = link.sites.clone();
+        let mut sites = book.sites.clone();
         // A hostname that comes or goes within the group counts before and after.
         let mut tables = vec![now];
         for record in records {
@@ -144,16 +206,15 @@ impl Cache<Locator> for Varnish {
         }
         tables.push(Arc::new(sites.clone()));
         let orders = Orders::of(records, |site| hostnames(&tables, site));
-        self.carry_out(&mut link, &orders).await?;
-        link.sites = sites;
-        Ok(())
+        if tables.len() == 2 {
+            return book.carry_out(self.settle, &orders).await;
+        }
+        book.change_hands(self.settle, &orders, sites).await
     }
 
     async fn flush(&self) -> Result<(), CacheTrouble> {
-        let mut link = self.link.lock().await;
-        self.carry_out(&mut link, &Orders::everything()).await?;
-        link.sites = SiteTable::clone(&self.index.sites());
-        Ok(())
+        let sites = SiteTable::clone(&self.index.sites());
+        self.book.lock().await.change_hands(self.settle, &Orders::everything(), sites).await
     }
 
     fn serve_until(&self, _until: Moment) {
@@ -164,116 +225,4 @@ impl Cache<Locator> for Varnish {
 /// Every name that the site has in one of the tables.
 fn hostnames(tables: &[Arc<SiteTable>], site: &SiteId) -> BTreeSet<HostPattern> {
     tables.iter().filter_map(|table| table.hostnames(site.as_str())).flatten().cloned().collect()
-}
-
-/// What became of the question whether our VCL is there.
-#[derive(Debug, thiserror::Error)]
-enum Probe {
-    #[error("{0}")]
-    Silent(String),
-    #[error("{0}")]
-    Wrong(String),
-}
-
-impl Link {
-    fn new(section: &VarnishSection, sites: SiteTable) -> Result<Self, String> {
-        let lurker = format!("param.set ban_lurker_age {}", section.ban_lurker_age_secs);
-        Ok(Self {
-            purger: Pipeline::new(section.purge.parse()?),
-            cli: Cli::new(&section.cli, section.secret.clone(), vec![lurker]),
-            instance: format!("{:032x}", rand::random::<u128>()),
-            moves: 0,
-            guarded: BTreeSet::new(),
-            sites,
-            met: false,
-        })
-    }
-
-    /// Asks whether `batoff.vcl` is loaded, and notices when varnishd was restarted.
-    async fn probe(&mut self) -> Result<(), Probe> {
-        let request = purge_request("batoff", "/", &format!("Batoff-Probe: {}\r\n", self.instance));
-        let replies = self.purger.send(&[request]).await;
-        let replies = replies.map_err(|error| Probe::Silent(unreachable(self.purger.address(), &error).0))?;
-        let reply = replies.first();
-        let known = reply.and_then(|reply| reply.header("batoff-value")).unwrap_or_default();
-        match reply.and_then(|reply| reply.header("batoff-vcl")) {
-            Some(VCL_VERSION) => {}
-            Some(other) => {
-                return Err(Probe::Wrong(format!(
-                    "batoff.vcl there is version {other}, this daemon speaks {VCL_VERSION}; load the one of this release"
-                )));
-            }
-            None => {
-                let status = reply.map_or(0, |reply| reply.status);
-                return Err(Probe::Wrong(format!(
-                    "{} answers, but not as batoff.vcl does (status {status}): include it at the end of Varnish's VCL, and \
-                     name the listener with -a batoff=…",
-                    self.purger.address()
-                )));
-            }
-        }
-        if self.met && known != self.instance {
-            tracing::info!("varnish was restarted; its cache is empty");
-            metrics::counter!("batoff_edge_cache_restarts_total", "cache" => NAME).increment(1);
-            self.guarded.clear();
-        }
-        self.met = true;
-        Ok(())
-    }
-
-    /// When this returns, no answer whose fetch has begun will be stored, of the hosts concerned.
-    async fn guard(&mut self, orders: &Orders) -> Result<(), CacheTrouble> {
-        let mut names: BTreeSet<&str> = BTreeSet::new();
-        for host in &orders.guards {
-            if self.guarded.contains(host) || self.guarded.len() < GUARDED_HOSTS_MAX {
-                self.guarded.insert(host.clone());
-                names.insert(host);
-            } else {
-                names.insert("*");
-            }
-        }
-        if orders.guard_all {
-            names.insert("*");
-        }
-        self.moves += 1;
-        let value = format!("{}-{}", self.instance, self.moves);
-        let request = |name: &&str| {
-            purge_request("batoff", "/", &format!("Batoff-Guard: {name}\r\nBatoff-Value: {value}\r\n"))
-        };
-        let requests: Vec<_> = names.iter().map(request).collect();
-        let replies = self.purger.send(&requests).await;
-        accepted(&replies.map_err(|error| unreachable(self.purger.address(), &error))?)
-    }
-
-    /// Takes out what is stored.
-    async fn remove(&mut self, orders: &Orders) -> Result<(), CacheTrouble> {
-        let (requests, bans) = (orders.requests(), orders.bans());
-        let Self { purger, cli, .. } = self;
-        let purged = async {
-            let replies =
-                purger.send(&requests).await.map_err(|error| unreachable(purger.address(), &error))?;
-            accepted(&replies)
-        };
-        let banned = async {
-            match cli.run(&bans).await {
-                Ok(_) => Ok(()),
-                Err(error) => Err(CacheTrouble(error.to_string())),
-            }
-        };
-        let (purged, banned) = tokio::join!(purged, banned);
-        purged.and(banned)
-    }
-}
-
-/// Whether `batoff.vcl` has done what it was told.
-fn accepted(replies: &[Reply]) -> Result<(), CacheTrouble> {
-    let refused = replies.iter().find(|reply| reply.status != 200 || reply.header("batoff-vcl").is_none());
-    match refused {
-        None => Ok(()),
-        Some(reply) => Err(CacheTrouble(format!("varnish answered a purge with {}", reply.status))),
-    }
-}
-
-fn unreachable(address: &Address, error: &std::io::Error) -> CacheTrouble {
-    CacheTrouble(format!("varnish at {address}: {error}"))
 }

@@ -1,5 +1,6 @@
 //! Ban expressions. Only on `obj.*`, so that Varnish can test them in the background, on the two headers that
-//! `batoff.vcl` leaves with each object: `Batoff-Key` (`host[:port]/path?query`) and `xkey` (`host/tag host/tag`).
+//! `batoff.vcl` leaves with each object: `Batoff-Key` (`host[:port]/path?query`) and `xkey` (`number:url number/tag`, the
+//! number being the hostname's; `number!` stands for any tag).
 
 use std::collections::BTreeSet;
 
@@ -41,8 +42,9 @@ pub(super) fn hosts(alternatives: &BTreeSet<String>) -> Vec<String> {
 /// These tags under the names that `pattern` covers.
 pub(super) fn tags(pattern: &HostPattern, tags: &BTreeSet<String>) -> Vec<String> {
     let tags = tags.iter().map(|tag| literal(tag)).collect();
-    let expression = |tags| quoted(&format!("(?:^|\\s){}/(?:{tags})(?:\\s|$)", host(pattern)));
-    chunks(&tags).into_iter().map(|tags| format!("ban obj.http.xkey ~ {}", expression(tags))).collect()
+    let host = on_key(&format!("{}[:/]", host(pattern)));
+    let expression = |tags| quoted(&format!("(?:^|\\s)[0-9]+(?:!|/(?:{tags}))(?:\\s|$)"));
+    chunks(&tags).into_iter().map(|tags| format!("{host} && obj.http.xkey ~ {}", expression(tags))).collect()
 }
 
 fn under(parent: &str) -> String {
@@ -95,7 +97,10 @@ mod tests {
         assert_eq!(prefix("a.b/c*(\" "), r#"ban obj.http.Batoff-Key ~ "^a\\x2eb\\x2fc\\x2a\\x28\\x22\\x20""#);
         assert_eq!(
             tags(&"*.b.de".parse().unwrap(), &BTreeSet::from(["ß|".to_owned()])),
-            [r#"ban obj.http.xkey ~ "(?:^|\\s)[^/:\\s]+\\x2eb\\x2ede/(?:\\xc3\\x9f\\x7c)(?:\\s|$)""#]
+            [concat!(
+                r#"ban obj.http.Batoff-Key ~ "^[^/:\\s]+\\x2eb\\x2ede[:/]" && "#,
+                r#"obj.http.xkey ~ "(?:^|\\s)[0-9]+(?:!|/(?:\\xc3\\x9f\\x7c))(?:\\s|$)""#
+            )]
         );
     }
 

@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use batoff_types::{Purge, Selector, SiteTable, Tag};
+use batoff_types::{Purge, Selector, Tag};
 
+use super::VarnishSection;
+use super::link::{Link, Probe};
 use super::orders::Orders;
-use super::{Link, Probe, VarnishSection};
+use crate::Identity;
 use crate::caches::http::{Reply, VisitArgs, Visitor};
 use crate::check::{CheckError, Report};
 
@@ -30,18 +32,33 @@ pub struct CheckArgs {
 /// Makes the check.
 pub async fn check(args: &CheckArgs, section: &VarnishSection) -> Result<Report, CheckError> {
     let mut report = Report::default();
-    let mut link = Link::new(section, SiteTable::default()).map_err(CheckError)?;
+    let mut link = Link::new(section, Identity::random()).map_err(CheckError)?;
     let mut visitor = Visitor::new(&args.visit)?;
     match link.probe().await {
-        Ok(()) => report.holds("batoff.vcl answers at the listener for purges"),
+        Ok(_) => report.holds("batoff.vcl answers at the listener for purges"),
         Err(Probe::Wrong(wrong)) => {
             report.broken("batoff.vcl answers at the listener for purges", wrong);
             return Ok(report);
         }
         Err(Probe::Silent(error)) => return Err(CheckError(error)),
     }
-    match link.cli.run(&["ping".to_owned()]).await {
-        Ok(_) => report.holds("the command line takes the secret"),
+    match link.parameters().await {
+        Ok(parameters) => {
+            report.holds("the command line takes the secret");
+            let claim = format!(
+                "each of {} bytes of tags in one line can be purged by itself",
+                parameters.tag_bytes()
+            );
+            match parameters.validate() {
+                Ok(()) if parameters.tag_bytes() > 0 => report.holds(claim),
+                Ok(()) => report.broken(
+                    claim,
+                    "there is no room for keys, and no object with tags can be stored so that they are found: raise \
+                     varnishd's -p workspace_backend (the head of batoff.vcl says what goes with what)",
+                ),
+                Err(wrong) => report.broken(claim, wrong),
+            }
+        }
         Err(error) => report.broken("the command line takes the secret", error.to_string()),
     }
     let status = visitor.ask("PURGE").await?.status;
@@ -137,6 +154,10 @@ async fn fence(report: &mut Report, visitor: &mut Visitor, dir: &Path) -> Result
     let mut open = false;
     for entry in std::fs::read_dir(dir).map_err(stopped)? {
         let entry = entry.map_err(stopped)?;
+        if entry.file_type().map_err(stopped)?.is_dir() {
+            // The hostnames; they are not the lease.
+            continue;
+        }
         open |= entry.file_name() == "open";
         std::fs::remove_file(entry.path()).map_err(stopped)?;
     }

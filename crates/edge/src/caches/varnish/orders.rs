@@ -14,8 +14,8 @@ const PREFIXES_PER_HOST_MAX: usize = 32;
 /// A target as long as this is never stored (`batoff.vcl`), and could not be sent either.
 const TARGET_BYTES_MAX: usize = 7_000;
 
-/// Bytes of keys in one request; Varnish takes header lines of 8 KiB.
-const KEYS_BYTES_MAX: usize = 4_096;
+/// Bytes of tags in one request, or one tag: each becomes a key in Varnish's workspace, up to 13 bytes for each of its own.
+const TAGS_BYTES_MAX: usize = 2_048;
 
 /// What is to be done, each thing once.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -38,8 +38,8 @@ pub(super) struct Orders {
 struct Targets {
     /// `host[:port]` and target.
     urls: BTreeSet<(String, String)>,
-    /// `host/tag`
-    keys: BTreeSet<String>,
+    /// By hostname.
+    tags: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Orders {
@@ -100,7 +100,8 @@ impl Orders {
                     for pattern in hostnames(&purge.site) {
                         match &pattern {
                             HostPattern::Exact(host) => {
-                                self.targets(purge.soft).keys.insert(format!("{host}/{tag}"));
+                                let tags = &mut self.targets(purge.soft).tags;
+                                tags.entry(host.to_string()).or_default().insert(tag.to_string());
                             }
                             HostPattern::Under(_) => {
                                 self.wild_tags.entry(pattern).or_default().insert(tag.as_str().to_owned());
@@ -123,17 +124,10 @@ impl Orders {
             for (authority, target) in &targets.urls {
                 requests.push(purge_request(authority, target, soft));
             }
-            let mut keys = String::new();
-            for key in &targets.keys {
-                if !keys.is_empty() && keys.len() + key.len() >= KEYS_BYTES_MAX {
-                    requests.push(purge_request("batoff", "/", &format!("{soft}Batoff-Keys: {keys}\r\n")));
-                    keys.clear();
+            for (host, tags) in &targets.tags {
+                for tags in lines(tags) {
+                    requests.push(purge_request(host, "/", &format!("{soft}Batoff-Tags: {tags}\r\n")));
                 }
-                keys.push_str(key);
-                keys.push(' ');
-            }
-            if !keys.is_empty() {
-                requests.push(purge_request("batoff", "/", &format!("{soft}Batoff-Keys: {keys}\r\n")));
             }
         }
         requests
@@ -170,6 +164,21 @@ impl Orders {
         }
         bans
     }
+}
+
+/// The tags in lines of bounded length.
+fn lines(tags: &BTreeSet<String>) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for tag in tags {
+        match lines.last_mut().filter(|last| last.len() + tag.len() < TAGS_BYTES_MAX) {
+            Some(last) => {
+                last.push(' ');
+                last.push_str(tag);
+            }
+            None => lines.push(tag.clone()),
+        }
+    }
+    lines
 }
 
 /// `host[:port]`, and the rest.
@@ -241,14 +250,11 @@ mod tests {
     fn tags_go_with_each_hostname_of_their_site() {
         let tag = |tag: &str| Selector::Tag(tag.parse().unwrap());
         let (requests, bans) = orders(&[purge(false, &[tag("red"), tag("p:1")])]);
-        assert_eq!(
-            requests,
-            ["PURGE / HTTP/1.1\r\nHost: batoff\r\nBatoff-Keys: a.example/p:1 a.example/red \r\n\r\n"]
-        );
+        assert_eq!(requests, ["PURGE / HTTP/1.1\r\nHost: a.example\r\nBatoff-Tags: p:1 red\r\n\r\n"]);
         assert_eq!(bans.len(), 1, "{bans:?}");
         let many: Vec<_> = (0..100).map(|n| tag(&format!("{n}{}", "x".repeat(200)))).collect();
         let (requests, _) = orders(&[purge(false, &many)]);
-        assert!(requests.len() > 4 && requests.iter().all(|request| request.len() < 8_000));
+        assert!(requests.len() > 8 && requests.iter().all(|request| request.len() < 4_000));
     }
 
     #[test]
