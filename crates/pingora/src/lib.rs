@@ -19,12 +19,18 @@
 //! in `x-batoff-fill`, which visitors never see, the tags in `Cache-Tag`. An object without a token (stored before this
 //! was added) is never served. Storage that outlives the process belongs to one state directory, and goes with it.
 //!
+//! **Keys:** what is for the cache ([`Page::of`]) has a `Host` literally in normal form, no body, and no field that its
+//! `Connection` takes away from the origin, so that key, `Vary` and origin speak of one request. Not done here: to drop a
+//! page after a `POST` (RFC 9111, section 4.4), and what no pingora proxy does by itself, to cut off silent visitors.
+//!
 //! **Collapsing:** whoever waited for another request's fetch looks the object up again, so a fetch that began before a
 //! purge is no hit for those who waited. A reader that joins a fill while it is being written does so as a hit, too.
 //!
 //! **Soft purges:** what one hit is served stale while it is fetched anew if the origin gave it a
 //! `stale-while-revalidate` (which counts from the object's own deadline) and the proxy's `should_serve_stale` agrees;
-//! otherwise the origin is asked first.
+//! otherwise the origin is asked first: with `must-revalidate`, `proxy-revalidate` and `s-maxage`, too. (`batoff-proxy`
+//! serves `s-maxage` pages stale after a soft purge, because their site's owner asks for it.) What the origin answers
+//! then, unless it is a server error, ends the old object even if it is not stored.
 //!
 //! A predictor that remembers uncacheable keys should not remember [`PURGED_WHILE_FETCHED`]: the next response can be
 //! stored.
@@ -37,6 +43,7 @@ mod decision;
 mod page;
 mod purges;
 mod stamp;
+mod withdrawn;
 
 pub use self::daemon::{PurgeDaemon, open};
 pub use self::decision::{Decision, decide};

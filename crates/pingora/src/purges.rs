@@ -12,6 +12,7 @@ use pingora::{Error, ErrorType, Result};
 use crate::decision::{Decision, decide};
 use crate::page::Page;
 use crate::stamp::{self, X_BATOFF_FILL};
+use crate::withdrawn::{Stored, Withdrawn};
 
 /// The header with an origin's tags.
 pub const CACHE_TAG: &str = "cache-tag";
@@ -28,6 +29,7 @@ pub struct Purges {
     index: Arc<Index<()>>,
     fence: Arc<Fence>,
     path: Arc<Path>,
+    withdrawn: Arc<Withdrawn>,
 }
 
 /// One request's part of it, for the proxy's `CTX`.
@@ -38,6 +40,8 @@ pub struct Visit {
     token: Option<FillToken>,
     /// What was found: to ask about it again before its first byte.
     found: Option<Mark>,
+    /// And which object it is.
+    stored: Option<Stored>,
 }
 
 /// What the purge side knows of a stored response.
@@ -57,13 +61,14 @@ impl Visit {
 
 impl Purges {
     /// Over a daemon's index, its right to serve, and its way to the origins. No object is registered in the index.
-    pub const fn new(index: Arc<Index<()>>, fence: Arc<Fence>, path: Arc<Path>) -> Self {
-        Self { index, fence, path }
+    pub fn new(index: Arc<Index<()>>, fence: Arc<Fence>, path: Arc<Path>) -> Self {
+        Self { index, fence, path, withdrawn: Arc::default() }
     }
 
-    /// `request_cache_filter`: enable the cache only with `true`. A page that no purge could name must not be stored.
+    /// `request_cache_filter`: enable the cache only with `true`. A page that no purge could name, or whose host no site
+    /// owns, must not be stored.
     pub fn page(&self, request: &RequestHeader, visit: &mut Visit) -> bool {
-        visit.page = Page::of(request);
+        visit.page = Page::of(request).filter(|page| self.index.sites().owner(page.url.host()).is_some());
         visit.page.is_some()
     }
 
@@ -72,7 +77,12 @@ impl Purges {
         let (Some(page), Some(token)) = (&visit.page, stamp::read(meta.headers())) else {
             return Some(ForcedFreshness::ForceMiss);
         };
+        let stored = Stored::of(page, meta);
+        if self.withdrawn.contains(&stored) {
+            return Some(ForcedFreshness::ForceMiss);
+        }
         let mark = Mark { url: page.url.clone(), tags: tags(meta.headers()), token };
+        visit.stored = Some(stored);
         let decision = decide(self.verdict(&mark), &self.fence);
         visit.found = Some(mark);
         match decision {
@@ -116,7 +126,9 @@ impl Purges {
         Ok(RespCacheable::Cacheable(meta))
     }
 
-    /// `response_filter`: takes the token out of what visitors see, and asks once more about what comes from the cache.
+    /// `response_filter`: takes the token out of what visitors see, and asks once more about what comes from the cache. An
+    /// answer of the origin's that is no server error ends the object that was found (RFC 9111, section 4.3.3), whether it
+    /// is stored or not: a soft purge does not keep in service what has been taken back.
     ///
     /// # Errors
     /// It may no longer be served: a purge, or a freeze that outlasted the lease, came in between.
@@ -124,6 +136,12 @@ impl Purges {
         response.remove_header(&X_BATOFF_FILL);
         let from_cache =
             matches!(session.cache.phase(), CachePhase::Hit | CachePhase::Stale | CachePhase::StaleUpdating);
+        let ends_what_was_found = !from_cache
+            && session.cache.phase() != CachePhase::Revalidated
+            && !response.status.is_server_error();
+        if let Some(stored) = visit.stored.clone().filter(|_| ends_what_was_found) {
+            self.withdrawn.note(stored);
+        }
         if from_cache && !self.may_serve(visit) {
             return Error::e_explain(ErrorType::HTTPStatus(503), "no longer to be served from the cache");
         }

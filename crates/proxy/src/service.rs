@@ -326,7 +326,7 @@ impl ProxyHttp for Service {
         })
     }
 
-    fn should_serve_stale(&self, _: &mut Session, ctx: &mut Context, error: Option<&Error>) -> bool {
+    fn should_serve_stale(&self, session: &mut Session, ctx: &mut Context, error: Option<&Error>) -> bool {
         let Some(found) = &ctx.found else { return false };
         let allowed = match error {
             // While it is fetched anew: the origin's own window, or ours after a soft purge.
@@ -334,7 +334,12 @@ impl ProxyHttp for Service {
             None => ctx.child.is_none() && (found.soft || !found.mark.stale_after_soft_purge_only),
             Some(error) => error.esource() == &ErrorSource::Upstream,
         };
-        allowed && self.may_serve(&found.mark)
+        let serves = allowed && self.may_serve(&found.mark);
+        if serves && error.is_some_and(|error| !matches!(error.etype(), ErrorType::HTTPStatus(_))) {
+            // pingora closes the visitor's connection after this answer; it is to say so.
+            session.set_keepalive(None);
+        }
+        serves
     }
 
     async fn upstream_request_filter(

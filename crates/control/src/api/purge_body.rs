@@ -35,7 +35,9 @@ pub struct PurgeRequest {
     /// Everything cached for the site; alone in its request.
     #[serde(default)]
     pub everything: bool,
-    /// Mark stale instead of removing: the cache may serve it while it revalidates.
+    /// Mark stale instead of removing: the cache may serve it while it revalidates, unless its origin forbids stale answers
+    /// (`must-revalidate`, `proxy-revalidate`). `s-maxage` does not forbid it here. An answer of the origin's that is no
+    /// server error ends it.
     #[serde(default)]
     pub soft: bool,
     /// Queue nothing if more cached objects than this would be hit.

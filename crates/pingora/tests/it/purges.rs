@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use batoff_types::message::LeasePolicy;
-use batoff_types::{Generation, Selector, SiteTable, URL_BYTES_MAX};
+use batoff_types::{Generation, Selector, URL_BYTES_MAX};
 use tokio::sync::Semaphore;
 
 use crate::origin::Plan;
@@ -58,7 +58,7 @@ async fn a_reset_voids_what_was_stored_before() {
     let rig = available().await;
     rig.origin.plan("/dir/a", Plan::page("a"));
     gets(&rig, "a").await;
-    rig.index.reset(Generation(7), rig.index.applied(), SiteTable::default());
+    rig.index.reset(Generation(7), rig.index.applied(), (*rig.index.sites()).clone());
     assert_eq!(gets(&rig, "a").await, 2);
     assert_eq!(gets(&rig, "a").await, 2);
 }
@@ -78,6 +78,43 @@ async fn after_a_soft_purge_a_page_is_stale_as_far_as_its_origin_allows() {
     rig.origin.plan("/dir/a", Plan::page("newer"));
     rig.purge(rig.url("/dir/a"), true);
     assert_eq!(gets(&rig, "newer").await, 3, "its origin allows nothing stale");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_server_error_ends_what_a_soft_purge_has_made_stale() {
+    for (path, status, control) in
+        [("/dir/gone", 410, ""), ("/dir/login", 302, ""), ("/dir/private", 200, "private, no-store")]
+    {
+        let rig = available().await;
+        let stale = "max-age=3600, stale-while-revalidate=600";
+        rig.origin.plan(path, Plan::page("old").header("cache-control", stale));
+        assert_eq!(rig.get(path).await.text(), "old");
+        rig.origin.plan(path, Plan { status: 503, headers: Vec::new(), ..Plan::page("down") });
+        rig.purge(rig.url(path), true);
+        assert_eq!(rig.get(path).await.text(), "old");
+        rig.origin.until_asked(path, 2).await;
+        let taken_back = Plan { status, headers: Vec::new(), ..Plan::page("taken back") };
+        rig.origin.plan(path, taken_back.header("cache-control", control));
+        let mut answer = rig.get(path).await;
+        while answer.text() == "old" {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            answer = rig.get(path).await;
+        }
+        assert_eq!(answer.text(), "taken back", "{path}");
+        for _ in 0..3 {
+            assert_eq!(rig.get(path).await.text(), "taken back", "{path}: and stays so");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_no_site_owns_is_not_stored() {
+    let rig = available().await;
+    rig.origin.plan("/dir/a", Plan::page("a"));
+    for asked in 1..3 {
+        assert_eq!(rig.get_of("other.test", "/dir/a").await.text(), "a");
+        assert_eq!(rig.origin.asked("/dir/a"), asked);
+    }
 }
 
 #[tokio::test]

@@ -58,7 +58,11 @@ impl Rig {
     }
 
     pub async fn get(&self, path: &str) -> Answer {
-        ask(self.proxy, "GET", path, &[("Host", &self.host)]).await
+        self.get_of(&self.host, path).await
+    }
+
+    pub async fn get_of(&self, host: &str, path: &str) -> Answer {
+        ask(self.proxy, "GET", path, &[("Host", host)]).await
     }
 
     pub fn get_later(&self, path: &str) -> tokio::task::JoinHandle<Answer> {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use pingora::cache::cache_control::{CacheControl, Cacheable, InterpretCacheControl};
 use pingora::http::ResponseHeader;
 
@@ -41,8 +41,13 @@ impl Policy {
 
     /// Whether the answer to a request, with or without `Authorization`, may be kept at all (RFC 9111, sections 3 and
     /// 3.5).
-    pub(super) fn allows_keeping(&self, authorized: bool) -> bool {
+    pub(super) fn allows_keeping(&self, status: StatusCode, authorized: bool) -> bool {
         let control = self.control.as_ref();
+        let must_understand = control.is_some_and(|control| control.has_key("must-understand"));
+        // Section 5.2.2.3: a status that nobody has heard of may say something about keeping it.
+        if must_understand && status.canonical_reason().is_none() {
+            return false;
+        }
         let is_forbidden = control.is_some_and(|control| control.is_cacheable() == Cacheable::No);
         let needs_leave = authorized && !control.is_some_and(CacheControl::allow_caching_authorized_req);
         !is_forbidden && !needs_leave
@@ -128,13 +133,17 @@ fn targeted(headers: &HeaderMap) -> Option<CacheControl> {
     CacheControl::from_headers_named(header::CACHE_CONTROL.as_str(), &map)
 }
 
-/// How old a response was when it came, in seconds (RFC 9111, section 5.1): the first number that `Age` says. What
-/// begins with no number was never young.
+/// How old a response was when it came, in seconds (RFC 9111, section 5.1): the one number that `Age` says, whatever
+/// stands behind it. What begins with no number, and what says several, was never young.
 pub(super) fn age(response: &ResponseHeader) -> u64 {
-    let Some(value) = response.headers.get(header::AGE) else { return 0 };
-    let digits: Vec<u8> =
-        value.as_bytes().trim_ascii().iter().copied().take_while(u8::is_ascii_digit).collect();
-    let seconds = std::str::from_utf8(&digits).ok().and_then(|digits| digits.parse().ok());
+    let mut lines = response.headers.get_all(header::AGE).iter();
+    let Some(value) = lines.next() else { return 0 };
+    let value = value.as_bytes().trim_ascii();
+    if lines.next().is_some() || value.contains(&b',') {
+        return FOR_EVER;
+    }
+    let digits = value.iter().copied().take_while(u8::is_ascii_digit).collect();
+    let seconds = String::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
     seconds.map_or(FOR_EVER, |seconds: u64| seconds.min(FOR_EVER))
 }
 

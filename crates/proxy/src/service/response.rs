@@ -39,7 +39,7 @@ pub(super) fn judge(
         return Err(NoCacheReason::ResponseTooLarge);
     }
     let (policy, now) = (Policy::of(response), SystemTime::now());
-    if !policy.allows_keeping(authorized) {
+    if !policy.allows_keeping(response.status, authorized) {
         return Err(NoCacheReason::OriginNotCache);
     }
     // Nothing is kept that its origin did not give a time to.

@@ -58,10 +58,11 @@ async fn fields_of_a_connection_go_no_further() {
 }
 
 #[tokio::test]
-async fn how_old_a_response_is_decides_whatever_is_written_behind_the_number() {
+async fn what_was_old_when_it_came_is_old_here_and_what_nobody_can_read_is_older() {
     let rig = Rig::start().await;
     for (path, age, again) in [
-        ("/young", "0, 7200", "HIT"),
+        ("/young", "0", "HIT"),
+        ("/list", "0, 7200", "MISS"),
         ("/old", "7200, 0", "MISS"),
         ("/suffix", "7200;x=y", "MISS"),
         ("/word", "abc", "MISS"),

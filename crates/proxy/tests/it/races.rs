@@ -1,9 +1,11 @@
 use std::sync::Arc;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use crate::origin::Plan;
-use crate::rig::{Rig, tag, url};
+use crate::origin::{Origin, Plan};
+use crate::rig::{HOST, Rig, Setup, tag, url};
 
 fn gate() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(0))
@@ -61,4 +63,31 @@ async fn an_error_of_the_origin_does_not_bring_a_purged_page_back() {
     gate.add_permits(1);
     let answer = visitor.await.unwrap();
     assert_eq!((answer.status, answer.text()), (503, "down"));
+}
+
+#[tokio::test]
+async fn a_stale_answer_in_place_of_a_broken_one_says_that_the_connection_ends() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut origin = Origin::default();
+    origin.address = Some(listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        assert_ne!(stream.read(&mut [0; 4_096]).await.unwrap(), 0);
+        let page = "HTTP/1.1 200 OK\r\nCache-Control: max-age=0, stale-if-error=600\r\nContent-Length: 3\r\n\
+                    Connection: close\r\n\r\nold";
+        stream.write_all(page.as_bytes()).await.unwrap();
+        drop(stream);
+        loop {
+            drop(listener.accept().await);
+        }
+    });
+    let rig = Rig::with(Setup { origin: Some(origin), ..Setup::default() }).await;
+    assert_eq!(rig.get("/a").await.told(), ("MISS", "old"));
+    let request = format!("GET /a HTTP/1.1\r\nHost: {HOST}\r\n\r\n");
+    let mut visitor = TcpStream::connect(rig.proxy).await.unwrap();
+    visitor.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    visitor.read_to_string(&mut answer).await.unwrap();
+    let answer = answer.to_ascii_lowercase();
+    assert!(answer.contains("x-cache: stale") && answer.contains("connection: close"), "{answer}");
 }

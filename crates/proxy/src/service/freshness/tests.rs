@@ -39,12 +39,12 @@ fn expires_counts_from_the_origins_own_clock() {
 }
 
 #[test]
-fn an_age_is_the_first_number_and_what_is_none_is_old() {
+fn an_age_is_one_number_and_what_is_none_is_old() {
     for (value, seconds) in [
         ("0", 0),
         ("7200", 7200),
-        (" 7200, 0", 7200),
-        ("0, 7200", 0),
+        (" 7200, 0", FOR_EVER),
+        ("0, 7200", FOR_EVER),
         ("7200;foo=bar", 7200),
         ("7200.5", 7200),
         ("-7200", FOR_EVER),
@@ -55,6 +55,7 @@ fn an_age_is_the_first_number_and_what_is_none_is_old() {
         assert_eq!(age(&response(&[("age", value)])), seconds, "{value:?}");
     }
     assert_eq!(age(&response(&[])), 0);
+    assert_eq!(age(&response(&[("age", "0"), ("age", "0")])), FOR_EVER);
     let hour = Duration::from_secs(3_600);
     assert_eq!(fresh_until(now(), hour, 600), now() + Duration::from_secs(3_000));
     for old in [3_600, 7_200, FOR_EVER] {
@@ -80,7 +81,8 @@ fn what_is_said_to_cdns_stands_alone() {
         let fields = [("cache-control", "max-age=3600"), ("cdn-cache-control", cdn), ("expires", &at(9))];
         assert_eq!(lifetime(&fields), seconds, "{cdn:?}");
     }
-    let allows = |fields: &[(&'static str, &str)]| Policy::of(&response(fields)).allows_keeping(false);
+    let allows =
+        |fields: &[(&'static str, &str)]| Policy::of(&response(fields)).allows_keeping(StatusCode::OK, false);
     assert!(!allows(&[("cache-control", "max-age=3600"), ("cdn-cache-control", "no-store")]));
     assert!(!allows(&[("cache-control", "max-age=3600"), ("cdn-cache-control", "private, max-age=60")]));
     assert!(allows(&[("cache-control", "no-store"), ("cdn-cache-control", "max-age=60")]));
@@ -111,10 +113,18 @@ fn an_answer_to_somebody_known_is_kept_only_by_the_origins_leave() {
         ("private, public", false),
     ] {
         assert_eq!(
-            Policy::of(&response(&[("cache-control", control)])).allows_keeping(true),
+            Policy::of(&response(&[("cache-control", control)])).allows_keeping(StatusCode::OK, true),
             allowed,
             "{control}"
         );
     }
-    assert!(!Policy::of(&response(&[("expires", &at(60))])).allows_keeping(true));
+    assert!(!Policy::of(&response(&[("expires", &at(60))])).allows_keeping(StatusCode::OK, true));
+}
+
+#[test]
+fn a_status_that_is_not_understood_is_not_kept_where_it_must_be() {
+    let policy = Policy::of(&response(&[("cache-control", "max-age=60, must-understand")]));
+    for (status, allowed) in [(200, true), (404, true), (599, false), (299, false)] {
+        assert_eq!(policy.allows_keeping(StatusCode::from_u16(status).unwrap(), false), allowed, "{status}");
+    }
 }
