@@ -17,7 +17,7 @@
 # varnish` finds that out. Do not put more than URL and host into vcl_hash: a purge would miss it. Variants belong into
 # `Vary`, and all of them go with their URL.
 #
-# The only lines to change are the paths in batoff_lease and batoff_owned, if [caches.varnish] lease_dir is not the
+# The only lines to change are the paths in batoff_lease, batoff_owned and vcl_backend_response, if [caches.varnish] lease_dir is not the
 # default.
 #
 # How many bytes of Cache-Tag an object may have. Each tag becomes a key that takes up to 13 bytes of Varnish's workspace for
@@ -209,6 +209,7 @@ sub vcl_backend_response {
     # From a parent that served it stale: by its age it looks fresh. And while a parent has not confirmed what was purged
     # here last, everything that comes from it may be what was purged ([path] parents; the daemon opens the guard again).
     if (beresp.http.X-Batoff-Stale
+        || std.file_exists("/run/batoff-varnish/lease/parents") && !var.global_get("batoff run")
         || var.global_get("batoff:*") == "closed " + var.global_get("batoff run")
         || var.global_get("batoff:" + regsub(bereq.http.Host, ":.*", "")) == "closed " + var.global_get("batoff run")) {
         call batoff_not_stored;

@@ -41,11 +41,22 @@ pub struct Page {
     pub max_age: u32,
     /// Has an `ETag`, and confirms it with a 304: it never changes.
     pub constant: bool,
+    /// The status and its reason.
+    pub status: &'static str,
+    /// More lines of the header, each with its end of line; `Cache-Control` among them takes the place of `max_age`.
+    pub more: String,
 }
 
 impl Default for Page {
     fn default() -> Self {
-        Self { tags: String::new(), vary: "", max_age: 3_600, constant: false }
+        Self {
+            tags: String::new(),
+            vary: "",
+            max_age: 3_600,
+            constant: false,
+            status: "200 OK",
+            more: String::new(),
+        }
     }
 }
 
@@ -146,21 +157,27 @@ impl Origin {
                 held.wait().await;
             }
             if page.constant && request.conditional {
-                stream
-                    .write_all(
-                        b"HTTP/1.1 304 Not Modified\r\nETag: \"1\"\r\nCache-Control: max-age=3600\r\n\r\n",
-                    )
-                    .await?;
+                let mut answer =
+                    "HTTP/1.1 304 Not Modified\r\nETag: \"1\"\r\nCache-Control: max-age=3600\r\n".to_owned();
+                if !page.tags.is_empty() {
+                    answer.push_str(&format!("Cache-Tag: {}\r\n", page.tags));
+                }
+                answer.push_str("\r\n");
+                stream.write_all(answer.as_bytes()).await?;
                 stream.flush().await?;
                 continue;
             }
             let size = if held.is_some() { HELD_BODY_BYTES } else { 0 };
             let body = format!("number={number}\n{}", "x".repeat(size));
             let mut answer = format!(
-                "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nCache-Control: max-age={}\r\nContent-Length: {}\r\n",
-                page.max_age,
-                body.len()
+                "HTTP/1.1 {}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n{}",
+                page.status,
+                body.len(),
+                page.more,
             );
+            if !page.more.contains("Cache-Control:") {
+                answer.push_str(&format!("Cache-Control: max-age={}\r\n", page.max_age));
+            }
             if !page.tags.is_empty() {
                 answer.push_str(&format!("Cache-Tag: {}\r\n", page.tags));
             }

@@ -240,6 +240,8 @@ fn owner(stage: &Stage<Varnish>) -> (PathBuf, String) {
 async fn a_restart_of_the_daemon_alone_drops_nothing_and_a_cache_of_another_state_is_emptied() {
     let mut stage = Stage::<Varnish>::strict().await;
     stage.fill("/page").await;
+    // Where it stands is stored before it ends.
+    stage.subject.daemon.stop();
     stage.subject.daemon.restart().await;
     stage.plane.leased("pop1").await;
     assert!(stage.hits("/page").await, "the same state, the same cache");
@@ -247,6 +249,7 @@ async fn a_restart_of_the_daemon_alone_drops_nothing_and_a_cache_of_another_stat
     let (path, text) = owner(&stage);
     let identity = text.lines().find_map(|line| line.strip_prefix("identity=")).expect("an identity");
     std::fs::write(path, text.replace(identity, &"7".repeat(32))).expect("a file");
+    stage.subject.daemon.stop();
     stage.subject.daemon.restart().await;
     stage.plane.leased("pop1").await;
     assert!(!stage.hits("/page").await, "nobody knows what it was told");
@@ -350,4 +353,66 @@ async fn a_method_that_changes_things_takes_the_page_and_trace_is_refused() {
     }
     let asked = stage.origin.requests(HOSTS[0], "/page");
     assert_eq!((send("TRACE").await, stage.origin.requests(HOSTS[0], "/page")), (405, asked));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_through_a_parent_of_which_nothing_is_known_is_not_stored() {
+    let mut stage = Stage::<Varnish>::strict().await;
+    stage.fill("/page").await;
+    let config = stage.subject.daemon.config().to_owned();
+    let straight = std::fs::read_to_string(&config).expect("the daemon's configuration");
+    std::fs::write(&config, format!("{straight}[path]\nparents = [\"nowhere\"]\n")).expect("a file");
+    stage.subject.daemon.stop();
+    stage.subject.daemon.restart().await;
+    stage.plane.leased("pop1").await;
+    assert!(stage.hits("/page").await, "what was stored before was fetched from the origin");
+    stage.purge_url("/page").await;
+    for restarted in [false, true] {
+        if restarted {
+            stage.subject.restart_cache().await;
+        }
+        for target in ["/page", "/other"] {
+            for _ in 0..3 {
+                assert!(!stage.hits(target).await, "{target}, restarted: {restarted}");
+            }
+        }
+    }
+    // What one run has closed, the next opens.
+    std::fs::write(&config, straight).expect("a file");
+    stage.subject.daemon.restart().await;
+    stage.plane.leased("pop1").await;
+    stage.fill("/page").await;
+    stage.fill("/other").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stale_answer_is_marked() {
+    let stage = Stage::<Varnish>::strict().await;
+    let mark = async |target: &str| {
+        let url = format!("http://{}{target}", stage.subject.visitors());
+        let reply = http().get(url).header("Host", HOSTS[0]).send().await.expect("an answer");
+        reply.headers().contains_key("x-batoff-stale")
+    };
+    stage.fill("/page").await;
+    assert!(!mark("/page").await);
+    stage.purge(serde_json::json!({"urls": [crate::stage::url("/page")], "soft": true})).await;
+    assert!(mark("/page").await, "a child must not take it for new");
+    eventually("the next version is served", || async { (!mark("/page").await).then_some(()) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_that_may_not_be_served_stale_is_gone_after_a_soft_purge() {
+    let stage = Stage::<Varnish>::strict().await;
+    for directive in ["must-revalidate", "proxy-revalidate"] {
+        stage.origin.page(
+            "/strict",
+            Page {
+                more: format!("Cache-Control: max-age=3600, stale-while-revalidate=600, {directive}\r\n"),
+                ..Page::default()
+            },
+        );
+        let old = stage.fill("/strict").await.number;
+        stage.purge(serde_json::json!({"urls": [crate::stage::url("/strict")], "soft": true})).await;
+        assert!(stage.get("/strict").await.number > old, "RFC 9111, 5.2.2: {directive}");
+    }
 }

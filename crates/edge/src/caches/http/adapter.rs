@@ -37,6 +37,13 @@ impl Http {
                     .to_owned(),
             ));
         }
+        if around.path.has_parents() {
+            return Err(setup(
+                "this cache stores whatever it fetches, so it cannot wait for parents that are behind; fetch from the origins \
+                 themselves and remove [path] parents, or use a cache with an adapter of its own"
+                    .to_owned(),
+            ));
+        }
         let address: Address = section.address.parse().map_err(setup)?;
         let others = section.others.ok_or_else(|| setup("others is missing".to_owned()))?;
         Ok(Self { section: section.clone(), others, pipeline: Mutex::new(Pipeline::new(address)) })
@@ -190,13 +197,13 @@ mod tests {
     }
 
     #[test]
-    fn a_strict_node_is_refused() {
-        let around = |policy| {
+    fn a_strict_node_and_one_with_parents_are_refused() {
+        let around = |policy, has_parents| {
             let fence = Arc::new(crate::Fence::new(policy));
             Surroundings {
                 index: Arc::new(batoff_index::Index::new(batoff_index::IndexConfig::default())),
                 fence: Arc::clone(&fence),
-                path: Arc::new(crate::Path::new(false)),
+                path: Arc::new(crate::Path::new(has_parents)),
                 policy,
                 state_dir: "/nowhere".into(),
                 provenance: crate::Provenance::new(crate::Identity::random(), fence),
@@ -205,9 +212,11 @@ mod tests {
             }
         };
         let section = section("address = '127.0.0.1:80'\nothers = 'empty'\nempty = ['x']");
-        let error = Http::open(&section, &around(LeasePolicy::Revalidate)).unwrap_err();
+        let error = Http::open(&section, &around(LeasePolicy::Revalidate, false)).unwrap_err();
         assert!(error.is_usage() && error.to_string().contains("on_lease_lost"), "{error}");
-        Http::open(&section, &around(LeasePolicy::Serve)).unwrap();
+        let error = Http::open(&section, &around(LeasePolicy::Serve, true)).unwrap_err();
+        assert!(error.is_usage() && error.to_string().contains("[path] parents"), "{error}");
+        Http::open(&section, &around(LeasePolicy::Serve, false)).unwrap();
     }
 
     #[test]

@@ -136,6 +136,13 @@ impl Link {
         mark == self.identity.to_string()
     }
 
+    /// Whether one that has borne this state's identity in this run still does. `None` where it has not, or where another
+    /// daemon has marked it.
+    pub(super) fn is_met_and_mine(&self, mark: &str) -> Option<bool> {
+        let mine = self.is_mine(mark);
+        (self.met && (mine || mark.is_empty())).then_some(mine)
+    }
+
     /// It bears this state's identity.
     pub(super) const fn met(&mut self) {
         self.met = true;
@@ -187,24 +194,42 @@ impl Link {
         })
     }
 
-    /// When this returns, no answer whose fetch has begun will be stored, of the hosts concerned.
-    pub(super) async fn guard(&mut self, orders: &Orders) -> Result<(), CacheTrouble> {
-        let mut names: BTreeSet<&str> = BTreeSet::new();
+    /// When this returns, no answer whose fetch has begun will be stored, of the hosts concerned; nor one that begins before
+    /// [`Link::set_guards`] opens the guards again, if they are `closed`. Which guards there are.
+    pub(super) async fn guard(
+        &mut self,
+        orders: &Orders,
+        closed: bool,
+    ) -> Result<BTreeSet<String>, CacheTrouble> {
+        let mut names = BTreeSet::new();
         for host in &orders.guards {
             if self.guarded.contains(host) || self.guarded.len() < GUARDED_HOSTS_MAX {
                 self.guarded.insert(host.clone());
-                names.insert(host);
+                names.insert(host.clone());
             } else {
-                names.insert("*");
+                names.insert("*".to_owned());
             }
         }
         if orders.guard_all {
-            names.insert("*");
+            names.insert("*".to_owned());
         }
+        self.set_guards(&names, closed).await?;
+        Ok(names)
+    }
+
+    /// Moves these guards, to a place where they have never been or to *closed*.
+    pub(super) async fn set_guards(
+        &mut self,
+        names: &BTreeSet<String>,
+        closed: bool,
+    ) -> Result<(), CacheTrouble> {
         self.moves += 1;
-        let value = format!("{}-{}", self.instance, self.moves);
-        let request = |name: &&str| {
-            purge_request("batoff", "/", &format!("Batoff-Guard: {name}\r\nBatoff-Value: {value}\r\n"))
+        let Self { instance, moves, .. } = self;
+        let value = if closed { format!("closed {instance}") } else { format!("{instance}-{moves}") };
+        let request = |name: &String| {
+            let lines =
+                format!("Batoff-Guard: {name}\r\nBatoff-Value: {value}\r\nBatoff-Run: {instance}\r\n");
+            purge_request("batoff", "/", &lines)
         };
         let requests: Vec<_> = names.iter().map(request).collect();
         let replies = self.purger.send(&requests).await;

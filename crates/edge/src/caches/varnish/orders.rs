@@ -48,6 +48,11 @@ impl Orders {
         Self { guard_all: true, flush: true, ..Self::default() }
     }
 
+    /// Take nothing out; no fetch under way may be stored.
+    pub(super) fn nothing_but_guards() -> Self {
+        Self { guard_all: true, ..Self::default() }
+    }
+
     /// What `records` ask for. `hostnames` says which names a site owns, or owned.
     pub(super) fn of(records: &[Arc<Record>], hostnames: impl Fn(&SiteId) -> BTreeSet<HostPattern>) -> Self {
         let mut orders = Self::default();

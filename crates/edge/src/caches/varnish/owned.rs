@@ -13,6 +13,9 @@ use batoff_types::SiteTable;
 /// Inside the folder of the lease.
 const FOLDER: &str = "sites";
 
+/// In the folder of the lease: this node fetches through others.
+const PARENTS: &str = "parents";
+
 /// The folder with a file for each hostname, `*.` in front of one for all names under it.
 pub(super) struct Owned {
     dir: PathBuf,
@@ -26,6 +29,19 @@ impl Owned {
         let owned = Self { dir: lease_dir.join(FOLDER), changed: None };
         owned.make()?;
         Ok(owned)
+    }
+
+    /// Whether `batoff.vcl` stores nothing while no daemon has told it how far the parents are: its guards, which say so, go
+    /// with a varnishd that is restarted, and this does not.
+    pub(super) fn say_parents(&self, has_parents: bool) -> io::Result<()> {
+        let path = self.dir.with_file_name(PARENTS);
+        if has_parents {
+            return File::create(path).map(drop);
+        }
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     fn make(&self) -> io::Result<()> {
