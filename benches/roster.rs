@@ -101,6 +101,7 @@ impl Fleet {
                 registered: Seq::FIRST,
                 confirmed: Cursor::new(1),
                 policy: Some(LeasePolicy::Revalidate),
+                parents: None,
                 removed: false,
             })),
         };
@@ -118,6 +119,7 @@ impl Fleet {
                 version: String::new(),
                 caches: Vec::new(),
                 policy: LeasePolicy::Revalidate,
+                parents: Vec::new(),
             };
             let cursor = Cursor::new(1);
             fleet.roster.handle_hello(fleet.now, &hello, &Resume::At(cursor), 1)?;

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from batoff_local import Client
 
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "content-length", "host"}
+STALE = "x-batoff-stale"
 
 
 @dataclass(eq=False)
@@ -104,15 +105,21 @@ class Cache:
             refresh = stale and not found.refreshing
             found.refreshing = found.refreshing or stale
         if refresh:
-            threading.Thread(target=self.fetch, args=(key, request_headers), daemon=True).start()
+            threading.Thread(target=self.refresh, args=(found, key, request_headers), daemon=True).start()
         # The last step, with the answer ready.
         return (found if self.client.may_serve() else None), stale
 
+    def refresh(self, found, key, request_headers):
+        self.fetch(key, request_headers)
+        with self.client.lock:
+            found.refreshing = False  # where nothing has taken its place, the next visitor makes another attempt
+
     def fetch(self, key, request_headers):
         """Asks the origin, and stores the answer if it may be stored."""
-        token = self.client.fill_token()  # before the request is sent
+        token = self.client.fill_token()  # before the request is sent; through a parent it is the least on the path
         status, headers, body = self.ask_origin(key, request_headers)
-        if token is not None:
+        marked = any(name.lower() == STALE for name, _ in headers)  # a parent served it stale: passed on, not kept
+        if token is not None and not marked:
             self.keep(key, request_headers, token, status, headers, body)
         return status, headers, body
 
@@ -190,6 +197,8 @@ class Visitor(http.server.BaseHTTPRequestHandler):
         for name, value in headers:
             if name.lower() not in HOP_BY_HOP:
                 self.send_header(name, value)
+        if state == "STALE":
+            self.send_header(STALE, "1")  # so that a child does not keep it
         self.send_header("X-Cache", state)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

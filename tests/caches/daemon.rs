@@ -29,11 +29,13 @@ impl Daemon {
         let state = setting.dir.join("state");
         let text = format!(
             "{more}\n[node]\npop = {:?}\nnode = \"edge-1\"\n[control]\nendpoints = [\"http://{}\"]\nplaintext = true\n\
-             [state]\ndir = {state:?}\n[lease]\non_lease_lost = {:?}\n[metrics]\nlisten = \"127.0.0.1:0\"\n\
+             [state]\ndir = {state:?}\n[lease]\non_lease_lost = {:?}\n[path]\nparents = {:?}\n\
+             [metrics]\nlisten = \"127.0.0.1:0\"\n\
              [log]\nlevel = \"info,batoff_edge=debug\"\n",
             setting.name,
-            setting.plane.grpc,
+            setting.control,
             setting.policy.as_str(),
+            setting.parents,
         );
         let config = setting.dir.join("daemon.toml");
         std::fs::write(&config, text).expect("a file");

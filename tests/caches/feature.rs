@@ -45,11 +45,15 @@ pub enum Feature {
     Burst,
     /// One purge that hits many objects.
     Many,
+    /// Behind a parent of the same kind that has not applied a purge yet.
+    TierHard,
+    /// Behind a parent of the same kind that serves stale after a soft purge.
+    TierSoft,
 }
 
 impl Feature {
     /// All of them, in the order of the table.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::Fill,
         Self::Url,
         Self::Spelling,
@@ -71,6 +75,8 @@ impl Feature {
         Self::ForeignState,
         Self::Burst,
         Self::Many,
+        Self::TierHard,
+        Self::TierSoft,
     ];
 
     /// As the table calls the row.
@@ -97,6 +103,13 @@ impl Feature {
             Self::ForeignState => "a state directory of another node",
             Self::Burst => "a burst of purges",
             Self::Many => "one purge of many objects",
+            Self::TierHard => "tiers: behind a parent that is behind",
+            Self::TierSoft => "tiers: what a parent serves stale",
         }
+    }
+
+    /// Whether it takes two caches.
+    pub const fn is_of_tiers(self) -> bool {
+        matches!(self, Self::TierHard | Self::TierSoft)
     }
 }

@@ -63,6 +63,7 @@ impl Python {
 
 impl Subject for Python {
     const NAME: &'static str = "local API (Python)";
+    const TIERS: bool = true;
 
     fn lacks(_: Feature) -> Option<&'static str> {
         None

@@ -10,6 +10,7 @@
 
 mod daemon;
 mod feature;
+mod link;
 mod matrix;
 mod origin;
 mod plane;
@@ -51,6 +52,8 @@ macro_rules! conformance {
             the_state_of_another_node_is_not_believed,
             a_burst_of_purges_takes_effect,
             one_purge_takes_many_objects,
+            a_child_does_not_keep_what_a_parent_that_is_behind_still_has,
+            a_child_does_not_keep_what_a_parent_serves_stale,
         );
     };
     ($subject:ty; $($story:ident),* $(,)?) => {

@@ -82,13 +82,25 @@ impl Plane {
     /// Waits until a node has its lease and is not behind.
     pub async fn leased(&self, pop: &str) {
         eventually(&format!("the node in {pop} is leased"), || async {
-            let request = http().get(format!("{}/admin/v1/nodes", self.admin)).bearer_auth(&self.admin_token);
-            let nodes: Value = request.send().await.ok()?.json().await.ok()?;
-            let nodes = nodes["nodes"].as_array()?;
-            let node = nodes.iter().find(|node| node["pop"] == pop)?;
+            let node = self.node(pop).await?;
             (node["state"] == "leased" && node["lag_records"] == 0).then_some(())
         })
         .await;
+    }
+
+    /// Waits until a node has acknowledged everything that is accepted by now.
+    pub async fn caught_up(&self, pop: &str) {
+        eventually(&format!("the node in {pop} has acknowledged"), || async {
+            (self.node(pop).await?["lag_records"] == 0).then_some(())
+        })
+        .await;
+    }
+
+    /// What the control plane says of the node in a PoP.
+    pub async fn node(&self, pop: &str) -> Option<Value> {
+        let request = http().get(format!("{}/admin/v1/nodes", self.admin)).bearer_auth(&self.admin_token);
+        let nodes: Value = request.send().await.ok()?.json().await.ok()?;
+        nodes["nodes"].as_array()?.iter().find(|node| node["pop"] == pop).cloned()
     }
 
     /// SIGKILL.

@@ -16,6 +16,7 @@ struct Proxy {
 
 impl Subject for Proxy {
     const NAME: &'static str = "batoff-proxy";
+    const TIERS: bool = true;
 
     fn lacks(feature: Feature) -> Option<&'static str> {
         match feature {
@@ -26,7 +27,10 @@ impl Subject for Proxy {
 
     async fn start(setting: &Setting<'_>) -> Self {
         let visitors = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let proxy = format!("[proxy]\nlisten = \"{visitors}\"\norigin = \"http://{}\"\n", setting.origin);
+        let mut proxy = format!("[proxy]\nlisten = \"{visitors}\"\norigin = \"http://{}\"\n", setting.origin);
+        if setting.is_parent {
+            proxy.push_str("[shield]\nchildren = [\"127.0.0.1\"]\n");
+        }
         Self { daemon: Daemon::start("batoff-proxy", setting, &proxy).await, visitors }
     }
 

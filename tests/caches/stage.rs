@@ -3,6 +3,7 @@
 use batoff_tests::{eventually, http, scratch};
 use serde_json::{Value, json};
 
+use crate::link::Link;
 use crate::origin::Origin;
 use crate::plane::{HOSTS, Plane};
 use crate::subject::{Policy, Setting, Subject};
@@ -14,6 +15,7 @@ const CLEAN_UP: std::time::Duration = std::time::Duration::from_secs(150);
 pub struct Stage<S> {
     /// The cache under test. Before the rest, so that it ends first.
     pub subject: S,
+    tiers: Option<Tiers<S>>,
     /// The control plane.
     pub plane: Plane,
     /// The origin.
@@ -21,6 +23,18 @@ pub struct Stage<S> {
     http: reqwest::Client,
     _dir: tempfile::TempDir,
 }
+
+/// The cache behind the one under test.
+struct Tiers<S> {
+    parent: S,
+    /// Between the parent's daemon and the control plane.
+    control: Link,
+    /// Between the two caches.
+    between: Link,
+}
+
+/// The PoP of the parent.
+pub const PARENT: &str = "pop2";
 
 /// What a visitor got.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,16 +55,85 @@ impl<S: Subject> Stage<S> {
 
     /// Starts everything.
     pub async fn with(policy: Policy) -> Self {
-        let dir = scratch();
-        // Cache servers run as users of their own and have to find their sockets and files.
-        let everyone = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(dir.path(), everyone).expect("its own folder");
+        let dir = folder();
         let (origin, plane) = (Origin::start().await, Plane::start(dir.path()).await);
-        let setting =
-            Setting { name: "pop1", dir: dir.path(), plane: &plane, origin: origin.address(), policy };
+        let setting = Setting::alone("pop1", dir.path(), &plane, origin.address(), policy);
         let subject = S::start(&setting).await;
         plane.leased(setting.name).await;
-        Self { subject, plane, origin, http: http(), _dir: dir }
+        Self { subject, tiers: None, plane, origin, http: http(), _dir: dir }
+    }
+
+    /// Starts everything, with a second cache of the same kind between the one under test and the origin. Both are on
+    /// available nodes: a parent that is held serves on.
+    pub async fn behind_a_parent() -> Self {
+        let dir = folder();
+        let (origin, plane) = (Origin::start().await, Plane::start(dir.path()).await);
+        let below = |name: &str| {
+            let below = dir.path().join(name);
+            std::fs::create_dir(&below).expect("a folder");
+            open_to_everyone(&below);
+            below
+        };
+        let (of_parent, of_child) = (below("parent"), below("child"));
+        let control = Link::to(&plane.grpc).await;
+        let setting = Setting {
+            control: control.address().to_string(),
+            is_parent: true,
+            ..Setting::alone(PARENT, &of_parent, &plane, origin.address(), Policy::Available)
+        };
+        let parent = S::start(&setting).await;
+        let between = Link::to(&parent.visitors().to_string()).await;
+        let setting = Setting {
+            name: "pop1",
+            dir: &of_child,
+            control: plane.grpc.clone(),
+            origin: between.address(),
+            parents: &[PARENT],
+            is_parent: false,
+            ..setting
+        };
+        let subject = S::start(&setting).await;
+        for pop in [PARENT, "pop1"] {
+            plane.leased(pop).await;
+        }
+        let tiers = Some(Tiers { parent, control, between });
+        Self { subject, tiers, plane, origin, http: http(), _dir: dir }
+    }
+
+    fn tiers(&self) -> &Tiers<S> {
+        self.tiers.as_ref().expect("a stage with a parent")
+    }
+
+    /// From now on the parent's daemon hears nothing from the control plane.
+    pub fn hold_parent(&self) {
+        self.tiers().control.hold();
+    }
+
+    /// It hears everything that it missed.
+    pub fn release_parent(&self) {
+        self.tiers().control.release();
+    }
+
+    /// How often the cache under test has asked its parent.
+    pub fn asked_parent(&self) -> u64 {
+        self.tiers().between.requests()
+    }
+
+    /// A visitor's request to the parent itself.
+    pub async fn get_at_parent(&self, target: &str) -> Answer {
+        let before = self.origin.requests(HOSTS[0], target);
+        let address = self.tiers().parent.visitors();
+        let answer = self.ask(address, HOSTS[0], target, &[]).await.expect("the parent answers");
+        Answer { asked: self.origin.requests(HOSTS[0], target) > before, ..answer }
+    }
+
+    /// Reads a page at the parent until it comes from its cache; the origin's number.
+    pub async fn filled_at_parent(&self, target: &str) -> u64 {
+        eventually(&format!("{target} is a hit at the parent"), || async {
+            let answer = self.get_at_parent(target).await;
+            (answer.status == 200 && !answer.asked).then_some(answer.number)
+        })
+        .await
     }
 
     /// A visitor's request to the first hostname.
@@ -75,8 +158,17 @@ impl<S: Subject> Stage<S> {
         target: &str,
         headers: &[(&str, &str)],
     ) -> Result<Answer, reqwest::Error> {
+        self.ask(self.subject.visitors(), host, target, headers).await
+    }
+
+    async fn ask(
+        &self,
+        address: std::net::SocketAddr,
+        host: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Answer, reqwest::Error> {
         // As it is: a client that tidied the target up would leave nothing to test.
-        let address = self.subject.visitors();
         let mut request = self.http.get(format!("http://{address}{target}")).header("Host", host);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -133,6 +225,19 @@ impl<S: Subject> Stage<S> {
     pub async fn purge_url(&self, target: &str) {
         self.purge(json!({"urls": [url(target)]})).await;
     }
+}
+
+/// A folder for everything of one story.
+fn folder() -> tempfile::TempDir {
+    let dir = scratch();
+    open_to_everyone(dir.path());
+    dir
+}
+
+/// Cache servers run as users of their own and have to find their sockets and files.
+fn open_to_everyone(dir: &std::path::Path) {
+    let everyone = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(dir, everyone).expect("its own folder");
 }
 
 /// A URL on the first hostname.

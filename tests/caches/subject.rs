@@ -22,6 +22,10 @@ pub trait Subject: Sized {
     /// Whether it has a column in the table.
     const LISTED: bool = true;
 
+    /// Whether its fills count from where its parents are, and whether it marks what it serves stale and keeps nothing that
+    /// is marked so. A cache joins the stories of tiers by this alone: it is started twice, as [`Setting`] says.
+    const TIERS: bool = false;
+
     /// Why this cache cannot do it, in a few words for the table; `None` when it can.
     fn lacks(feature: Feature) -> Option<&'static str>;
 
@@ -46,10 +50,30 @@ pub struct Setting<'a> {
     pub dir: &'a Path,
     /// The control plane to follow.
     pub plane: &'a Plane,
-    /// The origin of every hostname.
+    /// Where its daemon connects, as `host:port`: the control plane, or a link to it that the story holds.
+    pub control: String,
+    /// Where the cache fetches every hostname from: the origin, or its parent.
     pub origin: SocketAddr,
+    /// The parents that its configuration names ([`Daemon::start`] writes them).
+    pub parents: &'a [&'a str],
+    /// Other nodes fetch through it, from this machine: they need `Cache-Tag`.
+    pub is_parent: bool,
     /// What it does without a lease.
     pub policy: Policy,
+}
+
+impl<'a> Setting<'a> {
+    /// Straight in front of the origin, and nobody behind it.
+    pub fn alone(
+        name: &'static str,
+        dir: &'a Path,
+        plane: &'a Plane,
+        origin: SocketAddr,
+        policy: Policy,
+    ) -> Self {
+        let control = plane.grpc.clone();
+        Self { name, dir, plane, control, origin, parents: &[], is_parent: false, policy }
+    }
 }
 
 /// `[lease] on_lease_lost`

@@ -6,6 +6,7 @@ mod many;
 mod races;
 mod restarts;
 mod selectors;
+mod tiers;
 
 pub use fences::*;
 pub use foreign::*;
@@ -13,6 +14,7 @@ pub use many::*;
 pub use races::*;
 pub use restarts::*;
 pub use selectors::*;
+pub use tiers::*;
 
 use crate::feature::Feature;
 use crate::matrix;
@@ -20,7 +22,9 @@ use crate::subject::Subject;
 
 /// Runs a story if the cache has the feature, and notes the result for the table.
 async fn story<S: Subject>(feature: Feature, play: impl AsyncFnOnce()) {
-    let result = match S::lacks(feature) {
+    let lacks = S::lacks(feature)
+        .or_else(|| (feature.is_of_tiers() && !S::TIERS).then_some("knows of no parents yet"));
+    let result = match lacks {
         Some(why) => Err(why),
         None => {
             play().await;

@@ -60,6 +60,7 @@ fn print(nodes: &[NodeReport], format: Format) -> Result<(), Failure> {
             .caches
             .iter()
             .filter_map(|cache| Some(format!("{}: {}", cache.name, cache.trouble.as_ref()?)))
+            .chain(node.parents_unknown.as_ref().map(|why| format!("parents: {why}")))
             .collect();
         table.add_row([
             format!("{}/{}", node.pop, node.node),

@@ -4,6 +4,7 @@ mod accept;
 mod connection;
 mod identity;
 mod outgoing;
+mod parents;
 mod permitted;
 
 use std::io;

@@ -10,4 +10,5 @@ mod retention;
 mod sla;
 mod strangers;
 mod subscriptions;
+mod tiers;
 mod tls;

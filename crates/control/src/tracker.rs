@@ -10,6 +10,7 @@ mod events;
 mod live;
 mod nodes;
 mod ownership;
+mod parents;
 mod progress;
 mod query;
 mod recover;
@@ -27,7 +28,7 @@ use std::time::Duration;
 use batoff_delivery::{Greeting, HelloRefused, LeaseTimes, Resume};
 use batoff_log::{LogState, Store, StoreError};
 use batoff_program::vital::Vital;
-use batoff_types::message::{Ack, Counted, Heartbeat, Hello, LeaseGrant, Trouble};
+use batoff_types::message::{Ack, Counted, Heartbeat, Hello, LeaseGrant, Parents, Trouble};
 use batoff_types::{Cursor, Moment, NodeName, Record, Selector, Seq, SiteId, Term, UnixMillis};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
@@ -35,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::connection::CountDesk;
 use self::events::Events;
-use self::roll::cut;
+use self::roll::{Entry, cut};
 use self::state::{Finished, State};
 use crate::catalog::Catalog;
 use crate::clock::Clock;
@@ -194,7 +195,7 @@ impl Tracker {
         // Not only when it has just changed: the write may have failed at the Hello before this one.
         let is_saved = {
             let state = self.state.lock();
-            state.roll.get(&hello.node).is_none_or(|entry| entry.durable_policy == entry.row.policy)
+            state.roll.get(&hello.node).is_none_or(Entry::is_durable)
         };
         if outcome.is_ok() && !is_saved {
             self.save_node(&hello.node).await?;
@@ -223,6 +224,11 @@ impl Tracker {
     /// An ack. False when the connection is no longer the node's.
     pub(crate) fn handle_ack(&self, node: &NodeName, connection: u64, ack: &Ack) -> bool {
         self.step(|state, now, _| state.handle_ack(now, node, connection, ack))
+    }
+
+    /// What is said of the parents that the node's `Hello` names, from now on; `None` when it names none.
+    pub(crate) fn watch_parents(&self, node: &NodeName) -> Option<watch::Receiver<Parents>> {
+        self.step(|state, _, _| state.watch_parents(node))
     }
 
     /// A node's answer to a count.
@@ -375,10 +381,10 @@ impl Tracker {
     }
 
     async fn save_node(&self, name: &NodeName) -> Result<(), StoreError> {
-        let row = self.state.lock().roll.get(name).map(|entry| entry.row);
+        let row = self.state.lock().roll.get(name).map(|entry| entry.row.clone());
         saved::set_node(self.store.kv(), name, row.as_ref()).await?;
         if let Some(entry) = self.state.lock().roll.get_mut(name) {
-            entry.durable_policy = row.and_then(|row| row.policy);
+            entry.handle_saved(row);
         }
         Ok(())
     }

@@ -5,10 +5,12 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use batoff_types::message::{
-    Ack, Count, GoAway, Heartbeat, Hello, LeaseGrant, LeasePolicy, Position, RecordReport, Reset, ToNode,
-    Welcome,
+    Ack, Count, GoAway, Heartbeat, Hello, LeaseGrant, LeasePolicy, Parents, Position, RecordReport, Reset,
+    ToNode, Welcome,
 };
-use batoff_types::{Cursor, InstanceId, Moment, NodeName, Record, SEMANTICS_VERSION, Seq, TaskId, Term};
+use batoff_types::{
+    Cursor, InstanceId, Moment, NodeName, Parent, Record, SEMANTICS_VERSION, Seq, TaskId, Term,
+};
 
 use self::queue::Queue;
 pub use self::queue::Received;
@@ -33,6 +35,8 @@ pub struct InboxConfig {
     pub node: NodeName,
     /// What it does when its lease ends.
     pub policy: LeasePolicy,
+    /// The caches between its own and the origins.
+    pub parents: Vec<Parent>,
     /// The daemon's version, for people.
     pub version: String,
     /// The caches that it drives, for people.
@@ -47,8 +51,8 @@ pub struct InboxConfig {
 impl InboxConfig {
     /// With the default limits: 4,096 records, 8 MiB.
     pub fn new(node: NodeName, policy: LeasePolicy) -> Self {
-        let (version, caches) = (String::new(), Vec::new());
-        Self { node, policy, version, caches, queue_records: 4_096, queue_bytes: 8 << 20 }
+        let (version, caches, parents) = (String::new(), Vec::new(), Vec::new());
+        Self { node, policy, parents, version, caches, queue_records: 4_096, queue_bytes: 8 << 20 }
     }
 }
 
@@ -138,6 +142,8 @@ pub struct Inbox {
     last_heartbeat: Option<Moment>,
     /// The last heartbeat was answered without a lease.
     refused: bool,
+    /// What was last said of the parents in the log that is followed.
+    parents: Parents,
 }
 
 impl Inbox {
@@ -170,6 +176,7 @@ impl Inbox {
             next_heartbeat: None,
             last_heartbeat: None,
             refused: false,
+            parents: Parents::default(),
         }
     }
 
@@ -197,6 +204,7 @@ impl Inbox {
             version: self.config.version.clone(),
             caches: self.config.caches.clone(),
             policy: self.config.policy,
+            parents: self.config.parents.clone(),
         }
     }
 
@@ -253,6 +261,8 @@ impl Inbox {
         // Whatever the lease was granted on lies before the reset.
         self.lease.void();
         self.position = None;
+        // That was a place in another order.
+        self.parents = Parents::default();
         self.acked = None;
         self.queue.clear();
         self.reports.clear();
@@ -272,6 +282,10 @@ impl Inbox {
                     self.counts.pop_front();
                 }
                 self.counts.push_back(count);
+                Ok(())
+            }
+            ToNode::Parents(parents) => {
+                self.handle_parents(parents);
                 Ok(())
             }
             ToNode::Welcome(_) | ToNode::Reset(_) | ToNode::GoAway(_) => {
@@ -306,7 +320,19 @@ impl Inbox {
         }
         self.lease.handle_grant(grant)?;
         self.refused = grant.duration.is_zero();
+        // A control plane that says nothing knows nothing of parents.
+        let through = grant.parents_through.unwrap_or(Cursor::START);
+        if through != self.parents.through {
+            self.handle_parents(Parents { through, why: String::new() });
+        }
         Ok(())
+    }
+
+    fn handle_parents(&mut self, parents: Parents) {
+        // While everything is being dropped it would be taken for a place in the old order.
+        if self.phase == Phase::Following && !self.config.parents.is_empty() {
+            self.parents = parents;
+        }
     }
 
     /// The `Welcome` of this connection, once: the sites' table as of the place where the stream resumes, and the
@@ -439,6 +465,12 @@ impl Inbox {
     /// The node's lease.
     pub const fn lease(&self) -> &Lease {
         &self.lease
+    }
+
+    /// What is known of the parents in the log that is followed: nothing ([`Cursor::START`]) until the control plane has
+    /// said so, and after a reset until it says so anew. What was said on an earlier stream counts on, as it stays true.
+    pub const fn parents(&self) -> &Parents {
+        &self.parents
     }
 
     /// What the node does when its lease ends.

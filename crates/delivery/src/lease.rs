@@ -73,7 +73,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn grant(echo: u64, duration: Duration, term: u64) -> LeaseGrant {
-        LeaseGrant { echo: Moment::from_micros(echo), duration, term: Term(term) }
+        LeaseGrant { echo: Moment::from_micros(echo), duration, term: Term(term), parents_through: None }
     }
 
     #[test]

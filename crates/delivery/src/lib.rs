@@ -28,7 +28,7 @@ pub use self::resume::{LogView, Resume, judge_hello};
 #[cfg(feature = "mutations")]
 pub use self::roster::rules::Rule;
 pub use self::roster::{
-    Completed, Greeting, HelloRefused, LateNode, Lateness, NodeCounts, NodeState, NodeView, Recovered,
-    RecoveredNode, Refusal, Roster, RosterEvent, STOOD_STILL_MAX,
+    Completed, Greeting, HelloRefused, LateNode, Lateness, NodeCounts, NodeState, NodeView, PathGap,
+    PathPlace, Recovered, RecoveredNode, Refusal, Roster, RosterEvent, STOOD_STILL_MAX,
 };
 pub use self::times::{InvalidTimes, LeaseTimes, PURGE_TARGET};

@@ -85,6 +85,7 @@ mod tests {
             semantics: 1,
             version: "0".into(),
             caches: Vec::new(),
+            parents: Vec::new(),
             policy: LeasePolicy::Revalidate,
         };
         let log = LogView { log_id: LOG, first: Seq::new(10).unwrap(), tail: Cursor::new(20) };

@@ -2,6 +2,7 @@ mod counts;
 mod durable;
 mod judge;
 mod node;
+mod paths;
 pub(crate) mod rules;
 mod view;
 mod watermark;
@@ -10,11 +11,13 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use batoff_types::message::{Heartbeat, Hello, LeaseGrant, LeasePolicy};
-use batoff_types::{Cursor, Moment, NodeName, Seq, Term};
+use batoff_types::{Cursor, Moment, NodeName, Parent, Seq, Term};
 
 use self::durable::DurableTimes;
 use self::judge::Judge;
 use self::node::{Event, Hold, Node};
+use self::paths::{Behind, Paths};
+pub use self::paths::{PathGap, PathPlace};
 use self::rules::{Rule, Rules};
 pub use self::view::{LateNode, Lateness, NodeCounts, NodeState, NodeView, Refusal};
 use self::watermark::SafePlaces;
@@ -58,6 +61,8 @@ pub struct RecoveredNode {
     pub confirmed: Cursor,
     /// Its policy as recorded; `None` when it never said.
     pub policy: Option<LeasePolicy>,
+    /// The parents that it names, as recorded; `None` when it never said.
+    pub parents: Option<Vec<Parent>>,
     /// Whether a later record removed it. It counts until the leases of earlier control planes have run out.
     pub removed: bool,
 }
@@ -132,6 +137,7 @@ pub struct Roster {
     free: Vec<usize>,
     by_name: HashMap<NodeName, usize>,
     places: SafePlaces,
+    paths: Paths,
     timers: BTreeSet<(Moment, usize)>,
     watermark: Cursor,
     reported: Cursor,
@@ -169,6 +175,7 @@ impl Roster {
             free: Vec::new(),
             by_name: HashMap::with_capacity(recovered.nodes.len()),
             places: SafePlaces::default(),
+            paths: Paths::default(),
             timers: BTreeSet::new(),
             watermark: recovered.completed,
             reported: recovered.completed,
@@ -186,6 +193,9 @@ impl Roster {
         let registered = Cursor::after(recovered.registered);
         let mut node = Node::new(recovered.name, registered, recovered.policy, now);
         node.confirmed = recovered.confirmed.max(registered);
+        if recovered.confirmed > registered {
+            node.acked = recovered.confirmed;
+        }
         node.until = self.waiting_until;
         node.state = NodeState::Unknown;
         if self.rules.in_force(Rule::FloorAtStart) {
@@ -194,12 +204,20 @@ impl Roster {
         if self.rules.in_force(Rule::WaitAfterStart) {
             // Any incarnation may hold a lease of an earlier control plane, not only the one that will say Hello; and one
             // that was removed and admitted again may hold it from before its registration.
-            node.holds.push(Hold { safe: recovered.confirmed, until: self.waiting_until });
+            node.holds.push(Hold {
+                safe: recovered.confirmed,
+                until: self.waiting_until,
+                is_of_an_incarnation: false,
+            });
         }
         if recovered.removed {
             node.removal = Some(self.waiting_until + STEP);
         }
+        let name = node.name.clone();
         self.insert(now, node);
+        if let (Some(parents), Some(&index)) = (&recovered.parents, self.by_name.get(&name)) {
+            self.set_behind(index, Behind::of(parents));
+        }
     }
 
     /// A node was registered by the record `seq`, which is durable: it counts for every later record. `policy` is the
@@ -211,6 +229,7 @@ impl Roster {
         match self.by_name.get(node) {
             Some(&index) => {
                 self.change(now, index, |node, _| node.removal = None);
+                self.redraw_paths();
             }
             None => {
                 let registered = Cursor::after(seq);
@@ -230,6 +249,7 @@ impl Roster {
                 let leases = node.holds.iter().map(|hold| hold.until).fold(node.until, Moment::max) + STEP;
                 node.removal.get_or_insert(at.max(leases));
             });
+            self.redraw_paths();
         }
     }
 
@@ -268,6 +288,7 @@ impl Roster {
         });
         self.raise_watermark();
         let (greeting, alert) = outcome.unwrap_or(Err(HelloRefused::Unregistered))?;
+        self.set_behind(index, Behind::of(&hello.parents));
         if alert {
             self.push_event(RosterEvent::TwoInstances { node: hello.node.clone() });
         }
@@ -294,7 +315,8 @@ impl Roster {
         })?;
         self.raise_watermark();
         let duration = if granted { self.times.lease } else { Duration::ZERO };
-        Some(LeaseGrant { echo: heartbeat.sent_at, duration, term: self.term })
+        let parents_through = self.path_of(node).map(|place| place.through);
+        Some(LeaseGrant { echo: heartbeat.sent_at, duration, term: self.term, parents_through })
     }
 
     /// An ack came. It must have passed [`crate::Outbox::handle_ack`]. Costs O(log nodes). False when the connection is
@@ -338,7 +360,9 @@ impl Roster {
     /// The log is durable up to `tail`. To be called before the new records are sent to any node.
     pub fn handle_appended(&mut self, now: Moment, tail: Cursor) {
         self.advance(now);
-        self.durable.handle_appended(now, tail);
+        if self.durable.handle_appended(now, tail) {
+            self.carry_fenced_paths();
+        }
         self.raise_watermark();
     }
 
@@ -424,6 +448,7 @@ impl Roster {
             *slot = Some(node);
         }
         self.change(now, index, |_, _| ());
+        self.redraw_paths();
     }
 
     const fn judge(&self) -> Judge {
@@ -440,6 +465,11 @@ impl Roster {
         let judge = self.judge();
         let node = self.nodes.get_mut(index)?.as_mut()?;
         let outcome = change(node, &self.durable);
+        let on_path = node.place_on_path();
+        if on_path != node.counted_on_path {
+            node.counted_on_path = on_path;
+            self.paths.handle_moved(&node.on_paths);
+        }
         let safe = node.safe();
         if safe != node.counted {
             self.places.add(safe);
@@ -483,7 +513,9 @@ impl Roster {
     }
 
     fn drop_node(&mut self, index: usize) {
+        self.set_behind(index, Behind::Unknown);
         let Some(node) = self.nodes.get_mut(index).and_then(Option::take) else { return };
+        self.redraw_paths();
         self.places.remove(node.counted);
         if let Some(timer) = node.timer {
             self.timers.remove(&(timer, index));

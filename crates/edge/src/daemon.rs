@@ -238,13 +238,14 @@ impl<L: Clone + Send + Sync + 'static> Opened<L> {
         let saving = tokio::spawn(vital.watch("saver", &stop_following, saving));
 
         if forget::is_allowed(&caches) {
-            let forgetting = forget::run(Arc::clone(&self.index), wanted.subscribe());
+            let forgetting = forget::run(Arc::clone(&self.index), Arc::clone(&self.path), wanted.subscribe());
             let stop = stop_applying.clone();
             let forgetting = async move { stop.run_until_cancelled(forgetting).await };
             tokio::spawn(vital.watch("forgetter", &stop_applying, forgetting));
         }
 
         let mut inbox = InboxConfig::new(self.config.node, self.config.policy);
+        inbox.parents = self.config.parents;
         inbox.version = env!("CARGO_PKG_VERSION").to_owned();
         inbox.caches = caches.iter().map(|cache| cache.name().to_owned()).collect();
         let instance = InstanceId::from_ulid(Ulid::from_parts(boottime().as_micros(), rand::random()));
@@ -265,6 +266,7 @@ impl<L: Clone + Send + Sync + 'static> Opened<L> {
             fence: Arc::clone(&self.fence),
             state: Arc::clone(&self.state),
             standing: self.standing,
+            path: Arc::clone(&self.path),
             status: Arc::clone(&status),
             wanted,
             durable_term: durable_term_seen,

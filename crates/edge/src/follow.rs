@@ -21,6 +21,8 @@ use crate::apply::{ApplyHandle, Outcome};
 use crate::caches::Cache;
 use crate::config::{ControlSection, Endpoint};
 use crate::fence::Fence;
+use crate::metrics;
+use crate::path::Path;
 use crate::saver::Wanted;
 use crate::standing::Standing;
 use crate::state_dir::StateDir;
@@ -45,6 +47,7 @@ pub(crate) struct Follower<L: Clone> {
     pub(crate) fence: Arc<Fence>,
     pub(crate) state: Arc<StateDir>,
     pub(crate) standing: Arc<Standing>,
+    pub(crate) path: Arc<Path>,
     pub(crate) status: Arc<Status>,
     pub(crate) wanted: watch::Sender<Wanted>,
     pub(crate) durable_term: watch::Receiver<Term>,
@@ -64,6 +67,8 @@ struct Following<L: Clone> {
     catching_up_to: Option<batoff_types::Cursor>,
     /// Whether this run has once reached a tail, since the last reset.
     caught_up: bool,
+    /// Why nothing is known of the parents, as it was logged last.
+    parents_unknown: String,
 }
 
 impl<L: Clone + Send + Sync + 'static> Follower<L> {
@@ -81,6 +86,7 @@ impl<L: Clone + Send + Sync + 'static> Follower<L> {
             sites: None,
             catching_up_to: None,
             caught_up: false,
+            parents_unknown: String::new(),
         };
         stop.run_until_cancelled(following.run()).await;
         fence.close();
@@ -191,6 +197,26 @@ impl<L: Clone + Send + Sync + 'static> Following<L> {
             self.with.standing.set(position.log_id, self.with.index.generation(), self.caught_up);
         }
         self.store();
+    }
+
+    /// Passes on what was said of the parents. The place belongs to the order that the index follows by now: while it is
+    /// being changed, the inbox says nothing.
+    fn tell_path(&mut self) {
+        if !self.with.path.has_parents() {
+            return;
+        }
+        let parents = self.with.inbox.parents();
+        self.with.path.tell(self.with.index.generation(), parents.through);
+        metrics::parents(parents.through);
+        if parents.why != self.parents_unknown {
+            self.parents_unknown.clone_from(&parents.why);
+            if !self.parents_unknown.is_empty() {
+                tracing::warn!(
+                    why = self.parents_unknown,
+                    "it is not known how far the parents are; nothing that was ever purged is stored here until it is"
+                );
+            }
+        }
     }
 
     /// Asks for what must outlive the process to be stored.

@@ -9,9 +9,9 @@ use batoff_index::Index;
 use batoff_types::{Cursor, Generation, Moment};
 use tokio::sync::watch;
 
-use crate::boottime;
 use crate::caches::{Cache, Needs};
 use crate::saver::Wanted;
+use crate::{Path, boottime};
 
 /// The longest fill. A response that takes longer to come than this is not stored.
 pub(crate) const FILL_MAX: Duration = Duration::from_secs(3_600);
@@ -57,17 +57,21 @@ pub(crate) fn is_allowed<L>(caches: &[Arc<dyn Cache<L>>]) -> bool {
     caches.iter().all(|cache| cache.needs() == Needs::Objects)
 }
 
-/// Runs until cancelled. Counts from what left every cache, not from what is merely in force.
+/// Runs until cancelled. Counts from what left every cache, not from what is merely in force; and from where the parents
+/// are, or nothing at all could be stored while one of them is away.
 pub(crate) async fn run<L: Clone + Send + Sync + 'static>(
     index: Arc<Index<L>>,
+    path: Arc<Path>,
     acked: watch::Receiver<Wanted>,
 ) {
     let mut past = Past::default();
     loop {
         tokio::time::sleep(NOTE_EVERY).await;
         let Some(position) = acked.borrow().position else { continue };
+        let parents = path.through(index.generation());
+        let cursor = parents.map_or(position.cursor, |parents| parents.min(position.cursor));
         let fill_max = if index.is_crowded() { FILL_MAX_CROWDED } else { FILL_MAX };
-        if let Some(through) = past.note(boottime(), index.generation(), position.cursor, fill_max) {
+        if let Some(through) = past.note(boottime(), index.generation(), cursor, fill_max) {
             let index = Arc::clone(&index);
             // Many rules take a while. An error would be a panic in the index, which its own log line tells.
             let _ = tokio::task::spawn_blocking(move || index.forget(through)).await;

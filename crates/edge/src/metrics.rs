@@ -60,8 +60,14 @@ pub(crate) fn declare() {
     describe_counter!("batoff_edge_gaps_total", "Gaps in the order of records; must stay 0");
     describe_counter!("batoff_edge_resets_total", "Times this node had to drop everything");
     describe_gauge!("batoff_edge_connected", "1 while the control plane has welcomed this node");
+    describe_gauge!(
+        "batoff_edge_parents_seq",
+        "The last record that no node between this one and the origins can serve any more; 0 when that is not known, and \
+         without parents"
+    );
     for name in [
         "batoff_edge_applied_seq",
+        "batoff_edge_parents_seq",
         "batoff_edge_acked_seq",
         "batoff_edge_index_entries",
         "batoff_edge_index_bytes",
@@ -82,6 +88,10 @@ pub(crate) fn declare() {
 
 pub(crate) fn evicted(reason: EvictReason, objects: u64) {
     counter!("batoff_edge_evicted_total", "reason" => reason.as_str()).increment(objects);
+}
+
+pub(crate) fn parents(through: batoff_types::Cursor) {
+    gauge!("batoff_edge_parents_seq").set(through.get() as f64);
 }
 
 pub(crate) fn trouble(cache: &str, in_trouble: bool) {

@@ -92,6 +92,16 @@ impl ProxyHttp for Minimal {
         Ok(())
     }
 
+    async fn upstream_response_filter(
+        &self,
+        _: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        self.purges.answered(response, &mut ctx.visit); // batoff
+        Ok(())
+    }
+
     fn response_cache_filter(
         &self,
         _: &Session,

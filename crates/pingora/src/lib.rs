@@ -5,13 +5,14 @@
 //! is added, a line each:
 //!
 //! ```text
-//!  main                     open the daemon's state, run the daemon as a background service
-//!  the proxy, its CTX       a `Purges`, a `Visit`
-//!  request_cache_filter     Purges::page    which URL is this, and can it be purged
-//!  cache_hit_filter         Purges::hit     rules, then lease: serve, serve stale, ask the origin, fetch
-//!  upstream_request_filter  Purges::fetch   take the fill token
-//!  response_cache_filter    Purges::store   recheck, and keep the token with the object
-//!  response_filter          Purges::answer  the same question once more, right before the first byte
+//!  main                      open the daemon's state, run the daemon as a background service
+//!  the proxy, its CTX        a `Purges`, a `Visit`
+//!  request_cache_filter      Purges::page     which URL is this, and can it be purged
+//!  cache_hit_filter          Purges::hit      rules, then lease: serve, serve stale, ask the origin, fetch
+//!  upstream_request_filter   Purges::fetch    take the fill token
+//!  upstream_response_filter  Purges::answered was it served stale by a parent?
+//!  response_cache_filter     Purges::store    recheck, and keep the token with the object
+//!  response_filter           Purges::answer   the same question once more, right before the first byte
 //! ```
 //! `examples/minimal.rs` is a whole proxy with these lines in it.
 //!
@@ -31,6 +32,9 @@
 //! otherwise the origin is asked first: with `must-revalidate`, `proxy-revalidate` and `s-maxage`, too. (`batoff-proxy`
 //! serves `s-maxage` pages stale after a soft purge, because their site's owner asks for it.) What the origin answers
 //! then, unless it is a server error, ends the old object even if it is not stored.
+//!
+//! **Tiers:** `[path] parents` in the daemon's configuration names the nodes that the proxy fetches through; its fill tokens
+//! then count from where those are, and what a parent serves stale is passed on and not stored.
 //!
 //! A predictor that remembers uncacheable keys should not remember [`PURGED_WHILE_FETCHED`]: the next response can be
 //! stored.

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use batoff_edge::{Fence, Path, is_marked_stale};
+use batoff_edge::{Fence, Path, STALE, X_BATOFF_STALE, is_marked_stale};
 use batoff_index::{Index, Verdict};
 use batoff_types::{CacheTags, FillToken, PurgeUrl, Tag};
 use http::HeaderMap;
@@ -38,6 +38,8 @@ pub struct Visit {
     page: Option<Page>,
     /// What was known when the request to the origin began.
     token: Option<FillToken>,
+    /// A parent served the answer stale.
+    is_stale: bool,
     /// What was found: to ask about it again before its first byte.
     found: Option<Mark>,
     /// And which object it is.
@@ -105,6 +107,12 @@ impl Purges {
         visit.token = Some(self.path.token(self.index.begin_fill()));
     }
 
+    /// `upstream_response_filter`, for every answer, a confirmation (304) too: pingora keeps little of one, and not the mark
+    /// of a parent that serves stale.
+    pub fn answered(&self, response: &ResponseHeader, visit: &mut Visit) {
+        visit.is_stale = is_marked_stale(&response.headers);
+    }
+
     /// `response_cache_filter`: around the proxy's own judgment. Keeps the token with what is stored, and refuses what a
     /// purge has hit since the fetch began. A purge that comes later finds the token.
     pub fn store(&self, cacheable: RespCacheable, visit: &Visit) -> Result<RespCacheable> {
@@ -115,7 +123,7 @@ impl Purges {
         let (Some(page), Some(token)) = (&visit.page, visit.token) else {
             return Ok(RespCacheable::Uncacheable(NoCacheReason::InternalError));
         };
-        if is_marked_stale(meta.headers()) {
+        if visit.is_stale || is_marked_stale(meta.headers()) {
             return Ok(RespCacheable::Uncacheable(STALE_AT_A_PARENT));
         }
         let mark = Mark { url: page.url.clone(), tags: tags(meta.headers()), token };
@@ -126,17 +134,22 @@ impl Purges {
         Ok(RespCacheable::Cacheable(meta))
     }
 
-    /// `response_filter`: takes the token out of what visitors see, and asks once more about what comes from the cache. An
-    /// answer of the origin's that is no server error ends the object that was found (RFC 9111, section 4.3.3), whether it
-    /// is stored or not: a soft purge does not keep in service what has been taken back.
+    /// `response_filter`: takes the token out of what visitors see, marks what is served stale, and asks once more about
+    /// what comes from the cache. An answer of the origin's that is no server error ends the object that was found (RFC 9111,
+    /// section 4.3.3), whether it is stored or not: a soft purge does not keep in service what has been taken back.
     ///
     /// # Errors
     /// It may no longer be served: a purge, or a freeze that outlasted the lease, came in between.
     pub fn answer(&self, session: &Session, response: &mut ResponseHeader, visit: &Visit) -> Result<()> {
         response.remove_header(&X_BATOFF_FILL);
-        let from_cache =
-            matches!(session.cache.phase(), CachePhase::Hit | CachePhase::Stale | CachePhase::StaleUpdating);
+        let stale = matches!(session.cache.phase(), CachePhase::Stale | CachePhase::StaleUpdating);
+        if stale || visit.is_stale {
+            response.insert_header(X_BATOFF_STALE, STALE)?;
+        }
+        let from_cache = stale || matches!(session.cache.phase(), CachePhase::Hit);
+        // What a parent serves stale is no word of the origin's.
         let ends_what_was_found = !from_cache
+            && !visit.is_stale
             && session.cache.phase() != CachePhase::Revalidated
             && !response.status.is_server_error();
         if let Some(stored) = visit.stored.clone().filter(|_| ends_what_was_found) {

@@ -28,8 +28,10 @@ pub(crate) enum NotStored {
     Purged,
     /// It is larger than `proxy.object_bytes_max`.
     TooLarge,
-    /// It came from a parent that cannot tell whether it has applied what this node has.
+    /// It came through a parent that may not have applied a purge that this node has.
     NotVouchedFor,
+    /// A parent served it stale.
+    Stale,
     /// A visitor changed the page while it was being fetched (RFC 9111, section 4.4).
     Changed,
     /// No site owns its host, so that no purge could reach it.
@@ -71,13 +73,15 @@ impl Left {
 }
 
 impl NotStored {
-    const ALL: [Self; 5] = [Self::Purged, Self::TooLarge, Self::NotVouchedFor, Self::Changed, Self::NoOwner];
+    const ALL: [Self; 6] =
+        [Self::Purged, Self::TooLarge, Self::NotVouchedFor, Self::Stale, Self::Changed, Self::NoOwner];
 
     const fn as_str(self) -> &'static str {
         match self {
             Self::Purged => "purged",
             Self::TooLarge => "too_large",
             Self::NotVouchedFor => "not_vouched_for",
+            Self::Stale => "stale_at_a_parent",
             Self::Changed => "changed",
             Self::NoOwner => "no_owner",
         }
@@ -90,6 +94,10 @@ pub fn declare() {
     describe_counter!("batoff_proxy_left_total", "Objects that left the cache");
     describe_counter!("batoff_proxy_not_stored_total", "Cacheable responses that were not stored");
     describe_counter!("batoff_proxy_tags_ignored_total", "Members of Cache-Tag that were not indexed");
+    describe_counter!(
+        "batoff_proxy_undeclared_parent_total",
+        "Answers that came from another cache, though neither [path] parents nor an origin says that there is one"
+    );
     describe_counter!(
         "batoff_proxy_children_passed_total",
         "Objects that were not given to a child because it knew of more purges"
@@ -115,6 +123,7 @@ pub fn declare() {
     }
     counter!("batoff_proxy_connections_refused_total").increment(0);
     tags_ignored(0);
+    undeclared_parent(0);
     child_passed(0);
     gauge!("batoff_proxy_cache_bytes").set(0.0);
     gauge!("batoff_proxy_cache_objects").set(0.0);
@@ -142,6 +151,11 @@ pub(crate) fn connection_refused() {
 
 pub(crate) fn tags_ignored(members: usize) {
     counter!("batoff_proxy_tags_ignored_total").increment(members as u64);
+}
+
+/// An answer carries another cache's marks, and no parent is declared.
+pub(crate) fn undeclared_parent(answers: u64) {
+    counter!("batoff_proxy_undeclared_parent_total").increment(answers);
 }
 
 pub(crate) fn child_passed(objects: u64) {

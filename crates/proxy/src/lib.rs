@@ -46,6 +46,7 @@ mod service;
 mod shield;
 mod store;
 mod tags;
+mod undeclared;
 
 pub use self::server::Proxy;
 pub use self::shield::{Children, Shield};

@@ -27,6 +27,7 @@ use crate::service::{COLLAPSE_MAX, Service};
 use crate::shield::Shield;
 use crate::store::Store;
 use crate::tags::IgnoredTags;
+use crate::undeclared::Undeclared;
 
 /// Between two attempts to accept after the kernel refused one (no file descriptors left, usually).
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
@@ -55,9 +56,19 @@ impl Proxy {
         let collapse = Collapse::new(store.shared_index(), Arc::clone(&shield), COLLAPSE_MAX);
         let collapse = Box::leak(Box::new(collapse));
         let ignored_tags = IgnoredTags::default();
+        let undeclared = Undeclared::default();
         let idle_seconds = listeners.idle_seconds();
-        let service =
-            Service { store, collapse, fence, origins, shield, keep_tag_header, ignored_tags, idle_seconds };
+        let service = Service {
+            store,
+            collapse,
+            fence,
+            origins,
+            shield,
+            keep_tag_header,
+            ignored_tags,
+            undeclared,
+            idle_seconds,
+        };
         tracing::info!(on_lease_lost = ?service.policy(), "proxy built");
         Self { app: Arc::new(http_proxy(&Arc::new(ServerConf::default()), service)), listeners }
     }

@@ -14,9 +14,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use batoff_edge::Fence;
+use batoff_edge::{Fence, STALE, X_BATOFF_STALE, is_marked_stale};
 use batoff_index::Verdict;
-use batoff_pingora::{CACHE_TAG, Decision, PURGED_WHILE_FETCHED, authority, decide};
+use batoff_pingora::{CACHE_TAG, Decision, PURGED_WHILE_FETCHED, STALE_AT_A_PARENT, authority, decide};
 use batoff_types::message::LeasePolicy;
 use batoff_types::{CacheTags, FillToken, PurgeUrl};
 use bytes::Bytes;
@@ -46,6 +46,7 @@ use crate::server::HeaderRead;
 use crate::shield::{Asked, Demand, Shield, Through, X_BATOFF_SEQ};
 use crate::store::{Begun, Hit, Locator, Mark, Store};
 use crate::tags::IgnoredTags;
+use crate::undeclared::Undeclared;
 
 /// For the connection to an origin.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -68,6 +69,7 @@ pub(crate) struct Service {
     pub(crate) shield: Arc<Shield>,
     pub(crate) keep_tag_header: bool,
     pub(crate) ignored_tags: IgnoredTags,
+    pub(crate) undeclared: Undeclared,
     /// How long a visitor's connection may be idle, in seconds.
     pub(crate) idle_seconds: u64,
 }
@@ -81,6 +83,8 @@ pub(crate) struct Context {
     changes: Option<batoff_pingora::Page>,
     /// What a child wants; `None` for everybody else.
     child: Option<Asked>,
+    /// It came from the address of a child.
+    from_child: bool,
     /// The origin that was chosen is another cache.
     to_parent: bool,
     /// The request to the origin.
@@ -93,14 +97,18 @@ pub(crate) struct Context {
 
 /// The last request to the origin.
 struct Fetch {
-    /// What was known when it began.
-    token: FillToken,
+    /// What this node knew when it began.
+    own: FillToken,
+    /// What everything between here and the origin knew.
+    path: FillToken,
     /// What its answer is good for, as places in the log go.
     good: Option<Through>,
     /// How new a parent was asked to be; `None` when the origin itself was asked.
     asked: Option<Demand>,
     /// The answer is as new as that.
     is_vouched_for: bool,
+    /// A parent served it stale.
+    is_stale: bool,
     /// How old the answer was when it came, in seconds.
     age: u64,
     /// How many changes by visitors had been noted when it began.
@@ -149,7 +157,9 @@ impl Service {
         let lines = response.headers.get_all(CACHE_TAG);
         let CacheTags { tags, ignored } = CacheTags::parse(lines.iter().map(|line| line.as_bytes()));
         self.ignored_tags.note(ignored, url, &self.store.index().sites());
-        let Fetch { token, good, age, begun, .. } = *fetch;
+        let Fetch { own, path, age, begun, is_vouched_for, .. } = *fetch;
+        // A parent that has compared answers for all that this node knows of.
+        let (token, good) = if is_vouched_for { (own, fetch.good) } else { (path, None) };
         let verdict = self.store.index().check(url, &tags, token);
         let mark = Mark { url: url.clone(), tags, token, good, age, begun, stale_after_soft_purge_only };
         (verdict != Verdict::Gone).then_some(mark)
@@ -248,6 +258,7 @@ impl ProxyHttp for Service {
     fn request_cache_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<()> {
         ctx.page = batoff_pingora::Page::of(session.req_header());
         ctx.child = request::asked(session, &self.shield);
+        ctx.from_child = request::is_child(session, &self.shield);
         if ctx.page.is_some() {
             let mut limits = CacheOptionOverrides::default();
             limits.wait_timeout = Some(COLLAPSE_MAX);
@@ -349,7 +360,8 @@ impl ProxyHttp for Service {
         ctx: &mut Context,
     ) -> Result<()> {
         // At each attempt: what is stored is what the last one brought.
-        let (own, token) = (self.store.index().begin_fill(), self.store.begin_fill());
+        let own = self.store.index().begin_fill();
+        let path = self.store.path().token(own);
         let asked = ctx.to_parent.then(|| self.shield.demand(own, ctx.child, rand::random()));
         // A stranger's goes no further, and a child's was for us.
         request.remove_header(&X_BATOFF_SEQ);
@@ -358,10 +370,12 @@ impl ProxyHttp for Service {
         }
         let good = self.shield.good_for(own, ctx.child);
         ctx.fetch = Some(Fetch {
-            token,
+            own,
+            path,
             good,
             asked,
-            is_vouched_for: asked.is_none(),
+            is_vouched_for: asked.is_none() && !self.store.path().has_parents(),
+            is_stale: false,
             age: 0,
             begun: self.store.begin(),
             confirmation: None,
@@ -384,6 +398,9 @@ impl ProxyHttp for Service {
             response.insert_header(header::DATE, httpdate::fmt_http_date(SystemTime::now()))?;
         }
         self.note_changes(ctx, response);
+        if !ctx.to_parent && !self.store.path().has_parents() {
+            self.undeclared.note(response, ctx.page.as_ref());
+        }
         let said = response.remove_header(&X_BATOFF_SEQ);
         if let Some(Fetch { asked: Some(asked), is_vouched_for, .. }) = &mut ctx.fetch {
             let said = said.and_then(|said| said.to_str().ok()?.parse::<Demand>().ok());
@@ -392,6 +409,7 @@ impl ProxyHttp for Service {
         if let Some(fetch) = &mut ctx.fetch {
             // Here, because a confirmation's own age does not get into the header that is kept.
             fetch.age = freshness::age(response);
+            fetch.is_stale = is_marked_stale(&response.headers);
             let confirms = response.status == StatusCode::NOT_MODIFIED && session.cache.enabled();
             fetch.confirmation = confirms.then(|| Box::new(response.clone()));
         }
@@ -415,6 +433,10 @@ impl ProxyHttp for Service {
             _ => None,
         };
         let response = merged.as_ref().unwrap_or(response);
+        if fetch.is_stale {
+            figures::not_stored(NotStored::Stale);
+            return Ok(RespCacheable::Uncacheable(STALE_AT_A_PARENT));
+        }
         let authorized = session.req_header().headers.contains_key(header::AUTHORIZATION);
         let cacheable = match response::judge(response, fetch.age, authorized, self.store.object_bytes_max())
         {
@@ -431,11 +453,13 @@ impl ProxyHttp for Service {
             figures::not_stored(NotStored::NoOwner);
             return Ok(RespCacheable::Uncacheable(NO_OWNER));
         }
-        if !fetch.is_vouched_for {
+        let vouched = fetch.is_vouched_for || self.store.path().has_parents();
+        let mark = self.mark(&page.url, fetch, response, cacheable.stale_after_soft_purge_only);
+        if !vouched || mark.is_none() && fetch.path != fetch.own {
             figures::not_stored(NotStored::NotVouchedFor);
             return Ok(RespCacheable::Uncacheable(NOT_VOUCHED_FOR));
         }
-        let Some(mark) = self.mark(&page.url, fetch, response, cacheable.stale_after_soft_purge_only) else {
+        let Some(mark) = mark else {
             figures::not_stored(NotStored::Purged);
             return Ok(RespCacheable::Uncacheable(PURGED_WHILE_FETCHED));
         };
@@ -452,7 +476,7 @@ impl ProxyHttp for Service {
     ) -> Result<()> {
         let answer = Answer::of(session.cache.phase());
         // A child needs the tags, or it could not be purged by them.
-        if !self.keep_tag_header && ctx.child.is_none() {
+        if !self.keep_tag_header && ctx.child.is_none() && !ctx.from_child {
             response.remove_header(CACHE_TAG);
         }
         if answer.is_from_cache()
@@ -464,6 +488,9 @@ impl ProxyHttp for Service {
             if !self.may_serve(&found.mark) {
                 return Error::e_explain(ErrorType::HTTPStatus(503), "no longer to be served from the cache");
             }
+        }
+        if answer == Answer::Stale || ctx.fetch.as_ref().is_some_and(|fetch| fetch.is_stale) {
+            response.insert_header(X_BATOFF_STALE, STALE)?;
         }
         if let Some(vouched) = self.vouch(answer, ctx) {
             response.insert_header(X_BATOFF_SEQ, vouched.to_string())?;

@@ -25,6 +25,13 @@
 //! asks with `origin;<nonce>`: out of no cache at all.
 //!
 //! To ask is to go past the cache, so only configured children may.
+//!
+//! **Why this exists beside `[path] parents`.** That a purged page does not come back through a parent is shown, for every
+//! kind of cache alike, by the token of a fill being the least position on its path (`batoff_edge::Path`): until all
+//! parents have confirmed a purge, what it hit is passed on and not stored. Between two of these proxies the comparison
+//! does more: the visitor who comes in between gets the new page and not the parent's old one, and it is stored at once. It
+//! is not needed for `completed` to be true. What a parent vouches for is stored under this node's own position, anything
+//! else under that of the path; where no path is declared, what nobody vouches for is not stored at all.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -52,6 +59,11 @@ impl Shield {
     /// For a node that stands at `standing` and answers `children`.
     pub const fn new(standing: Arc<Standing>, children: Children) -> Self {
         Self { standing, children }
+    }
+
+    /// Whether who connects from there is one of the children.
+    pub(crate) fn is_child(&self, from: IpAddr) -> bool {
+        self.children.contain(from)
     }
 
     /// What the header of a request says, if who sent it may say such a thing.

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use batoff_edge::Path;
 use batoff_edge::caches::Evict;
 use batoff_index::{Entry, Index, Verdict};
-use batoff_types::{FillToken, PurgeUrl, Selector};
+use batoff_types::{PurgeUrl, Selector};
 use parking_lot::RwLock;
 
 mod changes;
@@ -82,9 +82,9 @@ impl Store {
         Arc::clone(&self.index)
     }
 
-    /// The token of a fill that begins now: the least position on its path.
-    pub(crate) fn begin_fill(&self) -> FillToken {
-        self.path.token(self.index.begin_fill())
+    /// The way to the origins.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The largest body that is stored, in bytes.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::{
-    Cursor, HostPattern, InstanceId, LogId, Moment, NodeName, Record, Selector, Seq, SiteId, TaskId, Term,
+    Cursor, HostPattern, InstanceId, LogId, Moment, NodeName, Parent, Record, Selector, Seq, SiteId, TaskId,
+    Term,
 };
 
 /// The version of the protocol that this build speaks: which kinds of message there are, and their order. Neither end
@@ -45,6 +46,8 @@ pub struct Hello {
     pub caches: Vec<String>,
     /// What it does when its lease ends.
     pub policy: LeasePolicy,
+    /// The caches between its own and the origins; none: it fetches from the origins themselves.
+    pub parents: Vec<Parent>,
 }
 
 /// A cursor, said so that it can be checked: in which log, and which record stands there.
@@ -136,6 +139,8 @@ pub enum ToNode {
     Count(Count),
     /// The stream is about to end.
     GoAway(GoAway),
+    /// The parents that your `Hello` names are somewhere else. Sent to no node that names none.
+    Parents(Parents),
 }
 
 /// What a node needs to know before its first record.
@@ -168,6 +173,17 @@ pub struct LeaseGrant {
     pub duration: Duration,
     /// The granting control plane's term.
     pub term: Term,
+    /// As in [`Parents`]; `None` for a node that names no parents, and from a control plane that knows of none.
+    pub parents_through: Option<Cursor>,
+}
+
+/// How far the nodes between a node and the origins are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Parents {
+    /// Nothing that was purged before this place can be served by any of them any more, as far as is known.
+    pub through: Cursor,
+    /// Why it is not known, for people; empty when it is.
+    pub why: String,
 }
 
 /// Drop everything, and go on from `cursor` in `log_id`.

@@ -116,6 +116,9 @@ impl fmt::Display for NodeName {
     }
 }
 
+/// Parents that a node may name. Each is looked at whenever one of them gets on.
+pub const PARENTS_MAX: usize = 64;
+
 /// A cache between a node and the origins, as its configuration names it: one node, written `fra1/edge-03`, or all nodes
 /// of a PoP, written `fra1`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

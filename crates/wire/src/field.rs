@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
-use batoff_types::{HostPattern, NodeName, Seq};
+use batoff_types::{HostPattern, NodeName, Parent, Seq};
 
 use crate::{Problem, WireError, pb};
 
@@ -45,6 +45,22 @@ pub fn node(field: &str, node: &pb::Node) -> Result<NodeName, WireError> {
 
 pub fn encode_node(node: &NodeName) -> pb::Node {
     pb::Node { pop: node.pop().to_owned(), node: node.node().to_owned() }
+}
+
+/// A node, or without its name the whole PoP.
+pub fn parent(field: &str, parent: &pb::Node) -> Result<Parent, WireError> {
+    if parent.node.is_empty() {
+        let invalid = |error: batoff_types::InvalidName| Problem::Grammar(error.to_string());
+        return Parent::pop(&parent.pop).map_err(|error| WireError::new(field, invalid(error)));
+    }
+    node(field, parent).map(Parent::Node)
+}
+
+pub fn encode_parent(parent: &Parent) -> pb::Node {
+    match parent {
+        Parent::Node(node) => encode_node(node),
+        Parent::Pop(pop) => pb::Node { pop: (**pop).to_owned(), node: String::new() },
+    }
 }
 
 /// Rounded down, so that a lease is never longer on the wire than it was granted; at most `u64::MAX`.

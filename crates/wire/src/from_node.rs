@@ -72,6 +72,7 @@ fn encode_hello(hello: &Hello) -> pb::Hello {
         version: hello.version.clone(),
         caches: hello.caches.clone(),
         policy: policy.into(),
+        parents: hello.parents.iter().map(field::encode_parent).collect(),
     }
 }
 
@@ -80,6 +81,8 @@ fn decode_hello(hello: pb::Hello) -> Result<Hello, WireError> {
         pb::LeasePolicy::Serve | pb::LeasePolicy::Unspecified => LeasePolicy::Serve,
         pb::LeasePolicy::Revalidate => LeasePolicy::Revalidate,
     };
+    let parent = |(i, parent)| field::parent(&format!("parents[{i}]"), parent);
+    let parents = hello.parents.iter().enumerate().map(parent).collect::<Result<_, _>>()?;
     Ok(Hello {
         node: field::node("node", &field::required("node", hello.node)?)?,
         instance: field::ulid("instance", &hello.instance, InstanceId::from_bytes)?,
@@ -92,6 +95,7 @@ fn decode_hello(hello: pb::Hello) -> Result<Hello, WireError> {
         version: hello.version,
         caches: hello.caches,
         policy,
+        parents,
     })
 }
 

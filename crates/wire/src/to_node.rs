@@ -1,6 +1,8 @@
 use std::time::Duration;
 
-use batoff_types::message::{Count, GoAway, GoAwayReason, LeaseGrant, Reset, ResetReason, ToNode, Welcome};
+use batoff_types::message::{
+    Count, GoAway, GoAwayReason, LeaseGrant, Parents, Reset, ResetReason, ToNode, Welcome,
+};
 use batoff_types::{Cursor, HostPattern, LogId, Moment, Record, Seq, SiteId, Term};
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
@@ -60,6 +62,7 @@ pub fn encode_to_node(message: &ToNode) -> Bytes {
             echo_micros: grant.echo.as_micros(),
             duration_micros: field::micros(grant.duration),
             term: grant.term.0,
+            parents_through: grant.parents_through.map(Cursor::get),
         }),
         ToNode::Reset(reset) => Body::Reset(pb::Reset {
             log_id: reset.log_id.to_bytes().to_vec(),
@@ -77,6 +80,9 @@ pub fn encode_to_node(message: &ToNode) -> Bytes {
             reconnect_after_micros: field::micros(go_away.reconnect_after),
             endpoints: go_away.endpoints.iter().map(|endpoint| endpoint.as_ref().to_owned()).collect(),
         }),
+        ToNode::Parents(Parents { through, why }) => {
+            Body::Parents(pb::Parents { through: through.get(), why: why.clone() })
+        }
     };
     pb::ToNode { body: Some(body) }.encode_to_vec().into()
 }
@@ -96,6 +102,7 @@ pub fn decode_to_node(bytes: &[u8]) -> Result<ToNode, WireError> {
             echo: Moment::from_micros(grant.echo_micros),
             duration: Duration::from_micros(grant.duration_micros),
             term: Term(grant.term),
+            parents_through: grant.parents_through.map(Cursor::new),
         }),
         Body::Reset(reset) => ToNode::Reset(Reset {
             log_id: field::ulid("reset.log_id", &reset.log_id, LogId::from_bytes)?,
@@ -108,6 +115,9 @@ pub fn decode_to_node(bytes: &[u8]) -> Result<ToNode, WireError> {
             reconnect_after: Duration::from_micros(go_away.reconnect_after_micros),
             endpoints: go_away.endpoints.into_iter().map(Into::into).collect(),
         }),
+        Body::Parents(pb::Parents { through, why }) => {
+            ToNode::Parents(Parents { through: Cursor::new(through), why })
+        }
     })
 }
 

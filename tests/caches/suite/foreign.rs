@@ -15,13 +15,8 @@ pub async fn the_state_of_another_node_is_not_believed<S: Subject>() {
         let dir = stage.subject.daemon().config().parent().expect("a folder").to_owned();
         let elsewhere = dir.join("elsewhere");
         std::fs::create_dir(&elsewhere).expect("a folder");
-        let setting = Setting {
-            name: "pop2",
-            dir: &elsewhere,
-            plane: &stage.plane,
-            origin: stage.origin.address(),
-            policy: Policy::Strict,
-        };
+        let setting =
+            Setting::alone("pop2", &elsewhere, &stage.plane, stage.origin.address(), Policy::Strict);
         let mut other = Daemon::edge(&setting, "[caches]\nnone = true\n").await;
         stage.plane.leased("pop2").await;
         stage.subject.daemon().kill();

@@ -53,6 +53,8 @@ pub(crate) struct Fill {
     pub(crate) position: Option<Position>,
     /// Visitors who wait for it, besides the one for whom it began.
     pub(crate) joined: u64,
+    /// What came was marked as stale by a parent.
+    pub(crate) marked: bool,
 }
 
 /// What became of a fetch.
@@ -211,6 +213,10 @@ impl Cache {
     /// The response is here.
     pub(crate) fn finish_fill(&mut self, catalog: &Catalog, id: u64) -> Option<Filled> {
         let fill = self.fills.remove(&id)?;
+        if fill.marked && self.without != Some(Switch::StaleMark) {
+            let Fill { key, tags, fetched_at, .. } = fill;
+            return Some(Filled { key, tags, fetched_at, stored: false, given: 0 });
+        }
         let late = self.without == Some(Switch::FillToken);
         let token = if late { self.index.begin_fill() } else { fill.token };
         let mut object = Object {

@@ -1,15 +1,16 @@
 mod ends;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use batoff_delivery::{
-    Outbox, OutboxLimits, Recovered, RecoveredNode, Resume, Roster, RosterEvent, judge_hello,
+    Outbox, OutboxLimits, PathPlace, Recovered, RecoveredNode, Resume, Roster, RosterEvent, judge_hello,
 };
 use batoff_types::message::{
-    Count, Counted, FromNode, GoAway, GoAwayReason, Heartbeat, Hello, LeasePolicy, ToNode, Welcome,
+    Count, Counted, FromNode, GoAway, GoAwayReason, Heartbeat, Hello, LeasePolicy, Parents, ToNode, Welcome,
 };
-use batoff_types::{Body, Cursor, LogId, Moment, Seq, Term};
+use batoff_types::{Body, Cursor, LogId, Moment, Parent, Seq, Term};
 
 use crate::cache::VARIANTS;
 use crate::catalog::URLS;
@@ -67,6 +68,8 @@ pub(crate) struct Known {
     pub(crate) removed: bool,
     pub(crate) confirmed: Cursor,
     policy: Option<LeasePolicy>,
+    /// It has said what it fetches through.
+    has_said: bool,
     /// The newest stream that said `Hello`.
     stream: u64,
 }
@@ -121,6 +124,7 @@ impl World {
                 registered: Seq::new(known.registered)?,
                 confirmed: known.confirmed,
                 policy: known.policy,
+                parents: known.has_said.then(|| node.parents.clone()),
                 removed: known.removed,
             })
         });
@@ -254,15 +258,15 @@ impl World {
         match who {
             Who::Present => {
                 let known = &mut self.ledger.nodes[self.nodes[index].identity];
-                (known.stream, known.policy) = (connection, Some(hello.policy));
+                (known.stream, known.policy, known.has_said) = (connection, Some(hello.policy), true);
             }
-            // It cannot make the policy durable, so there is no Welcome.
-            Who::Predecessor
-                if self.ledger.nodes[self.nodes[index].identity].policy != Some(hello.policy) =>
-            {
-                return;
+            // It cannot make durable what the node says, so there is no Welcome.
+            Who::Predecessor => {
+                let known = &self.ledger.nodes[self.nodes[index].identity];
+                if known.policy != Some(hello.policy) || !known.has_said {
+                    return;
+                }
             }
-            Who::Predecessor => {}
         }
         if let Some(control) = self.plane(who) {
             control.streams.insert(connection, Stream { node: index, outbox: Outbox::new(&resume, LIMITS) });
@@ -438,12 +442,17 @@ impl World {
         while let Some(completed) = control.roster.poll_completed() {
             ranges.push(completed);
         }
+        let mut paths = Vec::new();
+        while let Some(path) = control.roster.poll_path() {
+            paths.push(path);
+        }
         while let Some(event) = control.roster.poll_event() {
             alerts += u64::from(matches!(event, RosterEvent::TwoInstances { .. }));
         }
         #[cfg(feature = "mutations")]
         control.roster.check();
         let streams = control.streams.len();
+        self.tell_paths(who, &paths);
         self.outcome.alerts += alerts;
         for completed in ranges {
             self.oracle.completed(now, completed.after.get(), completed.through.get());
@@ -456,6 +465,26 @@ impl World {
             self.say(who.as_str(), || format!("completed {through:?}"));
             for index in 0..self.nodes.len() {
                 self.judge_cache(index);
+            }
+        }
+    }
+
+    /// Tells the nodes that name these parents where they are.
+    fn tell_paths(&mut self, who: Who, paths: &[(Arc<[Parent]>, PathPlace)]) {
+        for (parents, place) in paths {
+            let nodes = &self.nodes;
+            let named = |stream: &Stream| nodes[stream.node].parents == **parents;
+            let Some(control) = (match who {
+                Who::Present => self.control.as_ref(),
+                Who::Predecessor => self.predecessor.as_ref(),
+            }) else {
+                return;
+            };
+            let streams = control.streams.iter().filter(|(_, stream)| named(stream));
+            let streams: Vec<_> = streams.map(|(connection, stream)| (*connection, stream.node)).collect();
+            for (connection, node) in streams {
+                let told = Parents { through: place.through, why: String::new() };
+                self.send_down(node, connection, ToNode::Parents(told));
             }
         }
     }

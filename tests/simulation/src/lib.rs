@@ -9,7 +9,8 @@
 //! - **I2** every accepted purge reaches every node, or the node is reset;
 //! - **I3** cursors and the watermark never go back, never skip;
 //! - **I4** every purge is completed within two seconds of its acceptance, or of the control plane's last start or thaw
-//!   (with available nodes: once the faults are over);
+//!   (with available nodes: once the faults are over), and no two runs of one node's daemon hold leases of one control
+//!   plane at the same time (G4), which is what purges could wait for;
 //! - **I5** memory is bounded by configuration.
 //!
 //! The oracle reads true time and the specification of the selectors, and nothing that the system believes: no token,
@@ -34,6 +35,7 @@ mod random;
 mod report;
 mod shield;
 mod switch;
+mod tiers;
 mod trace;
 mod twin;
 mod visitors;

@@ -4,7 +4,7 @@ use std::time::Duration;
 use batoff_delivery::{Inbox, InboxConfig, InboxError, NodeState, Received};
 use batoff_index::Snapshot;
 use batoff_types::message::{Count, Counted, FromNode, LeasePolicy, Position, RecordReport, Reset, ToNode};
-use batoff_types::{Cursor, Generation, InstanceId, LogId, Moment, NodeName, SiteTable, Term};
+use batoff_types::{Cursor, Generation, InstanceId, LogId, Moment, NodeName, Parent, SiteTable, Term};
 
 use crate::cache::{Cache, Kind};
 use crate::oracle::Violation;
@@ -33,6 +33,10 @@ pub(crate) struct Node {
     /// Sent away: not to connect before that.
     waits_until: u64,
     pub(crate) policy: LeasePolicy,
+    /// What it fetches through.
+    pub(crate) parents: Vec<Parent>,
+    /// The term in which it was last granted a lease.
+    leased_in: Term,
     /// Seconds of its clock in a second.
     rate: f64,
     pub(crate) inbox: Inbox,
@@ -78,6 +82,7 @@ pub(crate) struct Stored {
 #[derive(Debug)]
 pub(crate) struct Orphan {
     pub(crate) until: Moment,
+    leased_in: Term,
     pub(crate) cache: Cache,
 }
 
@@ -98,13 +103,15 @@ impl Node {
     ) -> Self {
         let pop = ["fra1", "gru1", "sin1"][index % 3];
         let name: NodeName = crate::catalog::parse(&format!("{pop}/edge-{index}"));
-        let inbox = Self::daemon(&name, policy, 0, None, Term(0));
+        let inbox = Self::daemon(&name, policy, &[], 0, None, Term(0));
         Self {
             name,
             identity: index,
             gone: false,
             waits_until: 0,
             policy,
+            parents: Vec::new(),
+            leased_in: Term(0),
             rate,
             inbox,
             cache: Cache::new(kind, without),
@@ -128,6 +135,12 @@ impl Node {
         }
     }
 
+    /// It fetches through these, from its first daemon on.
+    pub(crate) fn put_behind(&mut self, parents: &[Parent]) {
+        self.parents = parents.to_vec();
+        self.inbox = Self::daemon(&self.name, self.policy, parents, self.life, None, Term(0));
+    }
+
     /// The next daemon has another policy. Until the control plane has heard so, it completes purges on the ground that
     /// this node is fenced; so a node that turns available serves only once it has caught up with what it was told then.
     fn change_policy(&mut self) {
@@ -141,12 +154,14 @@ impl Node {
     fn daemon(
         name: &NodeName,
         policy: LeasePolicy,
+        parents: &[Parent],
         life: u64,
         position: Option<Position>,
         term: Term,
     ) -> Inbox {
         let instance = InstanceId::from_bytes(u128::from(life + 1).to_be_bytes());
         let mut config = InboxConfig::new(name.clone(), policy);
+        config.parents = parents.to_vec();
         config.queue_records = QUEUE_RECORDS;
         Inbox::new(config, instance, position, term)
     }
@@ -280,19 +295,50 @@ impl World {
             {
                 grant.duration += moment.since(grant.echo);
             }
+            let granted = match &message {
+                ToNode::LeaseGrant(grant) if !grant.duration.is_zero() => Some(grant.term),
+                _ => None,
+            };
             match node.inbox.handle(moment, message) {
-                Ok(()) => {}
+                Ok(()) => {
+                    if let Some(term) = granted {
+                        node.leased_in = term;
+                        self.judge_leases(index);
+                    }
+                }
                 Err(InboxError::LowerTerm { .. }) => {
                     node.connection = 0;
                     self.outcome.lower_terms += 1;
                 }
                 Err(error) => failed = Some(format!("{}: {error}", node.name)),
             }
+            let node = &mut self.nodes[index];
             node.stored.term = node.inbox.max_term();
             self.pump(index);
         }
         if let Some(error) = failed {
             self.fail(Violation::Cursor(error));
+        }
+    }
+
+    /// G4: what one control plane has granted to one run of a daemon has run out before it grants anything to another.
+    fn judge_leases(&mut self, index: usize) {
+        let (now, node) = (self.now, &self.nodes[index]);
+        let (clock, term) = (node.clock(now), node.leased_in);
+        if !node.inbox.lease().may_serve(clock) {
+            return;
+        }
+        let of_the_dead = node.orphans.iter().any(|orphan| orphan.leased_in == term && clock < orphan.until);
+        let of_another = self.nodes.iter().enumerate().any(|(other, twin)| {
+            other != index
+                && twin.identity == node.identity
+                && twin.up
+                && twin.leased_in == term
+                && twin.inbox.lease().may_serve(twin.clock(now))
+        });
+        if of_the_dead || of_another {
+            let what = format!("{} holds a lease beside another run of its daemon", node.name);
+            self.fail(Violation::Leases(what));
         }
     }
 
@@ -510,7 +556,7 @@ impl World {
             } else {
                 let empty = Cache::new(node.cache.kind, self.without);
                 let cache = std::mem::replace(&mut node.cache, empty);
-                node.orphans.push(Orphan { until, cache });
+                node.orphans.push(Orphan { until, leased_in: node.leased_in, cache });
             }
         }
         node.up = false;
@@ -563,7 +609,8 @@ impl World {
             self.outcome.faults.policies_changed += 1;
         }
         let node = &mut self.nodes[index];
-        node.inbox = Node::daemon(&node.name, node.policy, node.life, position, node.stored.term);
+        node.inbox =
+            Node::daemon(&node.name, node.policy, &node.parents, node.life, position, node.stored.term);
         let (life, name) = (node.life, node.name.to_string());
         self.say(&name, || format!("starts again from {:?}", position.map(|at| at.cursor)));
         self.supervise(index, life);

@@ -16,6 +16,8 @@ pub enum Violation {
     Cursor(String),
     /// I4: a purge was not completed within two seconds.
     Late(String),
+    /// I4, by G4: two runs of one daemon hold leases at the same time.
+    Leases(String),
     /// I5: something grew over its bound.
     Memory(String),
 }
@@ -27,7 +29,7 @@ impl Violation {
             Self::Served(_) => 1,
             Self::Missed(_) => 2,
             Self::Cursor(_) => 3,
-            Self::Late(_) => 4,
+            Self::Late(_) | Self::Leases(_) => 4,
             Self::Memory(_) => 5,
         }
     }
@@ -39,6 +41,7 @@ impl fmt::Display for Violation {
         | Self::Missed(what)
         | Self::Cursor(what)
         | Self::Late(what)
+        | Self::Leases(what)
         | Self::Memory(what)) = self;
         write!(f, "I{}: {what}", self.invariant())
     }

@@ -17,6 +17,8 @@ pub enum Switch {
     JoiningStuck,
     /// G4: what another incarnation may serve by its lease is not yet safe.
     OneIncarnation,
+    /// G4: no lease for an incarnation while that of another counts.
+    OneLease,
     /// No lease of an earlier control plane counts as run out before the longest ever granted has.
     WaitAfterStart,
     /// A control plane that stood still grants nothing until it knows that it was not replaced meanwhile.
@@ -39,17 +41,24 @@ pub enum Switch {
     Collapsing,
     /// A parent that is behind its child does not answer from its cache.
     ParentSeq,
+    /// A fill counts from where the parents are, and not only from where the node itself is.
+    PathToken,
+    /// The parents of parents count, too.
+    WholePath,
+    /// What a parent serves stale is not stored.
+    StaleMark,
 }
 
 impl Switch {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 21] = [
         Self::Floor,
         Self::Confirmed,
         Self::FloorAtStart,
         Self::Progress,
         Self::JoiningStuck,
         Self::OneIncarnation,
+        Self::OneLease,
         Self::WaitAfterStart,
         Self::StoodStill,
         Self::Margin,
@@ -61,6 +70,9 @@ impl Switch {
         Self::LogIdentity,
         Self::Collapsing,
         Self::ParentSeq,
+        Self::PathToken,
+        Self::WholePath,
+        Self::StaleMark,
     ];
 
     /// Its name on the command line.
@@ -72,6 +84,7 @@ impl Switch {
             Self::Progress => "progress",
             Self::JoiningStuck => "joining-stuck",
             Self::OneIncarnation => "one-incarnation",
+            Self::OneLease => "one-lease",
             Self::WaitAfterStart => "wait-after-start",
             Self::StoodStill => "stood-still",
             Self::Margin => "margin",
@@ -83,6 +96,9 @@ impl Switch {
             Self::LogIdentity => "log-identity",
             Self::Collapsing => "collapsing",
             Self::ParentSeq => "parent-seq",
+            Self::PathToken => "path-token",
+            Self::WholePath => "whole-path",
+            Self::StaleMark => "stale-mark",
         }
     }
 
@@ -104,8 +120,10 @@ impl Switch {
                 | Self::Progress
                 | Self::JoiningStuck
                 | Self::OneIncarnation
+                | Self::OneLease
                 | Self::WaitAfterStart
                 | Self::StoodStill
+                | Self::WholePath
         )
     }
 
@@ -119,8 +137,10 @@ impl Switch {
             Self::Progress => Some(Rule::Progress),
             Self::JoiningStuck => Some(Rule::JoiningStuck),
             Self::OneIncarnation => Some(Rule::OneIncarnation),
+            Self::OneLease => Some(Rule::OneLease),
             Self::WaitAfterStart => Some(Rule::WaitAfterStart),
             Self::StoodStill => Some(Rule::StoodStill),
+            Self::WholePath => Some(Rule::WholePath),
             _ => None,
         }
     }

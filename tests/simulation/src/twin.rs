@@ -27,6 +27,7 @@ impl World {
         let mut twin = Node::new(identity, rate, LeasePolicy::Revalidate, kind, self.without);
         let index = self.nodes.len();
         (twin.life, twin.up) = (FIRST_LIFE * index as u64, false);
+        twin.parents.clone_from(&self.nodes[identity].parents);
         if self.random.chance(0.5) {
             twin.stored = self.nodes[identity].stored.clone();
         }

@@ -49,15 +49,16 @@ impl World {
 
     fn fetch(&mut self, index: usize, key: Key) {
         let tags = Catalog::some_tags(&mut self.random);
-        let now = self.now;
+        let (now, token) = (self.now, self.token(index));
         let node = &mut self.nodes[index];
         let fill = Fill {
             key,
-            token: node.cache.index.begin_fill(),
+            token,
             tags,
             fetched_at: now,
             position: node.position_for_parent(),
             joined: 0,
+            marked: false,
         };
         let (fill, life) = (node.cache.begin_fill(fill), node.life);
         self.outcome.fills += 1;
@@ -65,11 +66,11 @@ impl World {
             let way = self.random.between(0.002, 0.04);
             self.after(way, Event::Asked { child: index, life, fill });
         } else {
-            self.fetch_from_origin(index, life, fill);
+            self.ask_parents(index, life, fill);
         }
     }
 
-    fn fetch_from_origin(&mut self, node: usize, life: u64, fill: u64) {
+    pub(crate) fn fetch_from_origin(&mut self, node: usize, life: u64, fill: u64) {
         let takes = match self.random.below(8) {
             0..5 => self.random.between(0.005, 0.1),
             5..7 => self.random.between(0.05, 0.6),

@@ -13,6 +13,7 @@ use crate::node::Node;
 use crate::oracle::{Oracle, Violation};
 use crate::profile::Profile;
 use crate::random::Random;
+use crate::tiers::Upstream;
 use crate::trace::Trace;
 use crate::{Options, Outcome, Switch};
 
@@ -70,6 +71,14 @@ pub(crate) enum Event {
         life: u64,
         fill: u64,
     },
+    /// The same where fills count from where the parents are: it is at the registered node `at`.
+    Passed {
+        child: usize,
+        life: u64,
+        fill: u64,
+        at: usize,
+        hops: u8,
+    },
     Filled {
         node: usize,
         life: u64,
@@ -108,8 +117,10 @@ pub(crate) struct World {
     pub(crate) profile: Profile,
     /// Some nodes are available, and daemons may change their policy when they start again.
     pub(crate) mixed: bool,
-    /// Node 0 is the parent of the others.
+    /// Node 0 is the parent of the others, and compares seqs with them.
     pub(crate) shield: bool,
+    /// What each registered node fetches through, without such a comparison.
+    pub(crate) upstreams: Vec<Upstream>,
     pub(crate) catalog: Catalog,
     pub(crate) network: Network,
     pub(crate) nodes: Vec<Node>,
@@ -163,7 +174,14 @@ impl World {
             nodes.push(Node::new(index, rate, policy, kind, options.without));
         }
         let control_rate = rate(&mut random, drift);
-        let shield = random.chance(0.4);
+        let shield = random.chance(0.3);
+        let names: Vec<_> = nodes.iter().map(|node| node.name.clone()).collect();
+        let tiers = !shield && random.chance(0.7);
+        let upstreams =
+            if tiers { Upstream::draw(&mut random, &names) } else { vec![Upstream::default(); count] };
+        for (node, upstream) in nodes.iter_mut().zip(&upstreams) {
+            node.put_behind(&upstream.named);
+        }
         let mut world = Self {
             without: options.without,
             times,
@@ -177,6 +195,7 @@ impl World {
             profile,
             mixed,
             shield,
+            upstreams,
             catalog: Catalog::new(),
             network: Network::new(weather),
             nodes,
@@ -190,7 +209,7 @@ impl World {
             oracle: Oracle::default(),
             outcome: Outcome { seed, ..Outcome::default() },
         };
-        world.say("world", || format!("seed {seed}: {count} nodes, {weather:?} network, a fault every {chaos_mean} s, shield: {shield}"));
+        world.say("world", || format!("seed {seed}: {count} nodes, {weather:?} network, a fault every {chaos_mean} s, shield: {shield}, tiers: {tiers}"));
         world.begin();
         world
     }
@@ -200,9 +219,9 @@ impl World {
             self.commit(Body::Site(change), true);
         }
         for index in 0..self.nodes.len() {
-            let (name, policy, kind) =
-                (self.nodes[index].name.clone(), self.nodes[index].policy, self.nodes[index].cache.kind);
-            self.say(&name.to_string(), || format!("registered, {policy:?}, {kind:?}"));
+            let Node { name, policy, parents, cache, .. } = &self.nodes[index];
+            let (name, policy, kind, parents) = (name.clone(), *policy, cache.kind, parents.clone());
+            self.say(&name.to_string(), || format!("registered, {policy:?}, {kind:?}, behind {parents:?}"));
             self.commit(Body::NodeRegistered(name), true);
         }
         self.start_control();
@@ -245,6 +264,7 @@ impl World {
             Event::NodeBack(node) => self.node_back(node),
             Event::Look(node) => self.look(node),
             Event::Asked { child, life, fill } => self.asked(child, life, fill),
+            Event::Passed { child, life, fill, at, hops } => self.passed(child, life, fill, at, hops),
             Event::Filled { node, life, fill } => self.filled(node, life, fill),
             Event::Purge => self.purge(),
             Event::Ask => self.ask(),

@@ -141,6 +141,15 @@ pub struct NodeReport {
     pub version: String,
     /// Its caches and their trouble.
     pub caches: Vec<CacheReport>,
+    /// The nodes (`pop/node`) and PoPs that it fetches through.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parents: Vec<String>,
+    /// The last record that no node between it and the origins can serve any more; 0 when that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parents_through: Option<u64>,
+    /// Why that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parents_unknown: Option<String>,
 }
 
 /// One cache on a node.

@@ -42,6 +42,15 @@ struct NodeDocument {
     #[serde(skip_serializing_if = "Option::is_none")]
     semantics: Option<u32>,
     caches: Vec<CacheDocument>,
+    /// The nodes and PoPs that it fetches through.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    parents: Vec<String>,
+    /// What no node between it and the origins can serve any more; 0 when that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parents_through: Option<u64>,
+    /// Why that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parents_unknown: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -143,6 +152,9 @@ impl From<NodeStatus> for NodeDocument {
             version: status.version,
             semantics: status.semantics,
             caches,
+            parents: status.parents.iter().map(ToString::to_string).collect(),
+            parents_through: status.path.as_ref().map(|path| path.through.get()),
+            parents_unknown: status.path.map(|path| path.why).filter(|why| !why.is_empty()),
         }
     }
 }

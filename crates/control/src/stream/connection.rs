@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use batoff_delivery::{HelloRefused, LogView, PROTOCOL_VERSION, Resume, judge_hello};
 use batoff_types::message::{FromNode, GoAway, GoAwayReason, Hello, ResetReason, ToNode, Welcome};
-use batoff_types::{Body, Cursor, NodeName, TaskId};
+use batoff_types::{Body, Cursor, NodeName, PARENTS_MAX, TaskId};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
@@ -11,6 +11,7 @@ use tonic::{Status, Streaming};
 use super::Nodes;
 use super::identity::Identity;
 use super::outgoing::Outgoing;
+use super::parents::ParentsFeed;
 use crate::metrics;
 use crate::tracker::{Directive, MAILBOX, Membership};
 
@@ -85,6 +86,12 @@ impl Connection {
                 "the node speaks version {} of the protocol, this control plane {PROTOCOL_VERSION}; bring the older \
                  one up to date",
                 hello.protocol
+            )));
+        }
+        if hello.parents.len() > PARENTS_MAX {
+            return Err(Status::invalid_argument(format!(
+                "the node names {} parents, and may name {PARENTS_MAX}; name their PoPs instead",
+                hello.parents.len()
             )));
         }
         self.register(&hello.node).await?;
@@ -198,6 +205,8 @@ impl Connection {
         mailbox: &mut mpsc::Receiver<Directive>,
     ) -> End {
         let mut tail = self.nodes.hub.subscribe();
+        let mut parents =
+            ParentsFeed::new(self.nodes.tracker.watch_parents(node), self.nodes.config.gather_ms);
         loop {
             tail.borrow_and_update();
             let ready = outgoing.is_ready();
@@ -227,6 +236,7 @@ impl Connection {
                 },
                 () = sleep_until(records_at) => {}
                 _ = tail.changed(), if records_at.is_none() => {}
+                parents = parents.next() => outgoing.push_parents(parents),
                 directive = mailbox.recv(), if room => match directive {
                     Some(Directive::Count(count)) => outgoing.push_message(&ToNode::Count((*count).clone())),
                     Some(Directive::GoAway(reason)) => return End::GoAway(reason),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use batoff_delivery::{Outbox, OutboxLimits, Resume, ToSend};
 use batoff_log::{ReadError, Store};
-use batoff_types::message::{LeaseGrant, ToNode};
+use batoff_types::message::{LeaseGrant, Parents, ToNode};
 use batoff_types::{Cursor, Seq};
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -26,6 +26,8 @@ pub(super) struct Outgoing {
     not_before: Instant,
     /// Only the newest counts: a lease is counted from the heartbeat that it answers.
     grant: Option<LeaseGrant>,
+    /// Only the newest counts.
+    parents: Option<Parents>,
     messages: VecDeque<Bytes>,
     fetching: Option<Fetch>,
     fetched: Option<Frame>,
@@ -47,6 +49,7 @@ impl Outgoing {
             gather,
             not_before: Instant::now(),
             grant: None,
+            parents: None,
             messages: VecDeque::new(),
             fetching: None,
             fetched: None,
@@ -54,7 +57,15 @@ impl Outgoing {
     }
 
     pub(super) fn push_grant(&mut self, grant: LeaseGrant) {
+        // It says something newer of the parents, and goes out first.
+        if let (Some(parents), Some(through)) = (&mut self.parents, grant.parents_through) {
+            parents.through = through;
+        }
         self.grant = Some(grant);
+    }
+
+    pub(super) fn push_parents(&mut self, parents: Parents) {
+        self.parents = Some(parents);
     }
 
     pub(super) fn push_message(&mut self, message: &ToNode) {
@@ -69,6 +80,7 @@ impl Outgoing {
     /// Whether the stream would be given something now.
     pub(super) fn is_ready(&self) -> bool {
         self.grant.is_some()
+            || self.parents.is_some()
             || !self.messages.is_empty()
             || (self.fetching.is_none() && self.waiting().is_some() && Instant::now() >= self.not_before)
     }
@@ -92,6 +104,10 @@ impl Outgoing {
                 bytes: batoff_wire::encode_to_node(&ToNode::LeaseGrant(grant)),
                 through: None,
             });
+        }
+        if let Some(parents) = self.parents.take() {
+            let bytes = batoff_wire::encode_to_node(&ToNode::Parents(parents));
+            return Some(Item { bytes, through: None });
         }
         let next = self.waiting()?;
         let bytes_max = self.outbox.limits().bytes;

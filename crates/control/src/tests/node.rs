@@ -4,7 +4,7 @@ use batoff_delivery::PROTOCOL_VERSION;
 use batoff_types::message::{
     Ack, FromNode, Heartbeat, Hello, LeasePolicy, Position, RecordReport, Reset, ToNode, Welcome,
 };
-use batoff_types::{Cursor, InstanceId, Moment, NodeName, SEMANTICS_VERSION, Seq, TaskId};
+use batoff_types::{Cursor, InstanceId, Moment, NodeName, Parent, SEMANTICS_VERSION, Seq, TaskId};
 use batoff_wire::grpc::client::PurgeStreamClient;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -34,11 +34,18 @@ pub(super) struct Intro {
     pub(super) instance: InstanceId,
     pub(super) position: Option<Position>,
     pub(super) policy: LeasePolicy,
+    pub(super) parents: Vec<Parent>,
 }
 
 impl Intro {
     pub(super) fn new(name: &str, policy: LeasePolicy) -> Self {
-        Self { name: name.parse().unwrap(), instance: random_instance(), position: None, policy }
+        Self {
+            name: name.parse().unwrap(),
+            instance: random_instance(),
+            position: None,
+            policy,
+            parents: Vec::new(),
+        }
     }
 
     pub(super) fn hello(&self) -> Hello {
@@ -51,6 +58,7 @@ impl Intro {
             version: "test".into(),
             caches: vec!["nginx".into()],
             policy: self.policy,
+            parents: self.parents.clone(),
         }
     }
 }
@@ -112,7 +120,13 @@ impl Node {
     pub(super) fn intro(&self, policy: LeasePolicy) -> Intro {
         let log_id = self.welcome.as_ref().unwrap().log_id;
         let position = Position { log_id, cursor: self.cursor, task: self.task };
-        Intro { name: self.name.clone(), instance: self.instance, position: Some(position), policy }
+        Intro {
+            name: self.name.clone(),
+            instance: self.instance,
+            position: Some(position),
+            policy,
+            parents: Vec::new(),
+        }
     }
 
     pub(super) fn say(&self, message: FromNode) {

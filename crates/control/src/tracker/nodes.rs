@@ -1,9 +1,10 @@
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use batoff_log::StoreError;
-use batoff_types::message::LeasePolicy;
-use batoff_types::{Cursor, InstanceId, NodeName, Seq, UnixMillis};
+use batoff_types::message::{LeasePolicy, Parents};
+use batoff_types::{Cursor, InstanceId, NodeName, Parent, Seq, UnixMillis};
 
 use super::Tracker;
 
@@ -40,6 +41,10 @@ pub struct NodeStatus {
     pub caches: Vec<String>,
     /// Caches in the way.
     pub troubles: Vec<TroubleView>,
+    /// The caches between its own and the origins; empty as long as it has not said so.
+    pub parents: Vec<Parent>,
+    /// How far those are; `None` without any.
+    pub path: Option<Parents>,
 }
 
 /// A cache that cannot be reached or refuses.
@@ -66,8 +71,12 @@ impl Tracker {
     /// All nodes, removed ones that are still blocked included, by name.
     pub fn nodes(&self) -> Vec<NodeStatus> {
         let now = self.clock.now();
-        let state = self.state.lock();
-        let status = |(name, entry): (&NodeName, &super::roll::Entry)| {
+        let mut state = self.state.lock();
+        let names: Vec<NodeName> = state.roll.iter().map(|(name, _)| name.clone()).collect();
+        let mut paths: HashMap<NodeName, Parents> =
+            names.into_iter().filter_map(|name| Some((name.clone(), state.parents_now(&name)?))).collect();
+        let state = &*state;
+        let mut status = |(name, entry): (&NodeName, &super::roll::Entry)| {
             let view = state.roster.node(now, name);
             let view = view.as_ref();
             NodeStatus {
@@ -98,9 +107,11 @@ impl Tracker {
                         stuck: *stuck,
                     })
                     .collect(),
+                parents: entry.row.parents.clone().unwrap_or_default(),
+                path: paths.remove(name),
             }
         };
-        state.roll.iter().map(status).collect()
+        state.roll.iter().map(&mut status).collect()
     }
 
     /// Whether the node may be removed now. An available node that is behind is removed only by force: it may go on

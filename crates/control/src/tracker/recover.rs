@@ -72,6 +72,7 @@ fn recovered_node(name: &NodeName, row: &NodeRow, confirmed: Cursor, tail: Curso
         registered: row.registered,
         confirmed: confirmed.min(tail),
         policy: row.policy,
+        parents: row.parents.clone(),
         removed: row.removed.is_some(),
     }
 }

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use batoff_types::message::{Hello, LeasePolicy, Trouble};
-use batoff_types::{Cursor, NodeName, Seq, UnixMillis};
+use batoff_types::{Cursor, NodeName, Parent, Seq, UnixMillis};
 
 use super::connection::Mailbox;
 
@@ -89,9 +89,10 @@ pub(super) struct Entry {
     pub confirmed_alone: Cursor,
     /// The latest of its streams, in the order in which they were opened.
     pub newest_connection: u64,
-    /// The policy that is durable. Nothing may be said to the node while it differs from the row's: a restart would
-    /// count a node that serves without a lease as one that does not.
-    pub durable_policy: Option<LeasePolicy>,
+    /// The row that is durable, as far as the node's own word goes. Nothing may be said to the node while its policy or its
+    /// parents differ from the row's: a restart would count a node that serves without a lease as one that does not, and
+    /// one that fetches through others as one that does not.
+    durable: Option<(Option<LeasePolicy>, Option<Vec<Parent>>)>,
     pub said: Option<Said>,
     pub troubles: BTreeMap<String, (String, Option<Seq>)>,
     pub mailbox: Option<(u64, Mailbox)>,
@@ -99,10 +100,12 @@ pub(super) struct Entry {
 }
 
 /// The durable part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct NodeRow {
     pub registered: Seq,
     pub policy: Option<LeasePolicy>,
+    /// What lies between it and the origins; `None` until it has said so.
+    pub parents: Option<Vec<Parent>>,
     /// The record that removed it; while it is here the name is blocked.
     pub removed: Option<Seq>,
 }
@@ -146,23 +149,23 @@ impl Roll {
         let entry = Entry {
             index,
             pop,
-            row,
             confirmed,
             confirmed_alone: confirmed,
             newest_connection: 0,
-            durable_policy: row.policy,
+            durable: Some(row.word()),
             said: None,
             troubles: BTreeMap::new(),
             mailbox: None,
             heard_at: None,
+            row,
         };
         self.entries.insert(name, entry);
     }
 
     /// A record registered the node. False when it was registered already, or the record is an old one.
     pub(super) fn handle_registered(&mut self, name: &NodeName, seq: Seq) -> bool {
-        let known = self.entries.get(name).map(|entry| entry.row);
-        if known.is_some_and(|row| row.removed.is_none_or(|removed| removed >= seq)) {
+        let known = self.entries.get(name).map(|entry| entry.row.clone());
+        if known.as_ref().is_some_and(|row| row.removed.is_none_or(|removed| removed >= seq)) {
             return false;
         }
         if let Some(entry) = self.entries.get_mut(name).filter(|entry| entry.index.is_some()) {
@@ -172,8 +175,9 @@ impl Roll {
             self.unsaved.push(name.clone());
             return true;
         }
-        let policy = known.and_then(|row| row.policy);
-        self.restore(name.clone(), NodeRow { registered: seq, policy, removed: None }, Cursor::after(seq));
+        let (policy, parents) = known.map(|row| row.word()).unwrap_or_default();
+        let row = NodeRow { registered: seq, policy, parents, removed: None };
+        self.restore(name.clone(), row, Cursor::after(seq));
         self.unsaved.push(name.clone());
         true
     }
@@ -255,7 +259,10 @@ impl Roll {
         let mut names = std::mem::take(&mut self.unsaved);
         names.sort_unstable();
         names.dedup();
-        names.into_iter().map(|name| (name.clone(), self.entries.get(&name).map(|entry| entry.row))).collect()
+        names
+            .into_iter()
+            .map(|name| (name.clone(), self.entries.get(&name).map(|entry| entry.row.clone())))
+            .collect()
     }
 
     /// The row could not be made durable, or has changed.
@@ -284,9 +291,27 @@ impl Roll {
     }
 }
 
+impl NodeRow {
+    /// What the node itself said.
+    fn word(&self) -> (Option<LeasePolicy>, Option<Vec<Parent>>) {
+        (self.policy, self.parents.clone())
+    }
+}
+
 impl Entry {
+    /// Whether what the node has said is durable.
+    pub(super) fn is_durable(&self) -> bool {
+        self.durable.as_ref() == Some(&self.row.word())
+    }
+
+    /// The row is durable like this.
+    pub(super) fn handle_saved(&mut self, row: Option<NodeRow>) {
+        self.durable = row.map(|row| row.word());
+    }
+
     pub(super) fn handle_hello(&mut self, hello: &Hello) {
         self.row.policy = Some(hello.policy);
+        self.row.parents = Some(hello.parents.clone());
         self.troubles.clear();
         self.said = Some(Said {
             version: cut(&hello.version).to_owned(),
@@ -348,7 +373,7 @@ mod tests {
         let (mut roll, node) = (Roll::default(), name("fra1/edge-1"));
         roll.restore(
             node.clone(),
-            NodeRow { registered: seq(5), policy: None, removed: None },
+            NodeRow { registered: seq(5), policy: None, parents: None, removed: None },
             Cursor::new(9),
         );
         assert!(!roll.handle_registered(&node, seq(5)));

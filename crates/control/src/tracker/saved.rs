@@ -25,6 +25,9 @@ const CONFIRMED_ROWS: u32 = 32;
 struct Row {
     registered: u64,
     policy: Option<String>,
+    /// As in [`Parent`](batoff_types::Parent)'s text.
+    #[serde(default)]
+    parents: Option<Vec<String>>,
     removed: Option<u64>,
 }
 
@@ -159,6 +162,7 @@ fn encode(row: &NodeRow) -> Vec<u8> {
     json(&Row {
         registered: row.registered.get(),
         policy: policy.map(str::to_owned),
+        parents: row.parents.as_ref().map(|parents| parents.iter().map(ToString::to_string).collect()),
         removed: row.removed.map(Seq::get),
     })
 }
@@ -175,7 +179,11 @@ fn decode(bytes: &[u8]) -> Option<NodeRow> {
         Some(seq) => Some(Seq::new(seq)?),
         None => None,
     };
-    Some(NodeRow { registered: Seq::new(row.registered)?, policy, removed })
+    let parents = match row.parents {
+        Some(parents) => Some(parents.iter().map(|parent| parent.parse()).collect::<Result<_, _>>().ok()?),
+        None => None,
+    };
+    Some(NodeRow { registered: Seq::new(row.registered)?, policy, parents, removed })
 }
 
 fn json(row: &impl Serialize) -> Vec<u8> {

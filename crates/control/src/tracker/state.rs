@@ -10,6 +10,7 @@ use batoff_types::{Body, Cursor, Moment, NodeName, Record, Seq, SiteId, TaskId, 
 use super::connection::{Directive, Mailbox};
 use super::events::Told;
 use super::live::{Completion, Decided, LiveTask};
+use super::parents::Voices;
 use super::progress::Progress;
 use super::roll::Roll;
 use super::sla::{Completed, Ledger};
@@ -34,6 +35,7 @@ const LATE_REPORTS_MAX: usize = 16_384;
 pub(super) struct State {
     pub roster: Roster,
     pub roll: Roll,
+    pub voices: Voices,
     pub live: BTreeMap<Seq, LiveTask>,
     pub by_task: HashMap<TaskId, Seq>,
     live_max: usize,
@@ -87,6 +89,7 @@ impl State {
         Self {
             roster,
             roll,
+            voices: Voices::default(),
             live: BTreeMap::new(),
             by_task: HashMap::new(),
             live_max,
@@ -308,6 +311,7 @@ impl State {
             self.decide(&span);
             self.decided.push_back(span);
         }
+        self.tell_parents();
         while let Some(event) = self.roster.poll_event() {
             match event {
                 RosterEvent::TwoInstances { node } => {

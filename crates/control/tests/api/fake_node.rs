@@ -38,6 +38,7 @@ impl FakeNode {
             version: "test".into(),
             caches: vec!["fake".into()],
             policy: LeasePolicy::Revalidate,
+            parents: Vec::new(),
         };
         to_control.send(FromNode::Hello(hello)).await.unwrap();
         let mut client = PurgeStreamClient::new(channel);

@@ -58,7 +58,7 @@ fn reset(cursor: u64) -> Reset {
 }
 
 fn grant(echo: u64, duration: Duration, term: u64) -> ToNode {
-    ToNode::LeaseGrant(LeaseGrant { echo: at(echo), duration, term: Term(term) })
+    ToNode::LeaseGrant(LeaseGrant { echo: at(echo), duration, term: Term(term), parents_through: None })
 }
 
 /// Milliseconds.
@@ -485,4 +485,39 @@ proptest::proptest! {
             proptest::prop_assert!(inbox.cursor().get() <= given);
         }
     }
+}
+
+fn told(through: u64) -> ToNode {
+    ToNode::Parents(Parents { through: Cursor::new(through), why: String::new() })
+}
+
+#[test]
+fn what_is_said_of_the_parents_counts_in_the_order_that_is_followed() {
+    let mut config = InboxConfig::new("fra1/edge-1".parse().unwrap(), LeasePolicy::Revalidate);
+    config.parents = vec!["lon1".parse().unwrap()];
+    let mut inbox = Inbox::new(config, InstanceId::from_bytes([1; 16]), position(4), Term(2));
+    let through = |inbox: &Inbox| inbox.parents().through.get();
+    assert_eq!(inbox.hello().parents.len(), 1);
+    inbox.handle(at(1_000), welcome(LOG, 3, 9)).unwrap();
+    assert_eq!(through(&inbox), 0, "nothing was said");
+    inbox.handle(at(1_001), told(8)).unwrap();
+    assert_eq!(through(&inbox), 8);
+    inbox.poll_heartbeat(at(1_002)).unwrap();
+    inbox.handle(at(1_003), grant(1_000_002, Duration::ZERO, 3)).unwrap_err();
+    inbox.hello();
+    assert_eq!(through(&inbox), 8, "it stays true when the stream ends");
+    inbox.handle(at(1_010), welcome(LOG, 3, 9)).unwrap();
+    inbox.poll_heartbeat(at(1_011)).unwrap();
+    inbox.handle(at(1_012), grant(1_011, Duration::ZERO, 3)).unwrap();
+    assert_eq!(through(&inbox), 0, "a control plane that does not know of parents");
+    inbox.handle(at(1_013), told(9)).unwrap();
+    assert_eq!(through(&inbox), 9);
+
+    inbox.handle(at(1_014), ToNode::Reset(reset(2))).unwrap();
+    assert_eq!(through(&inbox), 0, "a place in another order");
+    inbox.handle(at(1_015), told(2)).unwrap();
+    assert_eq!(through(&inbox), 0, "which is still the order of what is cached");
+    inbox.handle_reset_applied(&reset(2));
+    inbox.handle(at(1_016), told(2)).unwrap();
+    assert_eq!(through(&inbox), 2);
 }

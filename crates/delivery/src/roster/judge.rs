@@ -1,7 +1,7 @@
 use batoff_types::{Cursor, InstanceId, Moment};
 
 use super::durable::DurableTimes;
-use super::node::{Event, HOLDS_MAX, Hold, Node};
+use super::node::{Event, Hold, Node};
 use super::rules::{Rule, Rules};
 use super::{NodeState, Refusal, STEP};
 use crate::LeaseTimes;
@@ -56,8 +56,10 @@ impl Judge {
             Some(Refusal::BehindConfirmed)
         } else if behind && self.rules.in_force(Rule::Progress) {
             Some(Refusal::TooSlow)
-        } else if node.holds.len() >= HOLDS_MAX {
-            Some(Refusal::TooManyInstances)
+        } else if node.holds.iter().any(|hold| hold.is_of_an_incarnation)
+            && self.rules.in_force(Rule::OneLease)
+        {
+            Some(Refusal::OtherInstance)
         } else {
             None
         }
@@ -76,7 +78,7 @@ impl Judge {
         }
         if node.instance.is_some() && self.rules.in_force(Rule::OneIncarnation) {
             if node.state == NodeState::Leased {
-                node.holds.push(Hold { safe: node.confirmed, until: node.until });
+                node.holds.push(Hold { safe: node.confirmed, until: node.until, is_of_an_incarnation: true });
             }
             node.step(Event::NewInstance, tail);
         }

@@ -1,11 +1,10 @@
+use std::sync::Arc;
+
 use batoff_types::message::LeasePolicy;
-use batoff_types::{Cursor, InstanceId, Moment, NodeName};
+use batoff_types::{Cursor, InstanceId, Moment, NodeName, Parent};
 
 use super::NodeState;
-
-/// Incarnations of one node whose leases may run at the same time. One more gets no lease until the oldest has run
-/// out, which takes about a second.
-pub(super) const HOLDS_MAX: usize = 4;
+use super::paths::Behind;
 
 /// Incarnations that were replaced and are remembered, to notice one that comes back.
 const REPLACED_MAX: usize = 4;
@@ -54,6 +53,10 @@ pub(super) const fn step(state: NodeState, event: Event) -> NodeState {
 pub(super) struct Hold {
     pub(super) safe: Cursor,
     pub(super) until: Moment,
+    /// Of an incarnation that this control plane knew, as opposed to whatever was there when it started. The next one gets
+    /// no lease while it counts (G4): with its own it would be the next hold when it is replaced, and so on, and a daemon
+    /// that crashes again and again would hold purges up for as long.
+    pub(super) is_of_an_incarnation: bool,
 }
 
 /// Through where a node is known to serve nothing that was purged.
@@ -74,6 +77,12 @@ pub(super) struct Node {
     pub(super) floor: Cursor,
     pub(super) cursor: Cursor,
     pub(super) confirmed: Cursor,
+    /// The furthest it has really acknowledged in this log; `confirmed` begins at its registration.
+    pub(super) acked: Cursor,
+    /// What lies between it and the origins.
+    pub(super) behind: Behind,
+    /// The paths that it lies on.
+    pub(super) on_paths: Vec<Arc<[Parent]>>,
     /// When the lease has certainly run out, while one runs or may run.
     pub(super) until: Moment,
     pub(super) instance: Option<InstanceId>,
@@ -87,6 +96,8 @@ pub(super) struct Node {
     pub(super) alerted: bool,
     /// What the watermark counts it with.
     pub(super) counted: Safe,
+    /// What the paths count it with.
+    pub(super) counted_on_path: Safe,
     /// Its entry among the timers.
     pub(super) timer: Option<Moment>,
 }
@@ -102,6 +113,9 @@ impl Node {
             floor: registered,
             cursor: Cursor::START,
             confirmed: registered,
+            acked: Cursor::START,
+            behind: Behind::Unknown,
+            on_paths: Vec::new(),
             until: now,
             instance: None,
             replaced: Vec::new(),
@@ -112,6 +126,7 @@ impl Node {
             refusal: None,
             alerted: false,
             counted: Safe::Tail,
+            counted_on_path: Safe::Tail,
             timer: None,
         }
     }
@@ -137,6 +152,7 @@ impl Node {
     pub(super) fn acknowledge(&mut self, cursor: Cursor) {
         self.cursor = self.cursor.max(cursor);
         self.confirmed = self.confirmed.max(cursor);
+        self.acked = self.acked.max(cursor);
     }
 
     /// Through where it has confirmed, as far as that counts while leases of other incarnations run (G4).

@@ -14,10 +14,14 @@ pub enum Rule {
     JoiningStuck,
     /// G4: what another incarnation may serve by its lease is not yet safe.
     OneIncarnation,
+    /// G4: no lease for an incarnation while that of another counts.
+    OneLease,
     /// No lease of an earlier control plane counts as run out before the longest ever granted has.
     WaitAfterStart,
     /// A control plane that stood still grants nothing until it knows that it was not replaced meanwhile.
     StoodStill,
+    /// What a node fetches through is known as far as the origins, and not only to its own parents.
+    WholePath,
 }
 
 /// Which rules are in force: all of them.

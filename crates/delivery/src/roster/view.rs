@@ -40,8 +40,8 @@ pub enum Refusal {
     BehindConfirmed,
     /// Its oldest unacknowledged record is older than `grace` (G2).
     TooSlow,
-    /// Too many incarnations of it held a lease a moment ago (G4).
-    TooManyInstances,
+    /// The lease of an earlier run of its daemon has not run out yet (G4); over in about a second.
+    OtherInstance,
     /// It is being decommissioned.
     Removed,
     /// The control plane stood still for a while, and does not know yet whether it was replaced meanwhile.
@@ -55,7 +55,7 @@ impl Refusal {
             Self::BehindFloor => "behind_floor",
             Self::BehindConfirmed => "behind_confirmed",
             Self::TooSlow => "too_slow",
-            Self::TooManyInstances => "too_many_instances",
+            Self::OtherInstance => "other_instance",
             Self::Removed => "removed",
             Self::StoodStill => "stood_still",
         }

@@ -1,10 +1,7 @@
-use batoff_types::{NodeName, Parent};
+use batoff_types::{NodeName, PARENTS_MAX, Parent};
 use serde::Deserialize;
 
 use super::ConfigError;
-
-/// Parents that a node may name. Each is looked at by the control plane whenever it gets on.
-const PARENTS_MAX: usize = 64;
 
 /// `[path]`: what lies between this node's caches and the origins.
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -186,6 +186,7 @@ impl<L: Clone + Send + Sync + 'static> Following<L> {
         while let Some(count) = self.with.inbox.poll_count() {
             self.counter.ask(count, outgoing);
         }
+        self.tell_path();
         // An old or empty log is caught up with without a single record.
         if self.with.inbox.is_following() {
             self.moved();

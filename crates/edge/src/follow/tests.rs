@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use batoff_index::IndexConfig;
-use batoff_types::message::{Count, FromNode, GoAway, GoAwayReason, LeasePolicy, Position, ToNode};
+use batoff_types::message::{Count, FromNode, GoAway, GoAwayReason, LeasePolicy, Parents, Position, ToNode};
 use batoff_types::{Cursor, Generation, NodeName, Record, Selector};
 use batoff_wire::encode_to_node;
 use tempfile::TempDir;
@@ -219,6 +219,45 @@ async fn after_a_restart_a_node_has_caught_up_only_with_what_there_was() {
     stream.send(records(12..=12)).await;
     stream.until_cursor(12).await;
     assert_eq!(standing.caught_up_log_of(node.begin_fill()), Some(log_id()));
+}
+
+#[tokio::test]
+async fn a_fill_counts_from_where_the_parents_are_as_far_as_that_was_told() {
+    let dir = TempDir::new().unwrap();
+    let mut control = ControlPlane::start().await;
+    let parents = vec!["lon1".parse().unwrap(), "fra1/shield-1".parse().unwrap()];
+    let child = DaemonConfig { parents, ..config(dir.path(), &[&control], LeasePolicy::Serve) };
+    let node = Daemon::open::<()>(child, IndexConfig::default()).unwrap().start(Vec::new());
+    let token = || node.begin_fill().applied.get();
+    let mut stream = control.welcome(4).await;
+    assert_eq!(stream.hello.parents.len(), 2);
+    stream.send(records(5..=6)).await;
+    stream.until_cursor(6).await;
+    assert_eq!((node.applied().get(), token()), (6, 0), "nothing was said of the parents");
+
+    *stream.parents_through.lock() = Some(5);
+    until(|| token() == 5).await;
+    *stream.parents_through.lock() = Some(9);
+    let (through, why) = (Cursor::new(9), String::new());
+    stream.send(ToNode::Parents(Parents { through, why })).await;
+    until(|| token() == 6).await;
+    stream.send(records(7..=7)).await;
+    until(|| token() == 7).await;
+
+    drop(stream);
+    let mut stream = control.accept(1).await;
+    assert_eq!(token(), 7, "it stays true when the stream ends");
+    stream.send(ToNode::Welcome(welcome(1, 7))).await;
+    until(|| token() == 0).await;
+    *stream.parents_through.lock() = Some(7);
+    until(|| token() == 7).await;
+
+    stream.send(reset(9)).await;
+    stream.until_end().await;
+    let stream = control.welcome(9).await;
+    assert_eq!((node.applied().get(), token()), (9, 0), "that was a place in another order");
+    *stream.parents_through.lock() = Some(9);
+    until(|| token() == 9).await;
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-use batoff_pingora::PURGED_WHILE_FETCHED;
+use batoff_pingora::{PURGED_WHILE_FETCHED, STALE_AT_A_PARENT};
 use pingora::cache::{CachePhase, NoCacheReason};
 
 /// Where an answer came from, as the visitor is told.
@@ -16,7 +16,7 @@ pub(crate) enum Answer {
     Bypass,
 }
 
-/// The parent that it came from could not tell whether it has applied what this node has.
+/// A parent that it came through may not have applied a purge that this node has.
 pub(crate) const NOT_VOUCHED_FOR_REASON: &str = "a parent did not vouch for it";
 
 /// The same, as pingora wants it.
@@ -36,8 +36,12 @@ impl Answer {
         match phase {
             CachePhase::Hit => Self::Hit,
             CachePhase::Miss | CachePhase::Expired => Self::Miss,
-            // Both asked the origin for a response to store and could not store this one.
-            CachePhase::Disabled(reason) if reason == PURGED_WHILE_FETCHED || reason == NOT_VOUCHED_FOR => {
+            // All asked the origin for a response to store and could not store this one.
+            CachePhase::Disabled(reason)
+                if reason == PURGED_WHILE_FETCHED
+                    || reason == NOT_VOUCHED_FOR
+                    || reason == STALE_AT_A_PARENT =>
+            {
                 Self::Miss
             }
             CachePhase::Stale | CachePhase::StaleUpdating => Self::Stale,

@@ -42,6 +42,12 @@ pub(super) fn asked(session: &Session, shield: &Shield) -> Option<Asked> {
     shield.asked(from, value.as_bytes())
 }
 
+/// Whether this request comes from a child's address.
+pub(super) fn is_child(session: &Session, shield: &Shield) -> bool {
+    let from = session.client_addr().and_then(|address| address.as_inet());
+    from.is_some_and(|from| shield.is_child(from.ip()))
+}
+
 /// Writes the host as the key will say it, so that key, `Vary` and origin have one value.
 pub(super) fn normalise_host(request: &mut RequestHeader) -> Result<()> {
     let Some(page) = Page::named(request) else { return Ok(()) };

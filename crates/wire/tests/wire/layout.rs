@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use batoff_types::message::{
-    Ack, Count, Counted, FromNode, GoAway, GoAwayReason, Heartbeat, Hello, LeaseGrant, LeasePolicy, Position,
-    RecordReport, Reset, ResetReason, ToNode, Trouble, Welcome,
+    Ack, Count, Counted, FromNode, GoAway, GoAwayReason, Heartbeat, Hello, LeaseGrant, LeasePolicy, Parents,
+    Position, RecordReport, Reset, ResetReason, ToNode, Trouble, Welcome,
 };
 use batoff_types::{
     Body, Cursor, InstanceId, LogId, Moment, NodeName, Purge, Record, Selector, Seq, SiteChange, SiteLimits,
@@ -108,6 +108,7 @@ fn messages_of_a_node_are_laid_out_as_the_contract_says() {
             version: "0.1.0".to_owned(),
             caches: vec!["nginx".to_owned(), "varnish".to_owned()],
             policy: LeasePolicy::Revalidate,
+            parents: vec!["lon1/shield-1".parse().unwrap(), "ams1".parse().unwrap()],
         }),
         raw().bytes(
             1,
@@ -120,7 +121,9 @@ fn messages_of_a_node_are_laid_out_as_the_contract_says() {
                 .bytes(6, "0.1.0")
                 .bytes(7, "nginx")
                 .bytes(7, "varnish")
-                .varint(8, 2),
+                .varint(8, 2)
+                .bytes(9, raw().bytes(1, "lon1").bytes(2, "shield-1"))
+                .bytes(9, raw().bytes(1, "ams1")),
         ),
     );
     check(
@@ -196,8 +199,22 @@ fn messages_to_a_node_are_laid_out_as_the_contract_says() {
             echo: Moment::from_micros(7),
             duration: Duration::from_secs(1),
             term: Term(4),
+            parents_through: None,
         }),
         raw().bytes(3, raw().varint(1, 7).varint(2, 1_000_000).varint(3, 4)),
+    );
+    check(
+        ToNode::LeaseGrant(LeaseGrant {
+            echo: Moment::from_micros(7),
+            duration: Duration::from_secs(1),
+            term: Term(4),
+            parents_through: Some(Cursor::START),
+        }),
+        raw().bytes(3, raw().varint(1, 7).varint(2, 1_000_000).varint(3, 4).varint(4, 0)),
+    );
+    check(
+        ToNode::Parents(Parents { through: Cursor::new(300), why: "w".to_owned() }),
+        raw().bytes(7, raw().varint(1, 300).bytes(2, "w")),
     );
     check(
         ToNode::Reset(Reset {

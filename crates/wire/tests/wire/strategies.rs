@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use batoff_types::message::{
-    Ack, Count, Counted, FromNode, GoAway, GoAwayReason, Heartbeat, Hello, LeaseGrant, LeasePolicy, Position,
-    RecordReport, Reset, ResetReason, ToNode, Trouble, Welcome,
+    Ack, Count, Counted, FromNode, GoAway, GoAwayReason, Heartbeat, Hello, LeaseGrant, LeasePolicy, Parents,
+    Position, RecordReport, Reset, ResetReason, ToNode, Trouble, Welcome,
 };
 use batoff_types::{
-    Body, Cursor, HostPattern, InstanceId, LogId, Moment, NodeName, Purge, PurgeUrl, Record,
+    Body, Cursor, HostPattern, InstanceId, LogId, Moment, NodeName, Parent, Purge, PurgeUrl, Record,
     SEMANTICS_VERSION, Selector, Seq, SiteChange, SiteId, SiteLimits, Tag, TaskId, Term, UnixMillis,
     UrlPrefix,
 };
@@ -21,6 +21,10 @@ fn site() -> impl Strategy<Value = SiteId> {
 
 fn node() -> impl Strategy<Value = NodeName> {
     ("[a-z0-9-]{1,64}", "[a-z0-9-]{1,64}").prop_map(|(pop, node)| NodeName::new(&pop, &node).unwrap())
+}
+
+fn parent() -> impl Strategy<Value = Parent> {
+    prop_oneof![node().prop_map(Parent::Node), "[a-z0-9-]{1,64}".prop_map(|pop| Parent::pop(&pop).unwrap()),]
 }
 
 fn pattern() -> impl Strategy<Value = HostPattern> {
@@ -125,8 +129,9 @@ fn position() -> impl Strategy<Value = Position> {
 fn hello() -> impl Strategy<Value = Hello> {
     let policy = prop_oneof![Just(LeasePolicy::Serve), Just(LeasePolicy::Revalidate)];
     let versions = (any::<u32>(), any::<u32>(), ".{0,20}");
-    (node(), any::<[u8; 16]>(), option::of(position()), versions, vec(".{0,20}", 0..3), policy).prop_map(
-        |(node, instance, position, (protocol, semantics, version), caches, policy)| Hello {
+    let (caches, parents) = (vec(".{0,20}", 0..3), vec(parent(), 0..3));
+    (node(), any::<[u8; 16]>(), option::of(position()), versions, caches, policy, parents).prop_map(
+        |(node, instance, position, (protocol, semantics, version), caches, policy, parents)| Hello {
             node,
             instance: InstanceId::from_bytes(instance),
             position,
@@ -135,6 +140,7 @@ fn hello() -> impl Strategy<Value = Hello> {
             version,
             caches,
             policy,
+            parents,
         },
     )
 }
@@ -213,9 +219,13 @@ pub fn to_node() -> impl Strategy<Value = ToNode> {
     prop_oneof![
         welcome().prop_map(ToNode::Welcome),
         records().prop_map(ToNode::Records),
-        (any::<u64>(), duration(), any::<u64>()).prop_map(|(echo, duration, term)| {
-            ToNode::LeaseGrant(LeaseGrant { echo: Moment::from_micros(echo), duration, term: Term(term) })
-        }),
+        (any::<u64>(), duration(), any::<u64>(), option::of(cursor())).prop_map(
+            |(echo, duration, term, parents_through)| {
+                let (echo, term) = (Moment::from_micros(echo), Term(term));
+                ToNode::LeaseGrant(LeaseGrant { echo, duration, term, parents_through })
+            }
+        ),
+        (cursor(), ".{0,20}").prop_map(|(through, why)| ToNode::Parents(Parents { through, why })),
         reset().prop_map(ToNode::Reset),
         (any::<u64>(), site(), vec(selector(), 0..4), proptest::option::of(duration())).prop_map(
             |(id, site, selectors, answer_within)| {

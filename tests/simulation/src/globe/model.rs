@@ -113,6 +113,7 @@ impl<'a> Model<'a> {
                 registered: Seq::new(seq)?,
                 confirmed: Cursor::START,
                 policy,
+                parents: None,
                 removed: false,
             })
         });

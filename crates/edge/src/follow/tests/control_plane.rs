@@ -10,6 +10,7 @@ use batoff_types::{Body, Cursor, LogId, NodeName, Record, Seq, TaskId, Term, Uni
 use batoff_wire::encode_to_node;
 use batoff_wire::grpc::server::{PurgeStream, PurgeStreamServer};
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
@@ -52,6 +53,8 @@ pub struct Stream {
     pub granting: Arc<AtomicBool>,
     /// Whether heartbeats are answered at all.
     pub answering: Arc<AtomicBool>,
+    /// What leases say of the parents.
+    pub parents_through: Arc<Mutex<Option<u64>>>,
 }
 
 impl ControlPlane {
@@ -82,13 +85,20 @@ impl ControlPlane {
         let (tell, seen) = mpsc::unbounded_channel();
         let (granting, answering) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(true)));
         let (grants, answers, replies) = (granting.clone(), answering.clone(), outgoing.clone());
+        let parents = Arc::new(Mutex::new(None::<u64>));
+        let parents_through = Arc::clone(&parents);
         tokio::spawn(async move {
             while let Ok(Some(message)) = incoming.message().await {
                 if let FromNode::Heartbeat(heartbeat) = &message
                     && answers.load(Ordering::Relaxed)
                 {
                     let duration = if grants.load(Ordering::Relaxed) { LEASE } else { Duration::ZERO };
-                    let grant = LeaseGrant { echo: heartbeat.sent_at, duration, term: Term(term) };
+                    let grant = LeaseGrant {
+                        echo: heartbeat.sent_at,
+                        duration,
+                        term: Term(term),
+                        parents_through: parents_through.lock().map(Cursor::new),
+                    };
                     replies.send(Ok(encode_to_node(&ToNode::LeaseGrant(grant)))).await.ok();
                 }
                 if tell.send(message).is_err() {
@@ -96,7 +106,7 @@ impl ControlPlane {
                 }
             }
         });
-        Stream { hello, outgoing, seen, granting, answering }
+        Stream { hello, outgoing, seen, granting, answering, parents_through: parents }
     }
 
     /// Accepts a node and welcomes it where it stands; a node that stands nowhere is reset to `cursor`.
