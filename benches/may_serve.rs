@@ -10,7 +10,8 @@ use batoff_edge::{Fence, boottime};
 use batoff_index::{Index, IndexConfig, Verdict};
 use batoff_types::message::LeasePolicy;
 use batoff_types::{
-    Body, FillToken, Purge, PurgeUrl, Record, Selector, Seq, SiteChange, SiteLimits, Tag, TaskId, UnixMillis,
+    Body, CacheTags, FillToken, Purge, PurgeUrl, Record, Selector, Seq, SiteChange, SiteLimits, Tag, TaskId,
+    UnixMillis,
 };
 
 /// Rules in force: a purge each, of URLs, prefixes and tags that the object does not have.
@@ -27,7 +28,7 @@ const ROUNDS: usize = 1_001;
 struct Hit {
     index: Index<()>,
     url: PurgeUrl,
-    tags: Vec<Tag>,
+    tags: CacheTags,
     token: FillToken,
     /// Serves with or without a lease: never reads the clock.
     available: Fence,
@@ -118,7 +119,7 @@ impl Hit {
         }
         let hit = Self {
             url: "https://www.example.test/shop/section-7/a-page-with-a-name.html?colour=blue".parse()?,
-            tags: (0..TAGS).map(|n| format!("listing-{n}").parse()).collect::<Result<_, _>>()?,
+            tags: (0..TAGS).map(|n| format!("listing-{n}").parse()).collect::<Result<Vec<Tag>, _>>()?.into(),
             // Older than every purge, so that each is looked at.
             token: FillToken { generation: index.generation(), applied: batoff_types::Cursor::new(1) },
             available: Fence::new(LeasePolicy::Serve),

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use batoff_index::{Entry, Index, IndexConfig, Match, Matches, Variant};
 use batoff_types::{
-    Body, FillToken, HostPattern, Purge, PurgeUrl, Record, SEMANTICS_VERSION, Selector, SiteChange, SiteId,
-    SiteLimits, Tag, TaskId, UnixMillis,
+    Body, CacheTags, FillToken, HostPattern, Purge, PurgeUrl, Record, SEMANTICS_VERSION, Selector,
+    SiteChange, SiteId, SiteLimits, TaskId, UnixMillis,
 };
 
 use super::measure::{Figures, batches, dependent_load, median, processor_time, quantile, resident};
@@ -81,7 +81,7 @@ impl Node {
         Entry {
             url: self.work.url(at),
             variant: Variant::MAIN,
-            tags: self.work.tags(at),
+            tags: self.work.tags(at).into(),
             token: self.index.begin_fill(),
             locator: NonZeroU32::MIN.saturating_add(at as u32),
         }
@@ -144,9 +144,9 @@ impl Node {
     fn checks(figures: &mut Figures) -> anyhow::Result<()> {
         let asker = Self::new(TREE)?;
         let old = FillToken { applied: batoff_types::Cursor::new(1), ..asker.index.begin_fill() };
-        let hot: Vec<(PurgeUrl, Vec<Tag>)> = (0..512)
+        let hot: Vec<(PurgeUrl, CacheTags)> = (0..512)
             .map(|number| random(number + TREE) as usize)
-            .map(|at| (asker.work.url(at), asker.work.tags(at)))
+            .map(|at| (asker.work.url(at), asker.work.tags(at).into()))
             .collect();
         for rules in [100, 10_000, 100_000] {
             while (asker.index.stats().rules as usize) < rules {

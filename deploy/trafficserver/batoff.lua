@@ -293,15 +293,16 @@ end
 
 -- Key and hostname of a URL as Traffic Server shows it; nothing when it has no normal form that we can tell.
 local function key_of(url)
-  local scheme, authority, target = match(url, '^(%a+)://([^/?#]*)([^#]*)')
+  local authority, target = match(url, '^%a+://([^/?#]*)([^#]*)')
   local host, port = match(authority or '', '^([%w%-%._]+):?(%d*)$')
+  host = host and match(host, '^(.-)%.?$')
   -- Numbers are addresses in one of many spellings.
-  if not host or not find(host, '%a[^%.]*%.?$') or find(host, '^0[xX]') or find(host, '%.0[xX][^%.]*%.?$') then
+  if not host or not find(host, '%a[^%.]*$') or find(host, '^0[xX]') or find(host, '%.0[xX][^%.]*$') then
     return nil
   end
   host = lower(host)
   local number = tonumber(port)
-  if number and number ~= (lower(scheme) == 'https' and 443 or 80) then
+  if number and number ~= 80 and number ~= 443 then
     authority = host .. ':' .. format('%d', number)
   else
     authority = host

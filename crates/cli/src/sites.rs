@@ -54,6 +54,9 @@ pub struct Limits {
     /// Prefix, host and everything items a minute
     #[arg(long, value_name = "N")]
     prefixes_per_minute: Option<u32>,
+    /// Tags of a response that are indexed, up to 1024 [default: 16]; an object with more is hit by every purge of a tag
+    #[arg(long, value_name = "N")]
+    tags_per_response: Option<u32>,
 }
 
 impl Limits {
@@ -62,6 +65,7 @@ impl Limits {
         SiteLimits {
             items_per_minute: self.items_per_minute.or(now.items_per_minute),
             prefixes_per_minute: self.prefixes_per_minute.or(now.prefixes_per_minute),
+            tags_per_response: self.tags_per_response.or(now.tags_per_response),
         }
     }
 }
@@ -120,7 +124,7 @@ async fn update(
     let Hostnames { hosts, takes_names } = hostnames;
     let new_limits = !limits.over(SiteLimits::default()).is_empty();
     if hosts.is_empty() && !new_limits {
-        return Err(Failure::Usage("nothing to change: give --host or a quota".to_owned()));
+        return Err(Failure::Usage("nothing to change: give --host or a limit".to_owned()));
     }
     let limits = if new_limits { Some(limits.over(admin.site(name).await?.limits)) } else { None };
     let patch = SitePatch { hostnames: (!hosts.is_empty()).then_some(hosts), limits, takes_names };
@@ -131,13 +135,14 @@ fn print(sites: &[Site], format: Format) -> Result<(), Failure> {
     if format == Format::Json {
         return sites.iter().try_for_each(output::json);
     }
-    let mut table = output::table(&["SITE", "HOSTNAMES", "ITEMS/MIN", "PREFIXES/MIN"]);
+    let mut table = output::table(&["SITE", "HOSTNAMES", "ITEMS/MIN", "PREFIXES/MIN", "TAGS/RESPONSE"]);
     for site in sites {
         table.add_row([
             site.site_id.clone(),
             site.hostnames.join(", "),
             output::or_dash(site.limits.items_per_minute),
             output::or_dash(site.limits.prefixes_per_minute),
+            output::or_dash(site.limits.tags_per_response),
         ]);
     }
     output::print_table(&table, "no sites")

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use batoff_log::{Appended, Dedupe, NewRecord, NewTask, Store, StoreError};
 use batoff_types::{
-    Body, HostPattern, Purge, Record, SEMANTICS_VERSION, Selector, Seq, SiteChange, SiteTable, TaskId,
-    UnixMillis,
+    Body, HostPattern, Purge, Record, Selector, Seq, SiteChange, SiteTable, TaskId, UnixMillis,
 };
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, OwnedSemaphorePermit, RwLock, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -211,7 +210,7 @@ impl Commit {
             accepted_at: self.clock.wall(),
             task: self.ids.next(),
             request_id,
-            semantics: SEMANTICS_VERSION,
+            semantics: body.semantics(),
             body,
         }
     }

@@ -90,7 +90,8 @@ async fn serve(visitor: TcpStream, store: &Store, client: &EdgeClient, origin: &
         && answer.starts_with(b"HTTP/1.1 200")
     {
         let cache_tag = header_lines(&answer, "cache-tag");
-        let object = Filled { url: url.clone(), handle: client.new_handle(), cache_tag, token };
+        let object =
+            Filled { url: url.clone(), handle: client.new_handle(), cache_tag, tags_cut: false, token };
         let held = Held { object: object.clone(), stale: false };
         let keep = |committed| {
             let held = Held { stale: committed == Committed::Stale, ..held };

@@ -53,7 +53,7 @@
 //! let body = fetch(url).await;
 //! if let Some(token) = token {
 //!     let handle = client.new_handle();
-//!     let object = Filled { url: url.to_owned(), handle, cache_tag: vec![b"product:7".to_vec()], token };
+//!     let object = Filled { url: url.to_owned(), handle, cache_tag: vec![b"product:7".to_vec()], tags_cut: false, token };
 //!     let held = Held { object: object.clone(), stale: false };
 //!     let keep = |committed| {
 //!         let held = Held { stale: committed == Committed::Stale, ..held };

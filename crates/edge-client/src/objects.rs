@@ -29,6 +29,9 @@ pub struct Filled {
     pub handle: Bytes,
     /// The values of its `Cache-Tag` lines, as they came.
     pub cache_tag: Vec<Vec<u8>>,
+    /// The cache did not get the whole of these lines, or could not keep it: then every purge of a tag of the site hits
+    /// the object.
+    pub tags_cut: bool,
     /// Taken before its fetch began.
     pub token: FillToken,
 }
@@ -53,9 +56,9 @@ pub struct Evicted {
 
 impl Filled {
     pub(crate) fn encode(self) -> pb::Object {
-        let Self { url, handle, cache_tag, token } = self;
+        let Self { url, handle, cache_tag, tags_cut, token } = self;
         let cache_tag = cache_tag.into_iter().map(Bytes::from).collect();
-        pb::Object { url, handle, cache_tag, token: Some(token.into()) }
+        pb::Object { url, handle, cache_tag, token: Some(token.into()), tags_cut }
     }
 }
 
@@ -87,8 +90,13 @@ mod tests {
             applied: Cursor::new(applied),
         };
         let told = |own: FillToken, stale, through| {
-            let object =
-                Filled { url: String::new(), handle: Bytes::new(), cache_tag: Vec::new(), token: own };
+            let object = Filled {
+                url: String::new(),
+                handle: Bytes::new(),
+                cache_tag: Vec::new(),
+                tags_cut: false,
+                token: own,
+            };
             Held { object, stale }.encode(through).token.map(FillToken::from)
         };
         assert_eq!(told(token(1, 5), false, None), Some(token(1, 5)));

@@ -65,7 +65,10 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     let figures = metrics::install().context("the metrics recorder")?;
     let signals = Signals::listen(flags.exit_with_parent)?;
 
-    let opened = Daemon::open::<Locator>(daemon, IndexConfig::default())?;
+    let opened = {
+        let keys_have_ports = config.caches.keys_have_ports();
+        Daemon::open::<Locator>(daemon, IndexConfig { keys_have_ports, ..IndexConfig::default() })?
+    };
     let listener = TcpListener::bind(config.metrics.listen)
         .await
         .with_context(|| format!("cannot listen on metrics.listen = {}", config.metrics.listen))?;

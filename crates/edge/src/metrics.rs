@@ -50,6 +50,14 @@ pub(crate) fn declare() {
     describe_gauge!("batoff_edge_index_entries", "Objects in the index");
     describe_gauge!("batoff_edge_index_bytes", "Memory of the index in bytes, estimated");
     describe_gauge!("batoff_edge_index_rules", "Rules in force");
+    describe_gauge!(
+        "batoff_edge_index_overflowing",
+        "Objects in the index with tags that are not indexed, so that every purge of a tag of their site hits them"
+    );
+    describe_counter!(
+        "batoff_edge_tags_overflowed_total",
+        "Objects that came with more tags than their site allows, or with malformed ones"
+    );
     describe_gauge!("batoff_edge_sweep_backlog", "Records whose objects are still being removed");
     describe_gauge!("batoff_edge_lease_remaining_seconds", "Seconds until the lease ends; 0 without one");
     describe_gauge!("batoff_edge_trouble", "1 while a cache cannot be reached or refuses");
@@ -78,7 +86,12 @@ pub(crate) fn declare() {
     ] {
         gauge!(name).set(0.0);
     }
-    for name in ["batoff_edge_reconnects_total", "batoff_edge_gaps_total", "batoff_edge_resets_total"] {
+    for name in [
+        "batoff_edge_reconnects_total",
+        "batoff_edge_gaps_total",
+        "batoff_edge_resets_total",
+        "batoff_edge_tags_overflowed_total",
+    ] {
         counter!(name).absolute(0);
     }
     for reason in EvictReason::ALL {
@@ -92,6 +105,10 @@ pub(crate) fn evicted(reason: EvictReason, objects: u64) {
 
 pub(crate) fn parents(through: batoff_types::Cursor) {
     gauge!("batoff_edge_parents_seq").set(through.get() as f64);
+}
+
+pub(crate) fn tags_overflowed() {
+    counter!("batoff_edge_tags_overflowed_total").increment(1);
 }
 
 pub(crate) fn trouble(cache: &str, in_trouble: bool) {
@@ -112,6 +129,7 @@ pub(crate) fn index(stats: &batoff_index::Stats) {
     }
     gauge!("batoff_edge_index_urls").set(stats.urls as f64);
     gauge!("batoff_edge_index_tags").set(stats.tags as f64);
+    gauge!("batoff_edge_index_overflowing").set(stats.overflowing as f64);
     gauge!("batoff_edge_index_rules").set(stats.rules as f64);
     gauge!("batoff_edge_sweep_backlog").set(stats.backlog as f64);
     gauge!("batoff_edge_applied_seq").set(stats.applied.get() as f64);

@@ -12,8 +12,8 @@ use std::process::Command;
 
 use batoff_index::{Entry, Index, IndexConfig, Variant};
 use batoff_types::{
-    Body, FillToken, HostPattern, Purge, PurgeUrl, Record, SEMANTICS_VERSION, Selector, Seq, SiteChange,
-    SiteId, SiteLimits, Tag, TaskId, UnixMillis,
+    Body, CacheTags, FillToken, HostPattern, Purge, PurgeUrl, Record, SEMANTICS_VERSION, Selector, Seq,
+    SiteChange, SiteId, SiteLimits, Tag, TaskId, UnixMillis,
 };
 
 const BASELINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions.txt");
@@ -107,7 +107,7 @@ fn compare(counted: &BTreeMap<String, u64>) {
 struct Bench {
     index: Index<u32>,
     site: SiteId,
-    objects: Vec<(PurgeUrl, Vec<Tag>)>,
+    objects: Vec<(PurgeUrl, CacheTags)>,
     old: FillToken,
 }
 
@@ -171,7 +171,7 @@ impl Bench {
         let (url, tags) = object(number * 7);
         let selector = match number % 3 {
             0 => Selector::Url(url),
-            1 => Selector::Tag(tags[0].clone()),
+            1 => Selector::Tag(tags.tags[0].clone()),
             _ => Selector::Prefix(
                 format!("https://www.shop-{:02}.example.com/old-{number}/", number % 40).parse().unwrap(),
             ),
@@ -221,7 +221,7 @@ impl Bench {
     }
 }
 
-fn object(number: usize) -> (PurgeUrl, Vec<Tag>) {
+fn object(number: usize) -> (PurgeUrl, CacheTags) {
     let url = format!(
         "https://www.shop-{:02}.example.com/products/{:03}-jackets/{number:07}/view-{}.webp",
         number % 40,
@@ -234,7 +234,7 @@ fn object(number: usize) -> (PurgeUrl, Vec<Tag>) {
         format!("brand:{}", number % 70),
         format!("color:{}", number % 12),
     ];
-    (url.parse().unwrap(), tags.map(|tag| tag.parse().unwrap()).to_vec())
+    (url.parse().unwrap(), tags.map(|tag| tag.parse::<Tag>().unwrap()).to_vec().into())
 }
 
 fn record(seq: u64, body: Body) -> Record {

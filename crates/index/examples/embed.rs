@@ -48,11 +48,11 @@ impl Cache {
         // First the token, then the request: a purge that comes in between hits what is being fetched.
         let token = self.index.begin_fill();
         let (body, header) = origin(url);
-        let tags = CacheTags::parse([header.as_bytes()]).tags;
+        let tags = CacheTags::parse_up_to(self.index.tags_max(url.host()), [header.as_bytes()]);
         let locator = self.store(url, &body);
         let entry = Entry { url: url.clone(), variant: Variant::MAIN, tags, token, locator };
         if self.index.insert(entry).is_err() {
-            // Purged while it was fetched. This answer may go to those who wait for it, and to nobody else.
+            // Purged while it was fetched, say. This answer may go to those who wait for it, and to nobody else.
             self.lock().bodies.remove(&locator);
         }
         (body, false)

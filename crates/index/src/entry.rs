@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use batoff_types::{FillToken, PurgeUrl, Tag};
+use batoff_types::{CacheTags, FillToken, PurgeUrl};
 
 /// May an object be served?
 ///
@@ -38,8 +38,8 @@ pub struct Entry<L> {
     pub url: PurgeUrl,
     /// Which response under the URL.
     pub variant: Variant,
-    /// Its tags. A tag named twice counts once.
-    pub tags: Vec<Tag>,
+    /// Its tags, and whether they overflow. A tag named twice counts once.
+    pub tags: CacheTags,
     /// What [`Index::begin_fill`](crate::Index::begin_fill) gave when its fetch began.
     pub token: FillToken,
     /// The cache's own handle for it: a file name, a key, a slot.
@@ -53,6 +53,13 @@ pub enum Refused {
     /// A hard purge, a reset or the forgotten past lies between the beginning of its fetch and now.
     #[error("the object was purged while it was being fetched; fetch it again")]
     Gone,
+    /// Its hostname belongs to no site, so no customer could purge it.
+    #[error("no site owns the hostname; answer without storing, or add the hostname to a site")]
+    Unowned,
+    /// No fetch of this node began with that token: it is of a generation, or from a place in the log, that the node has
+    /// not come to. No purge could hit the object.
+    #[error("this node has not given out the fill token; take one before the fetch begins")]
+    Future,
 }
 
 /// What became of an object that a record hit.
@@ -95,8 +102,8 @@ pub struct Listed<L> {
     pub url: Arc<PurgeUrl>,
     /// Which response under the URL.
     pub variant: Variant,
-    /// Its tags, each once.
-    pub tags: Arc<[Tag]>,
+    /// Its tags, each once; `ignored` only says whether they overflow.
+    pub tags: CacheTags,
     /// When its fetch began.
     pub token: FillToken,
     /// Whether it may be served, when it was looked at.

@@ -1,8 +1,9 @@
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
 use batoff_types::{
-    Cursor, FillToken, Generation, PurgeUrl, Record, Selector, SiteId, SiteTable, Tag, TaskId,
+    CacheTags, Cursor, FillToken, Generation, PurgeUrl, Record, Selector, SiteId, SiteTable, TaskId,
 };
 use parking_lot::{Mutex, MutexGuard};
 
@@ -28,12 +29,15 @@ pub struct IndexConfig {
     /// site's rule: a purge of one URL becomes, for objects that old, a purge of its host. 0 turns every purge into a
     /// flush.
     pub rules_max: usize,
+    /// Whether the caches' keys tell ports apart. If not, every URL and every selector that comes here is taken without
+    /// its port: a purge hits whatever port it names. Not to be changed on an index with objects or rules. Such a cache must not keep two objects of one URL and variant.
+    pub keys_have_ports: bool,
 }
 
 impl Default for IndexConfig {
-    /// 262,144 rules: some 64 MiB when full.
+    /// 262,144 rules: some 64 MiB when full; and keys with ports.
     fn default() -> Self {
-        Self { rules_max: 262_144 }
+        Self { rules_max: 262_144, keys_have_ports: true }
     }
 }
 
@@ -120,10 +124,13 @@ impl<L: Clone> Index<L> {
     /// May an object with this URL, these tags and this token be served? From the rules alone, for a cache that keeps
     /// token and tags with the object itself.
     ///
-    /// Tags beyond the 16 that a response may have do no harm but cost time. What is older than
+    /// Tags beyond those that a response may have do no harm but cost time. What is older than
     /// [`Index::forget`] went is Gone: such a cache must not have rules forgotten, or must ask
     /// [`Index::check_registered`].
-    pub fn check(&self, url: &PurgeUrl, tags: &[Tag], token: FillToken) -> Verdict {
+    ///
+    /// Before such a cache stores an object, it asks [`Index::admit`].
+    pub fn check(&self, url: &PurgeUrl, tags: &CacheTags, token: FillToken) -> Verdict {
+        let url = self.own(url);
         let object = Target { key: url.key(), host: url.host(), tags: Tags::Given(tags) };
         self.inner.state.load().verdict_on_arrival(&object, token)
     }
@@ -132,9 +139,30 @@ impl<L: Clone> Index<L> {
     /// with this token and these tags, and every match and every removal that the index handed out up to the place that
     /// [`Index::forget`] was given has been carried out; that it became stale the caller remembers. Forgotten rules do
     /// not make it Gone: they did not hit it.
-    pub fn check_registered(&self, url: &PurgeUrl, tags: &[Tag], token: FillToken) -> Verdict {
+    pub fn check_registered(&self, url: &PurgeUrl, tags: &CacheTags, token: FillToken) -> Verdict {
+        let url = self.own(url);
         let object = Target { key: url.key(), host: url.host(), tags: Tags::Given(tags) };
         self.inner.state.load().verdict(&object, token)
+    }
+
+    /// May an object whose fetch has just ended be stored? As [`Index::insert`] answers, for a cache that registers
+    /// nothing and asks [`Index::check`] at each hit.
+    ///
+    /// # Errors
+    /// As of [`Index::insert`].
+    pub fn admit(&self, url: &PurgeUrl, tags: &CacheTags, token: FillToken) -> Result<Verdict, Refused> {
+        let url = self.own(url);
+        let object = Target { key: url.key(), host: url.host(), tags: Tags::Given(tags) };
+        self.inner.state.load().admit(&object, token)
+    }
+
+    /// The URL as keys have it here.
+    #[inline]
+    fn own<'a>(&self, url: &'a PurgeUrl) -> Cow<'a, PurgeUrl> {
+        if self.inner.config.keys_have_ports {
+            return Cow::Borrowed(url);
+        }
+        url.without_port().map_or(Cow::Borrowed(url), Cow::Owned)
     }
 
     /// Registers an object that a cache has stored, in the place of the one with the same URL and variant.
@@ -143,10 +171,15 @@ impl<L: Clone> Index<L> {
     ///
     /// # Errors
     /// [`Refused::Gone`] when a purge, a reset or the forgotten past lies between the beginning of its fetch and now.
-    /// Then the cache must drop what it stored; whatever was registered before under this name is still registered.
-    pub fn insert(&self, entry: Entry<L>) -> Result<(), Refused> {
+    /// [`Refused::Unowned`] when its hostname belongs to no site, [`Refused::Future`] when this index never gave its token
+    /// out. Then the cache must drop what it stored; whatever was registered before under this name is still registered.
+    pub fn insert(&self, mut entry: Entry<L>) -> Result<(), Refused> {
+        if let Cow::Owned(url) = self.own(&entry.url) {
+            entry.url = url;
+        }
         let mut last: Option<(Guard<Arc<State>>, Verdict)> = None;
-        self.inner.store.put(entry, |object, token| {
+        let mut why = Refused::Gone;
+        let put = self.inner.store.put(entry, |object, token| {
             let state = self.inner.state.load();
             // Asked again, and mostly nothing has come between.
             if let Some((seen, verdict)) = &last
@@ -154,10 +187,14 @@ impl<L: Clone> Index<L> {
             {
                 return *verdict;
             }
-            let verdict = state.verdict_on_arrival(object, token);
+            let verdict = state.admit(object, token).unwrap_or_else(|refused| {
+                why = refused;
+                Verdict::Gone
+            });
             last = Some((state, verdict));
             verdict
-        })
+        });
+        put.map_err(|_| why)
     }
 
     /// An object that its cache has dropped by itself. Gives its locator back if it was registered.
@@ -174,7 +211,7 @@ impl<L: Clone> Index<L> {
         same: impl Fn(&L, FillToken) -> bool,
     ) -> Option<L> {
         let mut removed = None;
-        self.inner.store.revise(url.key(), |held| {
+        self.inner.store.revise(self.own(url).key(), |held| {
             if held.variant != variant || !same(held.locator, held.token) {
                 return Act::Keep;
             }
@@ -190,7 +227,7 @@ impl<L: Clone> Index<L> {
         // The rules are loaded when the object has been found: they are as new as its token.
         let state = &self.inner.state;
         let look = |held: &Held<'_, L>| (state.load().verdict_on(held), held.locator.clone());
-        self.inner.store.look(url, variant, look)
+        self.inner.store.look(&self.own(url), variant, look)
     }
 
     /// Applies a record of the log. When this returns, it is in force, however many objects it hits; the matches are
@@ -205,7 +242,7 @@ impl<L: Clone> Index<L> {
         let late = state.applied.covers(record.seq);
         let seq = record.seq.get();
         let before = state.sites.clone();
-        let Plan { places, soft, sites } = Plan::of(record, &before, late);
+        let Plan { places, soft, sites } = Plan::of(record, &before, late, inner.config.keys_have_ports);
         // Open before the rule is in force, so that nobody takes the record for swept.
         let (id, swept) = {
             let mut pending = inner.pending.lock();
@@ -318,7 +355,7 @@ impl<L: Clone> Index<L> {
     ) -> Option<u64> {
         // With nothing to be swept, nothing is registered that is Gone.
         if self.inner.pending.lock().len() == 0
-            && let Some(objects) = self.inner.store.count(&Place::of(site, selector), &self.sites())
+            && let Some(objects) = self.inner.store.count(&self.place(site, selector), &self.sites())
         {
             return Some(objects);
         }
@@ -335,7 +372,12 @@ impl<L: Clone> Index<L> {
 
     /// The registered objects that a purge would hit, whatever their verdict, fetched as they are asked for.
     pub fn list(&self, site: &SiteId, selector: &Selector) -> Listing<L> {
-        Listing::new(self.inner.clone(), Place::of(site, selector))
+        Listing::new(self.inner.clone(), self.place(site, selector))
+    }
+
+    fn place(&self, site: &SiteId, selector: &Selector) -> Place {
+        let place = Place::of(site, selector);
+        if self.inner.config.keys_have_ports { place } else { place.without_port() }
     }
 
     /// All registered objects, fetched as they are asked for: by host, by directory (the URL up to the last slash of its
@@ -369,6 +411,11 @@ impl<L: Clone> Index<L> {
     pub fn is_crowded(&self) -> bool {
         let (rules, most) = (self.inner.state.load().rules.len(), self.inner.config.rules_max);
         rules > most - most / 4
+    }
+
+    /// How many tags of a response under that hostname are to be read: its site's setting, or the default.
+    pub fn tags_max(&self, host: &str) -> usize {
+        self.inner.state.load().sites.tags_max(host)
     }
 
     /// Whose each hostname is.

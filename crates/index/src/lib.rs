@@ -25,7 +25,9 @@
 //! use std::collections::HashMap;
 //!
 //! use batoff_index::{Effect, Entry, Index, IndexConfig, Variant, Verdict};
-//! use batoff_types::{Body, HostPattern, Purge, Record, Selector, Seq, SiteChange, SiteLimits, TaskId, UnixMillis};
+//! use batoff_types::{
+//!     Body, CacheTags, HostPattern, Purge, Record, Selector, Seq, SiteChange, SiteLimits, TaskId, UnixMillis,
+//! };
 //!
 //! # fn record(seq: u64, body: Body) -> Record {
 //! #     let (seq, task) = (Seq::new(seq).unwrap(), TaskId::from_bytes([seq as u8; 16]));
@@ -48,7 +50,7 @@
 //! // A miss. The token is taken before the request to the origin is sent.
 //! let url: batoff_types::PurgeUrl = "https://www.example.com/product/7".parse()?;
 //! let token = index.begin_fill();
-//! let (body, tags) = ("seven", vec!["product:7".parse()?]); // from the origin, with `Cache-Tag: product:7`
+//! let (body, tags) = ("seven", CacheTags::parse([&b"product:7"[..]])); // from the origin's `Cache-Tag`
 //! files.insert(1, body);
 //! let entry = Entry { url: url.clone(), variant: Variant::MAIN, tags: tags.clone(), token, locator: 1 };
 //! if index.insert(entry).is_err() {
@@ -116,8 +118,20 @@
 //! # Objects that no site owns
 //!
 //! Tags and *everything* hit objects under hostnames that the site owns when the question is asked; a hostname that
-//! changes hands gets a hard rule of its own, even if the record should not name it. Under a hostname that nobody owns,
-//! only flushes and purges by URL, prefix or host hit; [`Stats::unowned`] counts such objects.
+//! changes hands gets a hard rule of its own, even if the record should not name it. Under a hostname
+//! that nobody owns no customer could purge anything, so nothing is taken there ([`Refused::Unowned`]).
+//!
+//! # Tags that nobody knows
+//!
+//! An object with more tags than its site allows, with members outside the grammar, or whose header was cut, *overflows*
+//! ([`CacheTags::overflows`](batoff_types::CacheTags::overflows)). It is registered under its tags and under
+//! [`Place::Overflow`], where each purge of a tag of the site leaves a rule too: so it is hit by all of them, and objects
+//! that do not overflow cost nothing more.
+//!
+//! # Ports
+//!
+//! A URL with a port other than 80 and 443 is an object of its own. Caches whose keys have no port say so
+//! ([`IndexConfig::keys_have_ports`]); then whatever comes here is taken without its port.
 
 mod admission;
 mod entry;

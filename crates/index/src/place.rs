@@ -18,11 +18,18 @@ pub enum Place {
     Url(Arc<str>),
     /// Every object that carries the tag, under the hostnames that the site owns at evaluation.
     Tag(SiteId, Tag),
+    /// Every object whose tags [overflow](batoff_types::CacheTags::overflows), under the hostnames that the site owns at
+    /// evaluation. Each purge of a tag of the site leaves a rule here too.
+    Overflow(SiteId),
 }
 
+/// The tag that an object carries here in the place of all those that nobody knows: no tag has a comma, so none is this
+/// one. What asks for tags asks for this among them, and an object without overflow costs nothing more.
+pub(crate) const OVERFLOW: &str = ",";
+
 impl Place {
-    /// Where a purge of `site` with that selector leaves its rule.
-    pub fn of(site: &SiteId, selector: &Selector) -> Self {
+    /// Where what the selector names lies; [`Place::all_of`] says where else its rule is needed.
+    pub(crate) fn of(site: &SiteId, selector: &Selector) -> Self {
         match selector {
             Selector::Url(url) => Self::Url(url.key().into()),
             Selector::Prefix(prefix) => Self::Prefix(prefix.key().into()),
@@ -32,11 +39,32 @@ impl Place {
         }
     }
 
+    /// All the places in which a purge of `site` with that selector leaves a rule.
+    pub fn all_of(site: &SiteId, selector: &Selector) -> impl Iterator<Item = Self> + use<> {
+        let overflow = matches!(selector, Selector::Tag(_)).then(|| Self::Overflow(site.clone()));
+        std::iter::once(Self::of(site, selector)).chain(overflow)
+    }
+
+    /// The place in a cache whose keys have no port.
+    #[must_use]
+    pub fn without_port(self) -> Self {
+        let cut = |key: &str| -> Option<Arc<str>> {
+            let (host, authority) = (host_of(key), authority_of(key));
+            (host.len() < authority.len()).then(|| [host, &key[authority.len()..]].concat().into())
+        };
+        match &self {
+            Self::Url(key) => cut(key).map(Self::Url),
+            Self::Prefix(key) => cut(key).map(Self::Prefix),
+            Self::Whole | Self::Site(_) | Self::Host(_) | Self::Tag(..) | Self::Overflow(_) => None,
+        }
+        .unwrap_or(self)
+    }
+
     /// The bytes of its names.
     pub(crate) fn text_bytes(&self) -> usize {
         match self {
             Self::Whole => 0,
-            Self::Site(site) => site.as_str().len(),
+            Self::Site(site) | Self::Overflow(site) => site.as_str().len(),
             Self::Host(HostPattern::Exact(name) | HostPattern::Under(name)) => name.as_str().len(),
             Self::Prefix(text) | Self::Url(text) => text.len(),
             Self::Tag(site, tag) => site.as_str().len() + tag.as_str().len(),

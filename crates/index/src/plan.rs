@@ -1,4 +1,4 @@
-use batoff_types::{Body, HostPattern, Record, SEMANTICS_VERSION, SiteChange, SiteTable};
+use batoff_types::{Body, HostPattern, Record, SEMANTICS_VERSION, Selector, SiteChange, SiteId, SiteTable};
 
 use crate::Place;
 
@@ -14,14 +14,14 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// `late`: the record lies before what was applied. Its rules can be written again at any time; its change of the
-    /// site table has been made, and perhaps been changed since.
-    pub(crate) fn of(record: &Record, sites: &SiteTable, late: bool) -> Self {
+    /// site table has been made, and perhaps been changed since. `ports`: keys here have them.
+    pub(crate) fn of(record: &Record, sites: &SiteTable, late: bool, ports: bool) -> Self {
         let foreign = record.semantics > SEMANTICS_VERSION;
         let mut plan = match &record.body {
             // Whatever a later version means by its purges: wider, never narrower.
             Body::Purge(purge) if foreign => Self::hard(vec![Place::Site(purge.site.clone())]),
             Body::Purge(purge) => Self {
-                places: purge.selectors.iter().map(|selector| Place::of(&purge.site, selector)).collect(),
+                places: purge.selectors.iter().flat_map(|it| places(&purge.site, it, ports)).collect(),
                 soft: purge.soft,
                 sites: None,
             },
@@ -50,6 +50,14 @@ impl Plan {
     fn hard(places: Vec<Place>) -> Self {
         Self { places, soft: false, sites: None }
     }
+}
+
+fn places(site: &SiteId, selector: &Selector, ports: bool) -> impl Iterator<Item = Place> + use<> {
+    // Where keys have none, both: whoever keeps rules of its own beside the index may have them.
+    Place::all_of(site, selector).flat_map(move |place| {
+        let without = if ports { None } else { Some(place.clone().without_port()) };
+        std::iter::once(place).chain(without)
+    })
 }
 
 /// The names whose claimant changes, whether or not the record lists them as affected. That an object keeps its owner

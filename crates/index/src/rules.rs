@@ -22,7 +22,7 @@ use self::print::{Class, of_class, tag_of};
 use self::table::Table;
 pub(crate) use self::target::{Carries, Tags, Target};
 use self::trie::Trie;
-use crate::place::authority_of;
+use crate::place::{OVERFLOW, authority_of};
 use crate::{Place, Verdict};
 
 /// Memory of a rule beside its texts: its slot and its part of the branches above it (50), its place among the known and
@@ -155,7 +155,9 @@ impl Rules {
         let mut suspects = SmallVec::new();
         match tags {
             Tags::Given(tags) => {
-                let prints = tags.iter().map(|tag| self.printer.text(tag.as_str()));
+                let overflow = tags.overflows().then_some(OVERFLOW);
+                let texts = tags.tags.iter().map(|tag| tag.as_str()).chain(overflow);
+                let prints = texts.map(|text| self.printer.text(text));
                 suspects.extend(prints.filter(|&print| may(print)));
             }
             Tags::Printed(tags) => {
@@ -266,6 +268,10 @@ impl Rules {
             Place::Prefix(text) => self.prefix_print(text),
             Place::Tag(_, tag) => {
                 self.filter.enter(any_sites_tag(self.printer.text(tag.as_str())));
+                print
+            }
+            Place::Overflow(_) => {
+                self.filter.enter(any_sites_tag(self.printer.text(OVERFLOW)));
                 print
             }
             _ => print,

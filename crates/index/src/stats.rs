@@ -5,12 +5,14 @@ use batoff_types::Cursor;
 pub struct Stats {
     /// Objects registered, each variant one; those that are Gone and not yet swept among them.
     pub entries: u64,
-    /// Of those, objects under hostnames that no site owns: only a URL, a prefix, a host or a flush can hit them.
+    /// Of those, objects under hostnames that no site owns any more: they are Gone and not yet swept.
     pub unowned: u64,
     /// Distinct URLs.
     pub urls: u64,
     /// Distinct tags that some object carries.
     pub tags: u64,
+    /// Objects whose tags overflow: every purge of a tag of their site hits them.
+    pub overflowing: u64,
     /// Rules in force.
     pub rules: u64,
     /// Records (and folded rules) whose objects have not all been swept.

@@ -27,7 +27,7 @@ mod walks;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst, fence};
 
-use batoff_types::{FillToken, PurgeUrl, SiteTable, Tag};
+use batoff_types::{FillToken, PurgeUrl, SiteTable};
 use parking_lot::{RwLock, RwLockWriteGuard};
 use smallvec::SmallVec;
 
@@ -38,7 +38,7 @@ use self::posting::Ref;
 use self::shard::Shard;
 use self::tagged::{Left, Numbers, Tagged};
 pub(crate) use self::walks::{InDirectory, InTag, Progress};
-use crate::place::host_of;
+use crate::place::{OVERFLOW, host_of};
 use crate::rules::{Printer, Tags, Target};
 use crate::stats::Stats;
 use crate::{Entry, Refused, Variant, Verdict, admission};
@@ -114,7 +114,7 @@ impl<L> Store<L> {
         &self,
         url: &PurgeUrl,
         variant: Variant,
-        tags: &[(u64, &Tag)],
+        tags: &[(u64, &str)],
         token: FillToken,
     ) -> Option<Entering<'_, L>> {
         let (split, hash, by_name) = self.file(url.key());
@@ -128,7 +128,8 @@ impl<L> Store<L> {
         black_box((shard.touch_record(first), shelves.touch_blocks()));
 
         let https = url.as_str().starts_with("https:");
-        let object = shard.draft(split.name, variant, token, https, tags.len())?;
+        let overflows = tags.iter().any(|&(_, text)| text == OVERFLOW);
+        let object = shard.draft(split.name, variant, token, (https, overflows), tags.len())?;
         let name = shard.name(object);
         let numbers = shelves.enter(name);
         drop(shelves);

@@ -3,7 +3,7 @@ use std::collections::VecDeque;
 use batoff_types::{HostPattern, Hostname, SiteId, SiteTable};
 
 use crate::Place;
-use crate::place::host_of;
+use crate::place::{OVERFLOW, host_of};
 use crate::store::{Act, Held, InDirectory, InTag, Progress, Store};
 
 /// Names of directories fetched at once.
@@ -110,7 +110,8 @@ impl Walk {
                 At::Host(InHost::of_prefix(host, rest))
             }
             Place::Host(HostPattern::Exact(host)) => At::Host(InHost::of_prefix(host.as_str(), "")),
-            Place::Tag(_, tag) => store.enter_tag(tag).map_or(At::End, At::Tag),
+            Place::Tag(_, tag) => store.enter_tag(tag.as_str()).map_or(At::End, At::Tag),
+            Place::Overflow(_) => store.enter_tag(OVERFLOW).map_or(At::End, At::Tag),
             Place::Host(HostPattern::Under(_)) | Place::Site(_) | Place::Whole => {
                 *budget -= 1;
                 self.enter(sites, store.host_after(None))
@@ -127,7 +128,7 @@ impl Walk {
         budget: &mut usize,
         visit: &mut dyn FnMut(&Held<'_, L>) -> Act,
     ) -> Progress {
-        let Place::Tag(site, _) = &self.place else { return Progress::Over };
+        let (Place::Tag(site, _) | Place::Overflow(site)) = &self.place else { return Progress::Over };
         // Neighbours mostly have the same host.
         let mut last = (String::new(), false);
         store.walk_tag(walk, budget, &mut |held| {

@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
 use batoff_edge::{Fence, Path, STALE, X_BATOFF_STALE, is_marked_stale};
-use batoff_index::{Index, Verdict};
-use batoff_types::{CacheTags, FillToken, PurgeUrl, Tag};
+use batoff_index::{Index, Refused, Verdict};
+use batoff_types::{CacheTags, FillToken, PurgeUrl};
 use http::HeaderMap;
 use pingora::cache::{CacheMeta, CachePhase, ForcedFreshness, NoCacheReason, RespCacheable};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -22,6 +22,9 @@ pub const PURGED_WHILE_FETCHED: NoCacheReason = NoCacheReason::Custom("purged wh
 
 /// A parent served it stale; as new it would be kept for its whole lifetime.
 pub const STALE_AT_A_PARENT: NoCacheReason = NoCacheReason::Custom("a parent served it stale");
+
+/// Its hostname belongs to no site, so no customer could purge it; it is passed on and not stored.
+pub const OWNED_BY_NO_SITE: NoCacheReason = NoCacheReason::Custom("no site owns the hostname");
 
 /// What the proxy's hooks ask.
 #[derive(Clone, Debug)]
@@ -50,7 +53,7 @@ pub struct Visit {
 #[derive(Clone, Debug)]
 struct Mark {
     url: PurgeUrl,
-    tags: Vec<Tag>,
+    tags: CacheTags,
     token: FillToken,
 }
 
@@ -83,7 +86,7 @@ impl Purges {
         if self.withdrawn.contains(&stored) {
             return Some(ForcedFreshness::ForceMiss);
         }
-        let mark = Mark { url: page.url.clone(), tags: tags(meta.headers()), token };
+        let mark = self.mark(page, meta.headers(), token);
         visit.stored = Some(stored);
         let decision = decide(self.verdict(&mark), &self.fence);
         visit.found = Some(mark);
@@ -126,9 +129,13 @@ impl Purges {
         if visit.is_stale || is_marked_stale(meta.headers()) {
             return Ok(RespCacheable::Uncacheable(STALE_AT_A_PARENT));
         }
-        let mark = Mark { url: page.url.clone(), tags: tags(meta.headers()), token };
-        if self.verdict(&mark) == Verdict::Gone {
-            return Ok(RespCacheable::Uncacheable(PURGED_WHILE_FETCHED));
+        let mark = self.mark(page, meta.headers(), token);
+        match self.index.admit(&mark.url, &mark.tags, mark.token) {
+            Ok(_) => {}
+            Err(Refused::Unowned) => return Ok(RespCacheable::Uncacheable(OWNED_BY_NO_SITE)),
+            Err(Refused::Gone | Refused::Future) => {
+                return Ok(RespCacheable::Uncacheable(PURGED_WHILE_FETCHED));
+            }
         }
         meta.response_header_mut().insert_header(X_BATOFF_FILL, stamp::write(token))?;
         Ok(RespCacheable::Cacheable(meta))
@@ -169,11 +176,14 @@ impl Purges {
         })
     }
 
+    /// What its origin says of a response, with as many tags as its site has read.
+    fn mark(&self, page: &Page, headers: &HeaderMap, token: FillToken) -> Mark {
+        let lines = headers.get_all(CACHE_TAG).iter().map(|line| line.as_bytes());
+        let tags = CacheTags::parse_up_to(self.index.tags_max(page.url.host()), lines);
+        Mark { url: page.url.clone(), tags, token }
+    }
+
     fn verdict(&self, mark: &Mark) -> Verdict {
         self.index.check(&mark.url, &mark.tags, mark.token)
     }
-}
-
-fn tags(headers: &HeaderMap) -> Vec<Tag> {
-    CacheTags::parse(headers.get_all(CACHE_TAG).iter().map(|line| line.as_bytes())).tags
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use batoff_index::{Index, Verdict};
-use batoff_types::{FillToken, PurgeUrl};
+use batoff_types::{CacheTags, FillToken, PurgeUrl};
 use http::Extensions;
 use parking_lot::Mutex;
 use pingora::cache::CacheKey;
@@ -71,7 +71,7 @@ impl Collapse {
         let (Some(Page(url)), Some(fetch)) = (page, stub.extensions().get::<Fetch>()) else { return true };
         let now = self.index.begin_fill();
         asked.is_none_or(|AskedBy(asked)| self.shield.reach(*asked, now, fetch.good).is_some())
-            && self.index.check(url, &[], fetch.token) != Verdict::Gone
+            && self.index.check(url, &CacheTags::default(), fetch.token) != Verdict::Gone
     }
 }
 

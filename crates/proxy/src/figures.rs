@@ -93,7 +93,6 @@ pub fn declare() {
     describe_counter!("batoff_proxy_requests_total", "Answers by what X-Cache said");
     describe_counter!("batoff_proxy_left_total", "Objects that left the cache");
     describe_counter!("batoff_proxy_not_stored_total", "Cacheable responses that were not stored");
-    describe_counter!("batoff_proxy_tags_ignored_total", "Members of Cache-Tag that were not indexed");
     describe_counter!(
         "batoff_proxy_undeclared_parent_total",
         "Answers that came from another cache, though neither [path] parents nor an origin says that there is one"
@@ -122,7 +121,6 @@ pub fn declare() {
         counter!("batoff_proxy_overdue_total", "reason" => reason.as_str()).increment(0);
     }
     counter!("batoff_proxy_connections_refused_total").increment(0);
-    tags_ignored(0);
     undeclared_parent(0);
     child_passed(0);
     gauge!("batoff_proxy_cache_bytes").set(0.0);
@@ -147,10 +145,6 @@ pub(crate) fn overdue(reason: Overdue) {
 
 pub(crate) fn connection_refused() {
     counter!("batoff_proxy_connections_refused_total").increment(1);
-}
-
-pub(crate) fn tags_ignored(members: usize) {
-    counter!("batoff_proxy_tags_ignored_total").increment(members as u64);
 }
 
 /// An answer carries another cache's marks, and no parent is declared.

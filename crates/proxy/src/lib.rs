@@ -45,7 +45,6 @@ mod server;
 mod service;
 mod shield;
 mod store;
-mod tags;
 mod undeclared;
 
 pub use self::server::Proxy;

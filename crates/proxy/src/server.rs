@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use batoff_edge::Fence;
+use batoff_edge::{Fence, Overflow};
 use pingora::apps::HttpServerApp;
 use pingora::proxy::{HttpProxy, http_proxy};
 use pingora::server::configuration::ServerConf;
@@ -26,7 +26,6 @@ use crate::origin::Origins;
 use crate::service::{COLLAPSE_MAX, Service};
 use crate::shield::Shield;
 use crate::store::Store;
-use crate::tags::IgnoredTags;
 use crate::undeclared::Undeclared;
 
 /// Between two attempts to accept after the kernel refused one (no file descriptors left, usually).
@@ -55,7 +54,7 @@ impl Proxy {
         // pingora wants its parts to live for ever; there is one proxy a process.
         let collapse = Collapse::new(store.shared_index(), Arc::clone(&shield), COLLAPSE_MAX);
         let collapse = Box::leak(Box::new(collapse));
-        let ignored_tags = IgnoredTags::default();
+        let overflow = Overflow::default();
         let undeclared = Undeclared::default();
         let idle_seconds = listeners.idle_seconds();
         let service = Service {
@@ -65,7 +64,7 @@ impl Proxy {
             origins,
             shield,
             keep_tag_header,
-            ignored_tags,
+            overflow,
             undeclared,
             idle_seconds,
         };

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use batoff_edge::{Fence, STALE, X_BATOFF_STALE, is_marked_stale};
+use batoff_edge::{Fence, Overflow, STALE, X_BATOFF_STALE, is_marked_stale};
 use batoff_index::Verdict;
 use batoff_pingora::{CACHE_TAG, Decision, PURGED_WHILE_FETCHED, STALE_AT_A_PARENT, authority, decide};
 use batoff_types::message::LeasePolicy;
@@ -45,7 +45,6 @@ use crate::origin::Origins;
 use crate::server::HeaderRead;
 use crate::shield::{Asked, Demand, Shield, Through, X_BATOFF_SEQ};
 use crate::store::{Begun, Hit, Locator, Mark, Store};
-use crate::tags::IgnoredTags;
 use crate::undeclared::Undeclared;
 
 /// For the connection to an origin.
@@ -68,7 +67,7 @@ pub(crate) struct Service {
     pub(crate) origins: Origins,
     pub(crate) shield: Arc<Shield>,
     pub(crate) keep_tag_header: bool,
-    pub(crate) ignored_tags: IgnoredTags,
+    pub(crate) overflow: Overflow,
     pub(crate) undeclared: Undeclared,
     /// How long a visitor's connection may be idle, in seconds.
     pub(crate) idle_seconds: u64,
@@ -146,7 +145,7 @@ impl Service {
         }
     }
 
-    /// The response's mark; `None` when a purge has hit it already.
+    /// The response's mark; `None` when a purge has hit it already, or could not: no site owns the hostname.
     fn mark(
         &self,
         url: &PurgeUrl,
@@ -155,14 +154,15 @@ impl Service {
         stale_after_soft_purge_only: bool,
     ) -> Option<Mark> {
         let lines = response.headers.get_all(CACHE_TAG);
-        let CacheTags { tags, ignored } = CacheTags::parse(lines.iter().map(|line| line.as_bytes()));
-        self.ignored_tags.note(ignored, url, &self.store.index().sites());
+        let index = self.store.index();
+        let tags =
+            CacheTags::parse_up_to(index.tags_max(url.host()), lines.iter().map(|line| line.as_bytes()));
+        self.overflow.note(&tags, url, &index.sites());
         let Fetch { own, path, age, begun, is_vouched_for, .. } = *fetch;
         // A parent that has compared answers for all that this node knows of.
         let (token, good) = if is_vouched_for { (own, fetch.good) } else { (path, None) };
-        let verdict = self.store.index().check(url, &tags, token);
-        let mark = Mark { url: url.clone(), tags, token, good, age, begun, stale_after_soft_purge_only };
-        (verdict != Verdict::Gone).then_some(mark)
+        index.admit(url, &tags, token).ok()?;
+        Some(Mark { url: url.clone(), tags, token, good, age, begun, stale_after_soft_purge_only })
     }
 
     /// The origin's answer is not kept. If it is no server error, it is still the page now, and ends what was found (RFC

@@ -27,10 +27,12 @@ pub use self::position::{Cursor, FillToken, Generation, InstanceId, InvalidUlid,
 pub use self::record::{Body, Record, SiteChange, SiteLimits};
 pub use self::selector::{Object, Purge, Selector, SelectorKind};
 pub use self::site_table::SiteTable;
-pub use self::tag::{CacheTags, InvalidTag, TAG_BYTES_MAX, TAGS_PER_RESPONSE_MAX, Tag};
+pub use self::tag::{
+    CacheTags, InvalidTag, TAG_BYTES_MAX, TAGS_PER_RESPONSE_LIMIT, TAGS_PER_RESPONSE_MAX, Tag,
+};
 pub use self::url::{InvalidUrl, PurgeUrl, Scheme, URL_BYTES_MAX, UrlPrefix};
 
 /// The version of the semantics that this build understands: the set of selectors, the kinds of record, and the URL
 /// normaliser. A record names the lowest version that understands it; a node below that applies the record as
-/// *everything* for its site, never as something narrower.
-pub const SEMANTICS_VERSION: u32 = 1;
+/// *everything* for its site, never as something narrower. [`Body::semantics`] says which a record needs.
+pub const SEMANTICS_VERSION: u32 = 2;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::{
-    Cursor, HostPattern, InstanceId, LogId, Moment, NodeName, Parent, Record, Selector, Seq, SiteId, TaskId,
+    Cursor, InstanceId, LogId, Moment, NodeName, Parent, Record, Selector, Seq, SiteId, SiteTable, TaskId,
     Term,
 };
 
@@ -161,7 +161,7 @@ pub struct Welcome {
     /// The longest delay before a reconnect.
     pub reconnect_max: Duration,
     /// Whose each hostname is, as of the place that the stream resumes from (after a [`Reset`]: of its place).
-    pub sites: Vec<(SiteId, Vec<HostPattern>)>,
+    pub sites: SiteTable,
 }
 
 /// A lease, or why there is none now.

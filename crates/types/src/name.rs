@@ -154,8 +154,8 @@ impl fmt::Display for Parent {
 }
 
 /// A hostname in normal form: lower case, ASCII (IDNA per UTS 46 as the WHATWG URL standard uses it), or an IP literal
-/// as it stands in a URL; without a port, at most [`HOSTNAME_BYTES_MAX`] long, and without a wildcard ([`HostPattern`]
-/// has those).
+/// as it stands in a URL; without a port and without the dot of the root (RFC 1034, 3.1: `www.example.test.` is the same
+/// name), at most [`HOSTNAME_BYTES_MAX`] long, and without a wildcard ([`HostPattern`] has those).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Hostname(Arc<str>);
 
@@ -186,7 +186,13 @@ impl FromStr for Hostname {
         }
         match ::url::Host::parse(text) {
             Ok(host) => {
-                let host = host.to_string();
+                let mut host = host.to_string();
+                if host.ends_with('.') {
+                    host.pop();
+                }
+                if host.is_empty() || host.ends_with('.') {
+                    return Err(invalid("must not have empty labels"));
+                }
                 // Looked for here, because some other characters become one on the way (U+FF0A).
                 if host.contains('*') {
                     return Err(invalid("must be one hostname, without a wildcard"));

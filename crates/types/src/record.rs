@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use crate::{HostPattern, NodeName, Purge, Seq, SiteId, TaskId, UnixMillis};
+use crate::{HostPattern, NodeName, Purge, Selector, Seq, SiteId, TaskId, UnixMillis};
 
 /// One accepted entry of the purge log, with its place in the order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +34,26 @@ pub enum Body {
     Unknown,
 }
 
+impl Body {
+    /// The lowest version of the semantics that understands it.
+    ///
+    /// | version | what came with it |
+    /// | --- | --- |
+    /// | 1 | all kinds of record and of selector |
+    /// | 2 | URLs without the ports 80 and 443 and without a dot behind the host; tags that overflow |
+    pub fn semantics(&self) -> u32 {
+        match self {
+            // An older node keeps objects of one URL under several keys, and knows of none that its tags overflow.
+            Self::Purge(purge) if purge.selectors.iter().any(|it| *it != Selector::Everything) => 2,
+            Self::Purge(_)
+            | Self::Site(_)
+            | Self::NodeRegistered(_)
+            | Self::NodeRemoved(_)
+            | Self::Unknown => 1,
+        }
+    }
+}
+
 /// The new state of a site. On each host of `affected` a hard rule is written, so that nothing cached under an earlier
 /// owner is served under the next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,15 +64,17 @@ pub struct SiteChange {
     pub hostnames: Option<Vec<HostPattern>>,
     /// Names whose owner changes by this record.
     pub affected: Vec<HostPattern>,
-    /// Quotas that differ from the defaults; nodes ignore them.
+    /// What differs from the defaults; of it, nodes heed `tags_per_response` alone.
     pub limits: SiteLimits,
 }
 
-/// A site's quotas where they differ from the control plane's defaults.
+/// A site's limits where they differ from the defaults.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SiteLimits {
     /// URL and tag items a minute (and at once).
     pub items_per_minute: Option<u32>,
     /// Prefix, host and *everything* items a minute (and at once).
     pub prefixes_per_minute: Option<u32>,
+    /// Tags indexed of one response, up to [`TAGS_PER_RESPONSE_LIMIT`](crate::TAGS_PER_RESPONSE_LIMIT).
+    pub tags_per_response: Option<u32>,
 }

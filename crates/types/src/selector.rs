@@ -1,6 +1,6 @@
 use std::fmt;
 
-use crate::{Hostname, PurgeUrl, SiteId, Tag, UrlPrefix};
+use crate::{CacheTags, Hostname, PurgeUrl, SiteId, Tag, UrlPrefix};
 
 /// What a purge matches.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -9,7 +9,7 @@ pub enum Selector {
     Url(PurgeUrl),
     /// Every URL whose normal form begins with these bytes.
     Prefix(UrlPrefix),
-    /// Every object of the site that carries the tag.
+    /// Every object of the site that carries the tag, or may: one whose tags overflow ([`CacheTags::overflows`]).
     Tag(Tag),
     /// Everything under one hostname, on any port.
     Host(Hostname),
@@ -67,7 +67,7 @@ pub struct Object<'a> {
     /// Its URL in normal form.
     pub url: &'a PurgeUrl,
     /// Its tags.
-    pub tags: &'a [Tag],
+    pub tags: &'a CacheTags,
 }
 
 impl Selector {
@@ -75,12 +75,18 @@ impl Selector {
     ///
     /// URLs, prefixes and hosts hit by name alone: that the name belongs to the site was checked when the purge was
     /// accepted, and a hostname that changes hands gets a hard rule of its own. A tag, and *everything*, hit only
-    /// objects under hostnames that the site owns when the question is asked.
+    /// objects under hostnames that the site owns when the question is asked. An object whose tags overflow carries, as
+    /// far as anybody knows, every tag.
+    ///
+    /// A cache whose keys have no port is asked with URLs and selectors that have none either
+    /// ([`PurgeUrl::without_port`], [`UrlPrefix::without_port`]): there, a purge hits whatever port it names.
     pub fn matches(&self, site: &SiteId, object: &Object<'_>) -> bool {
         match self {
             Self::Url(url) => url.key() == object.url.key(),
             Self::Prefix(prefix) => prefix.matches(object.url),
-            Self::Tag(tag) => object.site == Some(site) && object.tags.contains(tag),
+            Self::Tag(tag) => {
+                object.site == Some(site) && (object.tags.overflows() || object.tags.tags.contains(tag))
+            }
             Self::Host(host) => host.as_str() == object.url.host(),
             Self::Everything => object.site == Some(site),
         }

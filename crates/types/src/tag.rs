@@ -1,4 +1,5 @@
 use std::borrow::Borrow;
+use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -6,8 +7,12 @@ use std::sync::Arc;
 /// The longest tag, in bytes.
 pub const TAG_BYTES_MAX: usize = 256;
 
-/// Tags indexed of one response; further ones are not indexed, and counted.
+/// Tags indexed of one response where its site sets nothing else; a response with more *overflows*
+/// ([`CacheTags::overflows`]).
 pub const TAGS_PER_RESPONSE_MAX: usize = 16;
+
+/// The most that a site may set: with tags of ten bytes, a header of 11 KiB.
+pub const TAGS_PER_RESPONSE_LIMIT: usize = 1_024;
 
 /// A label that an origin put on a response with `Cache-Tag`: 1 to 256 bytes of visible characters, no comma;
 /// case-sensitive. Characters outside ASCII are allowed as UTF-8 and compared byte by byte, without normalisation.
@@ -64,30 +69,86 @@ impl Borrow<str> for Tag {
     }
 }
 
-/// The tags of one response, as read from its `Cache-Tag` lines.
+/// The tags of one object, as read from the `Cache-Tag` lines of the response.
+///
+/// An object that *overflows* carries members that are not in `tags`: over the limit, outside the grammar, or cut off on
+/// the way. Nobody knows any more which tags those are, so every purge of a tag of its site hits it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CacheTags {
-    /// At most [`TAGS_PER_RESPONSE_MAX`], in their order, each once.
+    /// At most as many as the site's setting allows, in their order, each once.
     pub tags: Vec<Tag>,
-    /// Members that were not taken: over the limit, or outside the grammar.
+    /// Members that were not taken: over the limit, outside the grammar, or lost with a part of the header. With one or
+    /// more the object overflows.
     pub ignored: usize,
 }
 
 impl CacheTags {
-    /// Reads the header's lines in their order: comma-separated, optional white space trimmed, empty members skipped.
+    /// Reads the header's lines in their order, with the limit of a site that has set none
+    /// ([`TAGS_PER_RESPONSE_MAX`]).
     pub fn parse<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        Self::parse_up_to(TAGS_PER_RESPONSE_MAX, lines)
+    }
+
+    /// Reads the header's lines in their order: comma-separated, optional white space trimmed, empty members skipped.
+    /// `most` is the setting of the site ([`SiteTable::tags_max`](crate::SiteTable::tags_max)); what it was when an
+    /// object was stored may differ from what it is now, and no purge goes wrong by that.
+    pub fn parse_up_to<'a>(most: usize, lines: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut read = Self::default();
+        // A set is worth its memory only where a search through all would be slow.
+        let mut known = (most > TAGS_PER_RESPONSE_MAX).then(HashSet::new);
         for member in lines.into_iter().flat_map(|line| line.split(|&b| b == b',')) {
             let member = member.trim_ascii();
             if member.is_empty() {
                 continue;
             }
-            match std::str::from_utf8(member).ok().and_then(|text| text.parse::<Tag>().ok()) {
-                Some(tag) if read.tags.contains(&tag) => {}
-                Some(tag) if read.tags.len() < TAGS_PER_RESPONSE_MAX => read.tags.push(tag),
-                _ => read.ignored += 1,
+            let Some(tag) = std::str::from_utf8(member).ok().and_then(|text| text.parse::<Tag>().ok()) else {
+                read.ignored += 1;
+                continue;
+            };
+            let is_known = match &known {
+                Some(known) => known.contains(&tag),
+                None => read.tags.contains(&tag),
+            };
+            if is_known {
+                continue;
+            }
+            if read.tags.len() < most {
+                if let Some(known) = &mut known {
+                    known.insert(tag.clone());
+                }
+                read.tags.push(tag);
+            } else {
+                read.ignored += 1;
             }
         }
         read
+    }
+
+    /// Whether the object carries members that are not in `tags`: then every purge of a tag of its site hits it.
+    pub const fn overflows(&self) -> bool {
+        self.ignored > 0
+    }
+
+    /// The first `most` of them; the object overflows if there are more. For a header that was read before it was known
+    /// whose it is, with [`TAGS_PER_RESPONSE_LIMIT`].
+    #[must_use]
+    pub fn limited_to(mut self, most: usize) -> Self {
+        self.ignored += self.tags.len().saturating_sub(most);
+        self.tags.truncate(most);
+        self
+    }
+
+    /// The same tags of a response whose header did not arrive whole, so that others may have been among them.
+    #[must_use]
+    pub fn cut(mut self) -> Self {
+        self.ignored = self.ignored.max(1);
+        self
+    }
+}
+
+impl From<Vec<Tag>> for CacheTags {
+    /// All tags of an object.
+    fn from(tags: Vec<Tag>) -> Self {
+        Self { tags, ignored: 0 }
     }
 }

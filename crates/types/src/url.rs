@@ -26,6 +26,17 @@ pub enum InvalidUrl {
     /// The host is missing, longer than [`HOSTNAME_BYTES_MAX`], has a `*`, or is none by the URL standard (IDNA included).
     #[error("has no valid host; a wildcard is none")]
     Host,
+    /// A character that nobody sees, as copying from a document leaves it behind; only for
+    /// [`PurgeUrl::of_customer`].
+    #[error(
+        "has an invisible character (such as a zero-width or no-break space, or a direction mark); delete it, or percent-escape it if it is meant"
+    )]
+    Invisible,
+    /// It ends in `*`; only for [`PurgeUrl::of_customer`].
+    #[error(
+        "ends in *, which is no wildcard here; name what stands before it in `prefixes`, which match all that begins so"
+    )]
+    Wildcard,
     /// The port is not a number up to 65535.
     #[error("has an invalid port")]
     Port,
@@ -58,11 +69,13 @@ impl Scheme {
 
 /// A URL in normal form.
 ///
-/// Per the WHATWG URL standard: scheme and host in lower case, the host in ASCII (IDNA), default port, fragment and dot
-/// segments gone, an empty path written `/`. Beyond it: percent-escapes in upper-case hex, unreserved characters
-/// (RFC 3986, 2.3) unescaped, in path and query alike. Otherwise the query is kept as it is, an empty one (`?`) too.
-/// Spaces around the URL do not belong to it, a backslash in the path is a slash, and a dot behind the host stays: that
-/// is the standard. Equality includes the scheme; what a purge hits is decided by [`PurgeUrl::key`].
+/// Per the WHATWG URL standard: scheme and host in lower case, the host in ASCII (IDNA), fragment and dot segments gone,
+/// an empty path written `/`. Beyond it: percent-escapes in upper-case hex, unreserved characters (RFC 3986, 2.3)
+/// unescaped, in path and query alike; one dot behind the host goes (it is the same name, RFC 1034, 3.1); and so do the
+/// ports 80 and 443 under either scheme, since a purge hits both schemes. A URL with any other port is an object of its
+/// own. Otherwise the query is kept as it is, an empty one (`?`) too. Spaces around the URL do not belong to it, and a
+/// backslash in the path is a slash: that is the standard. Equality includes the scheme; what a purge hits is decided by
+/// [`PurgeUrl::key`].
 ///
 /// ```
 /// use batoff_types::PurgeUrl;
@@ -142,10 +155,22 @@ impl PurgeUrl {
     /// may be the other one.
     pub fn from_key(key: &str) -> Result<Self, InvalidUrl> {
         let (authority, path_and_query) = key.split_at(key.find('/').ok_or(InvalidUrl::Malformed)?);
-        // Under http that port would be dropped, and the key be another. Otherwise http, which is never longer than what
-        // the key came from.
-        let scheme = if authority.ends_with(":80") { Scheme::Https } else { Scheme::Http };
-        Self::of_request(scheme, authority, path_and_query)
+        // Which is never longer than what the key came from.
+        Self::of_request(Scheme::Http, authority, path_and_query)
+    }
+
+    /// As a customer names it in a purge: also refused is what no customer means.
+    ///
+    /// # Errors
+    /// As of a URL; and an [invisible character](InvalidUrl::Invisible), or a [`*` at the end](InvalidUrl::Wildcard).
+    pub fn of_customer(text: &str) -> Result<Self, InvalidUrl> {
+        refuse_what_nobody_means(text)?;
+        text.parse()
+    }
+
+    /// The same URL for a cache whose keys have no port; `None` when it has none.
+    pub fn without_port(&self) -> Option<Self> {
+        self.0.without_port().map(Self)
     }
 }
 
@@ -168,6 +193,32 @@ impl UrlPrefix {
     /// The hostname as a value of its own.
     pub fn hostname(&self) -> Hostname {
         Hostname::from_normal(self.host())
+    }
+
+    /// As [`PurgeUrl::of_customer`].
+    ///
+    /// # Errors
+    /// As there, and as of a prefix.
+    pub fn of_customer(text: &str) -> Result<Self, InvalidUrl> {
+        refuse_what_nobody_means(text)?;
+        text.parse()
+    }
+
+    /// From a key as [`UrlPrefix::key`] gives it. The key is the same again; the scheme may be the other one.
+    ///
+    /// # Errors
+    /// The text is not the key of a prefix.
+    pub fn from_key(key: &str) -> Result<Self, InvalidUrl> {
+        let (authority, path) = key.split_at(key.find('/').ok_or(InvalidUrl::Malformed)?);
+        if authority.is_empty() || authority.contains(['?', '#', '\\']) {
+            return Err(InvalidUrl::Host);
+        }
+        format!("http://{authority}{path}").parse()
+    }
+
+    /// The same prefix for a cache whose keys have no port; `None` when it has none.
+    pub fn without_port(&self) -> Option<Self> {
+        self.0.without_port().map(Self)
     }
 
     /// Whether a purge of this prefix hits `url`.
@@ -236,6 +287,13 @@ impl Normal {
     fn host(&self) -> &str {
         &self.text[usize::from(self.host_start)..usize::from(self.host_end)]
     }
+
+    fn without_port(&self) -> Option<Self> {
+        let after_host = &self.text[usize::from(self.host_end)..];
+        let path = after_host.strip_prefix(':').and_then(|port| port.find('/').map(|at| &port[at..]))?;
+        let text = [&self.text[..usize::from(self.host_end)], path].concat().into();
+        Some(Self { text, ..*self })
+    }
 }
 
 fn normalise(text: &str) -> Result<Normal, InvalidUrl> {
@@ -265,6 +323,9 @@ fn normalise(text: &str) -> Result<Normal, InvalidUrl> {
     // The standard lets `*` pass. A purge of `https://*.example.com/` would be accepted, and hit nothing.
     let host = url
         .host_str()
+        // The root's dot. A second one makes an empty label of what would be left.
+        .map(|host| host.strip_suffix('.').unwrap_or(host))
+        .filter(|host| !host.is_empty() && !host.ends_with('.'))
         .filter(|host| host.len() <= HOSTNAME_BYTES_MAX && !host.contains('*'))
         .ok_or(InvalidUrl::Host)?;
 
@@ -274,7 +335,8 @@ fn normalise(text: &str) -> Result<Normal, InvalidUrl> {
     let host_start = normal.len();
     normal.push_str(host);
     let host_end = normal.len();
-    if let Some(port) = url.port() {
+    // The default of either scheme is none: a purge hits both.
+    if let Some(port) = url.port().filter(|port| !matches!(port, 80 | 443)) {
         normal.push(':');
         normal.push_str(&port.to_string());
     }
@@ -288,6 +350,28 @@ fn normalise(text: &str) -> Result<Normal, InvalidUrl> {
     }
     // Both fit: the whole text is at most URL_BYTES_MAX.
     Ok(Normal { text: normal.into(), host_start: host_start as u16, host_end: host_end as u16 })
+}
+
+/// What the standard takes and no customer means: it would be accepted, completed, and hit nothing.
+fn refuse_what_nobody_means(text: &str) -> Result<(), InvalidUrl> {
+    if text.chars().any(is_invisible) {
+        return Err(InvalidUrl::Invisible);
+    }
+    if text.trim_end_matches(' ').ends_with('*') {
+        return Err(InvalidUrl::Wildcard);
+    }
+    Ok(())
+}
+
+/// Characters without a shape of their own: white space beyond ASCII, zero-width characters, direction marks and other
+/// format characters (Unicode's Default_Ignorable_Code_Point, without the selectors that belong to a visible neighbour).
+const fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{a0}' | '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{1680}'
+        | '\u{17b4}'..='\u{17b5}' | '\u{180e}' | '\u{2000}'..='\u{200f}' | '\u{2028}'..='\u{202f}'
+        | '\u{205f}'..='\u{206f}' | '\u{3000}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}'
+        | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e007f}'
+    )
 }
 
 /// Whether the authority has an `@`. The standard drops an empty user name (`https://@host/`), so the URL that it has

@@ -122,6 +122,7 @@ fn encode_site_change(change: &SiteChange) -> pb::SiteChange {
         limits: (*limits != SiteLimits::default()).then_some(pb::SiteLimits {
             items_per_minute: limits.items_per_minute,
             prefixes_per_minute: limits.prefixes_per_minute,
+            tags_per_response: limits.tags_per_response,
         }),
     }
 }
@@ -139,6 +140,7 @@ fn decode_site_change(change: &pb::SiteChange) -> Result<SiteChange, WireError> 
         limits: SiteLimits {
             items_per_minute: limits.items_per_minute,
             prefixes_per_minute: limits.prefixes_per_minute,
+            tags_per_response: limits.tags_per_response,
         },
     })
 }

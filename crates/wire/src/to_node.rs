@@ -3,7 +3,7 @@ use std::time::Duration;
 use batoff_types::message::{
     Count, GoAway, GoAwayReason, LeaseGrant, Parents, Reset, ResetReason, ToNode, Welcome,
 };
-use batoff_types::{Cursor, HostPattern, LogId, Moment, Record, Seq, SiteId, Term};
+use batoff_types::{Cursor, HostPattern, LogId, Moment, Record, Seq, SiteId, SiteTable, Term};
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
@@ -136,15 +136,19 @@ fn encode_welcome(welcome: &Welcome) -> pb::Welcome {
             .map(|(site, hostnames)| pb::Site {
                 site: site.as_str().to_owned(),
                 hostnames: hostnames.iter().map(HostPattern::to_string).collect(),
+                tags_per_response: welcome.sites.tags_per_response(site.as_str()),
             })
             .collect(),
     }
 }
 
 fn decode_welcome(welcome: &pb::Welcome) -> Result<Welcome, WireError> {
-    let site = |(i, site): (usize, &pb::Site)| {
-        decode_site(site).map_err(|error| error.within(format_args!("sites[{i}]")))
-    };
+    let mut sites = SiteTable::default();
+    for (i, site) in welcome.sites.iter().enumerate() {
+        let (id, hostnames) = decode_site(site).map_err(|error| error.within(format_args!("sites[{i}]")))?;
+        sites.set(&id, Some(&hostnames));
+        sites.set_tags_per_response(id.as_str(), site.tags_per_response);
+    }
     Ok(Welcome {
         log_id: field::ulid("log_id", &welcome.log_id, LogId::from_bytes)?,
         term: Term(welcome.term),
@@ -153,7 +157,7 @@ fn decode_welcome(welcome: &pb::Welcome) -> Result<Welcome, WireError> {
         heartbeat_interval: Duration::from_micros(welcome.heartbeat_interval_micros),
         reconnect_min: Duration::from_micros(welcome.reconnect_min_micros),
         reconnect_max: Duration::from_micros(welcome.reconnect_max_micros),
-        sites: welcome.sites.iter().enumerate().map(site).collect::<Result<_, _>>()?,
+        sites,
     })
 }
 

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use batoff_index::{Effect, Entry, Index, IndexConfig, Match, Snapshot, Variant, Verdict};
 use batoff_types::message::Position;
-use batoff_types::{Cursor, FillToken, Generation, Record, Seq, SiteTable};
+use batoff_types::{CacheTags, Cursor, FillToken, Generation, Record, Seq, SiteTable};
 
 use crate::catalog::{Catalog, URLS};
 use crate::oracle::Judged;
@@ -89,7 +89,7 @@ impl std::fmt::Debug for Cache {
 }
 
 const fn config() -> IndexConfig {
-    IndexConfig { rules_max: RULES_MAX }
+    IndexConfig { rules_max: RULES_MAX, keys_have_ports: true }
 }
 
 impl Cache {
@@ -204,7 +204,7 @@ impl Cache {
         let (index, without) = (&self.index, self.without);
         let fresh = |fill: &Fill| {
             without == Some(Switch::Collapsing)
-                || index.check(&catalog.urls[key.0], &[], fill.token) == Verdict::Fresh
+                || index.check(&catalog.urls[key.0], &CacheTags::default(), fill.token) == Verdict::Fresh
         };
         let found = self.fills.values_mut().find(|fill| fill.key == key && fresh(fill));
         found.map(|fill| fill.joined += 1).is_some()

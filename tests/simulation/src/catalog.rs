@@ -3,7 +3,8 @@
 use std::str::FromStr;
 
 use batoff_types::{
-    HostPattern, Object, PurgeUrl, Selector, SiteChange, SiteId, SiteLimits, SiteTable, Tag, UrlPrefix,
+    CacheTags, HostPattern, Object, PurgeUrl, Selector, SiteChange, SiteId, SiteLimits, SiteTable, Tag,
+    UrlPrefix,
 };
 
 use crate::random::Random;
@@ -116,13 +117,13 @@ impl Catalog {
     }
 
     fn hits_of(&self, sites: &SiteTable, site: &SiteId, selector: &Selector) -> Hits {
-        let with: &[Tag] = match selector {
-            Selector::Tag(tag) => std::slice::from_ref(tag),
-            _ => &[],
-        };
-        let mut hits = Hits { urls: 0, tags: self.bits_of(with) };
+        let with = CacheTags::from(match selector {
+            Selector::Tag(tag) => vec![tag.clone()],
+            _ => Vec::new(),
+        });
+        let mut hits = Hits { urls: 0, tags: self.bits_of(&with.tags) };
         for (number, url) in self.urls.iter().enumerate() {
-            let object = Object { site: sites.owner(url.host()), url, tags: with };
+            let object = Object { site: sites.owner(url.host()), url, tags: &with };
             hits.urls |= u64::from(selector.matches(site, &object)) << number;
         }
         hits
@@ -140,9 +141,9 @@ impl Catalog {
         1 << random.below(TAGS.len()) | 1 << random.below(TAGS.len())
     }
 
-    pub(crate) fn tags_of(&self, bits: u8) -> Vec<Tag> {
+    pub(crate) fn tags_of(&self, bits: u8) -> CacheTags {
         let set = self.tags.iter().enumerate().filter(|(number, _)| bits >> number & 1 == 1);
-        set.map(|(_, tag)| tag.clone()).collect()
+        set.map(|(_, tag)| tag.clone()).collect::<Vec<_>>().into()
     }
 
     fn bits_of(&self, tags: &[Tag]) -> u8 {

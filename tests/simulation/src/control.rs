@@ -280,7 +280,7 @@ impl World {
             heartbeat_interval: self.times.heartbeat,
             reconnect_min: Duration::from_millis(50),
             reconnect_max: Duration::from_secs(5),
-            sites: sites.iter().map(|(site, names)| (site.clone(), names.to_vec())).collect(),
+            sites,
         };
         self.send_down(index, connection, ToNode::Welcome(welcome));
         if let Resume::Reset(reset) = resume {

@@ -348,9 +348,8 @@ impl World {
         let node = &mut self.nodes[index];
         let (connection, life, moment) = (node.connection, node.life, node.clock(now));
         if let Some(welcome) = node.inbox.poll_welcome() {
-            node.sites = SiteTable::default();
             node.catching_up_to.get_or_insert(welcome.tail);
-            welcome.sites.iter().for_each(|(site, names)| node.sites.set(site, Some(names)));
+            node.sites = welcome.sites.clone();
         }
         if let Some(reset) = node.inbox.poll_reset() {
             let sites = node.sites.clone();

@@ -22,6 +22,10 @@ pub struct SiteLimits {
     /// Prefix, host and *everything* items a minute, and at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefixes_per_minute: Option<u32>,
+    /// Tags of a response that are indexed, 1 to 1,024; 16 when it is not set. An object with more is hit by every purge
+    /// of a tag of the site.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags_per_response: Option<u32>,
 }
 
 impl SiteLimits {

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use batoff_types::{HostPattern, SiteChange, SiteId, SiteLimits, SiteTable};
+use batoff_types::{HostPattern, SiteChange, SiteId, SiteLimits, SiteTable, TAGS_PER_RESPONSE_LIMIT};
 use http::{Request, StatusCode};
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +39,8 @@ struct LimitsDocument {
     items_per_minute: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     prefixes_per_minute: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tags_per_response: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -228,18 +230,24 @@ impl LimitsDocument {
                 return Err(Problem::of_item(Code::InvalidRequest, error));
             }
         }
-        let Self { items_per_minute, prefixes_per_minute } = self;
-        Ok(SiteLimits { items_per_minute, prefixes_per_minute })
+        const TAGS: std::ops::RangeInclusive<u32> = 1..=TAGS_PER_RESPONSE_LIMIT as u32;
+        if self.tags_per_response.is_some_and(|most| !TAGS.contains(&most)) {
+            let error =
+                ItemError::at("/limits/tags_per_response", format!("must be 1 to {TAGS_PER_RESPONSE_LIMIT}"));
+            return Err(Problem::of_item(Code::InvalidRequest, error));
+        }
+        let Self { items_per_minute, prefixes_per_minute, tags_per_response } = self;
+        Ok(SiteLimits { items_per_minute, prefixes_per_minute, tags_per_response })
     }
 }
 
 impl From<Site> for SiteDocument {
     fn from(site: Site) -> Self {
-        let SiteLimits { items_per_minute, prefixes_per_minute } = site.limits;
+        let SiteLimits { items_per_minute, prefixes_per_minute, tags_per_response } = site.limits;
         Self {
             site_id: site.id.to_string(),
             hostnames: site.hostnames.iter().map(ToString::to_string).collect(),
-            limits: LimitsDocument { items_per_minute, prefixes_per_minute },
+            limits: LimitsDocument { items_per_minute, prefixes_per_minute, tags_per_response },
         }
     }
 }

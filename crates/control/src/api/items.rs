@@ -99,7 +99,7 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     fn url(&mut self, place: usize, text: &str) {
-        match text.parse::<PurgeUrl>() {
+        match PurgeUrl::of_customer(text) {
             Ok(url) if self.owns(url.host()) => self.selectors.push(Selector::Url(url)),
             Ok(url) => self.foreign("urls", place, text, url.host()),
             Err(error) => self.malformed(Code::InvalidUrl, "urls", place, text, format!("URL {error}")),
@@ -107,7 +107,7 @@ impl Reading<'_> {
     }
 
     fn prefix(&mut self, place: usize, text: &str) {
-        match text.parse::<UrlPrefix>() {
+        match UrlPrefix::of_customer(text) {
             Ok(prefix) if self.owns(prefix.host()) => self.selectors.push(Selector::Prefix(prefix)),
             Ok(prefix) => self.foreign("prefixes", place, text, prefix.host()),
             Err(error) => {
@@ -182,6 +182,35 @@ mod tests {
 
     fn strings(texts: &[&str]) -> Vec<String> {
         texts.iter().map(|text| (*text).to_owned()).collect()
+    }
+
+    #[test]
+    fn what_nobody_means_is_refused_with_the_remedy() {
+        for (text, remedy) in [
+            ("https://www.example.com/img/*", "`prefixes`"),
+            ("https://www.example.com/a\u{200b}", "percent-escape"),
+            ("https://www.example.com/\u{a0}a", "percent-escape"),
+            ("https://www.example.com/a\u{202e}b", "percent-escape"),
+            ("\u{feff}https://www.example.com/a", "percent-escape"),
+        ] {
+            let url = PurgeRequest { urls: strings(&[text]), ..PurgeRequest::default() };
+            let prefix = PurgeRequest { prefixes: strings(&[text]), ..PurgeRequest::default() };
+            for (request, pointer) in [(url, "/urls/0"), (prefix, "/prefixes/0")] {
+                let problem = read(&request).unwrap_err();
+                assert_eq!(problem.code, Code::InvalidUrl, "{text:?}");
+                assert_eq!(problem.errors[0].pointer.as_deref(), Some(pointer), "{text:?}");
+                assert!(problem.errors[0].detail.contains(remedy), "{:?}", problem.errors[0].detail);
+            }
+        }
+        let spaced =
+            PurgeRequest { urls: strings(&["https://www.example.com/a b"]), ..PurgeRequest::default() };
+        assert_eq!(read(&spaced).unwrap()[0].value(), "https://www.example.com/a%20b");
+        let dotted = PurgeRequest { hosts: strings(&["www.example.com."]), ..PurgeRequest::default() };
+        assert_eq!(
+            read(&dotted).unwrap()[0].value(),
+            "www.example.com",
+            "the dot of the root is no other name"
+        );
     }
 
     #[test]

@@ -173,8 +173,9 @@ mod tests {
 
     #[test]
     fn a_sites_own_limits_win_over_the_configured_and_those_over_the_defaults() {
-        let own = SiteLimits { items_per_minute: Some(5), prefixes_per_minute: None };
-        let configured = SiteLimits { items_per_minute: Some(7), prefixes_per_minute: Some(0) };
+        let own = SiteLimits { items_per_minute: Some(5), ..SiteLimits::default() };
+        let configured =
+            SiteLimits { items_per_minute: Some(7), prefixes_per_minute: Some(0), ..SiteLimits::default() };
         let rates = Rates::of(own, configured);
         assert_eq!(rates.burst(), Cost { items: 5, prefixes: 1 });
         assert_eq!(rates.policy(), "\"items\";q=5;w=60, \"prefixes\";q=1;w=60");

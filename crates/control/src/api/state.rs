@@ -58,6 +58,7 @@ impl Api {
         let configured = SiteLimits {
             items_per_minute: Some(limits.items_per_minute),
             prefixes_per_minute: Some(limits.prefixes_per_minute),
+            tags_per_response: None,
         };
         let own = self.services.catalog.site(site.as_str()).map(|site| site.limits).unwrap_or_default();
         Rates::of(own, configured)

@@ -22,6 +22,8 @@ struct ChangeRow {
     hostnames: Option<Vec<String>>,
     items_per_minute: Option<u32>,
     prefixes_per_minute: Option<u32>,
+    #[serde(default)]
+    tags_per_response: Option<u32>,
 }
 
 pub(super) fn encode_token(token: &Token) -> Vec<u8> {
@@ -60,6 +62,7 @@ pub(super) fn encode_change(change: &SiteChange) -> Vec<u8> {
         hostnames: hostnames.map(|names| names.iter().map(ToString::to_string).collect()),
         items_per_minute: change.limits.items_per_minute,
         prefixes_per_minute: change.limits.prefixes_per_minute,
+        tags_per_response: change.limits.tags_per_response,
     })
 }
 
@@ -77,6 +80,7 @@ pub(super) fn decode_change(bytes: &[u8]) -> Option<SiteChange> {
         limits: SiteLimits {
             items_per_minute: row.items_per_minute,
             prefixes_per_minute: row.prefixes_per_minute,
+            tags_per_response: row.tags_per_response,
         },
     })
 }

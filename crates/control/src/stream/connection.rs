@@ -191,7 +191,7 @@ impl Connection {
             heartbeat_interval: tracker.times().heartbeat,
             reconnect_min: Duration::from_millis(config.reconnect_min_ms),
             reconnect_max: Duration::from_millis(config.reconnect_max_ms),
-            sites: sites.iter().map(|(site, names)| (site.clone(), names.to_vec())).collect(),
+            sites,
         }
     }
 

@@ -72,10 +72,19 @@ async fn sites_are_changed_in_part_and_removed_with_their_tokens() {
         (json!({"hostnames": ["a.test", "a.test"]}), "/hostnames/1"),
         (json!({"hostnames": ["http://a.test/"]}), "/hostnames/0"),
         (json!({"limits": {"prefixes_per_minute": 0}}), "/limits/prefixes_per_minute"),
+        (json!({"limits": {"tags_per_response": 0}}), "/limits/tags_per_response"),
+        (json!({"limits": {"tags_per_response": 1_025}}), "/limits/tags_per_response"),
     ] {
         let (status, problem) = admin(&plane, "PATCH", "sites/shop", Some(body)).await;
         assert_eq!((status, &problem["errors"][0]["pointer"]), (400, &json!(pointer)));
     }
+    let limits = json!({"limits": {"tags_per_response": 64}});
+    let (status, site) = admin(&plane, "PATCH", "sites/shop", Some(limits)).await;
+    assert_eq!((status, &site["limits"]), (200, &json!({"tags_per_response": 64})));
+    assert_eq!(plane.services().catalog.table().tags_max("www.example.com"), 64);
+    // The dot of the root makes no other name of it.
+    let dotted = json!({"site_id": "thief", "hostnames": ["www.example.com."]});
+    assert_eq!(admin(&plane, "POST", "sites", Some(dotted)).await.0, 409);
     let misspelt = json!({"hostname": ["a.test"]});
     assert_eq!(admin(&plane, "PATCH", "sites/shop", Some(misspelt)).await.0, 400);
 

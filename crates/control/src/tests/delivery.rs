@@ -1,5 +1,5 @@
 use batoff_types::message::LeasePolicy;
-use batoff_types::{HostPattern, Selector};
+use batoff_types::{HostPattern, Selector, SiteTable};
 
 use super::node::{Intro, Node};
 use super::plane::{Plane, shop};
@@ -132,7 +132,11 @@ async fn welcome_tells_the_sites_as_they_were_where_the_stream_resumes() {
     drop(node);
     plane.change("shop", Some(&["new.example.com"])).await;
     let sites = |node: &Node| node.welcome.as_ref().unwrap().sites.clone();
-    let names = |name: &str| vec![(shop(), vec![name.parse::<HostPattern>().unwrap()])];
+    let names = |name: &str| {
+        let mut sites = SiteTable::default();
+        sites.set(&shop(), Some(&[name.parse::<HostPattern>().unwrap()]));
+        sites
+    };
     let node = Node::connect(&plane, intro).await;
     assert_eq!(sites(&node), names("www.example.com"));
     let fresh = Node::connect(&plane, Intro::new("fra1/edge-2", LeasePolicy::Revalidate)).await;

@@ -154,6 +154,7 @@ impl Rig {
         let limits = SiteLimits {
             items_per_minute: Some(items_per_minute),
             prefixes_per_minute: Some(prefixes_per_minute),
+            ..SiteLimits::default()
         };
         change_site(&self.services, "shop", Some(hostnames), limits).await;
     }

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use batoff_types::message::{GoAwayReason, ResetReason};
-use batoff_types::{Body, LogId, UnixMillis};
+use batoff_types::{Body, LogId, SiteTable, UnixMillis};
 
 use super::*;
 
@@ -49,7 +49,7 @@ fn welcome(log_id: LogId, term: u64, tail: u64) -> ToNode {
         heartbeat_interval: Duration::from_millis(250),
         reconnect_min: Duration::from_millis(50),
         reconnect_max: Duration::from_secs(5),
-        sites: Vec::new(),
+        sites: SiteTable::default(),
     })
 }
 

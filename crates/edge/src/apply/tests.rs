@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use batoff_delivery::Received;
 use batoff_index::{Entry, IndexConfig, Match, Variant};
 use batoff_types::message::ResetReason;
-use batoff_types::{Cursor, Generation, LogId, Purge, Selector, UnixMillis};
+use batoff_types::{CacheTags, Cursor, Generation, LogId, Purge, Selector, UnixMillis};
 use parking_lot::Mutex;
 use tempfile::TempDir;
 use tokio::sync::Notify;
@@ -100,6 +100,12 @@ impl Cache<u32> for Shared {
     }
 }
 
+fn sites() -> SiteTable {
+    let mut sites = SiteTable::default();
+    sites.set(&"a".parse().unwrap(), Some(&["a.test".parse().unwrap()]));
+    sites
+}
+
 struct Rig {
     index: Arc<Index<u32>>,
     apply: ApplyHandle,
@@ -112,6 +118,7 @@ impl Rig {
     fn start(caches: &[&Shared]) -> Self {
         let dir = TempDir::new().unwrap();
         let index = Arc::new(Index::new(IndexConfig::default()));
+        index.reset(Generation::default(), Cursor::START, sites());
         let state = Arc::new(StateDir::open(dir.path(), &"pop/node".parse().unwrap()).unwrap().state);
         let stop = CancellationToken::new();
         let caches = caches.iter().map(|&cache| Arc::new(cache.clone()) as Arc<dyn Cache<u32>>).collect();
@@ -123,7 +130,7 @@ impl Rig {
         for n in range {
             let url = format!("https://a.test/{n}").parse().unwrap();
             let token = self.index.begin_fill();
-            let entry = Entry { url, variant: Variant::MAIN, tags: Vec::new(), token, locator: n };
+            let entry = Entry { url, variant: Variant::MAIN, tags: CacheTags::default(), token, locator: n };
             self.index.insert(entry).unwrap();
         }
     }
@@ -146,7 +153,7 @@ impl Rig {
             cursor: Cursor::new(cursor),
             reason: ResetReason::Trimmed,
         };
-        self.apply.orders.send(Order::Reset { reset, sites: SiteTable::default() }).await.unwrap();
+        self.apply.orders.send(Order::Reset { reset, sites: sites() }).await.unwrap();
     }
 
     /// The next outcome, which must come.
@@ -343,7 +350,7 @@ async fn a_reset_raises_the_generation_on_disk_first_and_waits_for_the_flush() {
     assert_eq!(cache.done()[0], "flush", "a flush covers what was stuck");
     assert!(!cache.done().contains(&"evict 1".to_owned()), "{:?}", cache.done());
     let url = "https://a.test/1".parse().unwrap();
-    assert_eq!(rig.index.check(&url, &[], before), batoff_index::Verdict::Gone);
+    assert_eq!(rig.index.check(&url, &CacheTags::default(), before), batoff_index::Verdict::Gone);
     rig.order(101, Selector::Everything).await;
     assert_eq!(rig.next_applied().await.seq.get(), 101);
 }

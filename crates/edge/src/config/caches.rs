@@ -31,6 +31,11 @@ pub struct CachesSection {
 }
 
 impl CachesSection {
+    /// Whether the keys of all caches have ports. nginx's `$host` has none, so there a purge hits whatever port it names.
+    pub fn keys_have_ports(&self) -> bool {
+        self.nginx.is_none()
+    }
+
     /// The kinds that are configured.
     fn kinds(&self) -> Vec<&'static str> {
         let kinds = [

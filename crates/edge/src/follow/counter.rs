@@ -80,17 +80,20 @@ impl Question {
 #[cfg(test)]
 mod tests {
     use batoff_index::{Entry, IndexConfig, Variant};
-    use batoff_types::Selector;
+    use batoff_types::{CacheTags, Cursor, Generation, Selector, SiteTable};
 
     use super::*;
 
     fn index(objects: usize) -> Arc<Index<()>> {
         let index = Index::new(IndexConfig::default());
+        let mut sites = SiteTable::default();
+        sites.set(&"shop".parse().unwrap(), Some(&["www.example.test".parse().unwrap()]));
+        index.reset(Generation(1), Cursor::START, sites);
         for n in 0..objects {
             let entry = Entry {
                 url: format!("https://www.example.test/a{n}").parse().unwrap(),
                 variant: Variant::MAIN,
-                tags: Vec::new(),
+                tags: CacheTags::default(),
                 token: index.begin_fill(),
                 locator: (),
             };

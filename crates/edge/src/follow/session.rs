@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use batoff_delivery::InboxError;
+use batoff_types::Moment;
 use batoff_types::message::{FromNode, GoAway, ToNode, Trouble, Welcome};
-use batoff_types::{Moment, SiteTable};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -130,11 +130,7 @@ impl<L: Clone + Send + Sync + 'static> Following<L> {
             "connected to the control plane"
         );
         self.backoff.set_limits(welcome.reconnect_min, welcome.reconnect_max);
-        let mut sites = SiteTable::default();
-        for (site, names) in &welcome.sites {
-            sites.set(site, Some(names));
-        }
-        self.sites = Some(sites);
+        self.sites = Some(welcome.sites.clone());
         self.catching_up_to = Some(welcome.tail);
         self.with.status.connected();
         // The term is to be durable before anything is done in it.

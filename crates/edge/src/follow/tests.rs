@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use batoff_index::IndexConfig;
 use batoff_types::message::{Count, FromNode, GoAway, GoAwayReason, LeasePolicy, Parents, Position, ToNode};
-use batoff_types::{Cursor, Generation, NodeName, Record, Selector};
+use batoff_types::{CacheTags, Cursor, Generation, NodeName, Record, Selector};
 use batoff_wire::encode_to_node;
 use tempfile::TempDir;
 
@@ -304,7 +304,7 @@ async fn a_count_is_answered_beside_the_records() {
         let entry = batoff_index::Entry {
             url: format!("https://www.example.test/{n}").parse().unwrap(),
             variant: batoff_index::Variant::MAIN,
-            tags: vec!["t".parse().unwrap()],
+            tags: CacheTags::parse([&b"t"[..]]),
             token: node.begin_fill(),
             locator: (),
         };

@@ -1,8 +1,10 @@
 //! The state file: magic, format, length and checksum, then a protobuf message.
 
-use batoff_index::Snapshot;
+use batoff_index::{Place, Rule, Snapshot};
 use batoff_types::message::Position;
-use batoff_types::{Cursor, Generation, HostPattern, LogId, SiteId, SiteTable, TaskId, Term};
+use batoff_types::{
+    Cursor, Generation, HostPattern, LogId, SEMANTICS_VERSION, SiteId, SiteTable, TaskId, Term,
+};
 use prost::Message;
 
 use super::rules::PbRule;
@@ -76,6 +78,9 @@ struct PbState {
     sites: Vec<PbSite>,
     #[prost(message, repeated, tag = "8")]
     rules: Vec<PbRule>,
+    /// The semantics of the build that wrote it; 0: version 1, which did not say.
+    #[prost(uint32, tag = "9")]
+    semantics: u32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -84,6 +89,8 @@ struct PbSite {
     site: String,
     #[prost(string, repeated, tag = "2")]
     hostnames: Vec<String>,
+    #[prost(uint32, optional, tag = "3")]
+    tags_per_response: Option<u32>,
 }
 
 pub(super) fn encode(stored: &Stored) -> Vec<u8> {
@@ -101,9 +108,11 @@ pub(super) fn encode(stored: &Stored) -> Vec<u8> {
             .map(|(site, names)| PbSite {
                 site: site.to_string(),
                 hostnames: names.iter().map(HostPattern::to_string).collect(),
+                tags_per_response: snapshot.sites.tags_per_response(site.as_str()),
             })
             .collect(),
         rules: snapshot.rules.iter().map(PbRule::from).collect(),
+        semantics: SEMANTICS_VERSION,
     }
     .encode_to_vec();
     let mut bytes = Vec::with_capacity(HEADER + message.len());
@@ -147,21 +156,37 @@ fn stored(message: PbState) -> Result<Stored, Untrusted> {
         None => None,
     };
     let mut sites = SiteTable::default();
-    for PbSite { site, hostnames } in message.sites {
+    for PbSite { site, hostnames, tags_per_response } in message.sites {
         let site: SiteId = site.parse().map_err(content)?;
         let names: Result<Vec<HostPattern>, _> = hostnames.iter().map(|name| name.parse()).collect();
         sites.set(&site, Some(&names.map_err(content)?));
+        sites.set_tags_per_response(site.as_str(), tags_per_response);
     }
-    let rules = message.rules.into_iter().map(PbRule::into_rule).collect::<Result<_, _>>();
+    let rules = message.rules.into_iter().map(PbRule::into_rule).collect::<Result<Vec<_>, _>>();
+    let mut rules = rules.map_err(Untrusted::Content)?;
+    if message.semantics < 2 {
+        rules.extend(of_version_2(&rules));
+    }
     let snapshot = Snapshot {
         generation: Generation(message.generation),
         cursor,
         task,
         sites,
         forgotten_through: Cursor::new(message.forgotten_through),
-        rules: rules.map_err(Untrusted::Content)?,
+        rules,
     };
     Ok(Stored { position, term: Term(message.term), snapshot })
+}
+
+/// What purges hit since version 2 of the semantics that a build before it kept no rules about: objects whose tags
+/// overflow, and pages that a cache keeps without the port.
+fn of_version_2(rules: &[Rule]) -> Vec<Rule> {
+    let place = |place: &Place| match place {
+        Place::Tag(site, _) => Place::Overflow(site.clone()),
+        other => other.clone().without_port(),
+    };
+    let wider = rules.iter().map(|rule| Rule { place: place(&rule.place), ..rule.clone() });
+    wider.filter(|rule| !rules.contains(rule)).collect()
 }
 
 fn ulid(bytes: &[u8]) -> Result<[u8; 16], Untrusted> {

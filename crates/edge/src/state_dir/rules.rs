@@ -1,12 +1,10 @@
-use std::sync::Arc;
-
 use batoff_index::{Place, Rule};
-use batoff_types::Seq;
+use batoff_types::{PurgeUrl, Seq, UrlPrefix};
 use prost::{Message, Oneof};
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct PbRule {
-    #[prost(oneof = "PbPlace", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "PbPlace", tags = "1, 2, 3, 4, 5, 6, 9")]
     place: Option<PbPlace>,
     #[prost(uint64, tag = "7")]
     hard: u64,
@@ -28,6 +26,9 @@ enum PbPlace {
     Url(String),
     #[prost(message, tag = "6")]
     Tag(PbTag),
+    /// Of a site: its objects whose tags overflow.
+    #[prost(string, tag = "9")]
+    Overflow(String),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -46,6 +47,7 @@ impl From<&Rule> for PbRule {
             Place::Host(pattern) => PbPlace::Host(pattern.to_string()),
             Place::Prefix(key) => PbPlace::Prefix(key.to_string()),
             Place::Url(key) => PbPlace::Url(key.to_string()),
+            Place::Overflow(site) => PbPlace::Overflow(site.to_string()),
             Place::Tag(site, tag) => PbPlace::Tag(PbTag { site: site.to_string(), tag: tag.to_string() }),
         };
         Self { place: Some(place), hard: number(rule.hard), soft: number(rule.soft) }
@@ -59,8 +61,10 @@ impl PbRule {
             PbPlace::Whole(_) => Place::Whole,
             PbPlace::Site(site) => Place::Site(site.parse().map_err(text)?),
             PbPlace::Host(pattern) => Place::Host(pattern.parse().map_err(text)?),
-            PbPlace::Prefix(key) => Place::Prefix(Arc::from(key)),
-            PbPlace::Url(key) => Place::Url(Arc::from(key)),
+            // Read anew: a build before this one may have kept another normal form of the same name.
+            PbPlace::Prefix(key) => Place::Prefix(UrlPrefix::from_key(&key).map_err(text)?.key().into()),
+            PbPlace::Url(key) => Place::Url(PurgeUrl::from_key(&key).map_err(text)?.key().into()),
+            PbPlace::Overflow(site) => Place::Overflow(site.parse().map_err(text)?),
             PbPlace::Tag(PbTag { site, tag }) => {
                 Place::Tag(site.parse().map_err(text)?, tag.parse().map_err(text)?)
             }

@@ -32,6 +32,7 @@ fn stored(cursor: u64) -> Stored {
                 rule(Place::Prefix("www.example.test/img/".into()), 0, 5),
                 rule(Place::Url("www.example.test/?q=%2F".into()), 6, 0),
                 rule(Place::Tag("shop".parse().unwrap(), "größe:1".parse().unwrap()), 7, 8),
+                rule(Place::Overflow("shop".parse().unwrap()), 7, 8),
             ],
         },
     }

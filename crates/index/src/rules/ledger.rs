@@ -145,7 +145,7 @@ fn wider(place: &Place, sites: &SiteTable) -> Place {
             Ok(host) => Place::Host(HostPattern::Exact(host)),
             Err(_) => Place::Whole,
         },
-        Place::Tag(site, _) => Place::Site(site.clone()),
+        Place::Tag(site, _) | Place::Overflow(site) => Place::Site(site.clone()),
         // Its site's rule loses sight of the host when the host moves; but then the host gets a newer rule.
         Place::Host(HostPattern::Exact(name)) => {
             sites.owner(name.as_str()).map_or(Place::Whole, |site| Place::Site(site.clone()))
@@ -169,7 +169,7 @@ struct Ages([BTreeMap<Age, u64>; 3]);
 impl Ages {
     fn class(place: &Place) -> usize {
         match place {
-            Place::Url(_) | Place::Prefix(_) | Place::Tag(..) => 0,
+            Place::Url(_) | Place::Prefix(_) | Place::Tag(..) | Place::Overflow(_) => 0,
             Place::Host(_) => 1,
             Place::Site(_) | Place::Whole => 2,
         }

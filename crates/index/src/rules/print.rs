@@ -4,6 +4,7 @@ use batoff_types::HostPattern;
 use foldhash::quality::RandomState;
 
 use crate::Place;
+use crate::place::OVERFLOW;
 
 /// What narrows a place down, apart from its text. Texts of different classes never meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +29,7 @@ impl Class {
             Place::Host(HostPattern::Under(_)) => Some(Self::Under),
             Place::Prefix(_) => Some(Self::Prefix),
             Place::Url(_) => Some(Self::Url),
-            Place::Tag(..) => Some(Self::Tag),
+            Place::Tag(..) | Place::Overflow(_) => Some(Self::Tag),
         }
     }
 }
@@ -70,6 +71,7 @@ impl Printer {
             }
             Place::Prefix(text) | Place::Url(text) => of_class(class, self.text(text)),
             Place::Tag(site, tag) => tag_of(self.text(site.as_str()), self.text(tag.as_str())),
+            Place::Overflow(site) => tag_of(self.text(site.as_str()), self.text(OVERFLOW)),
         })
     }
 }

@@ -1,4 +1,4 @@
-use batoff_types::Tag;
+use batoff_types::CacheTags;
 
 /// An object as the rules see it.
 #[derive(Clone, Copy)]
@@ -9,10 +9,11 @@ pub(crate) struct Target<'a> {
 }
 
 /// The tags that an object carries: as its cache names them, with their fingerprints, or as the store keeps them.
+/// Overflow is one of them in the last two ([`OVERFLOW`](crate::place::OVERFLOW)).
 #[derive(Clone, Copy)]
 pub(crate) enum Tags<'a> {
-    Given(&'a [Tag]),
-    Printed(&'a [(u64, &'a Tag)]),
+    Given(&'a CacheTags),
+    Printed(&'a [(u64, &'a str)]),
     Kept(&'a dyn Carries),
 }
 

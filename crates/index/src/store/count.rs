@@ -5,7 +5,7 @@ use batoff_types::{HostPattern, SiteTable};
 use super::Store;
 use super::key::{directory_hash, shard_of};
 use crate::Place;
-use crate::place::host_of;
+use crate::place::{OVERFLOW, host_of};
 
 /// Directories whose names are fetched at once.
 const DIRECTORIES_AT_ONCE: usize = 256;
@@ -13,7 +13,7 @@ const DIRECTORIES_AT_ONCE: usize = 256;
 impl<L> Store<L> {
     /// How many objects lie in a place, Gone ones not yet swept among them; `None` when each would have to be looked at:
     /// those of a URL, those of a prefix that ends within a name, and those that carry a tag when hosts of several owners
-    /// are held.
+    /// or objects whose tags overflow are held.
     pub(crate) fn count(&self, place: &Place, sites: &SiteTable) -> Option<u64> {
         match place {
             Place::Whole => Some(self.objects_of(&self.order.hosts_where(|_| true))),
@@ -25,12 +25,15 @@ impl<L> Store<L> {
             }
             Place::Tag(site, tag) => {
                 let others = self.order.hosts_where(|host| sites.owner(host) != Some(site));
-                others.is_empty().then(|| self.tagged.live(tag.as_str()))
+                let alone = others.is_empty() && self.tagged.live(OVERFLOW) == 0;
+                alone.then(|| self.tagged.live(tag.as_str()))
             }
             Place::Prefix(prefix) if prefix.ends_with('/') && !prefix.contains('?') => {
                 Some(self.objects_under(prefix))
             }
-            Place::Prefix(_) | Place::Url(_) | Place::Host(HostPattern::Under(_)) => None,
+            Place::Prefix(_) | Place::Url(_) | Place::Host(HostPattern::Under(_)) | Place::Overflow(_) => {
+                None
+            }
         }
     }
 

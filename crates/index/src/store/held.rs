@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use batoff_types::{FillToken, PurgeUrl, Scheme, Tag};
+use batoff_types::{CacheTags, FillToken, PurgeUrl, Scheme, Tag};
 
 use super::record;
 use super::tagged::Tagged;
@@ -45,11 +45,15 @@ impl<L> Held<'_, L> {
         Arc::new(PurgeUrl::from_normal(scheme, self.key))
     }
 
-    pub(crate) fn tags(&self) -> Arc<[Tag]> {
+    pub(crate) fn overflows(&self) -> bool {
+        record::overflows(self.record)
+    }
+
+    pub(crate) fn tags(&self) -> CacheTags {
         let mut tags = Vec::new();
-        // What was a tag's text is one.
+        // What was a tag's text is one; that of overflow is none.
         self.suspects(&|_| true, &mut |text| tags.extend(text.parse::<Tag>()));
-        tags.into()
+        CacheTags { tags, ignored: self.overflows().into() }
     }
 }
 

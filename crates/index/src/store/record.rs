@@ -21,6 +21,8 @@ const TAG: usize = 8;
 const STALE: u8 = 1;
 const HTTPS: u8 = 2;
 const HAS_VARIANT: u8 = 4;
+/// Every purge of a tag of its site hits it.
+const OVERFLOWS: u8 = 16;
 /// The block holds an object. A free one is told by this alone once its incarnations have come round.
 const HELD: u8 = 8;
 
@@ -30,6 +32,7 @@ pub(crate) struct Draft<'a> {
     pub(crate) variant: Variant,
     pub(crate) token: u64,
     pub(crate) https: bool,
+    pub(crate) overflows: bool,
     pub(crate) tags: u16,
 }
 
@@ -42,7 +45,9 @@ impl Draft<'_> {
     /// Writes all but the directory, the list and the tags.
     pub(crate) fn write(&self, bytes: &mut [u8]) {
         let has_variant = self.variant != Variant::MAIN;
-        bytes[FLAGS] = HELD | if self.https { HTTPS } else { 0 } | if has_variant { HAS_VARIANT } else { 0 };
+        let flag = |is: bool, flag: u8| if is { flag } else { 0 };
+        bytes[FLAGS] =
+            HELD | flag(self.https, HTTPS) | flag(has_variant, HAS_VARIANT) | flag(self.overflows, OVERFLOWS);
         put_u16(bytes, NAME_LEN, self.name.len() as u16);
         put_u64(bytes, TOKEN, self.token);
         put_u16(bytes, TAGS, self.tags);
@@ -89,6 +94,10 @@ pub(crate) fn token(bytes: &[u8]) -> u64 {
 
 pub(crate) fn is_https(bytes: &[u8]) -> bool {
     bytes[FLAGS] & HTTPS != 0
+}
+
+pub(crate) fn overflows(bytes: &[u8]) -> bool {
+    bytes[FLAGS] & OVERFLOWS != 0
 }
 
 pub(crate) fn is_stale(bytes: &[u8]) -> bool {

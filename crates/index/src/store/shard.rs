@@ -63,12 +63,12 @@ impl<L> Shard<L> {
         name: &str,
         variant: Variant,
         token: FillToken,
-        https: bool,
+        (https, overflows): (bool, bool),
         tags: usize,
     ) -> Option<u32> {
         let tags = u16::try_from(tags).ok()?;
         let token = self.generations.enter(token)?;
-        let draft = Draft { name, variant, token, https, tags };
+        let draft = Draft { name, variant, token, https, overflows, tags };
         let Some(object) = self.records.alloc(draft.len()) else {
             self.generations.leave(token);
             return None;

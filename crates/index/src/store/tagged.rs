@@ -4,13 +4,14 @@ use std::collections::VecDeque;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use batoff_types::Tag;
+use batoff_types::CacheTags;
 use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 use smallvec::SmallVec;
 
 use super::arena::NONE;
 use super::key::{SHARDS, shard_of};
 use super::posting::{Place, Ref, Shelf};
+use crate::place::OVERFLOW;
 use crate::rules::Printer;
 use crate::stats::Stats;
 
@@ -18,8 +19,8 @@ use crate::stats::Stats;
 const HANDLE_BITS: u32 = 28;
 const HANDLE: u32 = (1 << HANDLE_BITS) - 1;
 
-/// An object's tags with their fingerprints, in the order of these, each once.
-pub(crate) type Printed<'a> = SmallVec<[(u64, &'a Tag); 16]>;
+/// An object's tags with their fingerprints, in the order of these, each once; overflow among them.
+pub(crate) type Printed<'a> = SmallVec<[(u64, &'a str); 16]>;
 /// Of an object's tags.
 pub(crate) type Numbers = SmallVec<[u32; 16]>;
 /// Tags' numbers, each with the name of an object that carried it.
@@ -69,7 +70,7 @@ pub(crate) struct Shelves<'a> {
     /// A bit for each shelf that is held.
     wanted: u32,
     shelves: SmallVec<[RwLockWriteGuard<'a, Shelf>; 8]>,
-    tags: &'a [(u64, &'a Tag)],
+    tags: &'a [(u64, &'a str)],
     guesses: SmallVec<[u32; 16]>,
 }
 
@@ -103,7 +104,7 @@ impl Shelves<'_> {
         for (&(hash, tag), &guess) in self.tags.iter().zip(&self.guesses) {
             let guess = (guess != NONE).then_some(guess);
             let shelf = self.at(hash);
-            let Some(handle) = self.shelves[shelf].enter(hash, tag.as_str(), guess, object) else { break };
+            let Some(handle) = self.shelves[shelf].enter(hash, tag, guess, object) else { break };
             numbers.push((shard_of(hash) as u32) << HANDLE_BITS | handle);
         }
         numbers
@@ -122,16 +123,19 @@ impl Tagged {
     }
 
     /// The tags with their fingerprints: to be had before any lock is.
-    pub(crate) fn printed<'a>(&self, tags: &'a [Tag]) -> Printed<'a> {
+    pub(crate) fn printed<'a>(&self, tags: &'a CacheTags) -> Printed<'a> {
         let mut printed = Printed::new();
-        printed.extend(tags.iter().map(|tag| (self.printer.text(tag.as_str()), tag)));
+        printed.extend(tags.tags.iter().map(|tag| (self.printer.text(tag.as_str()), tag.as_str())));
+        if tags.overflows() {
+            printed.push((self.printer.text(OVERFLOW), OVERFLOW));
+        }
         printed.sort_unstable();
         printed.dedup();
         printed
     }
 
     /// The shelves of these tags, in their order: nobody else who has one waits for a lower one.
-    pub(crate) fn hold<'a>(&'a self, tags: &'a [(u64, &'a Tag)]) -> Shelves<'a> {
+    pub(crate) fn hold<'a>(&'a self, tags: &'a [(u64, &'a str)]) -> Shelves<'a> {
         let wanted = tags.iter().fold(0_u32, |wanted, &(hash, _)| wanted | 1 << shard_of(hash));
         let mut shelves = SmallVec::new();
         let mut left = wanted;
@@ -266,6 +270,8 @@ impl Tagged {
             stats.bytes.tags += shelf.bytes();
             stats.bytes.free += shelf.free_bytes();
         }
+        stats.overflowing = self.live(OVERFLOW);
+        stats.tags -= u64::from(stats.overflowing > 0);
     }
 
     fn at(&self, number: u32) -> (&RwLock<Shelf>, u32) {

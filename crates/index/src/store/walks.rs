@@ -2,7 +2,6 @@
 
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-use batoff_types::Tag;
 use smallvec::SmallVec;
 
 use super::arena::NONE;
@@ -127,8 +126,8 @@ impl<L> Store<L> {
     }
 
     /// A walk through what carries the tag, if anything does.
-    pub(crate) fn enter_tag(&self, tag: &Tag) -> Option<InTag> {
-        Some(InTag { walk: self.tagged.walk(tag.as_str())?, names: Vec::new(), resets: 0 })
+    pub(crate) fn enter_tag(&self, tag: &str) -> Option<InTag> {
+        Some(InTag { walk: self.tagged.walk(tag)?, names: Vec::new(), resets: 0 })
     }
 
     /// Visits the objects. `budget` falls with every name that was looked at.

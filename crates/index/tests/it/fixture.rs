@@ -2,8 +2,8 @@
 
 use batoff_index::{Effect, Entry, Index, IndexConfig, Match, Matches, Variant, Verdict};
 use batoff_types::{
-    Body, FillToken, HostPattern, Purge, PurgeUrl, Record, SEMANTICS_VERSION, Selector, Seq, SiteChange,
-    SiteId, SiteLimits, Tag, TaskId, UnixMillis,
+    Body, CacheTags, FillToken, HostPattern, Purge, PurgeUrl, Record, SEMANTICS_VERSION, Selector, Seq,
+    SiteChange, SiteId, SiteLimits, Tag, TaskId, UnixMillis,
 };
 
 pub type Node = Index<u32>;
@@ -12,8 +12,13 @@ pub fn url(text: &str) -> PurgeUrl {
     format!("https://{text}").parse().unwrap()
 }
 
-pub fn tags(texts: &[&str]) -> Vec<Tag> {
-    texts.iter().map(|text| text.parse().unwrap()).collect()
+pub fn tags(texts: &[&str]) -> CacheTags {
+    texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<Tag>>().into()
+}
+
+/// These, and others that nobody knows.
+pub fn overflowing(texts: &[&str]) -> CacheTags {
+    tags(texts).cut()
 }
 
 pub fn site(name: &str) -> SiteId {

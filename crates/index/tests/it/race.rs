@@ -112,13 +112,13 @@ fn once_applied_rises_the_rule_is_in_force() {
     thread::scope(|scope| {
         let reader = scope.spawn(|| {
             loop {
-                let verdict = node.check(&target, &[], old);
+                let verdict = node.check(&target, &tags(&[]), old);
                 let applied = node.applied();
                 if verdict == Verdict::Gone {
                     return applied;
                 }
                 if applied != old.applied {
-                    assert_eq!(node.check(&target, &[], old), Verdict::Gone);
+                    assert_eq!(node.check(&target, &tags(&[]), old), Verdict::Gone);
                 }
             }
         });

@@ -2,7 +2,7 @@ use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use batoff_index::Variant;
-use batoff_types::{FillToken, PurgeUrl, Tag};
+use batoff_types::{CacheTags, FillToken, PurgeUrl};
 use bytes::Bytes;
 use pingora::cache::CacheMeta;
 use pingora::cache::key::HashBinary;
@@ -19,7 +19,7 @@ const OVERHEAD: u64 = 1_024;
 #[derive(Clone, Debug)]
 pub(crate) struct Mark {
     pub(crate) url: PurgeUrl,
-    pub(crate) tags: Vec<Tag>,
+    pub(crate) tags: CacheTags,
     pub(crate) token: FillToken,
     /// How far its fetch reached, if further than the token says: it was made for a child that knew more.
     pub(crate) good: Option<Through>,
@@ -79,7 +79,7 @@ impl Object {
     pub(crate) fn weight(&self) -> u64 {
         let header: usize =
             self.header.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 64).sum();
-        let tags: usize = self.mark.tags.iter().map(|tag| tag.as_str().len()).sum();
+        let tags: usize = self.mark.tags.tags.iter().map(|tag| tag.as_str().len()).sum();
         (self.body.len() + header + tags + self.mark.url.as_str().len()) as u64 + OVERHEAD
     }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod names;
+mod ports;
 mod positions;
 mod selectors;
 mod site_table;

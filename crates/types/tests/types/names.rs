@@ -67,6 +67,10 @@ fn a_hostname_is_lower_case_ascii_without_port_or_wildcard() {
     check("127.1", Some("127.0.0.1"));
     check("[2001:DB8::1]", Some("[2001:db8::1]"));
     check("localhost", Some("localhost"));
+    check("www.A.example.", Some("www.a.example"));
+    check("127.0.0.1.", Some("127.0.0.1"));
+    check("www.a.example..", None);
+    check(".", None);
     check("", None);
     check("a.example:80", None);
     check("[::1]:80", None);
@@ -95,6 +99,8 @@ fn a_wildcard_means_every_name_below_at_any_depth() {
     check("*.a.example", "c.b.a.example", true);
     check("*.a.example", "a.example", false);
     check("*.a.example", "ba.example", false);
+    check("*.a.example.", "b.a.example", true);
+    check("a.example.", "a.example", true);
     check("*.пример.рф", "www.xn--e1afmkfd.xn--p1ai", true);
 
     let refused = |text: &str| assert!(text.parse::<HostPattern>().is_err(), "{text:?}");

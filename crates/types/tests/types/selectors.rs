@@ -1,6 +1,6 @@
 //! `Selector::matches` is the specification of what a purge hits; this is its table.
 
-use batoff_types::{Object, Selector, SelectorKind, SiteId, Tag};
+use batoff_types::{CacheTags, Object, Selector, SelectorKind, SiteId};
 
 fn url(text: &str) -> Selector {
     Selector::Url(text.parse().unwrap())
@@ -23,7 +23,7 @@ fn host(text: &str) -> Selector {
 fn check(selector: &Selector, owner: Option<&str>, object: &str, expected: bool) {
     let shop: SiteId = "shop".parse().unwrap();
     let owner: Option<SiteId> = owner.map(|site| site.parse().unwrap());
-    let tags: [Tag; 2] = ["a".parse().unwrap(), "b".parse().unwrap()];
+    let tags = CacheTags::parse([&b"a,b"[..]]);
     let object = Object { site: owner.as_ref(), url: &object.parse().unwrap(), tags: &tags };
     assert_eq!(selector.matches(&shop, &object), expected, "{selector:?} {object:?}");
 }
@@ -56,7 +56,7 @@ fn a_host_hits_everything_under_it_on_any_port() {
     check(&host("a.example"), shop, "https://a.example/x", true);
     check(&host("a.example"), shop, "http://a.example:8080/", true);
     check(&host("a.example"), shop, "https://b.a.example/", false);
-    check(&host("a.example"), shop, "https://a.example./", false);
+    check(&host("a.example"), shop, "https://a.example./", true);
 }
 
 #[test]
@@ -77,6 +77,24 @@ fn a_tag_and_everything_hit_only_what_the_site_owns_now() {
     }
     check(&tag("c"), Some("shop"), "https://a.example/x", false);
     check(&tag("A"), Some("shop"), "https://a.example/x", false);
+}
+
+#[test]
+fn an_object_whose_tags_overflow_is_hit_by_every_tag_of_its_site() {
+    let (shop, other): (SiteId, SiteId) = ("shop".parse().unwrap(), "other".parse().unwrap());
+    let url = "https://a.example/x".parse().unwrap();
+    let line = (0..17).map(|n| format!("tag-{n}")).collect::<Vec<_>>().join(",");
+    for header in [line.as_bytes(), b"a tag with spaces", b"a,\xff"] {
+        let tags = CacheTags::parse([header]);
+        let object = |owner| Object { site: owner, url: &url, tags: &tags };
+        for text in ["tag-16", "tag-0", "never-seen"] {
+            assert!(tag(text).matches(&shop, &object(Some(&shop))), "{text}");
+            assert!(!tag(text).matches(&shop, &object(Some(&other))), "{text}");
+            assert!(!tag(text).matches(&shop, &object(None)), "{text}");
+        }
+    }
+    let all = CacheTags::parse([b"a".as_slice()]);
+    assert!(tag("b").matches(&shop, &Object { site: Some(&shop), url: &url, tags: &all.cut() }));
 }
 
 #[test]

@@ -42,6 +42,23 @@ fn the_most_specific_name_wins() {
 }
 
 #[test]
+fn how_many_tags_are_read_is_the_sites_setting() {
+    let mut table = table(&[("shop", &["*.shop.example"]), ("news", &["news.example"])]);
+    let change = |tags_per_response| SiteChange {
+        site: site("shop"),
+        hostnames: Some(patterns(&["*.shop.example"])),
+        affected: Vec::new(),
+        limits: SiteLimits { tags_per_response, ..SiteLimits::default() },
+    };
+    for (set, read) in [(Some(64), 64), (Some(5_000), 1_024), (None, 16)] {
+        table.apply(&change(set));
+        let asked = ["www.shop.example", "news.example", "nobody.example"].map(|host| table.tags_max(host));
+        assert_eq!(asked, [read, 16, 16], "{set:?}");
+        assert_eq!(table.tags_per_response("shop"), set);
+    }
+}
+
+#[test]
 fn a_name_moves_to_the_site_that_claims_it_last() {
     let mut table = table(&[("old", &["a.example", "b.example"]), ("new", &["c.example"])]);
     table.apply(&SiteChange {

@@ -1,7 +1,7 @@
 //! Tags, and the header that carries them.
 
 use batoff_types::InvalidTag::{self, Character, Empty, TooLong};
-use batoff_types::{CacheTags, TAG_BYTES_MAX, TAGS_PER_RESPONSE_MAX, Tag};
+use batoff_types::{CacheTags, TAG_BYTES_MAX, TAGS_PER_RESPONSE_LIMIT, TAGS_PER_RESPONSE_MAX, Tag};
 use proptest::prelude::*;
 
 #[test]
@@ -60,6 +60,20 @@ fn members_over_the_limit_are_counted_and_not_taken() {
     let read = CacheTags::parse([line(TAGS_PER_RESPONSE_MAX + 3).as_bytes(), b"tag-0"]);
     assert_eq!((read.tags.len(), read.ignored), (TAGS_PER_RESPONSE_MAX, 3));
     assert_eq!(read.tags.last().map(Tag::as_str), Some("tag-15"));
+}
+
+#[test]
+fn a_site_may_have_more_tags_read() {
+    let line = (0..1_100).map(|i| format!("t{i}")).collect::<Vec<_>>().join(",");
+    for most in [0, 1, 17, TAGS_PER_RESPONSE_LIMIT] {
+        let read = CacheTags::parse_up_to(most, [line.as_bytes(), b"t0"]);
+        assert_eq!((read.tags.len(), read.overflows()), (most, true), "{most}");
+        let whole = CacheTags::parse_up_to(TAGS_PER_RESPONSE_LIMIT, [line.as_bytes()]);
+        assert_eq!(whole.limited_to(most), CacheTags::parse_up_to(most, [line.as_bytes()]), "{most}");
+    }
+    let fits = CacheTags::parse_up_to(1_100, [line.as_bytes(), line.as_bytes()]);
+    assert_eq!((fits.tags.len(), fits.overflows()), (1_100, false));
+    assert!(fits.cut().overflows());
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! One normal form, case by case.
 
-use batoff_types::InvalidUrl::{self, ControlCharacter, Host, Malformed, Port, Scheme, TooLong, UserInfo};
-use batoff_types::{PurgeUrl, Scheme as Requested, URL_BYTES_MAX};
+use batoff_types::InvalidUrl::{
+    self, ControlCharacter, Host, Invisible, Malformed, Port, Scheme, TooLong, UserInfo, Wildcard,
+};
+use batoff_types::{PurgeUrl, Scheme as Requested, URL_BYTES_MAX, UrlPrefix};
 
 /// Text as a customer or a client may write it, and its normal form or what is wrong with it.
 #[track_caller]
@@ -40,12 +42,12 @@ fn an_international_host_and_its_ascii_form_are_one() {
 }
 
 #[test]
-fn the_default_port_goes_and_others_stay() {
+fn the_default_ports_go_under_either_scheme_and_others_stay() {
     check([
         ("https://a.example:443/", Ok("https://a.example/")),
         ("http://a.example:80/", Ok("http://a.example/")),
-        ("https://a.example:80/", Ok("https://a.example:80/")),
-        ("http://a.example:443/", Ok("http://a.example:443/")),
+        ("https://a.example:80/", Ok("https://a.example/")),
+        ("http://a.example:443/", Ok("http://a.example/")),
         ("https://a.example:/", Ok("https://a.example/")),
         ("https://a.example:08443/", Ok("https://a.example:8443/")),
         ("https://a.example:65535/", Ok("https://a.example:65535/")),
@@ -165,8 +167,50 @@ fn backslashes_and_outer_spaces_are_read_as_browsers_do() {
 }
 
 #[test]
-fn a_dot_behind_the_host_makes_another_host() {
-    check([("https://a.example./", Ok("https://a.example./"))]);
+fn one_dot_behind_the_host_goes() {
+    check([
+        ("https://a.example./", Ok("https://a.example/")),
+        ("https://a.example.:8443/x", Ok("https://a.example:8443/x")),
+        ("https://пример.рф。/", Ok("https://xn--e1afmkfd.xn--p1ai/")),
+        ("https://a.example%2e/", Ok("https://a.example/")),
+        ("https://a.example../", Err(Host)),
+        ("https://./", Err(Host)),
+        ("https://127.0.0.1./", Ok("https://127.0.0.1/")),
+    ]);
+}
+
+#[test]
+fn what_no_customer_means_is_refused_with_the_remedy() {
+    let check = |text: &str, expected: Option<InvalidUrl>| {
+        assert_eq!(PurgeUrl::of_customer(text).err(), expected, "{text:?}");
+        assert_eq!(UrlPrefix::of_customer(text).err(), expected, "{text:?}");
+        if expected.is_some_and(|error| error != ControlCharacter) {
+            assert!(text.parse::<PurgeUrl>().is_ok(), "a visitor may ask for it: {text:?}");
+        }
+    };
+    for invisible in [
+        '\u{a0}', '\u{ad}', '\u{200b}', '\u{200c}', '\u{200d}', '\u{200e}', '\u{200f}', '\u{202a}',
+        '\u{202e}', '\u{2028}', '\u{2060}', '\u{2066}', '\u{2069}', '\u{3000}', '\u{feff}', '\u{61c}',
+        '\u{2009}',
+    ] {
+        check(&format!("https://a.example/x{invisible}"), Some(Invisible));
+        check(&format!("https://a.example/{invisible}x"), Some(Invisible));
+        check(&format!("https://a.example/?{invisible}x"), Some(Invisible));
+    }
+    for text in [
+        "https://a.example/img/*",
+        "https://a.example/*",
+        "https://a.example/img/* ",
+        "https://a.example/?a=*",
+    ] {
+        check(text, Some(Wildcard));
+    }
+    check("https://a.example/*/x", None);
+    check("https://a.example/a b", None);
+    check("https://a.example/x%E2%80%8B", None);
+    check("https://a.example/img/%2A", None);
+    check("https://a.example/😀/товар", None);
+    assert!(Wildcard.to_string().contains("`prefixes`"));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! An older node takes away more than was asked, never less.
 
 use batoff_types::message::{FromNode, GoAwayReason, LeasePolicy, ResetReason, ToNode};
-use batoff_types::{Body, HostPattern, Object, Purge, SEMANTICS_VERSION, Selector, Seq};
+use batoff_types::{Body, CacheTags, HostPattern, Object, Purge, SEMANTICS_VERSION, Selector, Seq};
 use batoff_wire::{decode_from_node, decode_record, decode_to_node, encode_record};
 use proptest::prelude::*;
 
@@ -127,7 +127,7 @@ proptest! {
                 prop_assert!(!applied.soft);
                 for selector in &asked.selectors {
                     let Selector::Url(url) = selector else { continue };
-                    let object = Object { site: Some(&asked.site), url, tags: &[] };
+                    let object = Object { site: Some(&asked.site), url, tags: &CacheTags::default() };
                     prop_assert!(applied.selectors.iter().any(|wider| wider.matches(&applied.site, &object)));
                 }
             }

@@ -8,7 +8,7 @@ use batoff_types::message::{
 };
 use batoff_types::{
     Body, Cursor, InstanceId, LogId, Moment, NodeName, Purge, Record, Selector, Seq, SiteChange, SiteLimits,
-    TaskId, Term, UnixMillis,
+    SiteTable, TaskId, Term, UnixMillis,
 };
 use batoff_wire::{encode_from_node, encode_record, encode_to_node};
 
@@ -63,7 +63,11 @@ fn a_record_is_laid_out_as_the_contract_says() {
             site: "shop".parse().unwrap(),
             hostnames: Some(vec!["a.example".parse().unwrap(), "*.b.example".parse().unwrap()]),
             affected: vec!["*.b.example".parse().unwrap()],
-            limits: SiteLimits { items_per_minute: Some(7), prefixes_per_minute: Some(0) },
+            limits: SiteLimits {
+                items_per_minute: Some(7),
+                prefixes_per_minute: Some(0),
+                tags_per_response: Some(64),
+            },
         }),
         raw_record().bytes(
             6,
@@ -71,7 +75,7 @@ fn a_record_is_laid_out_as_the_contract_says() {
                 .bytes(1, "shop")
                 .bytes(2, raw().bytes(1, "a.example").bytes(1, "*.b.example"))
                 .bytes(3, "*.b.example")
-                .bytes(4, raw().varint(1, 7).varint(2, 0)),
+                .bytes(4, raw().varint(1, 7).varint(2, 0).varint(3, 64)),
         ),
     );
     check(
@@ -175,7 +179,12 @@ fn messages_to_a_node_are_laid_out_as_the_contract_says() {
             heartbeat_interval: Duration::from_millis(250),
             reconnect_min: Duration::from_millis(50),
             reconnect_max: Duration::from_secs(5),
-            sites: vec![("shop".parse().unwrap(), vec!["*.a.example".parse().unwrap()])],
+            sites: {
+                let mut sites = SiteTable::default();
+                sites.set(&"shop".parse().unwrap(), Some(&["*.a.example".parse().unwrap()]));
+                sites.set_tags_per_response("shop", Some(64));
+                sites
+            },
         }),
         raw().bytes(
             1,
@@ -187,7 +196,7 @@ fn messages_to_a_node_are_laid_out_as_the_contract_says() {
                 .varint(5, 250_000)
                 .varint(6, 50_000)
                 .varint(7, 5_000_000)
-                .bytes(8, raw().bytes(1, "shop").bytes(2, "*.a.example")),
+                .bytes(8, raw().bytes(1, "shop").bytes(2, "*.a.example").varint(3, 64)),
         ),
     );
     check(

@@ -193,12 +193,14 @@ async fn a_welcome_with_two_hundred_thousand_sites_arrives() {
         heartbeat_interval: std::time::Duration::from_millis(250),
         reconnect_min: std::time::Duration::ZERO,
         reconnect_max: std::time::Duration::ZERO,
-        sites: (0..200_000)
-            .map(|i| {
-                let site = format!("site-{i}").parse().unwrap();
-                (site, vec![format!("site-{i}.customers.example").parse().unwrap()])
-            })
-            .collect(),
+        sites: {
+            let mut sites = batoff_types::SiteTable::default();
+            for i in 0..200_000 {
+                let names = [format!("site-{i}.customers.example").parse().unwrap()];
+                sites.set(&format!("site-{i}").parse().unwrap(), Some(&names));
+            }
+            sites
+        },
     });
     let encoded = encode_to_node(&welcome);
     assert!(encoded.len() > 4 << 20, "over gRPC's usual limit: {}", encoded.len());

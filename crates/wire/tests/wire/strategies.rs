@@ -8,8 +8,8 @@ use batoff_types::message::{
 };
 use batoff_types::{
     Body, Cursor, HostPattern, InstanceId, LogId, Moment, NodeName, Parent, Purge, PurgeUrl, Record,
-    SEMANTICS_VERSION, Selector, Seq, SiteChange, SiteId, SiteLimits, Tag, TaskId, Term, UnixMillis,
-    UrlPrefix,
+    SEMANTICS_VERSION, Selector, Seq, SiteChange, SiteId, SiteLimits, SiteTable, Tag, TaskId, Term,
+    UnixMillis, UrlPrefix,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -58,12 +58,14 @@ fn selector() -> impl Strategy<Value = Selector> {
 }
 
 fn site_change() -> impl Strategy<Value = SiteChange> {
-    (site(), option::of(vec(pattern(), 0..4)), vec(pattern(), 0..4), any::<[Option<u32>; 2]>()).prop_map(
-        |(site, hostnames, affected, [items_per_minute, prefixes_per_minute])| SiteChange {
-            site,
-            hostnames,
-            affected,
-            limits: SiteLimits { items_per_minute, prefixes_per_minute },
+    (site(), option::of(vec(pattern(), 0..4)), vec(pattern(), 0..4), any::<[Option<u32>; 3]>()).prop_map(
+        |(site, hostnames, affected, [items_per_minute, prefixes_per_minute, tags_per_response])| {
+            SiteChange {
+                site,
+                hostnames,
+                affected,
+                limits: SiteLimits { items_per_minute, prefixes_per_minute, tags_per_response },
+            }
         },
     )
 }
@@ -173,7 +175,14 @@ pub fn from_node() -> impl Strategy<Value = FromNode> {
 }
 
 fn welcome() -> impl Strategy<Value = Welcome> {
-    let sites = vec((site(), vec(pattern(), 0..4)), 0..4);
+    let sites = vec((site(), vec(pattern(), 0..4), any::<Option<u32>>()), 0..4).prop_map(|sites| {
+        let mut table = SiteTable::default();
+        for (site, hostnames, tags_per_response) in sites {
+            table.set(&site, Some(&hostnames));
+            table.set_tags_per_response(site.as_str(), tags_per_response);
+        }
+        table
+    });
     (log_id(), any::<u64>(), cursor(), [duration(), duration(), duration(), duration()], sites).prop_map(
         |(log_id, term, tail, [lease, heartbeat_interval, reconnect_min, reconnect_max], sites)| Welcome {
             log_id,

@@ -9,7 +9,7 @@ use batoff_delivery::{
 use batoff_types::message::{FromNode, LeasePolicy, RecordReport, ToNode, Welcome};
 use batoff_types::{
     Body, Cursor, InstanceId, LogId, Moment, NodeName, Purge, Record, SEMANTICS_VERSION, Selector, Seq,
-    TaskId, Term, UnixMillis,
+    SiteTable, TaskId, Term, UnixMillis,
 };
 
 use super::path::{Path, light_ms};
@@ -202,7 +202,7 @@ impl<'a> Model<'a> {
                     heartbeat_interval: times.heartbeat,
                     reconnect_min: Duration::from_millis(50),
                     reconnect_max: Duration::from_secs(5),
-                    sites: Vec::new(),
+                    sites: SiteTable::default(),
                 };
                 self.send_down(index, ToNode::Welcome(welcome));
                 if let batoff_delivery::Resume::Reset(reset) = resume {

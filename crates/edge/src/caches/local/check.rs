@@ -21,7 +21,10 @@ use crate::check::{CheckError, Report};
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The canary's URL. The name is reserved (RFC 6761), so no site owns it.
-const URL: &str = "https://batoff-check.invalid/canary";
+const PATH: &str = "/.well-known/batoff-check-canary";
+
+/// No site owns it.
+const UNOWNED: &str = "https://batoff-check.invalid/canary";
 
 /// The canary's handle.
 const HANDLE: &[u8] = b"canary";
@@ -128,46 +131,60 @@ async fn canary(report: &mut Report, client: &mut LocalClient<Channel>) -> Resul
         let _ = outgoing.try_send(pb::FromCache { body: Some(body) });
     }
     let mut incoming = client.watch(ReceiverStream::new(sent)).await?.into_inner();
-    let session = in_sync(&mut incoming).await?;
+    let pb::Welcome { session, owned_hostname, .. } = in_sync(&mut incoming).await?;
     report.holds("a cache gets a session");
 
     let token = client.begin_fill(pb::BeginFillRequest {}).await?.into_inner().token;
     let late = token.map(|token| pb::FillToken { generation: token.generation.wrapping_add(1), ..token });
-    let object = |handle: &'static [u8], token| pb::CommitRequest {
+    let object = |url: &str, handle: &'static [u8], token| pb::CommitRequest {
         session,
-        object: Some(pb::Object { url: URL.to_owned(), handle: handle.into(), cache_tag: Vec::new(), token }),
+        object: Some(pb::Object {
+            url: url.to_owned(),
+            handle: handle.into(),
+            cache_tag: Vec::new(),
+            token,
+            tags_cut: false,
+        }),
     };
-    let stored = client.commit(object(HANDLE, token)).await?.into_inner().verdict();
+    let refused = client.commit(object(UNOWNED, b"unowned", token)).await?.into_inner().verdict();
+    let claim = "nothing is stored under a hostname that no site owns";
+    report.note(refused == Verdict::Discard, claim, format!("the daemon said {}", refused.as_str_name()));
+    if owned_hostname.is_empty() {
+        report.holds("no more can be tried: this node knows of no site yet (batoff sites create)");
+        return Ok(());
+    }
+    let url = format!("https://{owned_hostname}{PATH}");
+    let stored = client.commit(object(&url, HANDLE, token)).await?.into_inner().verdict();
     let claim = "what is fetched now is stored";
     report.note(stored == Verdict::Store, claim, format!("the daemon said {}", stored.as_str_name()));
-    let refused = client.commit(object(b"late", late)).await?.into_inner().verdict();
+    let refused = client.commit(object(&url, b"late", late)).await?.into_inner().verdict();
     let claim = "what was fetched before a reset is not";
     report.note(refused == Verdict::Discard, claim, format!("the daemon said {}", refused.as_str_name()));
 
-    let looked = lookup(client, session).await?;
+    let looked = lookup(client, session, &url).await?;
     let claim = "what is stored is found";
     report.note(looked == State::Fresh, claim, format!("the daemon said {}", looked.as_str_name()));
-    let gone = pb::GoneObject { url: URL.to_owned(), handle: HANDLE.into() };
+    let gone = pb::GoneObject { url: url.clone(), handle: HANDLE.into() };
     client.gone(pb::GoneRequest { session, objects: vec![gone] }).await?;
-    let looked = lookup(client, session).await?;
+    let looked = lookup(client, session, &url).await?;
     let claim = "what has gone is not";
     report.note(looked == State::Unknown, claim, format!("the daemon said {}", looked.as_str_name()));
     Ok(())
 }
 
-async fn lookup(client: &mut LocalClient<Channel>, session: u64) -> Result<State, Status> {
-    let request = pb::LookupRequest { session, url: URL.to_owned(), handle: HANDLE.into() };
+async fn lookup(client: &mut LocalClient<Channel>, session: u64, url: &str) -> Result<State, Status> {
+    let request = pb::LookupRequest { session, url: url.to_owned(), handle: HANDLE.into() };
     Ok(client.lookup(request).await?.into_inner().state())
 }
 
-/// The session's number, once it is in sync.
-async fn in_sync(incoming: &mut Streaming<pb::ToCache>) -> Result<u64, Status> {
-    let mut session = 0;
+/// The session, once it is in sync.
+async fn in_sync(incoming: &mut Streaming<pb::ToCache>) -> Result<pb::Welcome, Status> {
+    let mut session = pb::Welcome::default();
     loop {
         let message = tokio::time::timeout(PATIENCE, incoming.message()).await;
         let message = message.map_err(|_| Status::deadline_exceeded("no answer within 5 s"))??;
         match message.and_then(|message| message.body) {
-            Some(to_cache::Body::Welcome(welcome)) => session = welcome.session,
+            Some(to_cache::Body::Welcome(welcome)) => session = welcome,
             Some(to_cache::Body::InSync(_)) => return Ok(session),
             Some(_) => {}
             None => return Err(Status::internal("the session ended")),

@@ -23,7 +23,7 @@ pub struct Name {
 /// What became of an object that was registered.
 pub struct Registered {
     pub verdict: Verdict,
-    /// `Cache-Tag` members that were not taken.
+    /// `Cache-Tag` members that were not taken: with one or more, every purge of a tag of the site hits the object.
     pub ignored_tags: usize,
 }
 
@@ -65,9 +65,12 @@ impl Roster {
         let token = object
             .token
             .ok_or_else(|| Status::invalid_argument("token: missing; take one before the fetch begins"))?;
-        let CacheTags { tags, ignored } = CacheTags::parse(object.cache_tag.iter().map(AsRef::as_ref));
-        let registered = |verdict| Ok(Registered { verdict, ignored_tags: ignored });
         let (index, variant) = (&self.around.index, name.variant());
+        let most = index.tags_max(name.url.host());
+        let tags = CacheTags::parse_up_to(most, object.cache_tag.iter().map(AsRef::as_ref));
+        let tags = if object.tags_cut { tags.cut() } else { tags };
+        let ignored_tags = tags.ignored;
+        let registered = |verdict| Ok(Registered { verdict, ignored_tags });
         if index.lookup(&name.url, variant).is_some() {
             return Err(Status::already_exists(
                 "handle: in use under this URL; a new object needs a new handle",
@@ -76,11 +79,14 @@ impl Roster {
         if session.objects.load(std::sync::atomic::Ordering::Relaxed) >= self.objects_max {
             return registered(Verdict::Discard);
         }
+        self.overflow.note(&tags, &name.url, &index.sites());
         let url = name.url.clone();
         let inserted =
             index.insert(Entry { url, variant, tags, token: token.into(), locator: name.locator() });
-        if inserted == Err(Refused::Gone) {
-            return registered(Verdict::Discard);
+        match inserted {
+            Ok(()) => {}
+            // Purged meanwhile, or it could never be: no site owns its hostname, or nobody here gave its token out.
+            Err(Refused::Gone | Refused::Unowned | Refused::Future) => return registered(Verdict::Discard),
         }
         session.count_in();
         if session.over.is_cancelled() {

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use batoff_types::InstanceId;
+use batoff_types::{HostPattern, InstanceId, SiteTable};
 use batoff_wire::local::pb::{self, to_cache::Body};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -12,6 +12,7 @@ use super::config::{CHECK, LocalSection};
 use super::figures;
 use super::member::Member;
 use super::session::Session;
+use crate::Overflow;
 use crate::caches::{Locator, Surroundings};
 
 /// The declared caches, and the sessions that there are.
@@ -19,6 +20,8 @@ pub struct Roster {
     pub instance: InstanceId,
     pub around: Arc<Surroundings>,
     pub objects_max: u64,
+    /// Says which objects come with more tags than are indexed.
+    pub overflow: Overflow,
     members: Vec<Arc<Member>>,
     /// The session of `batoff-edge check local`: it holds nothing that is served, so nobody waits for it.
     check: Mutex<Option<Arc<Session>>>,
@@ -60,7 +63,8 @@ impl Roster {
     ) -> Self {
         let run = rand::random_range(1..1 << 31);
         let (check, next_number) = (Mutex::new(None), AtomicU32::new(1));
-        Self { instance, around, objects_max: section.objects_max, members, check, run, next_number }
+        let (objects_max, overflow) = (section.objects_max, Overflow::default());
+        Self { instance, around, objects_max, members, overflow, check, run, next_number }
     }
 
     /// Begins a session for a cache that has said who it is.
@@ -92,11 +96,16 @@ impl Roster {
             Owner::Cache(member) => (member.page().display().to_string(), member.confirm_within()),
             Owner::Check => (String::new(), Duration::ZERO),
         };
+        let owned_hostname = match owner {
+            Owner::Cache(_) => String::new(),
+            Owner::Check => owned_hostname(&self.around.index.sites()).unwrap_or_default(),
+        };
         Body::Welcome(pb::Welcome {
             session,
             instance: self.instance.to_bytes().to_vec().into(),
             page,
             confirm_within_millis: u64::try_from(confirm_within.as_millis()).unwrap_or(u64::MAX),
+            owned_hostname,
         })
     }
 
@@ -166,4 +175,13 @@ impl Roster {
             ))
         })
     }
+}
+
+/// Some hostname that a site owns: nothing is stored under any other.
+fn owned_hostname(sites: &SiteTable) -> Option<String> {
+    let mut names = sites.iter().flat_map(|(_, names)| names);
+    names.next().map(|name| match name {
+        HostPattern::Exact(name) => name.to_string(),
+        HostPattern::Under(parent) => format!("batoff-check.{parent}"),
+    })
 }

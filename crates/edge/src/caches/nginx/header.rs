@@ -1,7 +1,7 @@
 //! The beginning of a cache file, as nginx on 64-bit little-endian machines writes it: format version 5, unchanged from
 //! 1.18 to 1.29.
 
-use batoff_types::{CacheTags, Cursor, FillToken, Generation};
+use batoff_types::{CacheTags, Cursor, FillToken, Generation, TAGS_PER_RESPONSE_LIMIT};
 
 /// The format version that this reads.
 const VERSION: u64 = 5;
@@ -93,7 +93,7 @@ impl Header {
         Ok(Self {
             times: Times::parse(&bytes[8..40]).ok_or(Unreadable::Foreign)?,
             key: bytes[key_start..header_start - 1].to_vec(),
-            tags: CacheTags::parse(response.tags),
+            tags: CacheTags::parse_up_to(TAGS_PER_RESPONSE_LIMIT, response.tags),
             stamp: response.stamp,
             began_ms: response.began_ms,
         })

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use batoff_types::PurgeUrl;
 use parking_lot::Mutex;
 
 use super::name::FileName;
@@ -18,7 +17,7 @@ const SHOWN: usize = 200;
 #[derive(Debug, Default)]
 pub(super) struct Oddities {
     names: Mutex<HashSet<FileName>>,
-    said: [Mutex<Option<Instant>>; 3],
+    said: [Mutex<Option<Instant>>; 2],
 }
 
 impl Oddities {
@@ -43,16 +42,6 @@ impl Oddities {
                 file = %name,
                 "this is no cache file of nginx 1.18 to 1.29 on 64 bits, so no purge can name it; every purge removes it"
             );
-        }
-    }
-
-    pub(super) fn tags_ignored(&self, ignored: usize, url: &PurgeUrl) {
-        if ignored == 0 {
-            return;
-        }
-        metrics::counter!("batoff_edge_nginx_tags_ignored_total").increment(ignored as u64);
-        if self.may_say(2) {
-            tracing::warn!(%url, ignored, "tags over the limit of 16 or outside the grammar are not indexed");
         }
     }
 

@@ -17,6 +17,7 @@ use super::name::{FileName, InFlight};
 use super::oddities::Oddities;
 use super::past::{Past, VOID};
 use super::spoiled::Spoiled;
+use crate::Overflow;
 use crate::caches::Locator;
 
 /// Locks by file name, so that whoever reads a file last registers it last.
@@ -41,6 +42,7 @@ pub(super) struct Shelf {
     in_flight: Mutex<HashSet<InFlight>>,
     stale: Mutex<HashMap<FileName, Stale>>,
     pub(super) oddities: Oddities,
+    overflow: Overflow,
     pub(super) spoiled: Spoiled,
     past: Past,
     /// Every host that an object was seen of.
@@ -106,6 +108,7 @@ impl Shelf {
             in_flight: Mutex::default(),
             stale: Mutex::default(),
             oddities: Oddities::default(),
+            overflow: Overflow::default(),
             spoiled: Spoiled::default(),
             past: Past::default(),
             hosts: Mutex::default(),
@@ -174,11 +177,12 @@ impl Shelf {
             return Ok(());
         };
         let token = self.token(name, &header, seen)?;
-        self.oddities.tags_ignored(header.tags.ignored, &url);
+        let tags = header.tags.clone().limited_to(self.index.tags_max(url.host()));
+        self.overflow.note(&tags, &url, &self.index.sites());
         let entry = Entry {
             url: url.clone(),
             variant: Variant::from(name.0),
-            tags: header.tags.tags.clone(),
+            tags,
             token,
             locator: Locator::File(name.0),
         };
@@ -356,7 +360,7 @@ impl Shelf {
                 }
             },
         };
-        self.index.check(&url, &header.tags.tags, token) == Verdict::Gone
+        self.index.check(&url, &header.tags, token) == Verdict::Gone
     }
 
     /// Takes out every file whose key says nothing: no purge may leave out what it might hit.

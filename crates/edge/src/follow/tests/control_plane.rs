@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use batoff_types::message::{FromNode, Hello, LeaseGrant, Reset, ResetReason, ToNode, Welcome};
-use batoff_types::{Body, Cursor, LogId, NodeName, Record, Seq, TaskId, Term, UnixMillis};
+use batoff_types::{Body, Cursor, LogId, NodeName, Record, Seq, SiteTable, TaskId, Term, UnixMillis};
 use batoff_wire::encode_to_node;
 use batoff_wire::grpc::server::{PurgeStream, PurgeStreamServer};
 use bytes::Bytes;
@@ -165,7 +165,11 @@ pub fn welcome(term: u64, tail: u64) -> Welcome {
         heartbeat_interval: Duration::from_millis(20),
         reconnect_min: Duration::from_millis(1),
         reconnect_max: Duration::from_millis(20),
-        sites: vec![("shop".parse().unwrap(), vec!["www.example.test".parse().unwrap()])],
+        sites: {
+            let mut sites = SiteTable::default();
+            sites.set(&"shop".parse().unwrap(), Some(&["www.example.test".parse().unwrap()]));
+            sites
+        },
     }
 }
 

@@ -1,6 +1,6 @@
 //! Places whose fingerprints are the same: never narrower than what was purged, whatever is folded and forgotten.
 
-use batoff_types::{SiteTable, Tag};
+use batoff_types::{CacheTags, SiteTable};
 use proptest::prelude::*;
 
 use super::*;
@@ -22,6 +22,7 @@ fn places() -> impl Strategy<Value = Place> {
         4 => text.prop_map(|tag| Place::Tag("one".parse().unwrap(), tag.parse().unwrap())),
         1 => Just(Place::Host("a.test".parse().unwrap())),
         1 => Just(Place::Site("one".parse().unwrap())),
+        2 => Just(Place::Overflow("one".parse().unwrap())),
     ]
 }
 
@@ -34,11 +35,12 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(one, 1..60)
 }
 
-fn hits(place: &Place, key: &str, tag: &str) -> bool {
+fn hits(place: &Place, key: &str, tags: &CacheTags) -> bool {
     match place {
         Place::Url(text) => &**text == key,
         Place::Prefix(text) => key.starts_with(&**text),
-        Place::Tag(_, purged) => purged.as_str() == tag,
+        Place::Tag(_, purged) => tags.tags.contains(purged),
+        Place::Overflow(_) => tags.overflows(),
         Place::Host(_) | Place::Site(_) | Place::Whole => true,
     }
 }
@@ -78,13 +80,13 @@ proptest! {
                 }
             }
         }
-        for (key, tag) in [("a.test/a", "b"), ("a.test/ab", "ab"), ("a.test/bab", "bb"), ("a.test/c", "c")] {
-            let tags: [Tag; 1] = [tag.parse().unwrap()];
+        for (key, tag) in [("a.test/a", "b"), ("a.test/ab", "ab"), ("a.test/bab", "bb"), ("a.test/c", "a b")] {
+            let tags = CacheTags::parse([tag.as_bytes()]);
             let object = Target { key, host: "a.test", tags: Tags::Given(&tags) };
             for applied in [forgotten, forgotten + 3, 30] {
                 let expected = purged
                     .iter()
-                    .filter(|(place, seq, _)| *seq > applied.max(forgotten) && hits(place, key, tag))
+                    .filter(|(place, seq, _)| *seq > applied.max(forgotten) && hits(place, key, &tags))
                     .map(|(_, _, soft)| if *soft { Verdict::Stale } else { Verdict::Gone })
                     .max()
                     .unwrap_or(Verdict::Fresh);

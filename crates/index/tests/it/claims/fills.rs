@@ -45,9 +45,9 @@ fn a_token_of_another_generation_is_void() {
     let sites = node.sites();
     node.reset(Generation(7), Cursor::new(1), (*sites).clone());
     assert_eq!((node.generation(), node.applied(), node.task()), (Generation(7), Cursor::new(1), None));
-    assert_eq!(node.check(&url("one.test/b"), &[], token), Gone);
+    assert_eq!(node.check(&url("one.test/b"), &tags(&[]), token), Gone);
     assert_eq!(node.verdict("one.test/a"), Some(Gone));
-    let entry = Entry { url: url("one.test/a"), variant: Variant::MAIN, tags: vec![], token, locator: 0 };
+    let entry = Entry { url: url("one.test/a"), variant: Variant::MAIN, tags: tags(&[]), token, locator: 0 };
     assert_eq!(node.insert(entry), Err(Refused::Gone));
     assert_eq!(node.sweep_all().len(), 1);
     assert_eq!(node.stats().entries, 0);

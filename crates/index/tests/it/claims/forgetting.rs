@@ -49,13 +49,13 @@ fn forgetting_stops_where_it_is_told_and_never_goes_back() {
     assert_eq!(node.forget(between.applied), between.applied);
     assert_eq!(node.forget(token.applied), between.applied);
     assert_eq!(node.stats().rules, 1);
-    assert_eq!(node.check(&url("one.test/a"), &[], between), Fresh);
-    assert_eq!(node.check(&url("one.test/b"), &[], between), Gone);
+    assert_eq!(node.check(&url("one.test/a"), &tags(&[]), between), Fresh);
+    assert_eq!(node.check(&url("one.test/b"), &tags(&[]), between), Gone);
 }
 
 #[test]
 fn over_the_limit_the_oldest_rule_is_folded_into_its_hosts() {
-    let node = node_with(IndexConfig { rules_max: 5 });
+    let node = node_with(IndexConfig { rules_max: 5, ..IndexConfig::default() });
     let tokens: Vec<_> = (0..4)
         .map(|n| {
             let token = node.begin_fill();
@@ -65,14 +65,14 @@ fn over_the_limit_the_oldest_rule_is_folded_into_its_hosts() {
         .collect();
     assert_eq!((node.stats().rules, node.stats().folded), (5, 2), "three hosts, two URLs");
     let other = url("one.test/other");
-    let verdicts = tokens.iter().map(|&token| node.check(&other, &[], token));
+    let verdicts = tokens.iter().map(|&token| node.check(&other, &tags(&[]), token));
     assert_eq!(verdicts.collect::<Vec<_>>(), [Gone, Gone, Fresh, Fresh]);
-    assert_eq!(node.check(&url("two.test/other"), &[], tokens[0]), Fresh);
+    assert_eq!(node.check(&url("two.test/other"), &tags(&[]), tokens[0]), Fresh);
 }
 
 #[test]
 fn a_folded_tag_hits_its_site_and_what_it_hits_besides_is_swept() {
-    let node = node_with(IndexConfig { rules_max: 7 });
+    let node = node_with(IndexConfig { rules_max: 8, ..IndexConfig::default() });
     node.hold("www.one.test/a", &[]);
     node.hold("two.test/a", &[]);
     ["t", "u", "v", "w"].iter().for_each(|tag| assert_eq!(node.purge("one", by_tag(tag)), 0));
@@ -85,52 +85,52 @@ fn a_folded_tag_hits_its_site_and_what_it_hits_besides_is_swept() {
 
 #[test]
 fn a_wildcard_is_folded_into_everything_for_its_names_may_belong_to_others() {
-    let node = Node::new(IndexConfig { rules_max: 1 });
+    let node = Node::new(IndexConfig { rules_max: 1, ..IndexConfig::default() });
     let token = node.begin_fill();
     let _ = node.hear(ownership("one", Some(&["*.w.test"]), &[]));
     let _ = node.hear(ownership("two", Some(&["w.test"]), &[]));
     assert_eq!(node.stats().folded, 1);
-    assert_eq!(node.check(&url("x.w.test/"), &[], token), Gone);
+    assert_eq!(node.check(&url("x.w.test/"), &tags(&[]), token), Gone);
 }
 
 #[test]
 fn many_hosts_do_not_make_every_purge_one_of_a_host() {
-    let node = node_with(IndexConfig { rules_max: 20 });
+    let node = node_with(IndexConfig { rules_max: 20, ..IndexConfig::default() });
     let names: Vec<_> = (0..30).map(|n| format!("h{n}.test")).collect();
     let names: Vec<_> = names.iter().map(String::as_str).collect();
     let _ = node.hear(ownership("many", Some(&names), &[]));
     let token = node.begin_fill();
     node.purge("one", by_url("one.test/a"));
-    assert_eq!(node.check(&url("one.test/b"), &[], token), Fresh);
+    assert_eq!(node.check(&url("one.test/b"), &tags(&[]), token), Fresh);
     assert!(node.stats().rules <= 20);
 }
 
 #[test]
 fn folding_keeps_soft_soft_and_hard_hard() {
-    let node = Node::new(IndexConfig { rules_max: 1 });
+    let node = Node::new(IndexConfig { rules_max: 1, ..IndexConfig::default() });
     let token = node.begin_fill();
     node.soft_purge("one", by_url("one.test/a"));
     node.soft_purge("one", by_url("one.test/b"));
-    assert_eq!(node.check(&url("one.test/c"), &[], token), Stale);
+    assert_eq!(node.check(&url("one.test/c"), &tags(&[]), token), Stale);
     let token = node.begin_fill();
     node.purge("one", by_url("one.test/a"));
     node.soft_purge("one", by_url("one.test/a"));
-    assert_eq!(node.check(&url("one.test/c"), &[], token), Gone);
+    assert_eq!(node.check(&url("one.test/c"), &tags(&[]), token), Gone);
 }
 
 #[test]
 fn without_room_for_any_rule_every_purge_is_a_flush() {
-    let node = node_with(IndexConfig { rules_max: 0 });
+    let node = node_with(IndexConfig { rules_max: 0, ..IndexConfig::default() });
     let token = node.begin_fill();
     node.purge("one", by_url("one.test/a"));
-    assert_eq!(node.check(&url("two.test/b"), &[], token), Gone);
-    assert_eq!(node.check(&url("one.test/a"), &[], node.begin_fill()), Fresh);
+    assert_eq!(node.check(&url("two.test/b"), &tags(&[]), token), Gone);
+    assert_eq!(node.check(&url("one.test/a"), &tags(&[]), node.begin_fill()), Fresh);
     assert_eq!(node.stats().rules, 0);
 }
 
 #[test]
 fn an_index_says_when_rules_are_soon_to_be_folded() {
-    let node = node_with(IndexConfig { rules_max: 8 });
+    let node = node_with(IndexConfig { rules_max: 8, ..IndexConfig::default() });
     for n in 0.. {
         assert!(node.stats().folded == 0, "it was said before");
         if node.is_crowded() {
@@ -153,7 +153,7 @@ fn records_go_on_while_many_rules_are_forgotten() {
         for n in 0..200 {
             let token = node.begin_fill();
             node.purge("one", by_url(&format!("one.test/new-{n}")));
-            assert_eq!(node.check(&url(&format!("one.test/new-{n}")), &[], token), Gone);
+            assert_eq!(node.check(&url(&format!("one.test/new-{n}")), &tags(&[]), token), Gone);
         }
     });
     assert_eq!(node.stats().rules, 200);

@@ -33,7 +33,7 @@ fn a_purge_during_the_scan_is_not_missed() {
 
 #[test]
 fn a_snapshot_of_the_changes_completes_an_earlier_one() {
-    let config = IndexConfig { rules_max: 6 };
+    let config = IndexConfig { rules_max: 6, ..IndexConfig::default() };
     let node = node_with(config.clone());
     let token = node.begin_fill();
     node.purge("one", by_url("one.test/a"));

@@ -139,7 +139,7 @@ fn objects_are_listed_by_selector_with_their_verdicts() {
     assert_eq!(listed.len(), 10);
     assert_eq!(listed[7].url.key(), "one.test/007");
     assert_eq!(listed[7].verdict, batoff_index::Verdict::Stale);
-    assert_eq!(&*listed[7].tags, &*tags(&["t"]));
+    assert_eq!(listed[7].tags, tags(&["t"]));
 }
 
 #[test]

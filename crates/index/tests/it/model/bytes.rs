@@ -11,10 +11,12 @@ const OPERATIONS_MAX: usize = 120;
 /// are.
 const EACH: usize = 4;
 
-/// Does what the bytes say. The first says how many rules there is room for: mostly for all.
+/// Does what the bytes say. The first says how many rules there is room for, mostly for all, and whether keys have ports,
+/// as mostly they have.
 pub fn check(data: &[u8]) {
     let Some((&first, rest)) = data.split_first() else { return };
-    let mut run = Run::new(if first < 192 { usize::MAX } else { usize::from(first - 192) });
+    let rules_max = if first < 192 { usize::MAX } else { usize::from(first - 192) };
+    let mut run = Run::new(rules_max, first % 8 != 7);
     let one = operations(2);
     for bytes in rest.chunks_exact(EACH).take(OPERATIONS_MAX) {
         let mut seed = [0; 32];

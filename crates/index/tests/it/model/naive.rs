@@ -1,7 +1,7 @@
-use batoff_index::{Effect, Verdict};
+use batoff_index::{Effect, Refused, Verdict};
 use batoff_types::{
-    Body, Cursor, FillToken, Generation, HostPattern, Object, PurgeUrl, Record, SEMANTICS_VERSION, Selector,
-    SiteId, SiteTable, Tag,
+    Body, CacheTags, Cursor, FillToken, Generation, HostPattern, Object, PurgeUrl, Record, SEMANTICS_VERSION,
+    Selector, SiteId, SiteTable,
 };
 
 /// An object in the model; found by its locator, which is never used twice.
@@ -9,7 +9,7 @@ use batoff_types::{
 pub struct Held {
     pub url: PurgeUrl,
     pub variant: u128,
-    pub tags: Vec<Tag>,
+    pub tags: CacheTags,
     pub token: FillToken,
     pub locator: u32,
     /// A hard purge hit it while it was held; nobody has taken it out yet.
@@ -33,7 +33,12 @@ impl Naive {
     }
 
     /// What the record does to an object: nothing, or Stale, or Gone.
-    fn effect(&self, (record, moved): &(Record, Vec<HostPattern>), url: &PurgeUrl, tags: &[Tag]) -> Verdict {
+    fn effect(
+        &self,
+        (record, moved): &(Record, Vec<HostPattern>),
+        url: &PurgeUrl,
+        tags: &CacheTags,
+    ) -> Verdict {
         let object = Object { site: self.sites.owner(url.host()), url, tags };
         let foreign = record.semantics > SEMANTICS_VERSION;
         let (hit, soft) = match &record.body {
@@ -56,16 +61,30 @@ impl Naive {
     }
 
     /// The specification.
-    pub fn verdict(&self, url: &PurgeUrl, tags: &[Tag], token: FillToken) -> Verdict {
-        if token.generation != self.generation {
+    pub fn verdict(&self, url: &PurgeUrl, tags: &CacheTags, token: FillToken) -> Verdict {
+        if token.generation != self.generation || token.applied > self.applied {
             return Verdict::Gone;
         }
         let later = self.log.iter().filter(|(record, _)| !token.applied.covers(record.seq));
         later.map(|record| self.effect(record, url, tags)).max().unwrap_or(Verdict::Fresh)
     }
 
-    pub fn verdict_on_arrival(&self, url: &PurgeUrl, tags: &[Tag], token: FillToken) -> Verdict {
+    pub fn verdict_on_arrival(&self, url: &PurgeUrl, tags: &CacheTags, token: FillToken) -> Verdict {
         if token.applied < self.floor { Verdict::Gone } else { self.verdict(url, tags, token) }
+    }
+
+    /// As what an object that arrives is kept, if it is.
+    pub fn admit(&self, url: &PurgeUrl, tags: &CacheTags, token: FillToken) -> Result<Verdict, Refused> {
+        if (token.generation, token.applied) > (self.generation, self.applied)
+            && token.generation >= self.generation
+        {
+            return Err(Refused::Future);
+        }
+        if self.sites.owner(url.host()).is_none() {
+            return Err(Refused::Unowned);
+        }
+        let verdict = self.verdict_on_arrival(url, tags, token);
+        if verdict == Verdict::Gone { Err(Refused::Gone) } else { Ok(verdict) }
     }
 
     pub fn hold(&mut self, object: Held) {

@@ -1,4 +1,4 @@
-use batoff_types::{Body, NodeName, PurgeUrl, SEMANTICS_VERSION, Selector, Tag};
+use batoff_types::{Body, CacheTags, NodeName, PurgeUrl, SEMANTICS_VERSION, Selector};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -34,7 +34,7 @@ pub const SLOTS: usize = 4;
 pub struct Stored {
     pub url: PurgeUrl,
     pub variant: u128,
-    pub tags: Vec<Tag>,
+    pub tags: CacheTags,
 }
 
 /// What becomes of a record's matches.
@@ -66,8 +66,10 @@ pub enum Operation {
     Restart,
 }
 
-pub fn tag_sets() -> impl Strategy<Value = Vec<Tag>> {
-    vec(select(&TAGS[..]), 0..3).prop_map(|texts| tags(&texts))
+/// Mostly all of an object's tags; sometimes it has more than are known.
+pub fn tag_sets() -> impl Strategy<Value = CacheTags> {
+    let ignored = prop_oneof![5 => Just(0), 1 => Just(1_usize)];
+    (vec(select(&TAGS[..]), 0..3), ignored).prop_map(|(texts, ignored)| CacheTags { ignored, ..tags(&texts) })
 }
 
 fn urls() -> impl Strategy<Value = PurgeUrl> {

@@ -1,5 +1,5 @@
 use batoff_index::{Effect, Entry, Index, IndexConfig, Match, Matches, Variant, Verdict};
-use batoff_types::{Body, Cursor, FillToken, Generation, PurgeUrl, Record, Selector, SiteTable, Tag};
+use batoff_types::{Body, CacheTags, Cursor, FillToken, Generation, PurgeUrl, Record, Selector, SiteTable};
 use proptest::prelude::*;
 
 use super::naive::{Held, Naive};
@@ -19,12 +19,12 @@ pub struct Run {
     slots: [FillToken; SLOTS],
     locators: u32,
     urls: Vec<PurgeUrl>,
-    tag_sets: Vec<Vec<Tag>>,
+    tag_sets: Vec<CacheTags>,
 }
 
 impl Run {
-    pub fn new(rules_max: usize) -> Self {
-        let config = IndexConfig { rules_max };
+    pub fn new(rules_max: usize, keys_have_ports: bool) -> Self {
+        let config = IndexConfig { rules_max, keys_have_ports };
         let node = Node::new(config.clone());
         let token = node.begin_fill();
         let mut run = Self {
@@ -36,7 +36,7 @@ impl Run {
             slots: [token; SLOTS],
             locators: 0,
             urls: URLS.iter().map(|text| text.parse().unwrap()).collect(),
-            tag_sets: vec![vec![], tags(&["t"]), tags(&["u", "v"])],
+            tag_sets: vec![tags(&[]), tags(&["t"]), tags(&["u", "v"]), overflowing(&["u"])],
         };
         for (owner, hostnames) in [(SITES[0], &["a.test", "*.w.test"][..]), (SITES[1], &["x.w.test"])] {
             run.apply(ownership(owner, Some(hostnames), &[]), 1, Fate::Taken(1)).unwrap();
@@ -56,7 +56,7 @@ impl Run {
             }
             Operation::Remove(url, variant) => {
                 let removed = self.node.remove(&url, Variant(variant));
-                let expected = self.model.drop_named(&url, variant);
+                let expected = self.model.drop_named(&self.own(&url), variant);
                 prop_assert_eq!(removed, expected.map(|held| held.locator));
             }
             Operation::Apply(body, semantics, fate) => self.apply(body, semantics, fate)?,
@@ -79,8 +79,8 @@ impl Run {
                 self.account(&found)?;
             }
             Operation::Count(owner, selector) => {
-                let (counted, expected) =
-                    (self.node.count(&site(owner), &selector), self.model.count(&site(owner), &selector));
+                let counted = self.node.count(&site(owner), &selector);
+                let expected = self.model.count(&site(owner), &self.own_selector(selector));
                 prop_assert!(counted == expected || !self.exact && counted < expected);
             }
             Operation::Forget(back) => {
@@ -107,23 +107,50 @@ impl Run {
         self.compare()
     }
 
+    /// As the node's keys have it.
+    fn own(&self, url: &PurgeUrl) -> PurgeUrl {
+        let without = if self.config.keys_have_ports { None } else { url.without_port() };
+        without.unwrap_or_else(|| url.clone())
+    }
+
+    fn own_selector(&self, selector: Selector) -> Selector {
+        match selector {
+            Selector::Url(url) => Selector::Url(self.own(&url)),
+            Selector::Prefix(prefix) if !self.config.keys_have_ports => {
+                Selector::Prefix(prefix.without_port().unwrap_or(prefix))
+            }
+            other => other,
+        }
+    }
+
     fn insert(&mut self, token: FillToken, Stored { url, variant, tags }: Stored) -> Checked {
         self.locators += 1;
         let locator = self.locators;
-        let verdict = self.model.verdict_on_arrival(&url, &tags, token);
+        let admitted = self.node.admit(&url, &tags, token);
         let entry = Entry { url: url.clone(), variant: Variant(variant), tags: tags.clone(), token, locator };
-        if self.node.insert(entry).is_ok() {
-            prop_assert!(verdict < Verdict::Gone, "{url:?} was taken");
-            self.model.hold(Held { url, variant, tags, token, locator, owed: None });
-        } else {
-            prop_assert!(!self.exact || verdict == Verdict::Gone, "{url:?} was refused");
+        let inserted = self.node.insert(entry);
+        prop_assert_eq!(admitted.err(), inserted.err());
+        let url = self.own(&url);
+        let expected = self.model.admit(&url, &tags, token);
+        match inserted {
+            Ok(()) => {
+                prop_assert!(expected.is_ok(), "{url:?} was taken");
+                self.model.hold(Held { url, variant, tags, token, locator, owed: None });
+            }
+            Err(refused) if self.exact => prop_assert_eq!(Some(refused), expected.err(), "{:?}", url),
+            Err(_) => {}
         }
         Ok(())
     }
 
     fn apply(&mut self, body: Body, semantics: u32, fate: Fate) -> Checked {
         let record = Record { semantics, ..record(self.model.applied.next().get(), body) };
-        let mut hit = self.model.apply(&record);
+        let mut known = record.clone();
+        if let Body::Purge(purge) = &mut known.body {
+            let selectors = std::mem::take(&mut purge.selectors);
+            purge.selectors = selectors.into_iter().map(|selector| self.own_selector(selector)).collect();
+        }
+        let mut hit = self.model.apply(&known);
         let mut matches = self.node.apply(&record);
         match fate {
             Fate::Taken(max) => {
@@ -210,7 +237,7 @@ impl Run {
             for tags in &self.tag_sets {
                 for &token in &self.slots {
                     let verdict = self.node.check(url, tags, token);
-                    let expected = model.verdict_on_arrival(url, tags, token);
+                    let expected = model.verdict_on_arrival(&self.own(url), tags, token);
                     let agree = if self.exact { verdict == expected } else { verdict >= expected };
                     prop_assert!(agree, "{url:?} {tags:?} {token:?}: {verdict:?}, not {expected:?}");
                 }
@@ -233,6 +260,8 @@ impl Run {
         prop_assert_eq!(stats.entries, model.held.len() as u64);
         let unowned = model.held.iter().filter(|held| model.sites.owner(held.url.host()).is_none());
         prop_assert_eq!(stats.unowned, unowned.count() as u64);
+        let overflowing = model.held.iter().filter(|held| held.tags.overflows());
+        prop_assert_eq!(stats.overflowing, overflowing.count() as u64);
         prop_assert!(stats.rules as usize <= self.config.rules_max);
         Ok(())
     }
@@ -255,7 +284,7 @@ impl Run {
         let listed: Vec<_> = self.node.iter().collect();
         prop_assert_eq!(listed.len(), self.model.held.len());
         prop_assert!(listed.iter().all(|object| object.verdict < Verdict::Gone));
-        prop_assert!(listed.iter().all(|object| self.urls.iter().any(|url| *url == *object.url)));
+        prop_assert!(listed.iter().all(|object| self.urls.iter().any(|url| self.own(url) == *object.url)));
         let urls = listed.iter().map(|object| object.url.key());
         prop_assert!(urls.collect::<std::collections::BTreeSet<_>>().len() as u64 == self.node.stats().urls);
 

@@ -44,7 +44,13 @@ fn hello(cache: &str) -> Body {
 
 fn object(path: &str, handle: usize) -> pb::Object {
     let token = Some(pb::FillToken { generation: 0, applied: 1 });
-    pb::Object { url: url(path), handle: vec![7; handle].into(), cache_tag: Vec::new(), token }
+    pb::Object {
+        url: url(path),
+        handle: vec![7; handle].into(),
+        cache_tag: Vec::new(),
+        token,
+        tags_cut: false,
+    }
 }
 
 #[tokio::test]

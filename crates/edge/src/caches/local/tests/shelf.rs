@@ -57,7 +57,13 @@ impl Cache {
 
     pub fn object(&self, path: &str, tag: &str) -> Filled {
         let token = self.client.fill_token().expect("a token");
-        Filled { url: url(path), handle: self.client.new_handle(), cache_tag: vec![tag.into()], token }
+        Filled {
+            url: url(path),
+            handle: self.client.new_handle(),
+            cache_tag: vec![tag.into()],
+            tags_cut: false,
+            token,
+        }
     }
 
     pub async fn fill(&self, path: &str, tag: &str) -> Bytes {
