@@ -137,7 +137,7 @@ pub struct PurgeArgs {
     /// Show what would be purged and how many cached objects that is; purge nothing
     #[arg(long, conflicts_with_all = ["wait", "max_objects", "idempotency_key"])]
     pub dry_run: bool,
-    /// Refuse the purge if it would hit more cached objects than this
+    /// Refuse the purge if it would hit more cached objects than this, or if that cannot be counted on every node now
     #[arg(long, value_name = "N")]
     pub max_objects: Option<u64>,
     /// Wait until no node can serve it any more, at most SECS [default: 30]

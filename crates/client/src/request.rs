@@ -30,7 +30,8 @@ pub struct PurgeRequest {
     /// Mark stale instead of removing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub soft: bool,
-    /// Refuse the purge if it would hit more cached objects than this.
+    /// Refuse the purge if it would hit more cached objects than this. It is a guard: unless every node that may serve
+    /// has said how much it would lose, the answer is 503 `count_unavailable`, and nothing was queued.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_objects: Option<u64>,
 }

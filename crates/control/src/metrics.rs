@@ -51,6 +51,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         .install_recorder()?;
     describe();
     appear();
+    batoff_program::logs::describe_metrics();
     Ok(handle)
 }
 

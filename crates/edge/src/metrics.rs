@@ -36,6 +36,7 @@ impl EvictReason {
 pub fn install() -> Result<PrometheusHandle, BuildError> {
     let handle = PrometheusBuilder::new().install_recorder()?;
     declare();
+    batoff_program::logs::describe_metrics();
     Ok(handle)
 }
 

@@ -26,7 +26,7 @@ use self::clean::Style;
 use self::kinds::Kinds;
 pub use self::kinds::{KIND_BURST, KIND_PER_SECOND, STORY_BURST, STORY_PER_SECOND};
 use self::out::Lines;
-pub use self::out::{TELL_EVERY, flush};
+pub use self::out::{TELL_EVERY, describe_metrics, flush};
 
 /// The longest line, in bytes; what is longer is cut, and says so.
 pub const LINE_BYTES_MAX: usize = 8 * 1024;

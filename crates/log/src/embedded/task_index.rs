@@ -32,7 +32,7 @@ impl Sum {
     }
 }
 
-/// Reads all of the index (about a second a million tasks). What can be told from the tasks themselves is made anew where
+/// Reads all of the index once, in the order in which it lies. What can be told from the tasks themselves is made anew where
 /// it differs; a row that is not what was written is an error that names it.
 pub(super) fn make_whole(database: &Database, tail: Cursor) -> Result<(), Fault> {
     if is_whole(database, tail)? {

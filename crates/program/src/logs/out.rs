@@ -11,7 +11,7 @@ use super::clean::{Style, clean};
 use super::kinds::Kinds;
 
 /// Lines on their way. When nobody reads standard error, further ones are left out, and counted.
-const QUEUE_LINES: usize = 1_024;
+const QUEUE_LINES: usize = 8_192;
 
 /// How often it is told which lines were left out.
 pub const TELL_EVERY: Duration = Duration::from_secs(10);
@@ -79,7 +79,7 @@ fn write_out(lines: &Receiver<Item>, kinds: &Kinds) {
         if Instant::now() >= tell_at {
             tell_at = Instant::now() + TELL_EVERY;
             for kind in kinds.left_out() {
-                metrics::counter!("batoff_log_lines_lost_total", "reason" => "rate").increment(kind.lines);
+                metrics::counter!(LOST, "reason" => "rate").increment(kind.lines);
                 tracing::warn!(
                     lines = kind.lines,
                     source = kind.target,
@@ -91,8 +91,21 @@ fn write_out(lines: &Receiver<Item>, kinds: &Kinds) {
     }
 }
 
+/// Says what the figures mean, once there is a recorder.
+pub fn describe_metrics() {
+    metrics::describe_counter!(
+        LOST,
+        "Log lines that nobody could read: too many of a kind, or standard error stuck"
+    );
+    for reason in ["rate", "queue", "unwritable"] {
+        metrics::counter!(LOST, "reason" => reason).increment(0);
+    }
+}
+
+const LOST: &str = "batoff_log_lines_lost_total";
+
 fn lost(reason: &'static str) {
-    metrics::counter!("batoff_log_lines_lost_total", "reason" => reason).increment(1);
+    metrics::counter!(LOST, "reason" => reason).increment(1);
 }
 
 /// Waits until the lines so far are written, at most `patience`. For the end of a process.

@@ -227,6 +227,23 @@ async fn a_store_that_lost_what_it_acknowledged_refuses_for_good() {
 }
 
 #[tokio::test]
+async fn a_writer_that_has_panicked_says_that_another_start_is_needed_and_has_lost_nothing() {
+    let ward = Ward::new();
+    assert_eq!(ward.append(1).await, new(1));
+    let mut health = ward.store.health();
+    ward.patient.falls(Ill::Panics);
+    assert!(ward.append(2).await.is_err());
+    let stopped = health.wait_for(|health| matches!(health, Health::Stopped { .. }));
+    tokio::time::timeout(Duration::from_secs(30), stopped).await.expect("it is told").unwrap();
+    ward.patient.recovers();
+    assert!(ward.append(3).await.is_err(), "nothing is promised any more");
+    let Ward { store, patient, dir } = ward;
+    drop(store);
+    let store = open(&dir, &patient);
+    assert!(!store.read(Seq::FIRST, 10, usize::MAX).await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn a_read_that_failed_mends_an_idle_store() {
     let dir = TempDir::new().unwrap();
     let patient = Patient::default();

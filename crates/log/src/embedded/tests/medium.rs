@@ -26,6 +26,8 @@ pub(super) enum Ill {
     Full { after: u64 },
     /// Flushes wait until it recovers.
     Hangs,
+    /// Flushes panic, as a defect might.
+    Panics,
     /// Reads fail.
     Reads,
     /// It takes no writes, and does not let itself be opened for them.
@@ -114,6 +116,8 @@ impl StorageBackend for Sick {
             Ill::Flushes { after } | Ill::OneFlush { after } => Some((after, io::ErrorKind::Other)),
             _ => None,
         })?;
+        let ill = *self.chart.ill.lock();
+        assert!(ill != Ill::Panics, "a defect");
         while *self.chart.ill.lock() == Ill::Hangs {
             std::thread::sleep(Duration::from_millis(1));
         }

@@ -159,6 +159,10 @@ impl Node {
         batoff_edge_client::Config { socket: PathBuf::from(&self.section.socket), ..config }
     }
 
+    pub fn socket(&self) -> &std::path::Path {
+        &self.section.socket
+    }
+
     /// A cache that is written by hand.
     pub fn raw(&self) -> LocalClient<Channel> {
         let endpoint = Endpoint::from_shared(format!("unix:{}", self.section.socket.display())).unwrap();

@@ -54,6 +54,23 @@ fn object(path: &str, handle: usize) -> pb::Object {
 }
 
 #[tokio::test]
+async fn a_connection_that_says_nothing_is_closed() {
+    use tokio::io::AsyncReadExt;
+    use tokio::net::UnixStream;
+
+    let node = Node::start(Serve, &[("web", Mode::Page)]).await;
+    let mut silent = Vec::new();
+    for _ in 0..80 {
+        silent.push(UnixStream::connect(node.socket()).await.unwrap());
+    }
+    for mut stream in silent {
+        let mut said = Vec::new();
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(120), stream.read_to_end(&mut said));
+        assert!(ended.await.is_ok(), "a silent connection stays open");
+    }
+}
+
+#[tokio::test]
 async fn a_stream_that_breaks_the_order_ends_with_the_reason() {
     let node = Node::start(Revalidate, &[("web", Mode::Page)]).await;
     let held = |count| Body::Held(pb::Held { objects: vec![object("/a", 1); count] });
