@@ -21,6 +21,10 @@ pub enum Feature {
     Everything,
     /// Soft: stale, not gone.
     Soft,
+    /// What the origin takes back after a soft purge is not served stale.
+    Withdrawn,
+    /// A soft purge of what must not be served stale is a hard one.
+    MustRevalidate,
     /// A fill whose header is still to come when a URL is purged.
     RaceHeaderUrl,
     /// A fill whose header is still to come when a tag is purged.
@@ -53,7 +57,7 @@ pub enum Feature {
 
 impl Feature {
     /// All of them, in the order of the table.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::Fill,
         Self::Url,
         Self::Spelling,
@@ -63,6 +67,8 @@ impl Feature {
         Self::Host,
         Self::Everything,
         Self::Soft,
+        Self::Withdrawn,
+        Self::MustRevalidate,
         Self::RaceHeaderUrl,
         Self::RaceHeaderTag,
         Self::RaceHeaderPrefix,
@@ -91,6 +97,8 @@ impl Feature {
             Self::Host => "by hostname",
             Self::Everything => "everything of a site",
             Self::Soft => "soft purge",
+            Self::Withdrawn => "soft purge, then the origin takes the page back",
+            Self::MustRevalidate => "soft purge of `must-revalidate` is hard",
             Self::RaceHeaderUrl => "fill race before the header, URL",
             Self::RaceHeaderTag => "fill race before the header, tag",
             Self::RaceHeaderPrefix => "fill race before the header, prefix",

@@ -40,6 +40,8 @@ macro_rules! conformance {
             a_hostname_goes_whole,
             everything_of_a_site_goes_and_no_other_sites,
             a_soft_purge_brings_the_next_version,
+            what_the_origin_takes_back_is_not_served_stale,
+            a_soft_purge_of_what_must_not_be_stale_is_a_hard_one,
             a_fill_before_its_header_does_not_survive_a_purge_by_url,
             a_fill_before_its_header_does_not_survive_a_purge_by_tag,
             a_fill_before_its_header_does_not_survive_a_purge_by_prefix,

@@ -13,6 +13,7 @@ use crate::process::Process;
 use crate::subject::{Policy, Setting, Subject};
 
 mod changed;
+mod hostile;
 mod stories;
 
 /// nginx and the daemon beside it.
@@ -127,6 +128,10 @@ fn write_configuration(
             "include snippets/batoff-strict.conf;",
             "include snippets/batoff-available.conf;".to_owned(),
         ));
+    }
+    if setting.is_parent {
+        // Its child has to see them.
+        replaced.push(("proxy_hide_header Cache-Tag;", String::new()));
     }
     for file in ["http", "strict", "available", "cache", "fill"].map(|name| format!("batoff-{name}.conf")) {
         write(&shipped.join(&file), &dir.join("snippets").join(&file), &replaced, changes);

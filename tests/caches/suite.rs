@@ -7,6 +7,7 @@ mod races;
 mod restarts;
 mod selectors;
 mod tiers;
+mod withdrawn;
 
 pub use fences::*;
 pub use foreign::*;
@@ -15,6 +16,7 @@ pub use races::*;
 pub use restarts::*;
 pub use selectors::*;
 pub use tiers::*;
+pub use withdrawn::*;
 
 use crate::feature::Feature;
 use crate::matrix;

@@ -102,6 +102,12 @@ pub trait Cache<L>: Send + Sync {
     /// A reset has made void what [`Cache::hold_back`] was last asked for, perhaps while it did so: nobody will let it go.
     fn held_in_vain(&self) {}
 
+    /// What keeps the cache from serving what it holds although nothing is asked of it, for people; `None` when nothing does.
+    /// Asked once a second while nothing else is; must return at once.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
     /// How long it may serve on its own, on the clock of [`boottime`](fn@crate::boottime); [`Moment::ZERO`]: not at all from now on.
     /// Called at each renewal and when the lease is lost, on strict nodes only. Must return at once.
     fn serve_until(&self, until: Moment) {

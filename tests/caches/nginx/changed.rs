@@ -18,6 +18,9 @@ pub const NO_STAMPS: usize = 2;
 /// A daemon that hears of files through fanotify.
 pub const FANOTIFY: usize = 3;
 
+/// An nginx that asks the origin whether what it has is still right.
+pub const REVALIDATES: usize = 4;
+
 /// nginx with one of the changes.
 pub struct Changed<const CHANGE: usize>(Nginx);
 
@@ -34,6 +37,10 @@ fn changes(change: usize) -> Changes {
                 ("add_header X-Fill-Gen $batoff_gen always;", String::new()),
                 ("proxy_no_cache $batoff_bypass $batoff_moved;", "proxy_no_cache $batoff_bypass;".to_owned()),
             ],
+        },
+        REVALIDATES => Changes {
+            nginx: vec![("proxy_cache_revalidate off;", "proxy_cache_revalidate on;".to_owned())],
+            ..Changes::default()
         },
         FANOTIFY => Changes { daemon: "watch = \"fanotify\"".to_owned(), ..Changes::default() },
         other => panic!("no change {other}"),

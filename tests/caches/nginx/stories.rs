@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use super::Nginx;
-use super::changed::{ADOPTS, Changed, FANOTIFY, NO_STAMPS, ODD_KEYS};
+use super::changed::{ADOPTS, Changed, FANOTIFY, NO_STAMPS, ODD_KEYS, REVALIDATES};
 use crate::feature::Feature;
 use crate::origin::{Page, Phase};
 use crate::plane::HOSTS;
@@ -25,7 +25,7 @@ async fn the_shipped_configuration_passes_its_own_check() {
         let checked = check(&mut stage.subject);
         let said = String::from_utf8_lossy(&checked.stdout);
         assert!(checked.status.success() && !said.contains("WRONG"), "{said}{checked:?}");
-        assert!(said.lines().count() >= 13, "{said}");
+        assert!(said.lines().count() >= 15, "{said}");
         assert!(stage.hits("/page").await, "the check leaves everything else alone");
     }
 }
@@ -58,6 +58,8 @@ async fn the_check_names_what_is_wrong() {
             "for the lease",
         ),
         ("site.conf", "include snippets/batoff-fill.conf;", "", "batoff_fill"),
+        ("snippets/batoff-cache.conf", "proxy_set_header X-Fill-Held $upstream_cache_status;", "", "notes"),
+        ("snippets/batoff-cache.conf", "proxy_buffer_size 32k;", "", "proxy_buffer_size"),
     ];
     for (file, right, wrong, named) in cases {
         let path = stage.subject.dir.join(file);
@@ -276,7 +278,7 @@ async fn a_first_start_beside_a_warm_cache_flushes_it_unless_it_is_trusted() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_confirmation_that_was_under_way_does_not_undo_a_soft_purge() {
-    let stage = Stage::<Nginx>::strict().await;
+    let stage = Stage::<Changed<REVALIDATES>>::strict().await;
     stage.origin.page("/same", Page { constant: true, ..Page::default() });
     let stored = stage.fill("/same").await;
     let asked = || stage.origin.requests(HOSTS[0], "/same");
@@ -335,42 +337,6 @@ async fn without_stamps_a_late_answer_is_judged_by_when_it_may_have_begun() {
     };
     tokio::join!(stage.get("/kept"), other);
     stage.fill("/kept").await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_daemon_that_may_not_remove_files_says_so_at_the_start() {
-    if !rustix::process::geteuid().is_root() {
-        return;
-    }
-    let mut stage = Stage::<Nginx>::strict().await;
-    stage.fill("/page").await;
-    let config = stage.subject.daemon().config().to_owned();
-    stage.subject.daemon().kill();
-    let own = stage.subject.dir.join("nobody");
-    std::fs::create_dir_all(own.join("run")).unwrap();
-    let text = std::fs::read_to_string(&config).unwrap();
-    let state = config.with_file_name("state");
-    let run = stage.subject.run_dir();
-    let text = text.replace(&format!("{state:?}"), &format!("{:?}", own.join("state")));
-    let text = text.replace(&format!("{run:?}"), &format!("{:?}", own.join("run")));
-    let config = own.join("daemon.toml");
-    std::fs::write(&config, text).unwrap();
-    let program = own.join("batoff-edge");
-    std::fs::copy(binary("batoff-edge"), &program).unwrap();
-    let owned = Command::new("chown").args(["-R", "nobody"]).arg(&own).status().unwrap();
-    assert!(owned.success());
-    let started = Command::new("setpriv")
-        .args(["--reuid", "nobody", "--regid", "nogroup", "--clear-groups"])
-        .arg(&program)
-        .arg("--config")
-        .arg(&config)
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&started.stderr);
-    assert_eq!(started.status.code(), Some(64), "{said}");
-    for word in ["www-data", "nobody", "CAP_DAC_OVERRIDE"] {
-        assert!(said.contains(word), "{said}");
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -462,7 +428,7 @@ fn multiply(cache: &Path, target: &[u8], count: usize) -> Vec<PathBuf> {
         .collect()
 }
 
-fn find(folder: &Path, target: &[u8], found: &mut Vec<(PathBuf, Vec<u8>)>) {
+pub(super) fn find(folder: &Path, target: &[u8], found: &mut Vec<(PathBuf, Vec<u8>)>) {
     for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
         if entry.path().is_dir() {
             find(&entry.path(), target, found);

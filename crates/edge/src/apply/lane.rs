@@ -33,6 +33,9 @@ const RETRY_MIN: Duration = Duration::from_millis(50);
 /// The longest wait after a failure. A cache that has come back is noticed within it.
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
+/// Between two looks at whether a cache that has nothing to do is well.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// The queue of one cache.
 pub(super) struct Lane<L> {
     cache: Arc<dyn Cache<L>>,
@@ -136,7 +139,9 @@ impl<L: Send + Sync + 'static> Lane<L> {
                 if let Some(group) = self.queue.lock().pop() {
                     break group;
                 }
-                filled.await;
+                if tokio::time::timeout(LOOK, filled).await.is_err() {
+                    self.look(&mut trouble, &news);
+                }
             };
             self.emptied.notify_one();
             if !self.work(&group, &mut trouble, &news).await {
@@ -200,6 +205,21 @@ impl<L: Send + Sync + 'static> Lane<L> {
             self.say(news, String::new(), None);
         }
         true
+    }
+
+    /// Says what is wrong with a cache that nothing is asked of, and when it is well again.
+    fn look(&self, trouble: &mut Option<String>, news: &mpsc::UnboundedSender<News>) {
+        let now = self.cache.trouble();
+        if now == *trouble {
+            return;
+        }
+        metrics::trouble(self.cache.name(), now.is_some());
+        match &now {
+            Some(message) => tracing::warn!(cache = self.cache.name(), %message, "cache in trouble"),
+            None => tracing::info!(cache = self.cache.name(), "cache works again"),
+        }
+        self.say(news, now.clone().unwrap_or_default(), None);
+        *trouble = now;
     }
 
     async fn attempt(&self, step: &Step<'_, L>) -> Result<(), CacheTrouble> {

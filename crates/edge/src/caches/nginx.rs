@@ -14,11 +14,13 @@ mod check;
 mod config;
 mod files;
 mod gate;
+mod ground;
 mod header;
 mod held;
 mod identity;
 mod key;
 mod name;
+mod notes;
 mod oddities;
 mod past;
 mod permit;
@@ -31,6 +33,7 @@ mod spoiled;
 mod watch;
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -38,17 +41,20 @@ use std::time::Duration;
 use async_trait::async_trait;
 use batoff_index::{Effect, Match};
 use batoff_types::message::LeasePolicy;
-use batoff_types::{Moment, Record, Seq};
+use batoff_types::{Cursor, Moment, Record, Seq};
 use parking_lot::Mutex;
+use rustix::fd::OwnedFd;
 use tokio::sync::oneshot;
 
 pub use self::check::{CheckArgs, check};
 pub use self::config::{Adopt, Levels, NginxSection, WatchBy, WhileScanning};
 use self::files::Files;
 use self::gate::Gate;
+use self::ground::Ground;
 use self::held::Held;
 use self::key::KeyTemplate;
 use self::name::FileName;
+use self::notes::Notes;
 use self::permit::Permit;
 use self::run_dir::RunDir;
 use self::scan::Scanner;
@@ -57,6 +63,10 @@ use self::shelf::{Shelf, Trust};
 use self::watch::{Heard, Watch, WatchError};
 use super::slots::{SlotNames, Slots, SlotsConfig};
 use super::{Cache, CacheOpenError, CacheTrouble, Locator, Needs, Proof, Surroundings};
+use crate::PathChanges;
+
+/// Between two looks at whether everything is in its place.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// One nginx, by its cache directory.
 pub struct Nginx {
@@ -66,6 +76,7 @@ pub struct Nginx {
     permit: Arc<Permit>,
     held: Arc<Held>,
     watch: Arc<Watch>,
+    ground: Arc<Ground>,
     event_loop: Duration,
     /// Whether nginx asks the lease and what is held back.
     fence: bool,
@@ -93,13 +104,13 @@ impl Nginx {
         }
         let opened = section.clone();
         let state = around.state_dir.clone();
-        let (files, run_dir, watch, daemon) =
+        let Prepared { files, run_dir, watch, daemon, lock, owner } =
             tokio::task::spawn_blocking(move || prepare(&opened, &state)).await.unwrap_or_else(|error| {
                 Err(CacheOpenError::Temporary { cache: "nginx", message: error.to_string() })
             })?;
 
         let names_host = key.names_host();
-        let shelf = Arc::new(Shelf::new(files, Arc::clone(&around.index), key, daemon));
+        let shelf = Arc::new(Shelf::new(files, (&around.index, &around.path), key, daemon));
         let (run_dir, watch, gate) = (Arc::new(run_dir), Arc::new(watch), Arc::new(Gate::default()));
         let in_the_way = |error: io::Error| setup(format!("{}: {error}", section.run_dir.display()));
         run_dir.make_shares().map_err(in_the_way)?;
@@ -120,6 +131,12 @@ impl Nginx {
             Arc::new(Permit::new(slots, run_dir.slots(), Arc::clone(&gate), section.fence && strict));
         run_dir.set_stamp(|| shelf.stamp()).map_err(in_the_way)?;
         let held = Arc::new(Held::new(Arc::clone(&run_dir)).map_err(in_the_way)?);
+        let ground = Arc::new(Ground::new(
+            (&shelf, &watch),
+            (&gate, &permit),
+            (&run_dir, &held),
+            (Notes::new(&section.run_dir, owner), lock),
+        ));
 
         let nginx = Self {
             shelf: Arc::clone(&shelf),
@@ -128,6 +145,7 @@ impl Nginx {
             permit,
             held,
             watch: Arc::clone(&watch),
+            ground,
             event_loop: section.event_loop(),
             fence: section.fence,
             names_host,
@@ -178,9 +196,18 @@ impl Nginx {
             stop.run_until_cancelled(scanner.run()).await;
             watch.stop();
         });
-        let (shelf, held) = (Arc::clone(&self.shelf), Arc::clone(&self.held));
-        let stop = around.stop.clone();
-        tokio::spawn(async move { stop.run_until_cancelled(look_after(shelf, held)).await });
+        let (notes, shelf, stop) =
+            (Arc::clone(&self.ground.notes), Arc::clone(&self.shelf), around.stop.clone());
+        tokio::spawn(async move { stop.run_until_cancelled(notes.run(&shelf)).await });
+        if around.path.has_parents() && self.fence {
+            // What they have applied is not known yet.
+            let awaited = self.held.await_parents_with_all(around.index.applied());
+            awaited.map_err(|error| setup(format!("{}: {error}", section.run_dir.display())))?;
+        }
+        let (ground, path, stop) = (Arc::clone(&self.ground), around.path.changes(), around.stop.clone());
+        tokio::spawn(async move { stop.run_until_cancelled(follow_parents(ground, path)).await });
+        let (ground, stop) = (Arc::clone(&self.ground), around.stop.clone());
+        tokio::spawn(async move { stop.run_until_cancelled(look_after(ground)).await });
         Ok(())
     }
 
@@ -202,13 +229,44 @@ impl Nginx {
         self.pass(true).await
     }
 
-    /// Unless nothing is served meanwhile, everything must have been looked at.
-    async fn wait_for_scan(&self) {
+    /// Unless nothing is served meanwhile, everything must have been looked at, in the directory that nginx reads.
+    async fn settle(&self) -> Result<(), CacheTrouble> {
+        let ground = Arc::clone(&self.ground);
+        let in_place = tokio::task::spawn_blocking(move || ground.is_in_place()).await;
+        let in_place = in_place.map_err(|error| CacheTrouble(error.to_string()))?;
         if self.permit.waits_for_scan() {
-            return;
+            if !in_place {
+                // A worker that has asked for the lease before may still go on with that.
+                tokio::time::sleep(self.event_loop).await;
+            }
+            return Ok(());
         }
-        // An error: the daemon ends.
-        let _ = self.gate.watch().wait_for(|passes| passes.are_done()).await;
+        let mut passes = self.gate.watch();
+        loop {
+            // An error: the daemon ends.
+            let waited = tokio::time::timeout(LOOK, passes.wait_for(|passes| passes.are_done())).await;
+            if waited.is_ok() {
+                return Ok(());
+            }
+            if let Some(failure) = self.gate.failure() {
+                return Err(CacheTrouble(failure));
+            }
+        }
+    }
+
+    /// What is fetched through parents that are behind may be what `records` hit. It would be judged by its stamp and taken
+    /// out as soon as it is seen; held back, it is not stored for that moment either.
+    fn await_parents(&self, records: &[Arc<Record>]) -> Result<(), CacheTrouble> {
+        let Some(through) = self.shelf.parents_through().filter(|_| self.fence) else { return Ok(()) };
+        let awaited = match records.last() {
+            Some(last) if !self.names_host && !through.covers(last.seq) => {
+                self.held.await_parents_with_all(Cursor::after(last.seq))
+            }
+            _ => self.held.await_parents(records, &self.shelf, through),
+        };
+        // They may have come there meanwhile.
+        let awaited = awaited.and_then(|()| self.ground.keep_up_with_parents());
+        awaited.map_err(|error| CacheTrouble(format!("run_dir: {error}")))
     }
 
     fn set_stamp(&self) -> Result<(), CacheTrouble> {
@@ -234,6 +292,7 @@ impl Cache<Locator> for Nginx {
 
     async fn begin(&self, records: &[Arc<Record>]) -> Result<(), CacheTrouble> {
         self.held.heard_of(records);
+        self.await_parents(records)?;
         self.set_stamp()
     }
 
@@ -253,8 +312,7 @@ impl Cache<Locator> for Nginx {
 
     async fn finish(&self) -> Result<(), CacheTrouble> {
         self.stop_fills().await?;
-        self.wait_for_scan().await;
-        Ok(())
+        self.settle().await
     }
 
     async fn flush(&self) -> Result<(), CacheTrouble> {
@@ -263,11 +321,15 @@ impl Cache<Locator> for Nginx {
         if adopts {
             tracing::warn!("what nginx has cached is taken over unseen, as `adopt = \"trust\"` says");
         }
+        if self.shelf.parents_through().is_some() {
+            let awaited = self.held.await_parents_anew(self.shelf.applied());
+            awaited.map_err(|error| CacheTrouble(format!("run_dir: {error}")))?;
+        }
         self.shelf.cut_past();
         self.gate.ask(if adopts { Trust::All } else { Trust::Stamped });
         self.permit.settle();
         self.stop_fills().await?;
-        self.wait_for_scan().await;
+        self.settle().await?;
         self.held.clear().map_err(|error| CacheTrouble(format!("run_dir: {error}")))
     }
 
@@ -277,6 +339,9 @@ impl Cache<Locator> for Nginx {
         }
         if !self.names_host {
             // What nginx asks for is about `$host`, and what the purge names is not.
+            return false;
+        }
+        if self.await_parents(records).is_err() {
             return false;
         }
         if !self.permit.waits_for_scan() && !self.gate.is_open() {
@@ -291,7 +356,7 @@ impl Cache<Locator> for Nginx {
             }
         };
         // The lane may still be busy with what came before.
-        held && self.set_stamp().is_ok() && self.stop_fills().await.is_ok()
+        held && self.set_stamp().is_ok() && self.stop_fills().await.is_ok() && self.settle().await.is_ok()
     }
 
     fn let_go(&self, through: Seq) {
@@ -306,6 +371,10 @@ impl Cache<Locator> for Nginx {
         }
     }
 
+    fn trouble(&self) -> Option<String> {
+        self.ground.trouble()
+    }
+
     fn serve_until(&self, until: Moment) {
         let _ = until;
         self.permit.lease_changed();
@@ -318,13 +387,30 @@ impl Drop for Nginx {
     }
 }
 
-fn prepare(
-    section: &NginxSection,
-    state: &std::path::Path,
-) -> Result<(Files, RunDir, Watch, u64), CacheOpenError> {
+/// What is found or made before anything runs.
+struct Prepared {
+    files: Files,
+    run_dir: RunDir,
+    watch: Watch,
+    daemon: u64,
+    lock: OwnedFd,
+    /// Whom the directory belongs to.
+    owner: u32,
+}
+
+fn prepare(section: &NginxSection, state: &std::path::Path) -> Result<Prepared, CacheOpenError> {
     setup::check_directory(&section.path, section.levels)?;
     let files = Files::new(section.path.clone(), section.levels);
-    setup::make_folders(&files).map_err(|error| setup(format!("{}: {error}", section.path.display())))?;
+    let path = section.path.display();
+    let lock = files.lock().map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => setup::temporary(format!(
+            "{path}: another batoff-edge drives this cache; end it, or give this one a caches.nginx.path of its own"
+        )),
+        _ => setup::in_the_way(&section.path, &error),
+    })?;
+    let owner =
+        std::fs::metadata(&section.path).map_err(|error| setup::in_the_way(&section.path, &error))?.uid();
+    setup::make_folders(&files).map_err(|error| setup::in_the_way(&section.path, &error))?;
     let run_dir = RunDir::open(&section.run_dir).map_err(|error| {
         setup(format!(
             "caches.nginx.run_dir = {}: {error}; make it as root (`RuntimeDirectory=` in the unit does)",
@@ -342,24 +428,47 @@ fn prepare(
         | WatchError::Watches(_)
         | WatchError::NotAllowed
         | WatchError::NoFanotify(..) => setup(error.to_string()),
-        WatchError::Io(..) => setup(format!("{}: {error}", section.path.display())),
+        WatchError::Io(..) => setup::temporary(format!("{}: {error}", section.path.display())),
     })?;
     let daemon = identity::read_or_make(state)
         .map_err(|error| setup(format!("{}: {error}", state.join(identity::FILE).display())))?;
-    Ok((files, run_dir, watch, daemon))
+    Ok(Prepared { files, run_dir, watch, daemon, lock, owner })
 }
 
-/// Keeps the figures that are states up to date, and tries again what could not be done.
-async fn look_after(shelf: Arc<Shelf>, held: Arc<Held>) {
-    let mut every = tokio::time::interval(Duration::from_secs(1));
+/// Keeps the figures that are states up to date, and sees to it that what this works on is there.
+async fn look_after(ground: Arc<Ground>) {
+    let mut every = tokio::time::interval(LOOK);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         every.tick().await;
+        let shelf = &ground.shelf;
         metrics::gauge!("batoff_edge_nginx_files").set(shelf.files_known() as f64);
         metrics::gauge!("batoff_edge_nginx_in_flight").set(shelf.files_in_flight() as f64);
         metrics::gauge!("batoff_edge_nginx_spoiled_files").set(shelf.spoiled.len() as f64);
         metrics::gauge!("batoff_edge_nginx_odd_files").set(shelf.oddities.len() as f64);
-        // Said when it failed first.
-        let _ = held.retry();
+        let looked = Arc::clone(&ground);
+        // It does not end but with the daemon.
+        let _ = tokio::task::spawn_blocking(move || looked.look()).await;
+    }
+}
+
+/// Parents have come further, or one has joined that is behind.
+async fn follow_parents(ground: Arc<Ground>, mut path: PathChanges) {
+    let mut last = Cursor::START;
+    loop {
+        path.changed().await;
+        let Some(through) = ground.shelf.parents_through() else { continue };
+        // First the stamp: what is stored when the shares are let go must have it.
+        let followed = ground.run_dir.set_stamp(|| ground.shelf.stamp()).and_then(|()| {
+            if through < last {
+                ground.held.await_parents_with_all(ground.shelf.applied())?;
+            }
+            ground.held.parents_are_at(through)
+        });
+        last = through;
+        if let Err(error) = followed {
+            tracing::warn!(%error, "hosts stay held back; tried again when the parents have come further");
+        }
     }
 }
 

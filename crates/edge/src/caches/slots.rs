@@ -152,6 +152,11 @@ impl Slots {
         self.keeper.thread().unpark();
     }
 
+    /// What is in the way of keeping the slots, for people.
+    pub fn trouble(&self) -> Option<String> {
+        self.shared.state.lock().trouble.clone()
+    }
+
     /// The lease has changed. When it has ended, its slots are gone when this returns.
     pub fn lease_changed(&self) {
         if self.shared.fence.is_leased() {

@@ -72,7 +72,7 @@ pub async fn check(args: &CheckArgs, section: &NginxSection, state: &Path) -> Re
         origin: Origin::start(args.origin).await.map_err(|error| {
             stopped(format!("cannot answer for the origin at {} (--origin): {error}", args.origin))
         })?,
-        events: Events::of(&files.folders()).map_err(|error| stopped(error.to_string()))?,
+        events: Events::of(&files).map_err(|error| stopped(error.to_string()))?,
         files,
         run_dir: RunDir::open(&section.run_dir).map_err(|error| stopped(format!("{run_dir}: {error}")))?,
         section: section.clone(),
@@ -88,6 +88,8 @@ impl Bench {
         self.removed_is_gone(file).await?;
         self.variants_go_together().await?;
         self.stale_is_fetched_anew().await?;
+        self.what_is_taken_back_ends().await?;
+        self.long_headers_are_stored().await?;
         self.is_received_where_it_is_seen().await?;
         self.guards_against_late_headers().await?;
         self.collapses_nothing().await?;
@@ -121,7 +123,7 @@ impl Bench {
                 let nonce = self.canary.nonce().as_bytes();
                 Ok(header.key.windows(nonce.len()).any(|part| part == nonce))
             }
-            Found::Nothing | Found::Unreadable(_) => Ok(false),
+            Found::Nothing | Found::Unreadable(_) | Found::Odd => Ok(false),
         }
     }
 }

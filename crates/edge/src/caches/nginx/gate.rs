@@ -1,5 +1,6 @@
 //! Whether everything in the directory is registered.
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::shelf::Trust;
@@ -9,6 +10,8 @@ use super::shelf::Trust;
 #[derive(Debug)]
 pub(super) struct Gate {
     passes: watch::Sender<Passes>,
+    /// Why the last pass failed, if it did.
+    failure: Mutex<Option<String>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +30,10 @@ impl Passes {
 
 impl Default for Gate {
     fn default() -> Self {
-        Self { passes: watch::Sender::new(Passes { wanted: 0, done: 0, trust: Trust::Restarted }) }
+        Self {
+            passes: watch::Sender::new(Passes { wanted: 0, done: 0, trust: Trust::Restarted }),
+            failure: Mutex::default(),
+        }
     }
 }
 
@@ -45,7 +51,18 @@ impl Gate {
 
     /// Pass `number` is over; what was asked for meanwhile is not.
     pub(super) fn done(&self, number: u64) {
+        *self.failure.lock() = None;
         self.passes.send_modify(|passes| passes.done = passes.done.max(number));
+    }
+
+    /// A pass failed; it is tried again.
+    pub(super) fn failed(&self, why: String) {
+        *self.failure.lock() = Some(why);
+    }
+
+    /// Why the directory cannot be read, as far as that is known.
+    pub(super) fn failure(&self) -> Option<String> {
+        self.failure.lock().clone()
     }
 
     /// Whether this pass is still the last that was asked for.

@@ -9,6 +9,10 @@ const VERSION: u64 = 5;
 /// The version of a file that we have made unservable.
 pub(super) const SPOILED: u64 = 0;
 
+/// The second until which a file is fresh that was made stale: no clock that is put back comes before it. 0 would mean that
+/// nginx has not decided yet.
+pub(super) const STALE: i64 = 1;
+
 /// Where nginx's structure ends and the line with the key begins.
 const STRUCT_BYTES: usize = 0x150;
 
@@ -32,6 +36,8 @@ pub(super) struct Header {
     pub(super) stamp: Option<Stamp>,
     /// When the fetch began by the wall clock, in milliseconds, if the fill hop said so.
     pub(super) began_ms: Option<u64>,
+    /// It must not be served stale (RFC 9111, 5.2.2.2 and 5.2.2.8).
+    pub(super) must_revalidate: bool,
 }
 
 /// The times in the structure, in seconds of the wall clock.
@@ -52,6 +58,8 @@ pub(super) struct Times {
 pub(super) struct Stamp {
     pub(super) daemon: u64,
     pub(super) token: FillToken,
+    /// Which run of the daemon: a state directory that was put back to an earlier state has the same identity.
+    pub(super) run: u32,
 }
 
 /// Why a file says nothing.
@@ -96,6 +104,7 @@ impl Header {
             tags: CacheTags::parse_up_to(TAGS_PER_RESPONSE_LIMIT, response.tags),
             stamp: response.stamp,
             began_ms: response.began_ms,
+            must_revalidate: response.must_revalidate,
         })
     }
 }
@@ -106,6 +115,7 @@ struct Response<'a> {
     tags: Vec<&'a [u8]>,
     stamp: Option<Stamp>,
     began_ms: Option<u64>,
+    must_revalidate: bool,
 }
 
 impl<'a> Response<'a> {
@@ -122,6 +132,9 @@ impl<'a> Response<'a> {
                 read.stamp = Stamp::parse(value);
             } else if name.eq_ignore_ascii_case(b"x-fill-start") {
                 read.began_ms = seconds_as_millis(value);
+            } else if name.eq_ignore_ascii_case(b"cache-control") {
+                let directives = value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+                read.must_revalidate |= directives.into_iter().any(forbids_stale);
             }
         }
         if stamps != 1 {
@@ -132,21 +145,29 @@ impl<'a> Response<'a> {
     }
 }
 
+fn forbids_stale(directive: &[u8]) -> bool {
+    [b"must-revalidate".as_slice(), b"proxy-revalidate"]
+        .iter()
+        .any(|name| directive.eq_ignore_ascii_case(name))
+}
+
 impl Stamp {
     /// From a path that ends in what [`Stamp::folder`] gives.
     pub(super) fn parse(path: &[u8]) -> Option<Self> {
         let path = std::str::from_utf8(path).ok()?;
-        let mut parts = path.rsplit('/').next()?.splitn(3, '-');
+        let mut parts = path.rsplit('/').next()?.splitn(4, '-');
         let daemon = u64::from_str_radix(parts.next()?, 16).ok()?;
         let (generation, applied) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
         let token = FillToken { generation: Generation(generation), applied: Cursor::new(applied) };
-        Some(Self { daemon, token })
+        // Earlier versions named no run: it was an earlier one.
+        let run = parts.next().map_or(Some(0), |run| u32::from_str_radix(run, 16).ok())?;
+        Some(Self { daemon, token, run })
     }
 
     /// The name of the folder that nginx writes into what it fetches.
     pub(super) fn folder(&self) -> String {
-        let Self { daemon, token } = self;
-        format!("{daemon:016x}-{}-{}", token.generation.0, token.applied)
+        let Self { daemon, token, run } = self;
+        format!("{daemon:016x}-{}-{}-{run:08x}", token.generation.0, token.applied)
     }
 }
 
@@ -208,8 +229,8 @@ mod tests {
     fn key_tags_and_stamp_are_read() {
         let read = Header::parse(&file(
             "https://a.test/x",
-            "HTTP/1.1 200 OK\r\ncache-TAG: a, b\r\nCache-Tag:c\r\nX-Fill-Gen: /run/b/gen/00000000000000ff-3-17\r\n\
-             X-Fill-Start: 1795325813.091\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncache-TAG: a, b\r\nCache-Tag:c\r\nX-Fill-Gen: /run/b/gen/00000000000000ff-3-17-0000000a\r\n\
+             X-Fill-Start: 1795325813.091\r\nCache-Control: max-age=5, Must-Revalidate\r\n\r\n",
         ))
         .unwrap();
         assert_eq!(read.key, b"https://a.test/x");
@@ -219,7 +240,9 @@ mod tests {
             (stamp.daemon, stamp.token.generation, stamp.token.applied.get()),
             (255, Generation(3), 17)
         );
-        assert_eq!(stamp.folder(), "00000000000000ff-3-17");
+        assert_eq!(stamp.folder(), "00000000000000ff-3-17-0000000a");
+        assert_eq!(Stamp::parse(b"/g/ff-3-17").map(|earlier| earlier.run), Some(0));
+        assert!(read.must_revalidate);
         assert_eq!((read.times.valid, read.times.last_modified), (2_000, -1));
         assert_eq!(read.began_ms, Some(1_795_325_813_091));
     }

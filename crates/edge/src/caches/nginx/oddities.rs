@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use batoff_types::PurgeUrl;
 use parking_lot::Mutex;
 
 use super::name::FileName;
@@ -17,7 +18,7 @@ const SHOWN: usize = 200;
 #[derive(Debug, Default)]
 pub(super) struct Oddities {
     names: Mutex<HashSet<FileName>>,
-    said: [Mutex<Option<Instant>>; 2],
+    said: [Mutex<Option<Instant>>; 4],
 }
 
 impl Oddities {
@@ -45,9 +46,33 @@ impl Oddities {
         }
     }
 
+    pub(super) fn not_plain(&self, name: FileName) {
+        self.names.lock().insert(name);
+        metrics::counter!("batoff_edge_nginx_odd_files_total", "reason" => "kind").increment(1);
+        if self.may_say(2) {
+            tracing::warn!(
+                file = %name,
+                "this is a link, a folder, a device or has a second name, so nginx has not made it; nothing is read from it \
+                 or written to it, and every purge takes the name away"
+            );
+        }
+    }
+
+    pub(super) fn without_owner(&self, url: &PurgeUrl) {
+        metrics::counter!("batoff_edge_nginx_without_owner_total").increment(1);
+        if self.may_say(3) {
+            tracing::warn!(%url, "this host belongs to no site, so no purge can name it; what nginx stores of it is taken out");
+        }
+    }
+
     /// The file can be named, or is gone.
     pub(super) fn is_regular(&self, name: FileName) {
         self.names.lock().remove(&name);
+    }
+
+    /// None of them is there any more.
+    pub(super) fn forget_all(&self) {
+        self.names.lock().clear();
     }
 
     pub(super) fn names(&self) -> Vec<FileName> {

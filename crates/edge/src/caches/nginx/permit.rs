@@ -39,6 +39,11 @@ impl Permit {
         }
     }
 
+    /// What keeps the lease from being told to nginx.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.slots.trouble()
+    }
+
     /// The lease was renewed or lost.
     pub(super) fn lease_changed(&self) {
         self.slots.lease_changed();

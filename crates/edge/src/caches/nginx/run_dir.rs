@@ -25,6 +25,9 @@ const TOKENS_KEPT: usize = 64;
 /// Where a share's link leads.
 const SLOTS_FROM_LEASE: &str = "../slots";
 
+/// A folder without slots, for a check.
+const EMPTY: &str = "check";
+
 /// The folder that both sides know.
 #[derive(Debug)]
 pub(super) struct RunDir {
@@ -35,13 +38,8 @@ pub(super) struct RunDir {
 impl RunDir {
     /// Makes what is missing.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        for folder in [path.to_owned(), path.join("gen")] {
-            fs::create_dir_all(&folder)?;
-            // Nothing in it is secret, and nginx's workers must see it whatever the umask is.
-            if fs::metadata(&folder)?.permissions().mode() & 0o055 != 0o055 {
-                fs::set_permissions(&folder, Permissions::from_mode(0o755))?;
-            }
-        }
+        make_visible(path)?;
+        make_visible(&path.join("gen"))?;
         let mut tokens = VecDeque::new();
         for entry in fs::read_dir(path.join("gen"))? {
             let name = entry?.file_name().into_string().unwrap_or_default();
@@ -60,10 +58,20 @@ impl RunDir {
     /// Makes what nginx asks about hosts, unless a daemon before this one did: then what it held back stays held. Before
     /// there are slots.
     pub(super) fn make_shares(&self) -> io::Result<()> {
-        let (lease, new) = (self.path.join("lease"), self.path.join("lease.new"));
-        if self.slots().is_dir() && lease.is_dir() {
+        if self.slots().is_dir() && self.has_shares() {
             return Ok(());
         }
+        self.remake_shares(|_| true)
+    }
+
+    pub(super) fn has_shares(&self) -> bool {
+        self.path.join("lease").is_dir()
+    }
+
+    /// Makes it anew, with those shares that are not held.
+    pub(super) fn remake_shares(&self, is_free: impl Fn(Share) -> bool) -> io::Result<()> {
+        let (lease, new) = (self.path.join("lease"), self.path.join("lease.new"));
+        make_visible(&self.path)?;
         // What an earlier version left there would be found by a configuration of that version, which knows of no shares.
         for folder in [&lease, &new] {
             match fs::remove_dir_all(folder) {
@@ -73,7 +81,7 @@ impl RunDir {
         }
         fs::create_dir(&new)?;
         fs::set_permissions(&new, Permissions::from_mode(0o755))?;
-        for share in Share::all() {
+        for share in Share::all().filter(|share| is_free(*share)) {
             symlink(SLOTS_FROM_LEASE, new.join(share.to_string()))?;
         }
         fs::rename(&new, &lease)
@@ -84,6 +92,11 @@ impl RunDir {
         self.path.join("gen").join("cur")
     }
 
+    /// Whether there is a stamp for what is fetched now.
+    pub(super) fn has_stamp(&self) -> bool {
+        self.stamp_link().is_dir()
+    }
+
     /// What is fetched from now on carries this stamp.
     pub(super) fn set_stamp(&self, stamp: impl FnOnce() -> Stamp) -> io::Result<()> {
         let mut tokens = self.tokens.lock();
@@ -91,8 +104,12 @@ impl RunDir {
         let (folder, name) = (self.path.join("gen"), stamp().folder());
         if tokens.back() == Some(&name)
             && fs::read_link(folder.join("cur")).is_ok_and(|to| to == Path::new(&name))
+            && folder.join(&name).is_dir()
         {
             return Ok(());
+        }
+        if !folder.is_dir() {
+            make_visible(&folder)?;
         }
         match fs::create_dir(folder.join(&name)) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -124,6 +141,25 @@ impl RunDir {
         }
     }
 
+    /// For a check: whoever looks for slots of these hosts finds an empty folder.
+    pub(super) fn empty(&self, share: Share) -> io::Result<()> {
+        fs::create_dir_all(self.path.join(EMPTY))?;
+        self.point(share, Path::new("..").join(EMPTY).as_path())
+    }
+
+    /// Undoes [`RunDir::empty`].
+    pub(super) fn refill(&self, share: Share) -> io::Result<()> {
+        self.point(share, Path::new(SLOTS_FROM_LEASE))?;
+        fs::remove_dir(self.path.join(EMPTY))
+    }
+
+    fn point(&self, share: Share, to: &Path) -> io::Result<()> {
+        let next = self.path.join(format!("{EMPTY}.next"));
+        remove(&next)?;
+        symlink(to, &next)?;
+        fs::rename(next, self.path.join("lease").join(share.to_string()))
+    }
+
     pub(super) fn held(&self) -> io::Result<Vec<Share>> {
         let mut there = HashSet::new();
         for entry in fs::read_dir(self.path.join("lease"))? {
@@ -131,6 +167,15 @@ impl RunDir {
         }
         Ok(Share::all().filter(|share| !there.contains(&share.to_string())).collect())
     }
+}
+
+/// Nothing in it is secret, and nginx's workers must see it whatever the umask is.
+fn make_visible(folder: &Path) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    if fs::metadata(folder)?.permissions().mode() & 0o055 != 0o055 {
+        fs::set_permissions(folder, Permissions::from_mode(0o755))?;
+    }
+    Ok(())
 }
 
 /// Whether files there cost no disk.

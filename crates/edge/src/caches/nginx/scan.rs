@@ -1,12 +1,12 @@
 //! Reading the whole directory: at the start, and when something may have been missed.
 
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use rustix::fs::Dir;
 use tokio_util::sync::CancellationToken;
 
 use super::gate::{Gate, Passes};
@@ -64,6 +64,7 @@ impl Scanner {
 
     async fn failed(&self, error: &str) {
         tracing::error!(%error, "the cache directory cannot be read; trying again");
+        self.gate.failed(format!("the cache directory cannot be read: {error}"));
         tokio::time::sleep(RETRY).await;
     }
 
@@ -74,7 +75,16 @@ impl Scanner {
         // A folder may have been removed and made anew.
         setup::make_folders(&self.shelf.files)?;
         let folders = self.shelf.files.folders();
-        self.watch.add(&self.shelf.files).map_err(|error| io::Error::other(error.to_string()))?;
+        let mut scan = scan;
+        if !self.watch.is_in_place(&self.shelf.files) {
+            self.watch.renew(&self.shelf.files).map_err(|error| io::Error::other(error.to_string()))?;
+            // Other files may have the names of those that were known.
+            self.shelf.forget_all();
+            scan.trust = scan.trust.of_another_directory();
+            tracing::warn!(
+                "another directory stands at caches.nginx.path, or other folders in it; only what has a stamp is believed"
+            );
+        }
         self.shelf.begin_pass(scan.pass);
         let next = AtomicUsize::new(0);
         let failed = Mutex::new(None);
@@ -111,10 +121,10 @@ impl Scanner {
         Ok(true)
     }
 
-    fn folder(&self, folder: &Path, scan: Scan) -> io::Result<()> {
+    fn folder(&self, folder: &str, scan: Scan) -> io::Result<()> {
         let mut files = 0;
-        for entry in std::fs::read_dir(folder)? {
-            match Named::parse(entry?.file_name().as_encoded_bytes()) {
+        for entry in Dir::new(self.shelf.files.folder(folder)?)? {
+            match Named::parse(entry?.file_name().to_bytes()) {
                 Named::Object(name) => {
                     self.shelf.admit(name, Seen::Scan(scan))?;
                     files += 1;

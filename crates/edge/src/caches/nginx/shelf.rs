@@ -7,18 +7,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use batoff_index::{Effect, Entry, Index, Variant, Verdict};
-use batoff_types::{FillToken, PurgeUrl, SiteId};
+use batoff_types::{Cursor, FillToken, PurgeUrl, Selector, SiteId};
 use parking_lot::Mutex;
 
-use super::files::{Files, Found};
-use super::header::{Header, Stamp, Unreadable};
+use super::files::{Files, Found, Spoilt, Staled};
+use super::header::{Header, STALE, Stamp, Unreadable};
 use super::key::KeyTemplate;
 use super::name::{FileName, InFlight};
 use super::oddities::Oddities;
 use super::past::{Past, VOID};
 use super::spoiled::Spoiled;
-use crate::Overflow;
 use crate::caches::Locator;
+use crate::{Overflow, Path};
 
 /// Locks by file name, so that whoever reads a file last registers it last.
 const STRIPES: usize = 64;
@@ -34,9 +34,15 @@ const HOSTS_MAX: usize = 65_536;
 pub(super) struct Shelf {
     pub(super) files: Files,
     index: Arc<Index<Locator>>,
+    /// How far what lies between here and the origins is.
+    path: Arc<Path>,
     key: KeyTemplate,
     /// Whose stamps can be believed.
     daemon: u64,
+    /// This run of it.
+    run: u32,
+    /// What was applied when this run began: its predecessors cannot have stamped anything with more.
+    opened: FillToken,
     stripes: [Mutex<()>; STRIPES],
     known: Mutex<HashMap<FileName, Known>>,
     in_flight: Mutex<HashSet<InFlight>>,
@@ -96,13 +102,33 @@ pub(super) enum Trust {
     All,
 }
 
+impl Trust {
+    /// What a pass over files believes that were never seen here: what one over the old ones would, but nothing without a
+    /// stamp.
+    pub(super) const fn of_another_directory(self) -> Self {
+        match self {
+            Self::All => Self::All,
+            Self::Restarted | Self::Running | Self::Stamped => Self::Stamped,
+        }
+    }
+}
+
 impl Shelf {
-    pub(super) fn new(files: Files, index: Arc<Index<Locator>>, key: KeyTemplate, daemon: u64) -> Self {
+    pub(super) fn new(
+        files: Files,
+        (index, path): (&Arc<Index<Locator>>, &Arc<Path>),
+        key: KeyTemplate,
+        daemon: u64,
+    ) -> Self {
+        let opened = index.begin_fill();
         Self {
             files,
-            index,
+            index: Arc::clone(index),
+            path: Arc::clone(path),
             key,
             daemon,
+            run: rand::random_range(1..=u32::MAX),
+            opened,
             stripes: std::array::from_fn(|_| Mutex::default()),
             known: Mutex::default(),
             in_flight: Mutex::default(),
@@ -118,12 +144,40 @@ impl Shelf {
 
     /// What nginx is to write into what it fetches from now on.
     pub(super) fn stamp(&self) -> Stamp {
-        Stamp { daemon: self.daemon, token: self.index.begin_fill() }
+        Stamp { daemon: self.daemon, token: self.fill_token(), run: self.run }
+    }
+
+    /// The token of what is fetched from now on: the least position on its path.
+    fn fill_token(&self) -> FillToken {
+        self.path.token(self.index.begin_fill())
+    }
+
+    /// What has been applied here.
+    pub(super) fn applied(&self) -> Cursor {
+        self.index.applied()
+    }
+
+    /// Through where the parents are; `None` without parents.
+    pub(super) fn parents_through(&self) -> Option<Cursor> {
+        self.path.through(self.index.generation())
+    }
+
+    /// The token of a stamp, if this daemon has given it out. One beyond what it has applied, or of another generation, is
+    /// from a past that was undone when its state was put back: nobody knows what it counted.
+    fn token_of(&self, stamp: &Stamp) -> Option<FillToken> {
+        let now = self.index.begin_fill();
+        let last = if stamp.run == self.run { now } else { self.opened };
+        let token = stamp.token;
+        let given_out = stamp.daemon == self.daemon
+            && token.generation == now.generation
+            && token.generation == last.generation
+            && token.applied <= last.applied;
+        given_out.then_some(token)
     }
 
     /// Notes what is applied now, for files without stamps.
     pub(super) fn note(&self, now: batoff_types::Moment, window: Duration) {
-        self.past.note(now, self.index.begin_fill(), window);
+        self.past.note(now, self.fill_token(), window);
     }
 
     /// Everything was dropped.
@@ -170,12 +224,24 @@ impl Shelf {
                 self.oddities.unreadable(name);
                 return Ok(());
             }
+            Found::Odd => {
+                self.forget(name);
+                self.oddities.not_plain(name);
+                return Ok(());
+            }
         };
         let Some(url) = self.key.url(&header.key) else {
             self.forget(name);
             self.oddities.unparsable(name, &header.key);
             return Ok(());
         };
+        if self.index.sites().owner(url.host()).is_none() {
+            // No purge can name it.
+            self.take_out(name)?;
+            self.forget(name);
+            self.oddities.without_owner(&url);
+            return Ok(());
+        }
         let token = self.token(name, &header, seen)?;
         let tags = header.tags.clone().limited_to(self.index.tags_max(url.host()));
         self.overflow.note(&tags, &url, &self.index.sites());
@@ -212,12 +278,12 @@ impl Shelf {
     /// When the fetch of what lies there began, as far as that can be said for certain.
     fn token(&self, name: FileName, header: &Header, seen: Seen) -> io::Result<FillToken> {
         let now = self.index.begin_fill();
-        let ours = header.stamp.filter(|stamp| stamp.daemon == self.daemon);
+        let ours = header.stamp.and_then(|stamp| self.token_of(&stamp));
         let forgotten = FillToken { generation: now.generation, applied: self.index.forgotten_through() };
         let token = match (seen, header.stamp, ours) {
             (Seen::Scan(Scan { trust: Trust::All, .. }), ..) => return Ok(now),
-            (_, _, Some(stamp)) => stamp.token,
-            // Of another daemon, or of this one before it lost its state.
+            (_, _, Some(token)) => token,
+            // Of another daemon, or of this one before it lost its state or was given an older one.
             (_, Some(_), None) | (Seen::Scan(Scan { trust: Trust::Stamped, .. }), None, None) => VOID,
             (Seen::Event | Seen::Scan(Scan { trust: Trust::Running, .. }), None, None) => {
                 self.past.before(crate::boottime()).unwrap_or(forgotten)
@@ -239,8 +305,10 @@ impl Shelf {
 
     fn took_too_long(&self, name: FileName, header: &Header) -> io::Result<bool> {
         let Some(began) = header.began_ms else { return Ok(false) };
-        let took = self.files.written_ms(name)?.saturating_sub(began);
-        Ok(u128::from(took) > FILL_MAX.as_millis())
+        let Some(written) = self.files.written_ms(name)? else { return Ok(false) };
+        // Put back meanwhile, the clock cannot tell. (The kernel's is a little behind by itself.)
+        let put_back = written.saturating_add(1_000) < began;
+        Ok(put_back || u128::from(written.saturating_sub(began)) > FILL_MAX.as_millis())
     }
 
     /// What had been applied when the file was made stale, if nginx has had it confirmed by the origin since: with our
@@ -253,7 +321,7 @@ impl Shelf {
             all.remove(&name);
             return None;
         }
-        stale.refreshed |= header.times.valid > now_seconds();
+        stale.refreshed |= header.times.valid != STALE;
         stale.refreshed.then_some(stale.through)
     }
 
@@ -264,7 +332,7 @@ impl Shelf {
             return Ok(());
         }
         let settled = self.stale.lock().get(&name).is_some_and(|stale| !stale.refreshed);
-        if settled && header.times.valid <= now_seconds() {
+        if settled && header.times.valid == STALE {
             return Ok(());
         }
         self.make_stale(name)
@@ -273,8 +341,9 @@ impl Shelf {
     /// After this nginx cannot serve it. It is unlinked later.
     fn take_out(&self, name: FileName) -> io::Result<()> {
         match self.files.spoil(name) {
-            Ok(true) => self.spoiled.add(name),
-            Ok(false) => {}
+            Ok(Spoilt::Done) => self.spoiled.add(name),
+            Ok(Spoilt::Nothing) => {}
+            Ok(Spoilt::Odd) => self.files.unlink(name)?,
             // No room for what would be written, on a file system that never writes in place. Its name can be taken away.
             Err(error) if error.kind() == io::ErrorKind::StorageFull => self.files.unlink(name)?,
             Err(error) => return Err(error),
@@ -283,9 +352,14 @@ impl Shelf {
     }
 
     fn make_stale(&self, name: FileName) -> io::Result<()> {
-        let through = self.index.begin_fill();
-        if let Some(mark) = self.files.make_stale(name, now_seconds())? {
-            self.stale.lock().insert(name, Stale { through, mark, refreshed: false });
+        // A parent that is behind may confirm what was purged.
+        let through = self.fill_token();
+        match self.files.make_stale(name, now_seconds())? {
+            Staled::Nothing => {}
+            Staled::Marked(mark) => {
+                self.stale.lock().insert(name, Stale { through, mark, refreshed: false });
+            }
+            Staled::MustGo => self.take_out(name)?,
         }
         Ok(())
     }
@@ -303,6 +377,23 @@ impl Shelf {
             }
         }
         Ok(())
+    }
+
+    /// The origin has answered for this URL with something that does not confirm what was stored: takes out what is stale of
+    /// it. How many files that were.
+    pub(super) fn taken_back(&self, url: &PurgeUrl) -> io::Result<u64> {
+        let Some(site) = self.index.sites().owner(url.host()).cloned() else { return Ok(0) };
+        let (now, mut files) = (now_seconds(), 0);
+        for object in self.index.list(&site, &Selector::Url(url.clone())) {
+            let Locator::File(name) = object.locator else { continue };
+            let name = FileName(name);
+            let _alone = self.stripe(name).lock();
+            if self.files.spoil_stale(name, now)? == Spoilt::Done {
+                self.spoiled.add(name);
+                files += 1;
+            }
+        }
+        Ok(files)
     }
 
     /// A file's name was taken away. It is not looked whether it is there again: if so, that is an event that comes after
@@ -338,7 +429,7 @@ impl Shelf {
         for file in in_flight {
             let purged = match self.files.read_in_flight(&file)? {
                 Found::Nothing => continue,
-                Found::Unreadable(_) => strictly,
+                Found::Unreadable(_) | Found::Odd => strictly,
                 Found::Readable(header) => self.is_purged_fill(&header),
             };
             if purged {
@@ -351,8 +442,10 @@ impl Shelf {
     fn is_purged_fill(&self, header: &Header) -> bool {
         let Some(url) = self.key.url(&header.key) else { return true };
         let token = match header.stamp {
-            Some(stamp) if stamp.daemon == self.daemon => stamp.token,
-            Some(_) => return true,
+            Some(stamp) => match self.token_of(&stamp) {
+                Some(token) => token,
+                None => return true,
+            },
             None => match self.past.before(crate::boottime()) {
                 Some(token) => token,
                 None => {
@@ -370,6 +463,17 @@ impl Shelf {
             self.oddities.is_regular(name);
         }
         Ok(())
+    }
+
+    /// Nothing that was known lies there any more.
+    pub(super) fn forget_all(&self) {
+        let names: Vec<_> = self.known.lock().keys().copied().collect();
+        for name in names {
+            let _alone = self.stripe(name).lock();
+            self.forget(name);
+        }
+        self.oddities.forget_all();
+        self.in_flight.lock().clear();
     }
 
     pub(super) fn begin_pass(&self, pass: u64) {

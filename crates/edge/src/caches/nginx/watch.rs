@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 pub(super) use self::source::WatchError;
 use self::source::{Batch, End, Event, Source};
 use super::WatchBy;
-use super::files::Files;
+use super::files::{Files, Place};
 use super::gate::Gate;
 use super::name::Named;
 use super::permit::Permit;
@@ -34,11 +34,18 @@ const GATHER: Duration = Duration::from_millis(1);
 
 /// The kernel's queue for the directory, read by one thread.
 pub(super) struct Watch {
-    source: Source,
+    by: WatchBy,
+    watched: Mutex<Watched>,
     wake: OwnedFd,
     /// Whoever waits until everything that has happened so far was looked at.
     waiting: Mutex<Vec<oneshot::Sender<()>>>,
     stop: AtomicBool,
+}
+
+/// A queue, and the folders that it tells of.
+struct Watched {
+    source: Arc<Source>,
+    folders: Arc<[(String, Place)]>,
 }
 
 /// What the events are for.
@@ -54,16 +61,25 @@ pub(super) struct Heard {
 impl Watch {
     /// Watches every folder that holds files, and those above them.
     pub(super) fn open(files: &Files, by: WatchBy) -> Result<Self, WatchError> {
-        let source = Source::open(by)?;
         let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)
             .map_err(|errno| WatchError::Io("eventfd".into(), errno.into()))?;
-        source.add(files)?;
-        Ok(Self { source, wake, waiting: Mutex::default(), stop: AtomicBool::new(false) })
+        let watched = Mutex::new(Watched::of(files, by)?);
+        Ok(Self { by, watched, wake, waiting: Mutex::default(), stop: AtomicBool::new(false) })
     }
 
-    /// Watches the folders that are not watched yet.
-    pub(super) fn add(&self, files: &Files) -> Result<(), WatchError> {
-        self.source.add(files)
+    /// Whether what is watched is what stands at the path: nobody has mounted anything over it, moved a link, or put
+    /// another folder there. About 3 ms for 4,096 folders.
+    pub(super) fn is_in_place(&self, files: &Files) -> bool {
+        let folders = Arc::clone(&self.watched.lock().folders);
+        files.are_there(&folders)
+    }
+
+    /// Watches what stands at the path now, and nothing else.
+    pub(super) fn renew(&self, files: &Files) -> Result<(), WatchError> {
+        let watched = Watched::of(files, self.by)?;
+        *self.watched.lock() = watched;
+        self.wake();
+        Ok(())
     }
 
     /// Returns when everything that had happened by now was looked at.
@@ -102,13 +118,16 @@ impl Watch {
         let mut busy = false;
         while !self.stop.load(Ordering::Acquire) {
             heard.shelf.note(boottime(), heard.fill_window);
-            self.sleep(busy);
+            let source = Arc::clone(&self.watched.lock().source);
+            self.sleep(&source, busy);
             busy = false;
             let waiting = std::mem::take(&mut *self.waiting.lock());
+            // It may have been renewed meanwhile.
+            let source = Arc::clone(&self.watched.lock().source);
             // What comes while this reads does not keep anybody waiting.
-            let mut left = self.source.pending();
+            let mut left = source.pending();
             while left > 0 {
-                let Batch { events, end } = self.source.read();
+                let Batch { events, end } = source.read();
                 left = left.saturating_sub(events.len().max(1));
                 busy |= !events.is_empty();
                 heard.batch(&events);
@@ -131,19 +150,27 @@ impl Watch {
     }
 
     /// Until something has happened or somebody waits.
-    fn sleep(&self, busy: bool) {
+    fn sleep(&self, source: &Source, busy: bool) {
         let at_most = |limit: Duration| Timespec { tv_sec: 0, tv_nsec: i64::from(limit.subsec_nanos()) };
         if busy {
             let mut wake = [PollFd::new(&self.wake, PollFlags::IN)];
             let _ = poll(&mut wake, Some(&at_most(GATHER)));
         }
-        let mut fds = [PollFd::new(&self.source, PollFlags::IN), PollFd::new(&self.wake, PollFlags::IN)];
+        let mut fds = [PollFd::new(source, PollFlags::IN), PollFd::new(&self.wake, PollFlags::IN)];
         // Interrupted, it has slept long enough.
         let _ = poll(&mut fds, Some(&at_most(IDLE)));
         if fds[1].revents().contains(PollFlags::IN) {
             let mut count = [0; 8];
             let _ = rustix::io::read(&self.wake, &mut count);
         }
+    }
+}
+
+impl Watched {
+    fn of(files: &Files, by: WatchBy) -> Result<Self, WatchError> {
+        let source = Source::open(by)?;
+        let folders = source.add(files)?.into();
+        Ok(Self { source: Arc::new(source), folders })
     }
 }
 
@@ -178,8 +205,11 @@ impl Heard {
             self.missed("overflow");
             return;
         }
-        if what.intersects(ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF | ReadFlags::ISDIR) {
-            tracing::warn!("a folder of the cache directory was made, moved or removed; it is read anew");
+        let folder = ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF | ReadFlags::ISDIR | ReadFlags::UNMOUNT;
+        if what.intersects(folder) {
+            tracing::warn!(
+                "a folder of the cache directory was made, moved, removed or unmounted; it is read anew"
+            );
             self.missed("folder");
             return;
         }

@@ -1,20 +1,25 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 
 use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
 use rustix::io::Errno;
+
+use crate::caches::nginx::files::Files;
 
 /// What appears in the cache directory.
 #[derive(Debug)]
 pub(super) struct Events(OwnedFd);
 
 impl Events {
-    pub(super) fn of(folders: &[PathBuf]) -> io::Result<Self> {
+    pub(super) fn of(files: &Files) -> io::Result<Self> {
         let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
-        for folder in folders {
-            match inotify::add_watch(&inotify, folder, WatchFlags::CREATE | WatchFlags::MOVED_TO) {
+        for folder in files.folders() {
+            match inotify::add_watch(
+                &inotify,
+                files.root().join(folder),
+                WatchFlags::CREATE | WatchFlags::MOVED_TO,
+            ) {
                 // Not made yet by a daemon that has not run here: then nothing of it is looked at.
                 Ok(_) | Err(Errno::NOENT) => {}
                 Err(errno) => return Err(errno.into()),

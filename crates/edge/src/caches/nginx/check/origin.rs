@@ -14,6 +14,9 @@ use super::FOLDER;
 /// Enough that nginx has written a part of it before it has the rest.
 const LONG_BODY: usize = 256 * 1024;
 
+/// Tags of 8 bytes, for 16 KB of them.
+const LONG_TAGS: usize = 2_000;
+
 /// Answers for the origin: each answer has a number, counted by URL. Pages named `header…` and `body…` stop there until
 /// they are let go.
 #[derive(Debug)]
@@ -95,9 +98,14 @@ impl Shared {
         let body = format!("number={number}\n");
         let rest = if page.starts_with("body") { LONG_BODY } else { 0 };
         let vary = if page.starts_with("vary") { "Vary: X-Batoff-Check\r\n" } else { "" };
+        if page.starts_with("gone") && number > 1 {
+            return stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").await;
+        }
+        let more = if page.starts_with("long") { LONG_TAGS } else { 0 };
+        let tags: String = (0..more).map(|n| format!(",t{n:06}")).collect();
         // The stamp is forged: the fill hop has to hide it.
         let header = format!(
-            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nCache-Control: max-age=300\r\nCache-Tag: batoff-check\r\n\
+            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nCache-Control: max-age=300\r\nCache-Tag: batoff-check{tags}\r\n\
              X-Fill-Gen: /forged/0000000000000000-1-1\r\n{vary}Content-Length: {}\r\n\r\n",
             body.len() + rest
         );

@@ -47,7 +47,8 @@ impl Bench {
             self.report.broken(
                 "it is stored in caches.nginx.path",
                 format!(
-                    "no file appeared in {}: that is not the directory of this location's proxy_cache",
+                    "no file appeared in {}: that is not the directory of this location's proxy_cache; or what stands in its \
+                     key belongs to no site, and the daemon has taken it out: proxy_cache_key must name $host",
                     self.files.root().display()
                 ),
             );
@@ -165,6 +166,47 @@ impl Bench {
         Ok(())
     }
 
+    /// An answer that does not confirm what is stale ends it.
+    pub(super) async fn what_is_taken_back_ends(&mut self) -> Result<(), CheckError> {
+        self.stored()?;
+        let stored = self.hit("gone", "").await?.is_some();
+        for file in self.stored()? {
+            self.files.make_stale(file, seconds()).map_err(stopped)?;
+        }
+        let begun = std::time::Instant::now();
+        let mut ended = false;
+        while stored && !ended && begun.elapsed() < PATIENCE {
+            ended = self.canary.get("gone", "").await?.is_none();
+            tokio::time::sleep(LOOK).await;
+        }
+        self.report.note(
+            ended,
+            "what the origin takes back is not served stale",
+            "a 404 of the origin did not end it: the fill hop must write its notes (batoff-http.conf, batoff-cache.conf and \
+             batoff-fill.conf of this version), and the daemon must run and own the host",
+        );
+        Ok(())
+    }
+
+    /// 16 KB of tags go through both hops into the file.
+    pub(super) async fn long_headers_are_stored(&mut self) -> Result<(), CheckError> {
+        self.stored()?;
+        let stored = self.hit("long", "").await?.is_some();
+        let mut seen = false;
+        for file in self.stored()? {
+            if let Found::Readable(header) = self.files.read(file).map_err(stopped)? {
+                seen |= header.tags.tags.iter().any(|tag| tag.as_str() == "batoff-check");
+            }
+        }
+        self.report.note(
+            stored && seen,
+            "an answer with 16 KB of tags is stored with them",
+            "proxy_buffer_size must be 32k in both hops (batoff-cache.conf and batoff-fill.conf): visitors get 502 for such \
+             answers, or nothing is stored",
+        );
+        Ok(())
+    }
+
     /// A file appears in the directory while it is received.
     pub(super) async fn is_received_where_it_is_seen(&mut self) -> Result<(), CheckError> {
         let mut seen = false;
@@ -205,7 +247,7 @@ impl Bench {
         let link = self.run_dir.stamp_link();
         let before = std::fs::read_link(&link).map_err(stopped)?;
         let token = FillToken { generation: Generation(0), applied: Cursor::START };
-        let stamp = Stamp { daemon: 0, token };
+        let stamp = Stamp { daemon: 0, token, run: 0 };
         self.run_dir.set_stamp(|| stamp).map_err(stopped)?;
         self.origin.let_go(1);
         let late = visitor.await.map_err(|error| CheckError(error.to_string()))??;
@@ -267,13 +309,14 @@ impl Bench {
         Ok(())
     }
 
-    /// Without a slot (or `open`) nothing is served from the cache.
+    /// Without a slot (or `open`) nothing is served from the cache. Shown on the share of the check's host: in the place of
+    /// the slots it finds an empty folder for a moment.
     pub(super) async fn stops_without_a_lease(&mut self) -> Result<(), CheckError> {
         let before = self.hit("leased", "").await?;
-        let (slots, aside) = (self.run_dir.slots(), self.run_dir.slots().with_extension("aside"));
-        std::fs::rename(&slots, &aside).map_err(stopped)?;
+        let share = Share::of(&self.canary.host().to_ascii_lowercase());
+        self.run_dir.empty(share).map_err(stopped)?;
         let fenced = self.canary.get("leased", "").await;
-        std::fs::rename(&aside, &slots).map_err(stopped)?;
+        self.run_dir.refill(share).map_err(stopped)?;
         self.report.note(
             fenced? > before,
             "without a lease nothing is served from the cache",

@@ -9,7 +9,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::fanotify::{EventFFlags, FANOTIFY_METADATA_VERSION, InitFlags, MarkFlags, MaskFlags};
-use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::inotify::ReadFlags;
 use rustix::io::ioctl_fionread;
 
@@ -43,7 +43,8 @@ impl Fanotify {
         Ok(Self { group, own: i32::try_from(std::process::id()).unwrap_or_default() })
     }
 
-    pub(super) fn add(&self, folder: &Path, told: Told) -> Result<(), WatchError> {
+    /// Adds a folder that was opened.
+    pub(super) fn add(&self, folder: &OwnedFd, told: Told, path: &Path) -> Result<(), WatchError> {
         let folders = MaskFlags::FAN_CREATE
             | MaskFlags::FAN_MOVED_FROM
             | MaskFlags::FAN_MOVED_TO
@@ -56,8 +57,8 @@ impl Fanotify {
             Told::Files => folders | MaskFlags::FAN_CLOSE_WRITE | MaskFlags::FAN_EVENT_ON_CHILD,
         };
         let flags = MarkFlags::FAN_MARK_ADD | MarkFlags::FAN_MARK_ONLYDIR;
-        self.group.mark(flags, mask, rustix::fs::CWD, Some(folder)).map_err(|errno| {
-            let (folder, error) = (folder.to_owned(), errno.into());
+        self.group.mark(flags, mask, folder, None::<&Path>).map_err(|errno| {
+            let (folder, error) = (path.to_owned(), errno.into());
             match errno {
                 // No file handles, no identity of the file system, or one that is not the same for all of it.
                 Errno::EOPNOTSUPP | Errno::ENODEV | Errno::EXDEV | Errno::EINVAL => {

@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 use std::path::Path;
 
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
 use rustix::io::Errno;
 
@@ -28,7 +28,13 @@ impl Inotify {
         Ok(Self { fd, queue_events: queue_events() })
     }
 
-    pub(super) fn add(&self, folder: &Path, told: Told, needed: usize) -> Result<(), WatchError> {
+    /// Adds a folder that was opened.
+    pub(super) fn add(
+        &self,
+        folder: &OwnedFd,
+        told: Told,
+        (path, needed): (&Path, usize),
+    ) -> Result<(), WatchError> {
         let folders = WatchFlags::CREATE
             | WatchFlags::MOVED_FROM
             | WatchFlags::MOVED_TO
@@ -41,10 +47,10 @@ impl Inotify {
             // Not what becomes of a file after its name is gone: nothing can be served from it.
             Told::Files => folders | WatchFlags::CLOSE_WRITE | WatchFlags::EXCL_UNLINK,
         };
-        match inotify::add_watch(&self.fd, folder, what) {
+        match inotify::add_watch(&self.fd, format!("/proc/self/fd/{}", folder.as_raw_fd()), what) {
             Ok(_) => Ok(()),
             Err(Errno::NOSPC) => Err(WatchError::Watches(needed)),
-            Err(errno) => Err(WatchError::Io(folder.to_owned(), errno.into())),
+            Err(errno) => Err(WatchError::Io(path.to_owned(), errno.into())),
         }
     }
 

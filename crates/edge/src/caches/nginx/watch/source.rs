@@ -1,6 +1,6 @@
 //! Where the news comes from: the kernel's inotify or its fanotify.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::{fmt, io};
 
 use rustix::fd::{AsFd, BorrowedFd};
@@ -9,7 +9,7 @@ use rustix::fs::inotify::ReadFlags;
 use super::fanotify::Fanotify;
 use super::inotify::Inotify;
 use crate::caches::nginx::WatchBy;
-use crate::caches::nginx::files::Files;
+use crate::caches::nginx::files::{Files, Place};
 use crate::caches::nginx::name::Named;
 
 /// Bytes of news read at once.
@@ -61,22 +61,31 @@ impl Source {
         }
     }
 
-    /// Adds the folders that are not watched yet.
-    pub(super) fn add(&self, files: &Files) -> Result<(), WatchError> {
+    /// Adds every folder, and says which ones those are.
+    pub(super) fn add(&self, files: &Files) -> Result<Vec<(String, Place)>, WatchError> {
         let (folders, holders) = (files.folders(), files.folders_above());
         let needed = folders.len() + holders.len();
-        let all = holders.iter().map(|folder| (folder, Told::Folders));
-        for (folder, told) in all.chain(folders.iter().map(|folder| (folder, Told::Files))) {
-            self.add_folder(folder, told, needed)?;
-        }
-        Ok(())
+        let all = holders.into_iter().map(|folder| (folder, Told::Folders));
+        let all = all.chain(folders.into_iter().map(|folder| (folder, Told::Files)));
+        all.map(|(folder, told)| Ok((folder.clone(), self.add_folder(files, &folder, told, needed)?)))
+            .collect()
     }
 
-    fn add_folder(&self, folder: &Path, told: Told, needed: usize) -> Result<(), WatchError> {
+    fn add_folder(
+        &self,
+        files: &Files,
+        folder: &str,
+        told: Told,
+        needed: usize,
+    ) -> Result<Place, WatchError> {
+        let path = files.root().join(folder);
+        let failed = |error| WatchError::Io(path.clone(), error);
+        let opened = files.folder(folder).map_err(failed)?;
         match self {
-            Self::Inotify(inotify) => inotify.add(folder, told, needed),
-            Self::Fanotify(fanotify) => fanotify.add(folder, told),
+            Self::Inotify(inotify) => inotify.add(&opened, told, (&path, needed))?,
+            Self::Fanotify(fanotify) => fanotify.add(&opened, told, &path)?,
         }
+        Place::of(&opened).map_err(failed)
     }
 
     /// No fewer events than are in the queue now: when so many have been read, what was there has been read.
