@@ -15,8 +15,9 @@
 mod clean;
 mod kinds;
 mod out;
+mod requests;
 
-use tracing_subscriber::filter::FilterExt;
+use tracing_subscriber::filter::{FilterExt, filter_fn};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -48,7 +49,8 @@ pub fn install(filter: EnvFilter, format: Format) {
         Format::Json => Style::Json,
     };
     let Some(lines) = Lines::open(style, kinds.clone()) else { return };
-    let filter = filter.and(kinds);
+    // Before the kinds count them.
+    let filter = filter.and(filter_fn(|line| !requests::shows_a_request(line))).and(kinds);
     let lines =
         tracing_subscriber::fmt::layer().with_writer(lines).with_ansi(false).log_internal_errors(false);
     let installed = match format {

@@ -6,6 +6,7 @@ mod confirmations;
 mod fence;
 mod freshness;
 mod listeners;
+mod logs;
 mod origin;
 mod phases;
 mod purges;
