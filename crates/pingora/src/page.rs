@@ -27,15 +27,20 @@ impl Page {
     ///   [`Page::authority`] on can write it into the request first;
     /// * whatever [`Page::named`] has no name for.
     pub fn of(request: &RequestHeader) -> Option<Self> {
-        let headers = &request.headers;
-        if !matches!(request.method, Method::GET | Method::HEAD)
-            || headers.contains_key(header::UPGRADE)
-            || has_body(headers)
-            || takes_fields_away(headers)
-        {
+        if !Self::is_all_that_is_asked(request) {
             return None;
         }
         Self::named(request).filter(|page| authority(request) == Some(page.authority()))
+    }
+
+    /// Whether a page is all that `request` asks for: the first three points of [`Page::of`], for a proxy that has the
+    /// page's name already and has written its host into the request.
+    pub fn is_all_that_is_asked(request: &RequestHeader) -> bool {
+        let headers = &request.headers;
+        matches!(request.method, Method::GET | Method::HEAD)
+            && !headers.contains_key(header::UPGRADE)
+            && !has_body(headers)
+            && !takes_fields_away(headers)
     }
 
     /// The page that `request` names, whatever it wants of it and however it spells its host. `None` with a target that

@@ -76,6 +76,8 @@ pub(crate) struct Service {
 /// One request.
 #[derive(Default)]
 pub(crate) struct Context {
+    /// The page that the request names, until it is known what the request wants of it.
+    named: Option<batoff_pingora::Page>,
     /// The page, when the request is for the cache.
     page: Option<batoff_pingora::Page>,
     /// The page that an answer which is no error changes.
@@ -195,13 +197,14 @@ impl ProxyHttp for Service {
         Context::default()
     }
 
-    async fn early_request_filter(&self, session: &mut Session, _: &mut Context) -> Result<()> {
+    async fn early_request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<()> {
         // What the visitor says about it (`Keep-Alive: timeout`) is not heard.
         if session.get_keepalive().is_some() {
             session.set_keepalive(Some(self.idle_seconds));
         }
         session.set_write_timeout(Some(IDLE_MAX));
-        request::normalise_host(session.req_header_mut())
+        ctx.named = request::named(session.req_header_mut())?;
+        Ok(())
     }
 
     fn on_connection_reuse(&self, _: &mut Session, _: &mut Context, context: Box<dyn Any + Send + Sync>) {
@@ -229,7 +232,7 @@ impl ProxyHttp for Service {
             return Ok(true);
         }
         if request::may_change(session.req_header()) {
-            ctx.changes = batoff_pingora::Page::named(session.req_header());
+            ctx.changes = ctx.named.take();
         }
         Ok(false)
     }
@@ -256,7 +259,8 @@ impl ProxyHttp for Service {
     }
 
     fn request_cache_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<()> {
-        ctx.page = batoff_pingora::Page::of(session.req_header());
+        let is_page = batoff_pingora::Page::is_all_that_is_asked(session.req_header());
+        ctx.page = ctx.named.take().filter(|_| is_page);
         ctx.child = request::asked(session, &self.shield);
         ctx.from_child = request::is_child(session, &self.shield);
         if ctx.page.is_some() {

@@ -48,13 +48,14 @@ pub(super) fn is_child(session: &Session, shield: &Shield) -> bool {
     from.is_some_and(|from| shield.is_child(from.ip()))
 }
 
-/// Writes the host as the key will say it, so that key, `Vary` and origin have one value.
-pub(super) fn normalise_host(request: &mut RequestHeader) -> Result<()> {
-    let Some(page) = Page::named(request) else { return Ok(()) };
+/// The page that a request names. Its host is written as the key will say it, so that key, `Vary` and origin have one
+/// value.
+pub(super) fn named(request: &mut RequestHeader) -> Result<Option<Page>> {
+    let Some(page) = Page::named(request) else { return Ok(None) };
     if batoff_pingora::authority(request) != Some(page.authority()) {
         request.insert_header(header::HOST, page.authority())?;
     }
-    Ok(())
+    Ok(Some(page))
 }
 
 /// `TRACE` would show a visitor what this proxy adds for the origin, and ends here (RFC 9110, section 9.3.8).

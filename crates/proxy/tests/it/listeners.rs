@@ -19,7 +19,7 @@ async fn rig(listeners: ListenersSection) -> Rig {
 }
 
 fn impatient() -> ListenersSection {
-    ListenersSection { first_byte_ms: 300, header_ms: 300, idle_ms: 1_000, ..ListenersSection::default() }
+    ListenersSection { first_byte_ms: 1_000, header_ms: 1_000, idle_ms: 1_000, ..ListenersSection::default() }
 }
 
 /// Until the proxy has closed it; what it said before.
@@ -72,9 +72,11 @@ async fn a_connection_that_is_idle_after_an_answer_is_closed() {
     );
     for _ in 0..2 {
         stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = vec![0; 4_096];
-        let length = stream.read(&mut answer).await.unwrap();
-        assert!(answer[..length].starts_with(b"HTTP/1.1 200"), "it is kept for the next request");
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\na") {
+            assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0, "it is kept for the next request");
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 200"));
     }
     until_closed(&mut stream).await;
 }
@@ -85,7 +87,7 @@ async fn a_slow_answer_is_no_silence_of_the_visitor() {
     let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
     rig.origin.plan("/slow", Plan::page("slow").held_before_header(&gate));
     let visitor = rig.get_later("/slow");
-    tokio::time::sleep(Duration::from_millis(2_000)).await;
+    tokio::time::sleep(Duration::from_millis(3_000)).await;
     gate.add_permits(1);
     assert_eq!(visitor.await.unwrap().text(), "slow");
 }
