@@ -28,11 +28,13 @@ struct Server {
 }
 
 impl Server {
-    async fn start(dir: &Path, origin: SocketAddr) -> Self {
+    async fn start(setting: &Setting<'_>) -> Self {
+        let (dir, origin) = (setting.dir, setting.origin);
         let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/varnish");
         let vcl = std::fs::read_to_string(shipped.join("batoff.vcl")).expect("batoff.vcl");
         let lease = dir.join("lease");
         let vcl = vcl.replace("/run/batoff-varnish/lease", lease.to_str().expect("a path in UTF-8"));
+        let vcl = if setting.is_parent { vcl.replace("    unset resp.http.Cache-Tag;\n", "") } else { vcl };
         std::fs::write(dir.join("batoff.vcl"), vcl).expect("a file");
         let vcl = std::fs::read_to_string(shipped.join("default.vcl")).expect("default.vcl");
         let vcl = vcl.replace("\"8080\"", &format!("\"{}\"", origin.port()));
@@ -98,13 +100,14 @@ fn run(dir: &Path, visitors: SocketAddr, cli: SocketAddr, parameters: &[&str]) -
 
 impl Subject for Varnish {
     const NAME: &'static str = "Varnish";
+    const TIERS: bool = true;
 
     fn lacks(_feature: Feature) -> Option<&'static str> {
         None
     }
 
     async fn start(setting: &Setting<'_>) -> Self {
-        let server = Server::start(setting.dir, setting.origin).await;
+        let server = Server::start(setting).await;
         let dir = setting.dir.display();
         let caches = format!(
             "[caches.varnish]\npurge = \"{dir}/purge.sock\"\ncli = \"{}\"\nsecret = \"{dir}/secret\"\n\
@@ -361,7 +364,7 @@ async fn what_comes_through_a_parent_of_which_nothing_is_known_is_not_stored() {
     stage.fill("/page").await;
     let config = stage.subject.daemon.config().to_owned();
     let straight = std::fs::read_to_string(&config).expect("the daemon's configuration");
-    std::fs::write(&config, format!("{straight}[path]\nparents = [\"nowhere\"]\n")).expect("a file");
+    std::fs::write(&config, straight.replace("parents = []", "parents = [\"nowhere\"]")).expect("a file");
     stage.subject.daemon.stop();
     stage.subject.daemon.restart().await;
     stage.plane.leased("pop1").await;

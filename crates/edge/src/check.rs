@@ -95,7 +95,7 @@ pub async fn run(kind: &Kind, config: &EdgeConfig) -> Result<Report, CheckError>
         Kind::Varnish(args) => {
             let section = config.caches.varnish.as_ref();
             let section = section.ok_or_else(|| CheckError("there is no [caches.varnish]".to_owned()))?;
-            varnish::check(args, section).await
+            varnish::check(args, section, !config.path.parents.is_empty()).await
         }
         Kind::Haproxy(args) => {
             let section = config.caches.haproxy.as_ref();

@@ -62,6 +62,19 @@ impl Reply {
             .find(|(known, _)| known.eq_ignore_ascii_case(name))
             .map(|(_, value)| value.as_str())
     }
+
+    /// All headers that are ones.
+    pub fn headers(&self) -> ::http::HeaderMap {
+        let valid = |(name, value): &(String, String)| {
+            let name = ::http::HeaderName::from_bytes(name.as_bytes()).ok()?;
+            Some((name, ::http::HeaderValue::from_str(value).ok()?))
+        };
+        let mut headers = ::http::HeaderMap::new();
+        for (name, value) in self.headers.iter().filter_map(valid) {
+            headers.append(name, value);
+        }
+        headers
+    }
 }
 
 impl Pipeline {

@@ -30,7 +30,11 @@ pub struct CheckArgs {
 }
 
 /// Makes the check.
-pub async fn check(args: &CheckArgs, section: &VarnishSection) -> Result<Report, CheckError> {
+pub async fn check(
+    args: &CheckArgs,
+    section: &VarnishSection,
+    has_parents: bool,
+) -> Result<Report, CheckError> {
     let mut report = Report::default();
     let mut link = Link::new(section, Identity::random()).map_err(CheckError)?;
     let mut visitor = Visitor::new(&args.visit)?;
@@ -86,6 +90,7 @@ pub async fn check(args: &CheckArgs, section: &VarnishSection) -> Result<Report,
     report.holds(claim);
 
     let url = visitor.url()?;
+    parents(&mut report, &mut link, &mut visitor, &url, has_parents).await?;
     let prefix = url.as_str().parse().map_err(|error| CheckError(format!("--page: {error}")))?;
     let mut tries = vec![
         ("a purge by URL takes it", Selector::Url(url.clone())),
@@ -104,6 +109,42 @@ pub async fn check(args: &CheckArgs, section: &VarnishSection) -> Result<Report,
         fence(&mut report, &mut visitor, &section.lease_dir).await?;
     }
     Ok(report)
+}
+
+/// Looks whether what Varnish has just fetched comes from another cache.
+async fn parents(
+    report: &mut Report,
+    link: &mut Link,
+    visitor: &mut Visitor,
+    url: &batoff_types::PurgeUrl,
+    has_parents: bool,
+) -> Result<(), CheckError> {
+    if has_parents {
+        report.holds("the caches behind which it stands are declared");
+        return Ok(());
+    }
+    purge(link, url, Selector::Url(url.clone()), false).await?;
+    let reply = visitor.read().await?;
+    // Varnish itself writes the last entry of Via, and X-Varnish.
+    let mut headers = reply.headers();
+    headers.remove("x-varnish");
+    let others =
+        headers.get("via").and_then(|via| via.to_str().ok()?.rsplit_once(',')).map(|(others, _)| others);
+    match others.and_then(|others| others.parse().ok()) {
+        Some(others) => drop(headers.insert("via", others)),
+        None => drop(headers.remove("via")),
+    }
+    let marks = crate::marks_of_another_cache(&headers, &[]);
+    report.note(
+        marks.is_empty(),
+        "no cache lies behind it that is not declared",
+        format!(
+            "the page comes with {}: name that node (or its PoP) in [path] parents; without that its old pages are stored \
+             as new",
+            marks.join(", ")
+        ),
+    );
+    Ok(())
 }
 
 /// With the daemon's own means.
