@@ -2,28 +2,38 @@
 //! it takes for the URL (`deploy/haproxy/haproxy.cfg`): what was stored under the one before is not found again, and an
 //! answer that is under way is stored where nobody will look.
 //!
-//! Nothing is kept here that HAProxy does not hold: a process that was restarted has lost its maps with its cache, and
-//! is told its lease again within a quarter of a second.
+//! A process that was started or reloaded has neither maps nor lease, so it serves nothing from its cache until it is met
+//! here ([`link`]): it is given a name, the names of the sites and a generation of its own. The one before gets no purges
+//! any more and may serve what it holds to connections that it has, so purges wait until it ends or has no lease.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::fs::{File, TryLockError};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use batoff_index::Index;
-use batoff_types::{Body, Moment, Record, SiteTable};
+use batoff_types::{Body, Cursor, Moment, Record, SiteTable};
 use tokio::sync::{Mutex, Notify};
 
 use self::bumps::{Bumps, Map};
-use self::socket::{Socket, word};
+use self::identity::Known;
+use self::lease::Told;
+use self::link::{Book, Failed, Link};
+use self::process::{Predecessor, Process};
+use self::socket::Socket;
 use super::{Cache, CacheOpenError, CacheTrouble, Locator, Needs, Proof, Surroundings};
-use crate::boottime;
+use crate::{Fence, Path, Provenance, boottime};
 
 mod bumps;
 mod check;
 mod config;
+mod identity;
 mod lease;
+mod link;
+mod process;
 mod socket;
 
 pub use self::check::check;
@@ -32,162 +42,157 @@ pub use self::config::{HaproxySection, Tags};
 /// The name in logs, in metrics and at the control plane.
 const NAME: &str = "haproxy";
 
-/// Entries in all maps. Over it everything is set anew with one entry, and the maps begin empty.
-const ENTRIES_MAX: usize = 100_000;
-
 /// Added to the cache's `max-age` before an entry goes.
 const MARGIN: Duration = Duration::from_secs(60);
 
-/// What HAProxy says to `set map` where nothing can be set.
-const NOT_FOUND: &str = "entry not found";
-
 /// One HAProxy.
 pub struct Haproxy {
-    socket: Socket,
-    maps: PathBuf,
-    keep: Duration,
-    index: Arc<Index<Locator>>,
-    renewed: Arc<Notify>,
-    book: Mutex<Book>,
-}
-
-/// What is kept between two groups of records.
-struct Book {
-    /// Tells the values of this run from those of others.
-    instance: String,
-    bumps: u64,
-    /// When each entry was set last.
-    set: BTreeMap<(Map, String), Moment>,
-    /// Whose each hostname is where the records stand that come here; the index may be ahead.
-    sites: SiteTable,
+    link: Arc<Link>,
+    /// Keeps a second daemon from these maps until this one ends.
+    _lock: Option<File>,
 }
 
 impl Haproxy {
-    /// Begins to keep the lease. A process that does not answer yet is waited for; one without the maps is refused.
+    /// Begins to keep the lease. A process that does not answer yet is waited for; one without the maps ends the start.
     pub async fn open(section: &HaproxySection, around: Surroundings) -> Result<Self, CacheOpenError> {
-        let setup = |message: String| CacheOpenError::Setup { cache: NAME, message };
-        let socket = Socket::new(section.socket.clone());
-        let mut book = Book {
-            instance: format!("{:016x}", rand::random::<u64>()),
-            bumps: 0,
-            set: BTreeMap::new(),
-            sites: SiteTable::clone(&around.index.sites()),
-        };
-        for map in Map::EVERY {
-            match show(&socket, &section.maps, map).await {
-                Ok(entries) => book.set.extend(entries.into_iter().map(|key| ((map, key), boottime()))),
-                Err(Show::Silent(error)) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-                    let path = section.socket.display();
-                    return Err(setup(format!(
-                        "cannot open {path}: {error}; run the daemon in the socket's group"
-                    )));
-                }
-                Err(Show::Silent(error)) => {
-                    tracing::warn!(at = %section.socket.display(), %error, "haproxy does not answer yet");
-                    break;
-                }
-                Err(Show::Refused(text)) => {
-                    return Err(setup(format!(
-                        "it does not know the map {}: {text}; take over deploy/haproxy/haproxy.cfg, and set maps to the \
-                         folder that it names",
-                        section.maps.join(map.file()).display()
-                    )));
-                }
-            }
-        }
-        let haproxy = Self {
-            socket: socket.clone(),
-            maps: section.maps.clone(),
-            keep: Duration::from_secs(section.max_age_secs) + MARGIN,
-            index: around.index,
-            renewed: Arc::new(Notify::new()),
-            book: Mutex::new(book),
-        };
-        let keeper = lease::Keeper {
-            socket,
-            map: section.maps.join("lease"),
-            guard: Duration::from_millis(section.lease_guard_ms),
-            fence: around.fence,
-            renewed: Arc::clone(&haproxy.renewed),
-        };
-        let stop = around.stop;
+        let lock = lock(section)?;
+        let state_dir = around.state_dir.clone();
+        let remembered = identity::read(&state_dir);
+        let remembered =
+            remembered.map_err(|error| temporary(format!("{}: {error}", state_dir.display())))?;
+        let link = link(section, around.index, around.fence, around.path, Some(state_dir));
+        let link = Arc::new(link);
+        let mut book = link.book.lock().await;
+        book.sites = SiteTable::clone(&link.index.sites());
+        book.through = link.index.applied();
+        begin(&link, &mut book, remembered, &around.provenance).await?;
+        drop(book);
+        let (releasing, stop) = (release(Arc::clone(&link)), around.stop.clone());
+        tokio::spawn(async move { stop.run_until_cancelled(releasing).await });
+        let (keeper, stop) = (lease::Keeper { link: Arc::clone(&link) }, around.stop);
         tokio::spawn(async move { stop.run_until_cancelled(keeper.run()).await });
-        Ok(haproxy)
+        Ok(Self { link, _lock: lock })
     }
+}
 
-    /// Gives each entry a value that it has never had.
-    async fn set(&self, book: &mut Book, mut bumps: Bumps) -> Result<(), CacheTrouble> {
-        for map in [Map::Prefix, Map::Zone] {
-            if bumps.iter().any(|(of, _)| *of == map) {
-                let known =
-                    show(&self.socket, &self.maps, map).await.map_err(|error| self.trouble(&error))?;
-                bumps::with_hidden(&mut bumps, map, &known);
+/// Lets go what was held for the parents, for ever.
+async fn release(link: Arc<Link>) {
+    let mut changes = link.path.changes();
+    loop {
+        if let Err(CacheTrouble(message)) = link.release().await {
+            tracing::debug!(message, "what was held for the parents waits");
+            tokio::time::sleep(Duration::from_millis(250)).await;
+            continue;
+        }
+        // A record may have been held just after its place was told.
+        let _ = tokio::time::timeout(Duration::from_millis(250), changes.changed()).await;
+    }
+}
+
+/// Goes on with the process that the state remembers, or takes over the one that answers.
+async fn begin(
+    link: &Link,
+    book: &mut Book,
+    remembered: Option<Known>,
+    provenance: &Provenance,
+) -> Result<(), CacheOpenError> {
+    let looks = [
+        link.command("show map", Map::Process, ""),
+        link.command("show map", Map::Lease, ""),
+        "show info".to_owned(),
+    ];
+    let answers = link.socket.run(&looks).await;
+    let now = boottime();
+    let old = |process| Predecessor { process, told: Told::Open, noticed: now };
+    let (shown, leases, info) = match answers.as_deref() {
+        Ok([shown, leases, info]) => (shown.as_str(), leases.as_str(), info.as_str()),
+        Ok(_) => ("", "", ""),
+        Err(error) => {
+            tracing::warn!(at = %link.socket.path().display(), %error, "haproxy does not answer yet");
+            // It may hold anything, and be told nothing.
+            provenance.start_over(NAME, "it does not answer");
+            book.old.extend(remembered.map(|known| old(known.process)));
+            return Ok(());
+        }
+    };
+    // The lease is the last that a process is given: without one it was taken over in part.
+    let is_known = |known: &Known| link::id(shown) == Some(&known.name) && leases.contains(&known.name);
+    if let Some(known) = remembered.clone().filter(is_known) {
+        match link.resume(book, known).await {
+            Ok(()) => return Ok(()),
+            Err(Failed::Other) => {}
+            Err(error) => return Err(opening(link, &error)),
+        }
+    }
+    tracing::info!("this haproxy process holds what the state directory knows nothing of");
+    match remembered {
+        Some(known) => book.old.push(old(known.process)),
+        None => {
+            let process = link::pid(info).map(Process::look_at);
+            if process.is_some_and(|process| process.may_have_predecessors()) {
+                book.old.push(old(Process::unseen()));
             }
         }
-        if book.set.len() + bumps.len() > ENTRIES_MAX {
-            bumps.insert(bumps::everything());
-        }
-        book.bumps += 1;
-        let value = format!("{}-{:x}", book.instance, book.bumps);
-        let command = |verb: &str, (map, key): &(Map, String)| {
-            format!("{verb} map {} {} {value}", self.maps.join(map.file()).display(), word(key))
-        };
-        let commands: Vec<_> = bumps.iter().map(|bump| command("set", bump)).collect();
-        let answers = self.run(&commands).await?;
-        let mut missing = Vec::new();
-        for (bump, answer) in bumps.iter().zip(answers) {
-            match answer {
-                answer if answer.is_empty() => {}
-                answer if answer.contains(NOT_FOUND) => missing.push(bump),
-                answer => return Err(CacheTrouble(format!("haproxy refuses to set {}: {answer}", bump.1))),
-            }
-        }
-        let commands: Vec<_> = missing.iter().map(|bump| command("add", bump)).collect();
-        if let Some(answer) = self.run(&commands).await?.into_iter().find(|answer| !answer.is_empty()) {
-            return Err(CacheTrouble(format!("haproxy refuses an entry: {answer}")));
-        }
-        let now = boottime();
-        if bumps.contains(&bumps::everything()) {
-            self.clear(book).await?;
-        }
-        book.set.extend(bumps.into_iter().map(|bump| (bump, now)));
-        self.forget(book, now).await
     }
+    let sites = book.sites.clone();
+    link.try_adopt(book, &sites).await.map_err(|error| opening(link, &error))
+}
 
-    /// Under another generation of everything the others say nothing any more.
-    async fn clear(&self, book: &mut Book) -> Result<(), CacheTrouble> {
-        let maps = Map::EVERY.into_iter().filter(|map| *map != Map::All);
-        let commands: Vec<_> =
-            maps.map(|map| format!("clear map {}", self.maps.join(map.file()).display())).collect();
-        self.run(&commands).await?;
-        book.set.clear();
-        Ok(())
+/// `state_dir`: without one nothing is taken over.
+fn link(
+    section: &HaproxySection,
+    index: Arc<Index<Locator>>,
+    fence: Arc<Fence>,
+    path: Arc<Path>,
+    state_dir: Option<PathBuf>,
+) -> Link {
+    Link {
+        socket: Socket::new(section.socket.clone()),
+        maps: section.maps.clone(),
+        keep: Duration::from_secs(section.max_age_secs) + MARGIN,
+        // It counts from when the old process heard of it; a second for what lies between.
+        hard_stop: Duration::from_secs(section.hard_stop_after_secs + 1),
+        guard: Duration::from_millis(section.lease_guard_ms),
+        index,
+        fence,
+        path,
+        renewed: Notify::new(),
+        state_dir,
+        instance: format!("{:016x}", rand::random::<u64>()),
+        charge: parking_lot::Mutex::new(None),
+        book: Mutex::default(),
     }
+}
 
-    /// Drops entries that nothing in the cache is old enough for.
-    async fn forget(&self, book: &mut Book, now: Moment) -> Result<(), CacheTrouble> {
-        let old = |set: &Moment| now.since(*set) > self.keep;
-        let gone: Vec<_> =
-            book.set.iter().filter(|(_, set)| old(set)).map(|(entry, _)| entry.clone()).collect();
-        let commands: Vec<_> = gone
-            .iter()
-            .map(|(map, key)| format!("del map {} {}", self.maps.join(map.file()).display(), word(key)))
-            .collect();
-        // One that HAProxy has lost by a restart is gone too.
-        self.run(&commands).await?;
-        for entry in gone {
-            book.set.remove(&entry);
+/// Two daemons would take each other's process over again and again.
+fn lock(section: &HaproxySection) -> Result<Option<File>, CacheOpenError> {
+    let path = section.maps.join(Map::Process.file());
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        // It may lie where only HAProxy sees it.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(temporary(format!("cannot read {}: {error}", path.display()))),
+    };
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => {
+            Err(temporary(format!("another daemon drives the HAProxy with {}", section.maps.display())))
         }
-        Ok(())
+        Err(TryLockError::Error(error)) => Err(temporary(format!("cannot lock {}: {error}", path.display()))),
     }
+}
 
-    async fn run(&self, commands: &[String]) -> Result<Vec<String>, CacheTrouble> {
-        self.socket.run(commands).await.map_err(|error| self.trouble(&error))
-    }
+/// Nothing of this is for ever: a mount may come late, HAProxy may be restarted with what it lacks. So it is tried again.
+fn temporary(message: String) -> CacheOpenError {
+    CacheOpenError::Temporary { cache: NAME, message }
+}
 
-    fn trouble(&self, error: &dyn std::fmt::Display) -> CacheTrouble {
-        CacheTrouble(format!("haproxy at {}: {error}", self.socket.path().display()))
-    }
+fn opening(link: &Link, error: &Failed) -> CacheOpenError {
+    temporary(format!(
+        "{}: {error}; take over deploy/haproxy/haproxy.cfg with all its maps, set maps to the folder that it names, and run \
+         the daemon in the socket's group",
+        link.socket.path().display()
+    ))
 }
 
 #[async_trait]
@@ -205,10 +210,10 @@ impl Cache<Locator> for Haproxy {
     }
 
     async fn purge(&self, records: &[Arc<Record>]) -> Result<(), CacheTrouble> {
-        let mut book = self.book.lock().await;
+        let mut book = self.link.book.lock().await;
         let mut sites = book.sites.clone();
         // A hostname that comes or goes within the group counts before and after.
-        let mut tables = vec![self.index.sites()];
+        let mut tables = vec![self.link.index.sites()];
         for record in records {
             if let Body::Site(change) = &record.body {
                 tables.push(Arc::new(sites.clone()));
@@ -219,44 +224,24 @@ impl Cache<Locator> for Haproxy {
         let names = |site: &batoff_types::SiteId| -> BTreeSet<_> {
             tables.iter().filter_map(|table| table.hostnames(site.as_str())).flatten().cloned().collect()
         };
-        self.set(&mut book, bumps::of(records, names)).await?;
+        book.through = records.last().map_or(book.through, |last| Cursor::after(last.seq));
+        self.link.set(&mut book, bumps::of(records, names), &sites).await?;
+        self.link.outlive(&mut book).await?;
         book.sites = sites;
         Ok(())
     }
 
     async fn flush(&self) -> Result<(), CacheTrouble> {
-        let mut book = self.book.lock().await;
-        self.set(&mut book, Bumps::from([bumps::everything()])).await?;
-        book.sites = SiteTable::clone(&self.index.sites());
+        let mut book = self.link.book.lock().await;
+        let sites = SiteTable::clone(&self.link.index.sites());
+        book.through = self.link.index.applied();
+        self.link.set(&mut book, Bumps::from([bumps::everything()]), &sites).await?;
+        self.link.outlive(&mut book).await?;
+        book.sites = sites;
         Ok(())
     }
 
     fn serve_until(&self, _until: Moment) {
-        self.renewed.notify_one();
+        self.link.renewed.notify_one();
     }
-}
-
-/// Why the entries of a map are not known.
-#[derive(Debug, thiserror::Error)]
-enum Show {
-    #[error(transparent)]
-    Silent(#[from] std::io::Error),
-    #[error("{0}")]
-    Refused(String),
-}
-
-/// The keys of a map.
-async fn show(socket: &Socket, maps: &std::path::Path, map: Map) -> Result<Vec<String>, Show> {
-    let command = format!("show map {}", maps.join(map.file()).display());
-    let answer = socket.run(&[command]).await?.pop().unwrap_or_default();
-    let mut keys = Vec::new();
-    for line in answer.lines().filter(|line| !line.is_empty()) {
-        // `0x7f6ea403c7a0 www.example.test/a 0f-1`
-        let mut words = line.split(' ');
-        match (words.next().is_some_and(|word| word.starts_with("0x")), words.next()) {
-            (true, Some(key)) => keys.push(key.to_owned()),
-            _ => return Err(Show::Refused(answer)),
-        }
-    }
-    Ok(keys)
 }

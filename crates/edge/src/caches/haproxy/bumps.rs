@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use batoff_types::{Body, HostPattern, Record, Selector, SiteId};
+use batoff_types::{Body, HostPattern, Record, Selector, SiteId, SiteTable};
 
 /// The maps, in the order of `haproxy.cfg`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,10 +18,21 @@ pub(super) enum Map {
     Prefix,
     /// By host and target.
     Url,
+    /// The hostnames of sites. Not a generation, as what follows.
+    Owned,
+    /// What hostnames of sites end with.
+    OwnedUnder,
+    /// One entry, `id`: the name under which this daemon knows the process.
+    Process,
+    /// Until when it may serve, by that name.
+    Lease,
 }
 
 impl Map {
+    /// Those of generations.
     pub(super) const EVERY: [Self; 5] = [Self::All, Self::Host, Self::Zone, Self::Prefix, Self::Url];
+    /// Those that say what is stored.
+    pub(super) const OWNED: [Self; 2] = [Self::Owned, Self::OwnedUnder];
 
     /// The name of its file.
     pub(super) const fn file(self) -> &'static str {
@@ -31,6 +42,10 @@ impl Map {
             Self::Zone => "zone",
             Self::Prefix => "prefix",
             Self::Url => "url",
+            Self::Owned => "owned",
+            Self::OwnedUnder => "owned-under",
+            Self::Process => "process",
+            Self::Lease => "lease",
         }
     }
 }
@@ -81,12 +96,22 @@ pub(super) fn with_hidden(bumps: &mut Bumps, map: Map, known: &[String]) {
         let hides = |key: &String| match map {
             Map::Prefix => entry.starts_with(key.as_str()),
             Map::Zone => entry.ends_with(key.as_str()) || key.ends_with(entry.as_str()),
-            Map::All | Map::Host | Map::Url => false,
+            _ => false,
         };
         if wanted.iter().any(hides) {
             bumps.insert((map, entry.clone()));
         }
     }
+}
+
+/// The names of all sites.
+pub(super) fn owned(sites: &SiteTable) -> BTreeSet<(Map, String)> {
+    let names = sites.iter().flat_map(|(_, names)| names);
+    let entry = |name: &HostPattern| match name {
+        HostPattern::Exact(host) => (Map::Owned, host.as_str().to_owned()),
+        HostPattern::Under(parent) => (Map::OwnedUnder, format!(".{parent}")),
+    };
+    names.map(entry).collect()
 }
 
 fn name(pattern: &HostPattern) -> (Map, String) {

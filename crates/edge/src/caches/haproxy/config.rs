@@ -17,6 +17,10 @@ pub struct HaproxySection {
     /// `max-age` of its cache: entries of the maps that are older than it can go.
     #[serde(default = "default_max_age")]
     pub max_age_secs: u64,
+    /// `hard-stop-after` of its configuration: how long a process may live after a reload that cannot be seen to end from
+    /// here. Purges wait for it.
+    #[serde(default = "default_hard_stop")]
+    pub hard_stop_after_secs: u64,
     /// How long before its lease ends a strict node's HAProxy stops serving from its cache.
     #[serde(default = "default_lease_guard")]
     pub lease_guard_ms: u64,
@@ -48,6 +52,12 @@ impl HaproxySection {
                 "must be 1 to 31536000, as max-age of the cache in HAProxy's configuration",
             );
         }
+        if !(1..=86_400).contains(&self.hard_stop_after_secs) {
+            return invalid(
+                "hard_stop_after_secs",
+                "must be 1 to 86400, as hard-stop-after in HAProxy's configuration",
+            );
+        }
         if self.lease_guard_ms > 1_000 {
             return invalid("lease_guard_ms", "must be at most 1000: the lease itself is about as long");
         }
@@ -72,6 +82,10 @@ fn default_maps() -> PathBuf {
 
 const fn default_max_age() -> u64 {
     3_600
+}
+
+const fn default_hard_stop() -> u64 {
+    10
 }
 
 const fn default_lease_guard() -> u64 {

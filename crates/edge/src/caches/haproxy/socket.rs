@@ -16,6 +16,9 @@ const LINE_BYTES: usize = 6 * 1024;
 /// For one line. A process that takes longer is in trouble.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// What HAProxy says to `set map` where nothing can be set.
+pub(super) const NOT_FOUND: &str = "entry not found";
+
 /// The admin socket.
 #[derive(Clone, Debug)]
 pub(super) struct Socket {
@@ -34,28 +37,51 @@ impl Socket {
         &self.path
     }
 
-    /// Runs the commands, in their order; as many answers.
+    /// Runs the commands, in their order; as many answers. Each line of them may be answered by another process.
     pub(super) async fn run(&self, commands: &[String]) -> io::Result<Vec<Answer>> {
         let mut answers = Vec::with_capacity(commands.len());
         let mut rest = commands;
         while !rest.is_empty() {
-            let mut bytes = 0;
-            let fits = rest.iter().take(LINE_COMMANDS).take_while(|command| {
-                bytes += command.len() + 1;
-                bytes < LINE_BYTES
-            });
-            let (line, more) = rest.split_at(fits.count().max(1));
-            let text = self.ask(&line.join(";")).await?;
-            let split = answers_of(&text);
-            if split.len() != line.len() {
-                let text = text.chars().take(200).collect::<String>();
-                let what = format!("{} answers to {} commands: {text:?}", split.len(), line.len());
-                return Err(io::Error::new(io::ErrorKind::InvalidData, what));
-            }
-            answers.extend(split);
+            let (line, more) = rest.split_at(line_of(rest));
+            answers.extend(self.line(line).await?);
             rest = more;
         }
         Ok(answers)
+    }
+
+    /// The same in one process: each line begins with `guard`, and nothing more is asked when its answer is not the one
+    /// that `expected` says. `None`: another process has answered; what was asked of it before is done.
+    pub(super) async fn run_if(
+        &self,
+        guard: &str,
+        expected: impl Fn(&str) -> bool,
+        commands: &[String],
+    ) -> io::Result<Option<Vec<Answer>>> {
+        let mut answers = Vec::with_capacity(commands.len());
+        let mut rest = commands;
+        while !rest.is_empty() {
+            let (line, more) = rest.split_at(line_of(rest));
+            let mut guarded = vec![guard.to_owned()];
+            guarded.extend_from_slice(line);
+            let mut said = self.line(&guarded).await?.into_iter();
+            if !said.next().is_some_and(|answer| expected(&answer)) {
+                return Ok(None);
+            }
+            answers.extend(said);
+            rest = more;
+        }
+        Ok(Some(answers))
+    }
+
+    async fn line(&self, line: &[String]) -> io::Result<Vec<Answer>> {
+        let text = self.ask(&line.join(";")).await?;
+        let split = answers_of(&text);
+        if split.len() != line.len() {
+            let text = text.chars().take(200).collect::<String>();
+            let what = format!("{} answers to {} commands: {text:?}", split.len(), line.len());
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
+        Ok(split)
     }
 
     /// What one line is answered with, as it comes.
@@ -84,6 +110,16 @@ pub(super) fn word(text: &str) -> String {
         word.push(c);
     }
     word
+}
+
+/// How many of the commands fit on a line.
+fn line_of(commands: &[String]) -> usize {
+    let mut bytes = 0;
+    let fits = commands.iter().take(LINE_COMMANDS).take_while(|command| {
+        bytes += command.len() + 1;
+        bytes < LINE_BYTES
+    });
+    fits.count().max(1)
 }
 
 fn answers_of(text: &str) -> Vec<Answer> {

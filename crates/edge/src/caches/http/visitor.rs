@@ -39,13 +39,23 @@ impl Visitor {
         self.send("GET", &format!("{line}\r\n")).await
     }
 
+    /// `GET` of the same page from another hostname.
+    pub(in crate::caches) async fn read_as(&mut self, host: &str) -> Result<Reply, CheckError> {
+        self.send_to(host, "GET", "").await
+    }
+
     /// Any method.
     pub(in crate::caches) async fn ask(&mut self, method: &str) -> Result<Reply, CheckError> {
         self.send(method, "").await
     }
 
     async fn send(&mut self, method: &str, lines: &str) -> Result<Reply, CheckError> {
-        let request = format!("{method} {} HTTP/1.1\r\nHost: {}\r\n{lines}\r\n", self.page, self.host);
+        let host = self.host.clone();
+        self.send_to(&host, method, lines).await
+    }
+
+    async fn send_to(&mut self, host: &str, method: &str, lines: &str) -> Result<Reply, CheckError> {
+        let request = format!("{method} {} HTTP/1.1\r\nHost: {host}\r\n{lines}\r\n", self.page);
         let replies = self.pipeline.send(&[request.into_bytes()]).await;
         let address = self.pipeline.address();
         let replies =

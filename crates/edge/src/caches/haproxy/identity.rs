@@ -1,0 +1,70 @@
+//! Under which name the daemon knows the process that it drives. It lies in the state directory and in the process: if
+//! the two differ, the process holds what this state knows nothing of.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::process::Process;
+
+/// In the state directory.
+const FILE: &str = "haproxy-process";
+
+/// What is remembered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Known {
+    /// New for each process, and for each run of the daemon: a copy of the state directory is found out by it.
+    pub(super) name: String,
+    pub(super) process: Process,
+}
+
+/// A name that nobody has had.
+pub(super) fn name() -> String {
+    format!("{:016x}", rand::random::<u64>())
+}
+
+/// What was remembered last; `None` when there is nothing that can be read.
+pub(super) fn read(state: &Path) -> io::Result<Option<Known>> {
+    match fs::read_to_string(state.join(FILE)) {
+        Ok(text) => Ok(parse(&text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Durable when this returns.
+pub(super) fn write(state: &Path, known: &Known) -> io::Result<()> {
+    let Known { name, process: Process { pid, started, boot } } = known;
+    let started = started.map_or_else(|| "-".to_owned(), |started| started.to_string());
+    let draft: PathBuf = state.join(format!("{FILE}.new"));
+    let mut file = fs::File::create(&draft)?;
+    file.write_all(format!("{name} {pid} {started} {boot}\n").as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&draft, state.join(FILE))?;
+    fs::File::open(state)?.sync_all()
+}
+
+fn parse(text: &str) -> Option<Known> {
+    let mut words = text.split_ascii_whitespace();
+    let (name, pid, started) = (words.next()?.to_owned(), words.next()?.parse().ok()?, words.next()?);
+    let started = if started == "-" { None } else { Some(started.parse().ok()?) };
+    Some(Known { name, process: Process { pid, started, boot: words.next()?.to_owned() } })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(read(dir.path()).unwrap(), None);
+        for started in [Some(77), None] {
+            let known = Known { name: name(), process: Process { pid: 12, started, boot: "b".into() } };
+            write(dir.path(), &known).unwrap();
+            assert_eq!(read(dir.path()).unwrap(), Some(known));
+        }
+        fs::write(dir.path().join(FILE), "torn 1").unwrap();
+        assert_eq!(read(dir.path()).unwrap(), None);
+    }
+}
