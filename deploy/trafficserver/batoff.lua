@@ -6,8 +6,12 @@
 -- stored, with what had been purged when its fetch began, and each hit is judged by the rules that came after. A hit is a
 -- miss whenever anything is not known: no file, no stamp, no lease, an error in this script.
 --
--- The stamp is a header whose name begins with @: Traffic Server stores those, and neither shows them to visitors and
--- origins nor takes them from either.
+-- Stamp and tags are headers whose names begin with @: Traffic Server stores those, and neither shows them to visitors and
+-- origins nor takes them from either. With the word `children` behind the file's path the origin's Cache-Tag is passed on
+-- as well, for caches in front of this one that purge by tag.
+--
+-- Not stored is what no purge could name: under a hostname of no site, or one that is not spelt as it should be; what was
+-- asked with a body; and what a cache of ours behind this one marks as stale.
 
 local ffi = require 'ffi'
 local bit = require 'bit'
@@ -28,16 +32,20 @@ void *mmap(void *at, size_t bytes, int protection, int flags, int fd, long offse
 int munmap(void *at, size_t bytes);
 ]]
 
-local STAMP = '@Batoff-Fill'
+local STAMP, TAGS = '@Batoff-Fill', '@Batoff-Tags'
+local MARK = 'X-Batoff-Stale'
 local GONE, STALE, FRESH = 2, 1, 0
 
 -- The layout of the file; crates/edge/src/caches/trafficserver/layout.rs draws it. Numbers that change stand there twice
 -- and are written from front to back: read from back to front, two that are equal are both whole.
-local VERSION = 1
+local VERSION = 2
 local SUPERSEDED, APPLIED, UNTIL, PROBE = 16, 18, 20, 22
-local URL, PREFIX, HOST, UNDER, TAG, SITE, OWNED, OWNED_UNDER = 1, 2, 3, 4, 5, 6, 7, 8
-local BOOT_AT, LENGTHS_AT, SLOTS_AT = 1024, 4096, 16384
+local URL, PREFIX, HOST, UNDER, TAG, SITE, OWNED, OWNED_UNDER, ANY_TAG = 1, 2, 3, 4, 5, 6, 7, 8, 9
+local BOOT_AT, EPOCHS_AT, LENGTHS_AT, SLOTS_AT = 1024, 1088, 4096, 16384
 local URL_BYTES_MAX = 8192
+
+-- Of one answer. Over it, and with a member that no purge can name, every purge of a tag of its site hits it.
+local TAGS_MAX, TAG_BYTES_MAX, TAGS_BYTES_MAX = 1024, 256, 32768
 
 local O_RDONLY_CLOEXEC, PROT_READ, MAP_SHARED, CLOCK_BOOTTIME = 524288, 1, 1, 7
 
@@ -50,10 +58,14 @@ local look = ffi.new('uint8_t[128]')
 local mapped, mapped_bytes
 local numbers, slots, slot_numbers, lengths
 local mask, seed_a, seed_b, oldest, epoch
+-- Through which position the stamps of each epoch are believed.
+local epochs = {}
 local looked_at = -1
+local has_children = false
 
 function __init__(arguments)
   path = arguments[1] or path
+  has_children = arguments[2] == 'children'
 end
 
 local function value(at)
@@ -96,7 +108,12 @@ local function map(fd)
   end
   mask, oldest = numbers[2], numbers[5]
   seed_a, seed_b = tobit(numbers[3]), tobit(numbers[4])
-  epoch = ffi.string(base + 65, base[64])
+  epoch = ffi.string(base + EPOCHS_AT, 16)
+  epochs = {}
+  for n = 0, base[64] - 1 do
+    local entry = EPOCHS_AT + 24 * n
+    epochs[ffi.string(base + entry, 16)] = numbers[(entry + 16) / 8]
+  end
   lengths = base + LENGTHS_AT
   slots = ffi.cast('const int32_t *', base + SLOTS_AT)
   slot_numbers = ffi.cast('const double *', base + SLOTS_AT)
@@ -322,7 +339,7 @@ local function key_of(url)
   if #authority + #target > URL_BYTES_MAX then
     return nil
   end
-  return authority .. target, host
+  return authority .. target, host, authority
 end
 
 -- The number of the site that a hostname is of, or 0.
@@ -397,10 +414,12 @@ local function by_names(url, applied, newer, verdict)
   if newer[SITE] then
     verdict = under(SITE, site_a, site_b, applied, verdict)
   end
-  local tags = newer[TAG] and ts.cached_response.header['Cache-Tag']
-  if tags then
+  local tags = newer[TAG] and ts.cached_response.header[TAGS]
+  if tags and byte(tags, 1) == 44 then
+    return under(ANY_TAG, site_a, site_b, applied, verdict)
+  elseif tags then
     for tag in string.gmatch(tags, '[^,]+') do
-      local a, b = walk(site_a, site_b, match(tag, '^[ \t\n\r\f]*(.-)[ \t\n\r\f]*$'))
+      local a, b = walk(site_a, site_b, tag)
       verdict = verdict ~= GONE and under(TAG, a, b, applied, verdict) or GONE
     end
   end
@@ -424,11 +443,12 @@ local function judge()
     return GONE
   end
   local stamp = ts.cached_response.header[STAMP]
-  if not stamp or sub(stamp, 1, #epoch) ~= epoch then
+  local last = stamp and epochs[sub(stamp, 1, 16)]
+  if not last then
     return GONE
   end
-  local applied = tonumber(sub(stamp, #epoch + 1))
-  if not applied or applied < oldest then
+  local applied = tonumber(sub(stamp, 18))
+  if not applied or applied > last or applied < oldest then
     return GONE
   end
   local any = false
@@ -445,6 +465,15 @@ local function judge()
   return by_names(ts.client_request.get_pristine_url(), applied, newer, FRESH)
 end
 
+-- What is stale was served without the origin's word: so a cache in front does not take it for new.
+local function mark_stale()
+  local status = ts.server_response.get_status()
+  if not status or status == 0 or status >= 500 then
+    ts.client_response.header[MARK] = '1'
+  end
+  return 0
+end
+
 function do_global_cache_lookup_complete()
   local status = ts.http.get_cache_lookup_status()
   if status ~= TS_LUA_CACHE_LOOKUP_HIT_FRESH and status ~= TS_LUA_CACHE_LOOKUP_HIT_STALE then
@@ -455,10 +484,22 @@ function do_global_cache_lookup_complete()
     ts.error('batoff.lua: ' .. tostring(verdict))
     verdict = GONE
   end
+  if verdict == STALE then
+    -- These may not be served stale, whoever asks for it (RFC 9111, 5.2.2.2 and 5.2.2.8).
+    local control = lower(ts.cached_response.header['Cache-Control'] or '')
+    if find(control, 'must-revalidate', 1, true) or find(control, 'proxy-revalidate', 1, true) then
+      verdict = GONE
+    end
+  end
   if verdict == GONE then
     ts.http.set_cache_lookup_status(TS_LUA_CACHE_LOOKUP_MISS)
-  elseif verdict == STALE then
-    ts.http.set_cache_lookup_status(TS_LUA_CACHE_LOOKUP_HIT_STALE)
+  else
+    if verdict == STALE then
+      ts.http.set_cache_lookup_status(TS_LUA_CACHE_LOOKUP_HIT_STALE)
+    end
+    if verdict == STALE or status == TS_LUA_CACHE_LOOKUP_HIT_STALE then
+      ts.hook(TS_LUA_HOOK_SEND_RESPONSE_HDR, mark_stale)
+    end
   end
   return 0
 end
@@ -467,7 +508,7 @@ end
 local function stamp()
   ffi.C.clock_gettime(CLOCK_BOOTTIME, now)
   local applied = ready(tonumber(now.seconds)) and value(APPLIED)
-  return applied and epoch .. format('%d', applied) or nil
+  return applied and epoch .. '.' .. format('%d', applied) or nil
 end
 
 function do_global_send_request()
@@ -476,10 +517,84 @@ function do_global_send_request()
   return 0
 end
 
+-- Whether no purge can name a tag: too long, white space or control characters in it, or not in UTF-8.
+local function is_unnameable(tag)
+  if #tag > TAG_BYTES_MAX or find(tag, '[%z\1-\32\127]') then
+    return true
+  elseif not find(tag, '[\128-\255]') then
+    return false
+  elseif find(tag, '\194[\128-\160]') or find(tag, '\225\154\128') or find(tag, '\226\128[\128-\138\168\169\175]')
+    or find(tag, '\226\129\159') or find(tag, '\227\128\128') then
+    return true
+  end
+  local rest = string.gsub(tag, '[\194-\223][\128-\191]', 'x')
+  rest = string.gsub(rest, '[\224-\239][\128-\191][\128-\191]', 'x')
+  rest = string.gsub(rest, '[\240-\244][\128-\191][\128-\191][\128-\191]', 'x')
+  return find(rest, '[\128-\255]') ~= nil
+end
+
+-- Tags as they are compared, with commas between them and none around; one in front: they cannot be told apart.
+local function tags_of(text)
+  if #text > TAGS_BYTES_MAX then
+    return ','
+  end
+  local tags, count = {}, 0
+  for member in string.gmatch(text, '[^,]+') do
+    local tag = match(member, '^[ \t\n\r\f]*(.-)[ \t\n\r\f]*$')
+    if tag ~= '' then
+      count = count + 1
+      if count > TAGS_MAX or is_unnameable(tag) then
+        return ','
+      end
+      tags[count] = tag
+    end
+  end
+  return concat(tags, ',')
+end
+
+-- All lines of the header; Lua is shown the first of them.
+local function tag_lines()
+  return ts.server_response.header['Cache-Tag']
+end
+
+-- Whether the answer may be stored; then it is stamped.
+local function admit()
+  local text = ts.client_request.header[STAMP]
+  if not text or ts.server_response.header[MARK] then
+    return false
+  end
+  local key, host, authority = key_of(ts.client_request.get_pristine_url())
+  if not key or ts.client_request.header['Host'] ~= authority or owner(host) == 0 then
+    return false
+  end
+  local length = ts.client_request.header['Content-Length']
+  if length and tonumber(length) ~= 0 or ts.client_request.header['Transfer-Encoding'] then
+    return false
+  end
+  local tags = tag_lines()
+  if tags then
+    ts.server_response.header[TAGS] = tags_of(tags)
+  end
+  ts.server_response.header[STAMP] = text
+  return true
+end
+
 function do_global_read_response()
-  ts.server_response.header[STAMP] = ts.client_request.header[STAMP]
+  -- Answers to other methods are not stored; those that are unsafe take the page out, if nobody interferes.
+  if ts.client_request.get_method() == 'GET' then
+    local done, may_store = pcall(admit)
+    if not done then
+      ts.error('batoff.lua: ' .. tostring(may_store))
+    end
+    if not done or not may_store then
+      ts.http.set_server_resp_no_store(1)
+    end
+  end
+  if not has_children then
+    ts.server_response.header['Cache-Tag'] = nil
+  end
   return 0
 end
 
 -- For the test that compares this with the daemon's fingerprints and normal form.
-return { key_of = key_of, walk = walk, finish = finish }
+return { key_of = key_of, walk = walk, finish = finish, tags_of = tags_of }

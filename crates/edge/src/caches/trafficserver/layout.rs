@@ -3,9 +3,10 @@
 //!
 //! ```text
 //!      0  "BATOFFTS"          8  the version         16  slots - 1           24, 32  seeds
-//!     40  floor: what was fetched before it is gone
-//!     64  the epoch: one byte with its length, then its text
+//!     40  floor: what was fetched before it is gone         48  a number that no other table has
+//!     64  how many epochs there are
 //!   1024  the kernel's boot_id: of another boot, the lease is of another clock
+//!   1088  the epochs, the one of new stamps first: 16 digits, and through which position its stamps are believed
 //!    128  superseded   144  applied   160  serve until   176  probe   192 …  newest seq of each class: all twice
 //!   4096  one byte for each length of a prefix: 1 if there is one
 //!  16384  the slots: print (4 + 4), hard, soft, soft again, hard again
@@ -19,18 +20,26 @@ use super::print::{Class, Print};
 pub(super) const MAGIC: &[u8; 8] = b"BATOFFTS";
 
 /// Of this layout and of the fingerprints.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
-/// The longest text of an epoch.
-pub(super) const EPOCH_BYTES_MAX: usize = 63;
+/// Runs of the daemon whose stamps are believed. What was fetched before so many of them is fetched anew.
+pub(super) const EPOCHS_MAX: usize = 64;
+
+/// An epoch, as stamps begin with it.
+pub(super) const EPOCH_DIGITS: usize = 16;
+
+/// Bytes of an epoch with its bound.
+pub(super) const EPOCH_BYTES: usize = EPOCH_DIGITS + 8;
 
 pub(super) const VERSION_AT: usize = 8;
 pub(super) const MASK_AT: usize = 16;
 pub(super) const SEEDS_AT: [usize; 2] = [24, 32];
 pub(super) const FLOOR_AT: usize = 40;
-pub(super) const EPOCH_AT: usize = 64;
+pub(super) const SERIAL_AT: usize = 48;
+pub(super) const EPOCH_COUNT_AT: usize = 64;
 /// 36 characters.
 pub(super) const BOOT_AT: usize = 1_024;
+pub(super) const EPOCHS_AT: usize = 1_088;
 
 /// Not to be used any more: 1, and the file has a successor of the same name.
 pub(super) const SUPERSEDED_AT: usize = 128;

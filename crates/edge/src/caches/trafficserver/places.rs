@@ -41,10 +41,10 @@ pub(super) fn of_rule(printer: Printer, rule: &Rule) -> Vec<Entry> {
         Place::Host(HostPattern::Exact(host)) => vec![plain(Class::Host, host.as_str())],
         Place::Host(HostPattern::Under(parent)) => vec![plain(Class::Under, parent.as_str())],
         Place::Url(key) => vec![plain(Class::Url, &as_shown(key))],
-        // The script keeps all tags of an object with it.
-        Place::Overflow(_) => Vec::new(),
         Place::Tag(site, tag) => {
-            vec![entry(Class::Tag, printer.of_tag(printer.site(site.as_str()), tag.as_str()), 0)]
+            let number = printer.site(site.as_str());
+            let any = entry(Class::AnyTag, printer.of_any_tag(number), 0);
+            vec![entry(Class::Tag, printer.of_tag(number, tag.as_str()), 0), any]
         }
         Place::Prefix(prefix) => {
             let shown = prefix_as_shown(prefix);

@@ -20,6 +20,8 @@ pub(super) enum Class {
     Owned = 7,
     /// What the hostnames of a site end with; likewise.
     OwnedUnder = 8,
+    /// Any tag of a site: what an object with tags that cannot be told apart is hit by.
+    AnyTag = 9,
 }
 
 impl Class {
@@ -58,6 +60,11 @@ impl Printer {
     pub(super) fn site(self, name: &str) -> u64 {
         let Print(a, b) = self.of(Class::Site, name);
         (u64::from(a >> 12) << 32 | u64::from(b)).max(1)
+    }
+
+    /// See [`Class::AnyTag`].
+    pub(super) fn of_any_tag(self, number: u64) -> Print {
+        self.walk_of(number).end(Class::AnyTag)
     }
 
     /// The walk over a site's tags begins with the number's two halves.

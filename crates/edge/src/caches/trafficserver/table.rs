@@ -10,9 +10,9 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::layout::{
-    self, APPLIED_AT, BOOT_AT, EPOCH_AT, EPOCH_BYTES_MAX, FLOOR_AT, LENGTHS_AT, MAGIC, MASK_AT, SEEDS_AT,
-    SLOT_BYTES, SLOTS_AT, SUPERSEDED_AT, Slot, UNTIL_AT, VERSION, VERSION_AT, double, newest_at, read_f64,
-    read_twice, twice,
+    self, APPLIED_AT, BOOT_AT, EPOCH_BYTES, EPOCH_COUNT_AT, EPOCH_DIGITS, EPOCHS_AT, FLOOR_AT, LENGTHS_AT,
+    MAGIC, MASK_AT, OPEN_MICROS, SEEDS_AT, SERIAL_AT, SLOT_BYTES, SLOTS_AT, SUPERSEDED_AT, Slot, UNTIL_AT,
+    VERSION, VERSION_AT, double, newest_at, read_f64, read_twice, twice,
 };
 use super::places::Entry;
 use super::print::{Class, Printer};
@@ -35,7 +35,6 @@ pub(super) struct Table {
     path: PathBuf,
     file: Arc<File>,
     shown: Arc<Shown>,
-    epoch: String,
     printer: Printer,
     slots: Vec<Slot>,
     used: usize,
@@ -67,56 +66,58 @@ impl Shown {
 }
 
 impl Table {
-    /// Goes on with the file that a predecessor has left, if it can be: it holds everything that was acknowledged, which
-    /// the state of this run may not. `None` when there is none of this epoch.
-    pub(super) fn take_over(path: &Path, shown: &Arc<Shown>, epoch: &str) -> io::Result<Option<Self>> {
-        let file = match OpenOptions::new().read(true).write(true).open(path) {
-            Ok(file) => file,
+    /// Goes on with what a predecessor has left in the file, if it can be: it holds all rules that were acknowledged,
+    /// which the state of this run may not. `None` when there is none of this boot. Stamps are of `epochs` from now on,
+    /// and of `applied`.
+    pub(super) fn take_over(
+        path: &Path,
+        shown: &Arc<Shown>,
+        epochs: &[(String, Option<u64>)],
+        applied: u64,
+    ) -> io::Result<Option<(Self, u64)>> {
+        let bytes = match fs::read(path) {
+            Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        let Some(known) = Known::read(&fs::read(path)?) else { return Ok(None) };
+        let Some(known) = Known::read(&bytes) else { return Ok(None) };
         // After a reboot a disk may hold less than what was acknowledged.
-        if known.epoch != epoch || known.boot != boot_id()? {
+        if known.boot != boot_id()? {
             return Ok(None);
         }
+        // What stands there as the end of the lease is believed until the first renewal changes it.
+        let until = read_twice(&bytes, UNTIL_AT).unwrap_or(0.0);
         let used = known.slots.iter().filter(|slot| !slot.is_free()).count();
-        let table = Self {
+        let mut table = Self {
             path: path.to_owned(),
-            file: Arc::new(file),
+            file: draft(path)?,
             shown: Arc::clone(shown),
-            epoch: known.epoch,
             printer: known.printer,
             slots: known.slots,
             used,
-            applied: known.applied,
+            applied,
             newest: known.newest,
             lengths: known.lengths,
         };
-        // What stands there as the end of the lease is believed until the first renewal changes it.
-        *shown.file.lock() = Some((Arc::clone(&table.file), f64::NAN));
-        Ok(Some(table))
+        table.put_in_place(epochs, known.floor, Some(until))?;
+        Ok(Some((table, known.applied)))
     }
 
     /// Puts a new file in the place of the old one. Readers find nothing in between, and serve nothing.
     pub(super) fn build(
         path: &Path,
         shown: &Arc<Shown>,
-        epoch: &str,
+        epochs: &[(String, Option<u64>)],
         printer: Printer,
         applied: u64,
         contents: &(Vec<Entry>, u64),
     ) -> io::Result<Self> {
-        debug_assert!(epoch.len() <= EPOCH_BYTES_MAX, "{epoch}");
         let (entries, floor) = contents;
         let room = (entries.len() * 3).next_power_of_two().max(SLOTS_MIN);
-        let draft = path.with_extension("new");
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&draft)?;
         let mut table = Self {
             path: path.to_owned(),
-            file: Arc::new(file),
+            file: draft(path)?,
             shown: Arc::clone(shown),
-            epoch: epoch.to_owned(),
             printer,
             slots: vec![Slot::default(); room],
             used: 0,
@@ -128,30 +129,36 @@ impl Table {
             let at = table.find(entry);
             table.keep(at, entry);
         }
-        table.file.write_all_at(&table.encode(*floor, &boot_id()?), 0)?;
-        // Traffic Server runs as another user.
-        table.file.set_permissions(Permissions::from_mode(0o644))?;
-        let mut in_force = shown.file.lock();
-        supersede(path)?;
-        let until = in_force.as_ref().map_or(0.0, |(_, until)| *until);
-        let until = if until.is_nan() { 0.0 } else { until };
-        write_twice(&table.file, UNTIL_AT, until)?;
-        fs::rename(&draft, path)?;
-        *in_force = Some((Arc::clone(&table.file), until));
-        drop(in_force);
+        table.put_in_place(epochs, *floor, None)?;
         Ok(table)
+    }
+
+    /// `until`: the end of the lease, if it is not what was written last.
+    fn put_in_place(
+        &mut self,
+        epochs: &[(String, Option<u64>)],
+        floor: u64,
+        until: Option<f64>,
+    ) -> io::Result<()> {
+        self.file.write_all_at(&self.encode(epochs, floor, &boot_id()?), 0)?;
+        // Traffic Server runs as another user.
+        self.file.set_permissions(Permissions::from_mode(0o644))?;
+        let mut in_force = self.shown.file.lock();
+        supersede(&self.path)?;
+        let until = until.unwrap_or_else(|| in_force.as_ref().map_or(0.0, |(_, until)| *until));
+        write_twice(&self.file, UNTIL_AT, until)?;
+        fs::rename(draft_of(&self.path), &self.path)?;
+        *in_force = Some((Arc::clone(&self.file), until));
+        Ok(())
     }
 
     pub(super) const fn printer(&self) -> Printer {
         self.printer
     }
 
-    pub(super) const fn applied(&self) -> u64 {
-        self.applied
-    }
-
-    pub(super) fn epoch(&self) -> &str {
-        &self.epoch
+    /// Makes it unusable for those who have it mapped, wherever it is.
+    pub(super) fn retire(&self) -> io::Result<()> {
+        write_twice(&self.file, SUPERSEDED_AT, 1.0)
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -201,9 +208,9 @@ impl Table {
         Ok(Ok(()))
     }
 
-    /// Fetches that begin from here on are stamped with this; lower than before is not taken.
+    /// Fetches that begin from here on are stamped with this.
     pub(super) fn set_applied(&mut self, applied: u64) -> io::Result<()> {
-        if applied > self.applied {
+        if applied != self.applied {
             write_twice(&self.file, APPLIED_AT, double(applied))?;
             self.applied = applied;
         }
@@ -237,7 +244,7 @@ impl Table {
         }
     }
 
-    fn encode(&self, floor: u64, boot: &str) -> Vec<u8> {
+    fn encode(&self, epochs: &[(String, Option<u64>)], floor: u64, boot: &str) -> Vec<u8> {
         let mut bytes = vec![0; SLOTS_AT + self.slots.len() * SLOT_BYTES];
         let mut put = |at: usize, text: &[u8]| bytes[at..at + text.len()].copy_from_slice(text);
         put(0, MAGIC);
@@ -246,8 +253,14 @@ impl Table {
         put(SEEDS_AT[0], &f64::from(self.printer.seeds.0).to_le_bytes());
         put(SEEDS_AT[1], &f64::from(self.printer.seeds.1).to_le_bytes());
         put(FLOOR_AT, &double(floor).to_le_bytes());
-        put(EPOCH_AT, &[self.epoch.len() as u8]);
-        put(EPOCH_AT + 1, self.epoch.as_bytes());
+        // Two tables may have the same seeds; this tells readers that there is another one.
+        put(SERIAL_AT, &f64::from(rand::random::<u32>()).to_le_bytes());
+        put(EPOCH_COUNT_AT, &[u8::try_from(epochs.len()).unwrap_or(0)]);
+        for (n, (epoch, last)) in epochs.iter().enumerate() {
+            put(EPOCHS_AT + n * EPOCH_BYTES, epoch.as_bytes());
+            let last = last.map_or(OPEN_MICROS, double);
+            put(EPOCHS_AT + n * EPOCH_BYTES + EPOCH_DIGITS, &last.to_le_bytes());
+        }
         put(BOOT_AT, boot.as_bytes());
         put(APPLIED_AT, twice(double(self.applied)).as_flattened());
         for (class, newest) in Class::RULES.into_iter().zip(self.newest) {
@@ -279,7 +292,7 @@ impl Slot {
 
 /// What a file says.
 struct Known {
-    epoch: String,
+    floor: u64,
     boot: String,
     printer: Printer,
     slots: Vec<Slot>,
@@ -307,14 +320,13 @@ impl Known {
         if !slots.is_power_of_two() || bytes.len() != SLOTS_AT + slots * SLOT_BYTES {
             return None;
         }
-        let epoch = bytes.get(EPOCH_AT + 1..)?.get(..usize::from(*bytes.get(EPOCH_AT)?))?;
         let mut newest = [0; Class::RULES.len()];
         for (class, newest) in Class::RULES.into_iter().zip(&mut newest) {
             *newest = read_twice(bytes, newest_at(class))? as u64;
         }
         let (slots, _) = bytes[SLOTS_AT..].as_chunks::<SLOT_BYTES>();
         Some(Self {
-            epoch: std::str::from_utf8(epoch).ok()?.to_owned(),
+            floor: number(FLOOR_AT)? as u64,
             boot: std::str::from_utf8(bytes.get(BOOT_AT..BOOT_AT + BOOT_BYTES)?).ok()?.to_owned(),
             printer: Printer { seeds: (number(SEEDS_AT[0])? as u32, number(SEEDS_AT[1])? as u32) },
             slots: slots.iter().map(Slot::decode).collect::<Option<_>>()?,
@@ -323,6 +335,16 @@ impl Known {
             lengths: bytes[LENGTHS_AT..SLOTS_AT].iter().map(|&byte| byte != 0).collect(),
         })
     }
+}
+
+/// The file that is to take the place of the one in use.
+fn draft(path: &Path) -> io::Result<Arc<File>> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(true).open(draft_of(path)).map(Arc::new)
+}
+
+fn draft_of(path: &Path) -> PathBuf {
+    path.with_extension("new")
 }
 
 /// Which boot this is.
@@ -363,11 +385,15 @@ mod tests {
     }
 
     fn build(dir: &Path, entries: Vec<Entry>) -> Table {
-        Table::build(&dir.join("rules"), &Shown::nothing(), "e.1", PRINTER, 4, &(entries, 0)).unwrap()
+        Table::build(&dir.join("rules"), &Shown::nothing(), &epochs(), PRINTER, 4, &(entries, 0)).unwrap()
     }
 
-    fn take_over(dir: &Path, epoch: &str) -> Option<Table> {
-        Table::take_over(&dir.join("rules"), &Shown::nothing(), epoch).unwrap()
+    fn take_over(dir: &Path) -> Option<(Table, u64)> {
+        Table::take_over(&dir.join("rules"), &Shown::nothing(), &epochs(), 7).unwrap()
+    }
+
+    fn epochs() -> [(String, Option<u64>); 2] {
+        [("0123456789abcdef".to_owned(), None), ("fedcba9876543210".to_owned(), Some(3))]
     }
 
     #[test]
@@ -385,11 +411,12 @@ mod tests {
         };
         table.put(&prefix).unwrap().unwrap();
         table.set_applied(10).unwrap();
-        let after = take_over(dir.path(), "e.1").unwrap();
+        let (after, through) = take_over(dir.path()).unwrap();
         assert_eq!((&after.slots, after.used), (&table.slots, 3));
-        assert_eq!((after.applied, after.newest, &after.lengths), (10, table.newest, &table.lengths));
+        assert_eq!((through, after.newest, &after.lengths), (10, table.newest, &table.lengths));
+        assert_eq!(after.applied, 7, "what this run knows of, not what another did");
         assert_eq!(after.slots[after.find(&url("a/2", 0))].hard, 9.0, "an older purge weakens nothing");
-        assert!(take_over(dir.path(), "e.2").is_none(), "another epoch");
+        assert!(!table.is_in_place().unwrap() && after.is_in_place().unwrap());
     }
 
     #[test]
@@ -404,13 +431,13 @@ mod tests {
         assert_eq!(f64::from_le_bytes(bytes), 1.0);
         assert!(!table.is_in_place().unwrap() && second.is_in_place().unwrap());
         second.file.write_all_at(&9.0_f64.to_le_bytes(), APPLIED_AT as u64).unwrap();
-        assert!(take_over(dir.path(), "e.1").is_none(), "half written");
-        let third = build(dir.path(), Vec::new());
-        assert!(take_over(dir.path(), "e.1").is_some());
+        assert!(take_over(dir.path()).is_none(), "half written");
+        drop(build(dir.path(), Vec::new()));
+        let (third, _) = take_over(dir.path()).unwrap();
         third.file.write_all_at(b"x", BOOT_AT as u64).unwrap();
-        assert!(take_over(dir.path(), "e.1").is_none(), "another boot's");
+        assert!(take_over(dir.path()).is_none(), "another boot's");
         fs::write(&path, b"BATOFFTS").unwrap();
-        assert!(take_over(dir.path(), "e.1").is_none(), "cut short");
+        assert!(take_over(dir.path()).is_none(), "cut short");
     }
 
     #[test]
