@@ -19,6 +19,8 @@ pub enum Feature {
     Host,
     /// Everything of a site.
     Everything,
+    /// Nothing is kept under hostnames that no site owns; a dot behind a hostname makes no other one.
+    Unowned,
     /// Soft: stale, not gone.
     Soft,
     /// What the origin takes back after a soft purge is not served stale.
@@ -57,7 +59,7 @@ pub enum Feature {
 
 impl Feature {
     /// All of them, in the order of the table.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Fill,
         Self::Url,
         Self::Spelling,
@@ -66,6 +68,7 @@ impl Feature {
         Self::Tag,
         Self::Host,
         Self::Everything,
+        Self::Unowned,
         Self::Soft,
         Self::Withdrawn,
         Self::MustRevalidate,
@@ -96,6 +99,7 @@ impl Feature {
             Self::Tag => "by tag, other sites untouched",
             Self::Host => "by hostname",
             Self::Everything => "everything of a site",
+            Self::Unowned => "hosts of no site, and the dot behind a host",
             Self::Soft => "soft purge",
             Self::Withdrawn => "soft purge, then the origin takes the page back",
             Self::MustRevalidate => "soft purge of `must-revalidate` is hard",

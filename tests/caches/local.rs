@@ -69,6 +69,7 @@ impl Subject for Python {
         match feature {
             Feature::Withdrawn => Some("the example keeps what is stale until another answer can be stored"),
             Feature::MustRevalidate => Some("the example does not read `Cache-Control`"),
+            Feature::Unowned => Some("keeps what no site owns"),
             _ => None,
         }
     }

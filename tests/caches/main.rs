@@ -39,6 +39,7 @@ macro_rules! conformance {
             a_tag_takes_what_carries_it_and_only_of_its_site,
             a_hostname_goes_whole,
             everything_of_a_site_goes_and_no_other_sites,
+            what_no_site_owns_is_not_served_after_purges,
             a_soft_purge_brings_the_next_version,
             what_the_origin_takes_back_is_not_served_stale,
             a_soft_purge_of_what_must_not_be_stale_is_a_hard_one,

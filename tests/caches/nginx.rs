@@ -73,8 +73,11 @@ impl Drop for Nginx {
 impl Subject for Nginx {
     const NAME: &'static str = "nginx";
 
-    fn lacks(_: Feature) -> Option<&'static str> {
-        None
+    fn lacks(feature: Feature) -> Option<&'static str> {
+        match feature {
+            Feature::Unowned => Some("keeps what no site owns"),
+            _ => None,
+        }
     }
 
     async fn start(setting: &Setting<'_>) -> Self {

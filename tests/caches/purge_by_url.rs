@@ -28,6 +28,7 @@ impl Subject for PurgeByUrl {
             }
             Feature::RaceHeaderUrl | Feature::RaceBody => Some("stores an answer that was under way"),
             Feature::RaceHeaderTag | Feature::RaceHeaderPrefix => Some("empties the cache"),
+            Feature::Unowned => Some("stores whatever host is asked for"),
             Feature::Soft => Some("takes it out"),
             Feature::FenceDaemon | Feature::FenceControl => Some("does not ask for a lease"),
             _ => None,

@@ -3,6 +3,7 @@
 mod fences;
 mod foreign;
 mod many;
+mod owners;
 mod races;
 mod restarts;
 mod selectors;
@@ -12,6 +13,7 @@ mod withdrawn;
 pub use fences::*;
 pub use foreign::*;
 pub use many::*;
+pub use owners::*;
 pub use races::*;
 pub use restarts::*;
 pub use selectors::*;

@@ -217,10 +217,12 @@ impl Book {
             for selector in &purge.selectors {
                 let (hard, soft) =
                     if purge.soft { (None, Some(record.seq)) } else { (Some(record.seq), None) };
-                let rule = Rule { place: Place::of(&purge.site, selector), hard, soft };
-                for entry in places::of_rule(self.table.printer(), &rule) {
-                    if let Err(Full) = self.table.put(&entry)? {
-                        return self.rebuild(floor);
+                for place in Place::all_of(&purge.site, selector) {
+                    let rule = Rule { place, hard, soft };
+                    for entry in places::of_rule(self.table.printer(), &rule) {
+                        if let Err(Full) = self.table.put(&entry)? {
+                            return self.rebuild(floor);
+                        }
                     }
                 }
             }

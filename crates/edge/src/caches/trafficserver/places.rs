@@ -41,10 +41,11 @@ pub(super) fn of_rule(printer: Printer, rule: &Rule) -> Vec<Entry> {
         Place::Host(HostPattern::Exact(host)) => vec![plain(Class::Host, host.as_str())],
         Place::Host(HostPattern::Under(parent)) => vec![plain(Class::Under, parent.as_str())],
         Place::Url(key) => vec![plain(Class::Url, &as_shown(key))],
+        Place::Overflow(site) => {
+            vec![entry(Class::AnyTag, printer.of_any_tag(printer.site(site.as_str())), 0)]
+        }
         Place::Tag(site, tag) => {
-            let number = printer.site(site.as_str());
-            let any = entry(Class::AnyTag, printer.of_any_tag(number), 0);
-            vec![entry(Class::Tag, printer.of_tag(number, tag.as_str()), 0), any]
+            vec![entry(Class::Tag, printer.of_tag(printer.site(site.as_str()), tag.as_str()), 0)]
         }
         Place::Prefix(prefix) => {
             let shown = prefix_as_shown(prefix);
