@@ -97,13 +97,58 @@ fn values_that_break_a_rule_are_refused_with_the_rule() {
 fn the_examples_in_deploy_are_accepted() {
     let deploy = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy");
     let dir = scratch();
+    let here = dir.path().display().to_string();
+    // What the examples name, made as their comments say.
+    let made = |program: &str, args: &[&str]| {
+        let output = Program::run(program, args, dir.path());
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    made("batoff-control", &["init", "--data-dir", &format!("{here}/data")]);
+    made("batoff", &["certs", "init", "--dir", &here]);
+    made("batoff", &["certs", "issue", "--dir", &here, "--control", "control.example.net"]);
+    made("batoff", &["certs", "issue", "--dir", &here, "--node", "fra1/edge-03"]);
     for (program, file) in
         [("batoff-control", "control.toml"), ("batoff-proxy", "proxy.toml"), ("batoff-edge", "edge.toml")]
     {
-        let path = format!("{deploy}/{file}");
-        let output = Program::run(program, &["--config", &path, "--check"], dir.path());
+        let text = fs::read_to_string(format!("{deploy}/{file}")).unwrap();
+        let absent = dir.path().join(file);
+        fs::write(&absent, &text).unwrap();
+        let absent = absent.to_str().unwrap();
+        refused(dir.path(), program, &["--config", absent, "--check"], USAGE, &["/"]);
+
+        let text = text
+            .replace("/etc/batoff/", &format!("{here}/"))
+            .replace("\"/var/lib/batoff-control\"", &format!("{:?}", format!("{here}/data")));
+        let path = dir.path().join(format!("here-{file}"));
+        fs::write(&path, text).unwrap();
+        let path = path.to_str().unwrap();
+        let output = Program::run(program, &["--config", path, "--check"], dir.path());
+        let said = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{file}: {}", String::from_utf8_lossy(&output.stderr));
+        for word in ["is fine", "metrics", "log     info", ".pem"] {
+            assert!(said.contains(word), "{file}: {word}: {said}");
+        }
     }
+}
+
+#[test]
+fn a_log_level_that_is_none_is_refused_by_all_three() {
+    let dir = scratch();
+    let dir = dir.path();
+    let loud = "[log]\nlevel = \"loud\"";
+    let words: &[&str] = &["log.level", "loud", "debug"];
+    let config = control_config(dir, &format!("[api]\nlisten = \"127.0.0.1:0\"\n{loud}"));
+    refused(dir, "batoff-control", &["--config", &config, "--check"], USAGE, words);
+    let config = proxy_config(dir, &format!("listen = \"127.0.0.1:0\"\n{loud}"));
+    refused(dir, "batoff-proxy", &["--config", &config, "--check"], USAGE, words);
+    let edge = dir.join("edge.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let text = text.replace(
+        "[proxy]\norigin = \"http://127.0.0.1:1\"\nlisten = \"127.0.0.1:0\"",
+        "[caches]\nnone = true",
+    );
+    fs::write(&edge, text).unwrap();
+    refused(dir, "batoff-edge", &["--config", edge.to_str().unwrap(), "--check"], USAGE, words);
 }
 
 #[test]

@@ -77,6 +77,39 @@ async fn many_urls_are_split_into_requests_that_the_api_takes() {
 }
 
 #[tokio::test]
+async fn a_file_with_a_wrong_line_purges_nothing_and_names_the_line() {
+    let dev = Dev::start(DevOptions { pops: 1, ..DevOptions::default() });
+    let mut urls: Vec<String> = (1..=500).map(|n| dev.url(&format!("/many/{n}"))).collect();
+    urls[450] = "https://elsewhere.example/451".to_owned();
+    let output = batoff(&dev, &["purge", "--file", "-"], &urls.join("\n"));
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains("nothing was purged: 1 bad item"), "{}", said(&output));
+    assert!(
+        said(&output).contains("standard input, line 451: \"https://elsewhere.example/451\""),
+        "{}",
+        said(&output)
+    );
+    assert!(documents(&dev, &["list"], "").is_empty(), "half a file was purged");
+}
+
+#[tokio::test]
+async fn nobody_reading_is_no_failure_worth_a_word_and_stops_no_purge() {
+    let dev = Dev::start(DevOptions { pops: 1, ..DevOptions::default() });
+    let urls: Vec<String> = (0..450).map(|n| dev.url(&format!("/many/{n}"))).collect();
+    let mut child = Command::new(binary("batoff"));
+    child.args(["purge", "--file", "-", "-o", "json"]).env_clear().env("BATOFF_API", &dev.line.api);
+    child.env("BATOFF_SITE", &dev.line.site).env("BATOFF_TOKEN", &dev.line.token);
+    child.env("BATOFF_SECRET", &dev.line.secret);
+    let mut child =
+        child.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    child.stdin.take().unwrap().write_all(urls.join("\n").as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), said(&output)), (Some(141), String::new()));
+    assert_eq!(documents(&dev, &["list"], "").len(), 3, "all of the file was purged");
+}
+
+#[tokio::test]
 async fn mistakes_are_explained_and_exit_with_the_right_code() {
     let dev = Dev::start(DevOptions { pops: 1, ..DevOptions::default() });
     let check = |args: &[&str], code: i32, words: &[&str]| {
@@ -91,6 +124,16 @@ async fn mistakes_are_explained_and_exit_with_the_right_code() {
     check(&["purge", "https://elsewhere.example/"], 1, &["elsewhere.example"]);
     check(&["purge", "--tag", "two words"], 1, &["two words"]);
     check(&["purge", "--tag", "a", "--secret", "bts_live_wrong"], 1, &["signature"]);
+    check(&["purge", "--tag", "a", "--secret-file", "/nowhere/secret"], 64, &["/nowhere/secret"]);
+    check(&["nodes", "list", "--admin-token", "bto_admin_wrong"], 1, &["BATOFF_ADMIN_TOKEN"]);
+    check(
+        &["purge", "https://elsewhere.example/", "-o", "json"],
+        1,
+        &["{\"code\":\"invalid_url\"", "\"exit_code\":1"],
+    );
+    check(&["purge", "-o", "json"], 64, &["\"code\":\"usage\""]);
+    check(&["purge", "--no-such-flag", "-o", "json"], 64, &["\"code\":\"usage\"", "--no-such-flag"]);
+    check(&["sites", "delete", "no-such-site"], 1, &["no-such-site"]);
     check(&["purge", "--tag", "a", "--api", "http://127.0.0.1:1"], 75, &["127.0.0.1:1"]);
     check(&["status", "01JF7M2KZ7YH9Q4K0P2BDH9W3Y"], 1, &[]);
     check(&["tokens", "list", "no-such-site"], 1, &["no-such-site"]);
@@ -142,10 +185,13 @@ async fn an_operator_makes_a_site_and_its_customer_purges_until_the_token_is_rev
 
     let id = documents(&dev, &["tokens", "list", "shop"], "")[0]["token_id"].as_str().unwrap().to_owned();
     let revoked = batoff(&dev, &["tokens", "revoke", "shop", &id], "");
-    assert!(revoked.status.success(), "{}", said(&revoked));
+    assert!(revoked.status.success() && said(&revoked).contains("revoked"), "{}", said(&revoked));
     let refused = purge("https://www.shop.test/");
     assert_eq!(refused.status.code(), Some(1));
     assert!(said(&refused).contains("token"), "{}", said(&refused));
+
+    let deleted = batoff(&dev, &["sites", "delete", "shop", "--yes"], "");
+    assert!(deleted.status.success() && said(&deleted).contains("site shop deleted"), "{}", said(&deleted));
 }
 
 #[tokio::test]

@@ -169,6 +169,24 @@ async fn status_list_and_metrics_tell_the_same_story() {
     assert!(metrics.contains("batoff_control_purges_accepted_total{kind=\"url\"} 5"), "{metrics}");
     assert!(metrics.contains("batoff_control_propagation_seconds_bucket{le=\"2\"}"), "{metrics}");
     let node = Dev::metrics(&dev.line.nodes[0].metrics).await;
+    for (page, program) in [(&metrics, "batoff-control"), (&node, "batoff-proxy")] {
+        for family in page.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+            let name = family.split(' ').next().expect("a name");
+            assert!(page.contains(&format!("# HELP {name} ")), "{program} does not explain {name}");
+        }
+        let build = format!("batoff_build_info{{program=\"{program}\",");
+        for sample in [
+            build.as_str(),
+            "process_cpu_seconds_total ",
+            "process_resident_memory_bytes ",
+            "process_open_fds ",
+            "process_max_fds ",
+            "process_threads ",
+            "process_start_time_seconds ",
+        ] {
+            assert!(page.lines().any(|line| line.starts_with(sample)), "{program} has no {sample}");
+        }
+    }
     for name in [
         "batoff_edge_applied_seq",
         "batoff_edge_evicted_total",

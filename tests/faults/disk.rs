@@ -7,8 +7,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use batoff_tests::{
-    Dice, Recorder, System, SystemPlan, eventually, isolated, mounted, read_log, run, scratch, try_read_log,
-    unmounted,
+    Dice, Program, Recorder, System, SystemPlan, eventually, isolated, mounted, read_log, run, scratch,
+    try_read_log, unmounted,
 };
 
 /// Purges that are carried out before the disk fails.
@@ -91,6 +91,24 @@ fn a_full_disk_refuses_purges_serves_status_and_recovers_when_there_is_room() {
         fs::remove_file(&filling).unwrap();
         accepts_again(&recorder, began, &mut dice).await;
         recorder.settle(system).await;
+    });
+}
+
+#[test]
+fn dev_on_a_full_disk_names_the_disk_and_says_that_it_is_temporary() {
+    isolated(&[], async || {
+        let disk = mounted(&["-t", "tmpfs", "-o", "size=1m", "none"]);
+        fill(&disk.path().join("filling"));
+        let data = disk.path().join("dev").display().to_string();
+        let output =
+            Program::run("batoff", &["dev", "--json", "--base-port", "0", "--data-dir", &data], disk.path());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(75), "{said}");
+        assert!(said.contains(&data) && said.contains("make room") && !said.contains("code 64"), "{said}");
+        // And the program below it, where the folder was there before.
+        let data = disk.path().join("control").display().to_string();
+        let output = Program::run("batoff-control", &["init", "--data-dir", &data], disk.path());
+        assert_eq!(output.status.code(), Some(75), "{}", String::from_utf8_lossy(&output.stderr));
     });
 }
 

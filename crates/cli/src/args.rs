@@ -2,6 +2,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::Deserialize;
 
 use crate::certs::CertsCommand;
 use crate::dev::DevArgs;
@@ -51,55 +52,58 @@ pub enum Command {
     Completions { shell: clap_complete::Shell },
 }
 
-/// Where the APIs are, and who asks. Flags go before the environment, the environment before the configuration file.
+/// Where the APIs are, and who asks. Flags go before the environment, the environment before the configuration file, for
+/// each setting. A variable that is empty is not set; what is named must be there.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Connection")]
 pub struct Connection {
-    /// Configuration file [default: ~/.config/batoff/config.toml, if it exists]
-    #[arg(long, global = true, env = "BATOFF_CONFIG", value_name = "FILE")]
+    /// Configuration file [env: BATOFF_CONFIG] [default: ~/.config/batoff/config.toml, if it exists]
+    #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// The purge API, such as https://purge.example.net/v1
-    #[arg(long, global = true, env = "BATOFF_API", value_name = "URL")]
+    /// The purge API, such as https://purge.example.net/v1 [env: BATOFF_API]
+    #[arg(long, global = true, value_name = "URL")]
     pub api: Option<String>,
-    /// The site
-    #[arg(long, global = true, env = "BATOFF_SITE")]
+    /// The site [env: BATOFF_SITE]
+    #[arg(long, global = true)]
     pub site: Option<String>,
     /// API token (bto_live_…); a command line is visible to other users of the machine, so prefer the others
-    #[arg(long, global = true, env = "BATOFF_TOKEN", hide_env_values = true)]
+    /// [env: BATOFF_TOKEN]
+    #[arg(long, global = true, conflicts_with = "token_file")]
     pub token: Option<String>,
-    /// File with the API token
-    #[arg(long, global = true, env = "BATOFF_TOKEN_FILE", value_name = "FILE")]
+    /// File with the API token [env: BATOFF_TOKEN_FILE]
+    #[arg(long, global = true, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    /// Signing secret (bts_live_…)
-    #[arg(long, global = true, env = "BATOFF_SECRET", hide_env_values = true)]
+    /// Signing secret (bts_live_…) [env: BATOFF_SECRET]
+    #[arg(long, global = true, conflicts_with = "secret_file")]
     pub secret: Option<String>,
-    /// File with the signing secret
-    #[arg(long, global = true, env = "BATOFF_SECRET_FILE", value_name = "FILE")]
+    /// File with the signing secret [env: BATOFF_SECRET_FILE]
+    #[arg(long, global = true, value_name = "FILE")]
     pub secret_file: Option<PathBuf>,
-    /// The admin API [default: http://127.0.0.1:8082]
-    #[arg(long, global = true, env = "BATOFF_ADMIN", value_name = "URL")]
+    /// The admin API [env: BATOFF_ADMIN] [default: http://127.0.0.1:8082]
+    #[arg(long, global = true, value_name = "URL")]
     pub admin: Option<String>,
-    /// Admin token (bto_admin_…)
-    #[arg(long, global = true, env = "BATOFF_ADMIN_TOKEN", hide_env_values = true)]
+    /// Admin token (bto_admin_…) [env: BATOFF_ADMIN_TOKEN]
+    #[arg(long, global = true, conflicts_with = "admin_token_file")]
     pub admin_token: Option<String>,
-    /// File with the admin token, as `batoff-control init` makes it
-    #[arg(long, global = true, env = "BATOFF_ADMIN_TOKEN_FILE", value_name = "FILE")]
+    /// File with the admin token, as `batoff-control init` makes it [env: BATOFF_ADMIN_TOKEN_FILE]
+    #[arg(long, global = true, value_name = "FILE")]
     pub admin_token_file: Option<PathBuf>,
-    /// Trust the authorities in this PEM file instead of the system's
-    #[arg(long, global = true, env = "BATOFF_CA_FILE", value_name = "FILE")]
+    /// Trust the authorities in this PEM file instead of the system's [env: BATOFF_CA_FILE]
+    #[arg(long, global = true, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
-    /// Certificate to show to the admin API (PEM; with --client-key)
-    #[arg(long, global = true, env = "BATOFF_CLIENT_CERT", value_name = "FILE", requires = "client_key")]
+    /// Certificate to show to the admin API (PEM; with its key) [env: BATOFF_CLIENT_CERT]
+    #[arg(long, global = true, value_name = "FILE")]
     pub client_cert: Option<PathBuf>,
-    /// Its private key (PEM)
-    #[arg(long, global = true, env = "BATOFF_CLIENT_KEY", value_name = "FILE", requires = "client_cert")]
+    /// Its private key (PEM) [env: BATOFF_CLIENT_KEY]
+    #[arg(long, global = true, value_name = "FILE")]
     pub client_key: Option<PathBuf>,
-    /// For people, or one JSON document a line for scripts
-    #[arg(long, short, global = true, value_enum, default_value_t)]
-    pub output: Format,
+    /// For people, or one JSON document a line for scripts; errors, too [env: BATOFF_OUTPUT] [default: human]
+    #[arg(long, short, global = true, value_enum)]
+    pub output: Option<Format>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Format {
     /// Tables and sentences
     #[default]
@@ -128,7 +132,8 @@ pub struct PurgeArgs {
     /// Everything that is cached for the site
     #[arg(long, conflicts_with_all = ["positional", "url", "prefix", "tag", "host", "file"])]
     pub everything: bool,
-    /// URLs from a file, one a line (blank lines and # comments are skipped); - reads standard input
+    /// URLs from a file, one a line; blank lines and what follows a # at the beginning or behind white space are
+    /// skipped; - reads standard input
     #[arg(long, short, value_name = "FILE")]
     pub file: Vec<PathBuf>,
     /// Mark stale instead of removing

@@ -1,7 +1,7 @@
 //! `batoff`: purges for customers, sites and nodes for operators, and a whole system on loopback for everyone.
 //!
 //! Exit codes: 0, 1 (refused, or a purge that was waited for did not complete), 64 (usage or configuration),
-//! 70 (internal), 75 (temporary: try again later).
+//! 70 (internal), 75 (temporary: try again later), 141 (nobody reads the output, as of a program that SIGPIPE ends).
 
 #![allow(
     rustdoc::bare_urls,
@@ -41,11 +41,12 @@ fn main() -> ExitCode {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return exit::of_parser(&error),
+        Err(error) => return exit::of_parser(&error, settings::format_of_words(std::env::args())),
     };
+    let format = settings::format(&cli.connection);
     match tokio::runtime::Runtime::new() {
-        Ok(runtime) => exit::of_command(runtime.block_on(run(cli))),
-        Err(error) => exit::of_command(Err(Failure::Internal(format!("no runtime: {error}")))),
+        Ok(runtime) => exit::of_command(runtime.block_on(run(cli)), format),
+        Err(error) => exit::of_command(Err(Failure::Internal(format!("no runtime: {error}"))), format),
     }
 }
 

@@ -4,7 +4,7 @@ use clap::Subcommand;
 
 use crate::args::Format;
 use crate::exit::Failure;
-use crate::output;
+use crate::output::{self, Narrow};
 use crate::settings::Settings;
 
 /// `batoff nodes …`
@@ -32,7 +32,7 @@ pub async fn run(command: NodesCommand, settings: &Settings) -> Result<(), Failu
     let admin = settings.admin()?;
     match command {
         NodesCommand::List => {
-            let Nodes { nodes, removed } = admin.nodes().await?;
+            let Nodes { nodes, removed } = admin.nodes().await.map_err(Failure::of_admin)?;
             print(&nodes, settings.format())?;
             if settings.format() == Format::Human && !removed.is_empty() {
                 output::note(&format!("removed: {}", removed.join(", ")));
@@ -41,12 +41,23 @@ pub async fn run(command: NodesCommand, settings: &Settings) -> Result<(), Failu
         }
         NodesCommand::Remove { name, force } => {
             let removed = admin.remove_node(name.pop(), name.node(), force).await;
-            removed.map_err(|e| Failure::from(e).about(&format!("node {name}")))
+            removed.map_err(|e| Failure::of_admin(e).about(&format!("node {name}")))?;
+            let text = format!("node {name} removed: purges wait for it no longer, and its name is blocked");
+            done(settings, &serde_json::json!({ "node": name.to_string(), "removed": true }), &text)
         }
         NodesCommand::Admit { name } => {
             let admitted = admin.admit_node(name.pop(), name.node()).await;
-            admitted.map_err(|e| Failure::from(e).about(&format!("node {name}")))
+            admitted.map_err(|e| Failure::of_admin(e).about(&format!("node {name}")))?;
+            let text = format!("node {name} may connect again");
+            done(settings, &serde_json::json!({ "node": name.to_string(), "admitted": true }), &text)
         }
+    }
+}
+
+fn done(settings: &Settings, document: &serde_json::Value, text: &str) -> Result<(), Failure> {
+    match settings.format() {
+        Format::Json => output::json(document),
+        Format::Human => output::text(text),
     }
 }
 
@@ -54,7 +65,15 @@ fn print(nodes: &[NodeReport], format: Format) -> Result<(), Failure> {
     if format == Format::Json {
         return nodes.iter().try_for_each(output::json);
     }
-    let mut table = output::table(&["NODE", "STATE", "CURSOR", "LAG", "LEASE", "WITHOUT LEASE", "TROUBLE"]);
+    let mut table = output::table([
+        ("NODE", Narrow::Stay),
+        ("STATE", Narrow::Stay),
+        ("CURSOR", Narrow::Go(3)),
+        ("LAG", Narrow::Go(1)),
+        ("LEASE", Narrow::Go(2)),
+        ("WITHOUT LEASE", Narrow::Go(4)),
+        ("TROUBLE", Narrow::Wrap),
+    ]);
     for node in nodes {
         let trouble: Vec<_> = node
             .caches
@@ -72,5 +91,5 @@ fn print(nodes: &[NodeReport], format: Format) -> Result<(), Failure> {
             if trouble.is_empty() { "-".to_owned() } else { trouble.join("; ") },
         ]);
     }
-    output::print_table(&table, "no nodes")
+    table.print("no nodes")
 }

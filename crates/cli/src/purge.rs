@@ -1,5 +1,7 @@
 mod dry_run;
 mod input;
+mod items;
+mod line;
 mod progress;
 mod split;
 
@@ -18,8 +20,9 @@ const QUOTA_WAITS_MAX: u32 = 20;
 
 /// `batoff purge`
 pub async fn run(args: PurgeArgs, settings: &Settings) -> Result<(), Failure> {
-    let purge = input::collect(&args)?;
-    let requests = split::split(&purge);
+    let items = input::collect(&args)?;
+    let purge = &items.purge;
+    let requests = split::split(purge);
     if purge.max_objects.is_some() && requests.len() > 1 {
         return Err(Failure::Usage(format!(
             "--max-objects is checked a request, and these items make {} of them; purge at most 200 items (60 prefixes \
@@ -32,26 +35,45 @@ pub async fn run(args: PurgeArgs, settings: &Settings) -> Result<(), Failure> {
     if args.dry_run {
         return dry_run::run(&client, site, &requests, settings.format()).await;
     }
+    if requests.len() > 1 {
+        items.check_hosts(&client, site).await?;
+    }
     let progress = Progress::new(requests.len(), purge.items());
     let mut tasks = Vec::with_capacity(requests.len());
+    let mut urls_sent = 0;
+    // Whoever reads our output may be gone; a purge is not to stop half way because of that.
+    let mut unread = Ok(());
     for (number, request) in requests.iter().enumerate() {
         let key = args.idempotency_key.as_deref().map(|key| key_of(key, number, requests.len()));
         match submit(&client, site, request, key.as_deref(), &progress).await {
             Ok(task) => {
                 progress.accepted(request.items());
                 // Without a wait a script sees each task as soon as it exists, also when a later request fails.
-                if args.wait.is_none() && settings.format() == Format::Json {
-                    output::json(&task)?;
+                if args.wait.is_none() && settings.format() == Format::Json && unread.is_ok() {
+                    unread = output::json(&task);
                 }
                 tasks.push(task);
+                urls_sent += request.urls.len();
             }
             Err(error) => {
                 progress.finish();
-                return Err(stopped(error, &tasks, number, requests.len()));
+                let error = match error {
+                    Error::Refused(problem) => Error::Refused(items.placed(problem, urls_sent)),
+                    error => error,
+                };
+                let again = match &args.idempotency_key {
+                    Some(_) => Some(
+                        "to go on: the same command with the same key; what was accepted is not purged again"
+                            .to_owned(),
+                    ),
+                    None => items.rest_after_urls(urls_sent),
+                };
+                return Err(stopped(error, &tasks, number, requests.len(), again));
             }
         }
     }
     progress.finish();
+    unread?;
     match args.wait {
         Some(limit) => wait(&client, site, tasks, limit, settings.format()).await,
         None if settings.format() == Format::Json => Ok(()),
@@ -89,16 +111,19 @@ async fn submit(
     }
 }
 
-fn stopped(error: Error, accepted: &[Task], number: usize, of: usize) -> Failure {
+fn stopped(error: Error, accepted: &[Task], number: usize, of: usize, again: Option<String>) -> Failure {
     let failure = Failure::from(error);
     if of == 1 {
         return failure;
     }
     name_accepted(accepted);
+    if let Some(again) = again {
+        output::note(&again);
+    }
     let context = format!(
-        "request {} of {of} failed, {} were accepted, the rest was not sent",
+        "request {} of {of} failed, {} accepted, the rest was not sent",
         number + 1,
-        accepted.len()
+        if accepted.len() == 1 { "1 was".to_owned() } else { format!("{} were", accepted.len()) }
     );
     failure.about(&context)
 }
@@ -112,14 +137,16 @@ async fn wait(
 ) -> Result<(), Failure> {
     let begun = Instant::now();
     let mut seen = Vec::with_capacity(tasks.len());
+    let mut unread = Ok(());
     for task in &tasks {
         let left = limit.saturating_sub(begun.elapsed());
         let task = client.wait(site, &task.task_id, left).await.inspect_err(|_| name_accepted(&tasks))?;
-        if format == Format::Json {
-            output::json(&task)?;
+        if format == Format::Json && unread.is_ok() {
+            unread = output::json(&task);
         }
         seen.push(task);
     }
+    unread?;
     if format == Format::Human {
         status::print_tasks(&seen)?;
     }

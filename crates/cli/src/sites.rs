@@ -1,9 +1,11 @@
+use std::io::IsTerminal;
+
 use batoff_client::{AdminClient, NewSite, Site, SiteLimits, SitePatch};
 use clap::{Args, Subcommand};
 
 use crate::args::Format;
 use crate::exit::Failure;
-use crate::output;
+use crate::output::{self, Narrow};
 use crate::settings::Settings;
 
 /// `batoff sites …`
@@ -33,6 +35,9 @@ pub enum SitesCommand {
     Delete {
         /// The site
         name: String,
+        /// Do not ask, on a terminal either
+        #[arg(long, short)]
+        yes: bool,
     },
 }
 
@@ -74,7 +79,7 @@ impl Limits {
 pub async fn run(command: SitesCommand, settings: &Settings) -> Result<(), Failure> {
     let admin = settings.admin()?;
     let sites = match command {
-        SitesCommand::List => admin.sites().await?,
+        SitesCommand::List => admin.sites().await.map_err(Failure::of_admin)?,
         SitesCommand::Create { name, hostnames, limits } => {
             vec![
                 create(&admin, &name, hostnames, &limits)
@@ -89,12 +94,7 @@ pub async fn run(command: SitesCommand, settings: &Settings) -> Result<(), Failu
                     .map_err(|e| e.about(&format!("site {name}")))?,
             ]
         }
-        SitesCommand::Delete { name } => {
-            return admin
-                .delete_site(&name)
-                .await
-                .map_err(|e| Failure::from(e).about(&format!("site {name}")));
-        }
+        SitesCommand::Delete { name, yes } => return delete(&admin, &name, yes, settings.format()).await,
     };
     print(&sites, settings.format())
 }
@@ -112,7 +112,31 @@ async fn create(
         ));
     }
     let limits = limits.over(SiteLimits::default());
-    Ok(admin.create_site(&NewSite { site_id: name.to_owned(), hostnames, limits, takes_names }).await?)
+    let site = NewSite { site_id: name.to_owned(), hostnames, limits, takes_names };
+    admin.create_site(&site).await.map_err(Failure::of_admin)
+}
+
+/// Asks first where somebody can answer: nothing brings a site's tokens back.
+async fn delete(admin: &AdminClient, name: &str, yes: bool, format: Format) -> Result<(), Failure> {
+    let about = |error| Failure::of_admin(error).about(&format!("site {name}"));
+    if !yes && std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
+        let hostnames = admin.site(name).await.map_err(about)?.hostnames.join(", ");
+        let tokens = output::counted(admin.tokens(name).await.map_err(about)?.len() as u64, "token");
+        output::note(&format!(
+            "site {name} owns {hostnames} and has {tokens}, which will be revoked; everything cached for it is purged."
+        ));
+        let answer = output::ask(&format!("Type {name} to delete it: "))?;
+        if answer != name {
+            return Err(Failure::Failed("nothing was deleted".to_owned()));
+        }
+    }
+    admin.delete_site(name).await.map_err(about)?;
+    match format {
+        Format::Json => output::json(&serde_json::json!({ "site_id": name, "deleted": true })),
+        Format::Human => output::text(&format!(
+            "site {name} deleted: its tokens are revoked, and what was cached for it is being purged everywhere"
+        )),
+    }
 }
 
 async fn update(
@@ -126,16 +150,26 @@ async fn update(
     if hosts.is_empty() && !new_limits {
         return Err(Failure::Usage("nothing to change: give --host or a limit".to_owned()));
     }
-    let limits = if new_limits { Some(limits.over(admin.site(name).await?.limits)) } else { None };
+    let limits = if new_limits {
+        Some(limits.over(admin.site(name).await.map_err(Failure::of_admin)?.limits))
+    } else {
+        None
+    };
     let patch = SitePatch { hostnames: (!hosts.is_empty()).then_some(hosts), limits, takes_names };
-    Ok(admin.update_site(name, &patch).await?)
+    admin.update_site(name, &patch).await.map_err(Failure::of_admin)
 }
 
 fn print(sites: &[Site], format: Format) -> Result<(), Failure> {
     if format == Format::Json {
         return sites.iter().try_for_each(output::json);
     }
-    let mut table = output::table(&["SITE", "HOSTNAMES", "ITEMS/MIN", "PREFIXES/MIN", "TAGS/RESPONSE"]);
+    let mut table = output::table([
+        ("SITE", Narrow::Stay),
+        ("HOSTNAMES", Narrow::Wrap),
+        ("ITEMS/MIN", Narrow::Go(1)),
+        ("PREFIXES/MIN", Narrow::Go(2)),
+        ("TAGS/RESPONSE", Narrow::Go(3)),
+    ]);
     for site in sites {
         table.add_row([
             site.site_id.clone(),
@@ -145,5 +179,5 @@ fn print(sites: &[Site], format: Format) -> Result<(), Failure> {
             output::or_dash(site.limits.tags_per_response),
         ]);
     }
-    output::print_table(&table, "no sites")
+    table.print("no sites")
 }

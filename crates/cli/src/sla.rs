@@ -3,7 +3,7 @@ use clap::Args;
 
 use crate::args::Format;
 use crate::exit::Failure;
-use crate::output;
+use crate::output::{self, Narrow};
 use crate::settings::Settings;
 
 /// `batoff sla`
@@ -20,7 +20,7 @@ pub struct SlaArgs {
 /// `batoff sla`
 pub async fn run(args: SlaArgs, settings: &Settings) -> Result<(), Failure> {
     let sla = if args.fleet {
-        settings.admin()?.sla(&args.window).await?
+        settings.admin()?.sla(&args.window).await.map_err(Failure::of_admin)?
     } else {
         settings.client()?.sla(settings.site()?, &args.window).await?
     };
@@ -42,7 +42,11 @@ fn print(sla: &Sla) -> Result<(), Failure> {
     if sla.breaches.is_empty() {
         return Ok(());
     }
-    let mut table = output::table(&["LATE PURGE", "PROPAGATION", "WAITED FOR"]);
+    let mut table = output::table([
+        ("LATE PURGE", Narrow::Stay),
+        ("PROPAGATION", Narrow::Go(1)),
+        ("WAITED FOR", Narrow::Wrap),
+    ]);
     for breach in &sla.breaches {
         let took = breach.propagation_ms.map(|ms| format!("{ms} ms"));
         let late = breach.late.iter().map(|late| format!("{}/{} ({})", late.pop, late.node, late.reason));
@@ -52,7 +56,7 @@ fn print(sla: &Sla) -> Result<(), Failure> {
             output::or_dash(late.reduce(|all, one| format!("{all}, {one}"))),
         ]);
     }
-    output::print_table(&table, "")
+    table.print("")
 }
 
 fn seconds(millis: u64) -> String {

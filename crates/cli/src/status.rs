@@ -4,7 +4,7 @@ use batoff_client::{Counts, Include, Task};
 
 use crate::args::{Format, StatusArgs};
 use crate::exit::Failure;
-use crate::output;
+use crate::output::{self, Narrow};
 use crate::settings::Settings;
 
 /// `batoff status`
@@ -43,6 +43,9 @@ pub fn all_completed(tasks: &[Task], limit: Duration) -> Result<(), Failure> {
 
 fn waiting_for(nodes: &Counts) -> String {
     let open = nodes.total.saturating_sub(nodes.confirmed + nodes.fenced);
+    if open == 0 {
+        return "all nodes have confirmed, and that is being made durable".to_owned();
+    }
     format!("{open} of {} have not confirmed", output::counted(nodes.total, "node"))
 }
 
@@ -56,8 +59,15 @@ pub fn print_tasks(tasks: &[Task]) -> Result<(), Failure> {
 
 /// A line for each.
 pub fn print_table(tasks: &[Task]) -> Result<(), Failure> {
-    let mut table =
-        output::table(&["TASK", "STATE", "ITEMS", "STARTED", "PROPAGATION", "EVICTED", "NODES CONFIRMED"]);
+    let mut table = output::table([
+        ("TASK", Narrow::Stay),
+        ("STATE", Narrow::Stay),
+        ("ITEMS", Narrow::Go(2)),
+        ("STARTED", Narrow::Go(1)),
+        ("PROPAGATION", Narrow::Go(3)),
+        ("EVICTED", Narrow::Go(5)),
+        ("NODES CONFIRMED", Narrow::Go(4)),
+    ]);
     for task in tasks {
         table.add_row([
             task.task_id.clone(),
@@ -69,7 +79,7 @@ pub fn print_table(tasks: &[Task]) -> Result<(), Failure> {
             output::or_dash(task.nodes.map(|nodes| format!("{}/{}", nodes.confirmed, nodes.total))),
         ]);
     }
-    output::print_table(&table, "no purges")
+    table.print("no purges")
 }
 
 fn print_task(task: &Task) -> Result<(), Failure> {
@@ -97,8 +107,15 @@ fn print_task(task: &Task) -> Result<(), Failure> {
     }
     output::text(&lines.join("\n"))?;
     if let Some(pops) = &task.pops {
-        let mut table =
-            output::table(&["POP", "NODES", "CONFIRMED", "FENCED", "UNREACHABLE", "SLOWEST", "EVICTED"]);
+        let mut table = output::table([
+            ("POP", Narrow::Stay),
+            ("NODES", Narrow::Go(1)),
+            ("CONFIRMED", Narrow::Go(2)),
+            ("FENCED", Narrow::Go(4)),
+            ("UNREACHABLE", Narrow::Go(3)),
+            ("SLOWEST", Narrow::Go(5)),
+            ("EVICTED", Narrow::Go(6)),
+        ]);
         for pop in pops {
             table.add_row([
                 pop.pop.clone(),
@@ -110,14 +127,14 @@ fn print_task(task: &Task) -> Result<(), Failure> {
                 pop.objects_evicted.to_string(),
             ]);
         }
-        output::print_table(&table, "no PoPs")?;
+        table.print("no PoPs")?;
     }
     if let Some(items) = &task.items {
-        let mut table = output::table(&["KIND", "VALUE"]);
+        let mut table = output::table([("KIND", Narrow::Stay), ("VALUE", Narrow::Stay)]);
         for item in items {
             table.add_row([&item.kind, &item.value]);
         }
-        output::print_table(&table, "no items")?;
+        table.print("no items")?;
     }
     Ok(())
 }

@@ -5,8 +5,9 @@ use clap::{Subcommand, ValueEnum};
 
 use crate::args::Format;
 use crate::exit::Failure;
+use crate::output::{self, Narrow};
 use crate::settings::Settings;
-use crate::{output, when};
+use crate::when;
 
 /// `batoff tokens …`
 #[derive(Debug, Subcommand)]
@@ -79,21 +80,33 @@ pub async fn run(command: TokensCommand, settings: &Settings) -> Result<(), Fail
             print(&admin.tokens(&site_name).await.map_err(about(&site_name))?, settings.format())
         }
         TokensCommand::Revoke { site_name, token_id } => {
-            Ok(admin.revoke_token(&site_name, &token_id).await?)
+            admin.revoke_token(&site_name, &token_id).await.map_err(about(&site_name))?;
+            match settings.format() {
+                Format::Json => output::json(&serde_json::json!({ "token_id": token_id, "revoked": true })),
+                Format::Human => output::text(&format!(
+                    "token {token_id} revoked: it is refused everywhere within a second"
+                )),
+            }
         }
     }
 }
 
 fn about(site: &str) -> impl Fn(Error) -> Failure {
     let what = format!("site {site}");
-    move |error| Failure::from(error).about(&what)
+    move |error| Failure::of_admin(error).about(&what)
 }
 
 fn print(tokens: &[TokenReport], format: Format) -> Result<(), Failure> {
     if format == Format::Json {
         return tokens.iter().try_for_each(output::json);
     }
-    let mut table = output::table(&["TOKEN ID", "LABEL", "SCOPES", "CREATED", "EXPIRES"]);
+    let mut table = output::table([
+        ("TOKEN ID", Narrow::Stay),
+        ("LABEL", Narrow::Wrap),
+        ("SCOPES", Narrow::Go(2)),
+        ("CREATED", Narrow::Go(3)),
+        ("EXPIRES", Narrow::Go(1)),
+    ]);
     for token in tokens {
         table.add_row([
             token.token_id.clone(),
@@ -103,5 +116,5 @@ fn print(tokens: &[TokenReport], format: Format) -> Result<(), Failure> {
             output::or_dash(token.expires_at.clone()),
         ]);
     }
-    output::print_table(&table, "no tokens")
+    table.print("no tokens")
 }

@@ -34,7 +34,7 @@ struct Arguments {
     /// The configuration (TOML); BATOFF_<SECTION>_<KEY> in the environment overrides it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Check the configuration, and exit
+    /// Check the configuration with the files that it names, say what was checked, and exit
     #[arg(long)]
     check: bool,
     /// The data folder is a copy or a restored backup: make its log one of its own, so that every node starts anew
@@ -84,13 +84,17 @@ type Failure = (u8, String);
 
 fn run(arguments: Arguments) -> Result<(), Failure> {
     if let Some(Command::Init { data_dir }) = arguments.command {
-        return init::init(&data_dir).map_err(|error| (EXIT_USAGE, error.to_string()));
+        return init::init(&data_dir).map_err(|error| (secrets_exit(&error), error.to_string()));
     }
     let Some(path) = &arguments.config else {
         return Err((EXIT_USAGE, "name the configuration with --config FILE".into()));
     };
     let config = Config::load(path, std::env::vars()).map_err(|error| (EXIT_USAGE, error.to_string()))?;
     if arguments.check {
+        let checked = server::check(&config).map_err(exit_of)?;
+        let text = format!("{} is fine\n  {}\n", path.display(), checked.join("\n  "));
+        // Whoever does not read it asked for the exit code alone.
+        let _ = std::io::stdout().write_all(text.as_bytes());
         return Ok(());
     }
     start_logging(&config.log);
@@ -189,7 +193,8 @@ async fn parent_gone(asked: bool) {
 
 fn exit_of(error: StartError) -> Failure {
     let code = match &error {
-        StartError::Secrets(_) | StartError::Tls { .. } => EXIT_USAGE,
+        StartError::Secrets(error) => secrets_exit(error),
+        StartError::Tls { .. } => EXIT_USAGE,
         StartError::Listen { error, .. } => match error.kind() {
             std::io::ErrorKind::AddrInUse => EXIT_TEMPORARY,
             _ => EXIT_USAGE,
@@ -201,10 +206,23 @@ fn exit_of(error: StartError) -> Failure {
     (code, error.to_string())
 }
 
+/// A full disk is nothing that another command line would help.
+fn secrets_exit(error: &init::InitError) -> u8 {
+    match error {
+        init::InitError::Io { error, .. } if is_full(error) => EXIT_TEMPORARY,
+        _ => EXIT_USAGE,
+    }
+}
+
+fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+}
+
 fn open_exit(error: &OpenError) -> u8 {
     match error {
         OpenError::Locked { .. } => EXIT_TEMPORARY,
         OpenError::Corrupt { .. } => EXIT_INTERNAL,
+        OpenError::Io { source, .. } if is_full(source) => EXIT_TEMPORARY,
         OpenError::Io { .. }
         | OpenError::Foreign { .. }
         | OpenError::Format { .. }

@@ -64,6 +64,9 @@ fn describe() {
     describe_gauge!(NODES, "Registered nodes by state");
     describe_gauge!(LAG_SECONDS, "Age of the oldest record that the node has not acknowledged");
     describe_gauge!(LAG_RECORDS, "Records that the node has not acknowledged");
+    describe_gauge!(TAIL, "Number of the last durable record");
+    describe_histogram!(COMMIT, "Seconds that one group commit took");
+    describe_histogram!(COMMIT_BATCH, "Records in one group commit");
     describe_gauge!(WATERMARK, "Number of the last record that no node can serve against any more");
     describe_histogram!(SUBMISSION, "Seconds that a submission waited for the purge log");
     describe_gauge!(CONNECTIONS, "Open streams of nodes");

@@ -30,7 +30,11 @@ pub fn router(services: Arc<Services>, metrics: Option<PrometheusHandle>) -> Rou
 }
 
 async fn render(State(ops): State<Ops>) -> Response {
-    let text = ops.metrics.map(|handle| handle.render()).unwrap_or_default();
+    let text = ops.metrics.map(|handle| {
+        batoff_program::process::show("batoff-control");
+        handle.render()
+    });
+    let text = text.unwrap_or_default();
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 

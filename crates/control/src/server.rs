@@ -446,6 +446,29 @@ async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, Sta
     TcpListener::bind(address).await.map_err(|error| StartError::Listen { key, address, error })
 }
 
+/// Everything that can be said of a configuration without binding an address or opening the store, for people: each line
+/// is something that was looked at and is in order.
+pub fn check(config: &Config) -> Result<Vec<String>, StartError> {
+    init::load(&config.data.dir).map_err(StartError::Secrets)?;
+    certificates(config)?;
+    let tls = |files: Option<TlsFiles>| match files {
+        Some(TlsFiles { cert, client_ca: Some(ca), .. }) => {
+            format!("mutual TLS with {} and {}", cert.display(), ca.display())
+        }
+        Some(TlsFiles { cert, .. }) => format!("TLS with {}", cert.display()),
+        None => "without TLS".to_owned(),
+    };
+    Ok(vec![
+        format!("data    {}: master key and admin token are there", config.data.dir.display()),
+        format!("api     {}, {}", config.api.listen, tls(config.api.tls())),
+        format!("admin   {}, {}", config.admin.listen, tls(config.admin.tls())),
+        format!("grpc    {}, {}", config.grpc.listen, tls(config.grpc.tls())),
+        format!("metrics {}", config.metrics.listen),
+        format!("lease   {} ms: its times keep the two seconds", config.lease.lease_ms),
+        format!("log     {}", config.log.level),
+    ])
+}
+
 /// Reads the certificates that the configuration names.
 fn certificates(config: &Config) -> Result<Certificates, StartError> {
     let load = |key, files: Option<TlsFiles>| {

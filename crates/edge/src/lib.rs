@@ -16,6 +16,7 @@
 mod apply;
 mod boottime;
 pub mod caches;
+pub mod certs;
 pub mod check;
 pub mod config;
 mod daemon;

@@ -16,7 +16,5 @@ pub fn install(config: &LogSection) -> Result<(), ConfigError> {
 
 /// Checks the filter without installing anything.
 pub fn filter(config: &LogSection) -> Result<EnvFilter, ConfigError> {
-    EnvFilter::try_new(&config.level.0).map_err(|error| {
-        ConfigError::invalid("log.level", format!("{:?} is not a level or filter: {error}", config.level.0))
-    })
+    logs::filter(&config.level.0).map_err(|problem| ConfigError::invalid("log.level", problem))
 }

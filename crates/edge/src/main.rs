@@ -7,7 +7,7 @@ use anyhow::Context;
 use batoff_edge::caches::{self, Locator, Surroundings};
 use batoff_edge::config::{EdgeConfig, load};
 use batoff_edge::program::{self, Flags, Signals};
-use batoff_edge::{Daemon, DaemonConfig, check, logs, metrics, monitor};
+use batoff_edge::{Daemon, DaemonConfig, certs, check, logs, metrics, monitor};
 use batoff_index::IndexConfig;
 use clap::Parser;
 use serde_json::json;
@@ -58,11 +58,15 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     let daemon = DaemonConfig::try_from(&config)?;
     logs::filter(&config.log)?;
     if flags.check {
+        certs::check(&daemon.control)?;
+        let mut lines = program::checked_daemon(&daemon, &config.log);
+        lines.push(format!("metrics {}", config.metrics.listen));
+        program::checked(&flags.config, &lines);
         return Ok(());
     }
     logs::install(&config.log)?;
     program::end_on_panic();
-    let figures = metrics::install().context("the metrics recorder")?;
+    let figures = metrics::install("batoff-edge").context("the metrics recorder")?;
     let signals = Signals::listen(flags.exit_with_parent)?;
 
     let opened = {

@@ -38,6 +38,7 @@ pub async fn serve(
             "/metrics",
             get(move || async move {
                 daemon.refresh();
+                crate::metrics::process();
                 ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.render())
             }),
         );

@@ -21,7 +21,7 @@ pub struct Flags {
     /// The configuration file (TOML). Each key can be overridden by `BATOFF_{SECTION}_{KEY}`.
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
-    /// Check the configuration and exit.
+    /// Check the configuration with the certificates that it names, say what was checked, and exit.
     #[arg(long)]
     pub check: bool,
     /// Print one line of JSON with the bound addresses to stdout when listening.
@@ -152,6 +152,31 @@ pub fn print(report: &impl std::fmt::Display) -> std::io::Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         printed => printed,
     }
+}
+
+/// What `--check` says when there is nothing wrong: what was looked at.
+pub fn checked(config: &std::path::Path, lines: &[String]) {
+    let text = format!("{} is fine\n  {}\n", config.display(), lines.join("\n  "));
+    // Whoever does not read it asked for the exit code alone.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// The part of it that every daemon has.
+pub fn checked_daemon(daemon: &crate::DaemonConfig, log: &crate::config::LogSection) -> Vec<String> {
+    let control = &daemon.control;
+    let tls = match (control.plaintext, &control.cert) {
+        (true, _) => "plaintext".to_owned(),
+        (false, cert) => {
+            let cert = cert.as_ref().map_or_else(String::new, |cert| format!(" {}", cert.display()));
+            format!("certificate{cert}, its key and the authority are there and fit")
+        }
+    };
+    vec![
+        format!("node    {}", daemon.node),
+        format!("control {}; {tls}", control.endpoints.join(", ")),
+        format!("state   {}", daemon.state_dir.display()),
+        format!("log     {}", log.level.0),
+    ]
 }
 
 /// Prints the line that tells a parent or a test where this process listens.

@@ -9,6 +9,7 @@
 //! | [`watched`] | How long may a connection do nothing? |
 //! | [`http`] | How is an HTTP listener served within all that? |
 //! | [`grpc`] | And a gRPC one? |
+//! | [`process`] | Which build is it, and what does it use? |
 //! | [`descriptors`] | How many files may be open, and who gets them? |
 //!
 //! **Never in here:** a rule of the protocol, a cache, a configuration file.
@@ -18,5 +19,6 @@ pub mod gate;
 pub mod grpc;
 pub mod http;
 pub mod logs;
+pub mod process;
 pub mod vital;
 pub mod watched;

@@ -41,6 +41,25 @@ pub enum Format {
     Json,
 }
 
+/// The filter that a configuration names, as `tracing` reads it: `info`, or `warn,batoff_control=debug`.
+///
+/// # Errors
+/// What is wrong, and what would be right. A word alone must be a level: `tracing` would take any other for the name of a
+/// target, show all of its lines, and hide everything else.
+pub fn filter(text: &str) -> Result<EnvFilter, String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let is_level = |part: &str| LEVELS.contains(&part.to_ascii_lowercase().as_str());
+    if let Some(part) =
+        text.split(',').map(str::trim).find(|part| !part.contains(['=', '[', ']']) && !is_level(part))
+    {
+        return Err(format!(
+            "{part:?} is no level: write off, error, warn, info, debug or trace, or target=level such as \
+             batoff_edge=debug"
+        ));
+    }
+    EnvFilter::try_new(text).map_err(|error| format!("{text:?}: {error}; try \"info\""))
+}
+
 /// Installs the log lines of this process. Another subscriber that is there already, as in a test, stays.
 pub fn install(filter: EnvFilter, format: Format) {
     let kinds = Kinds::new();
@@ -60,4 +79,19 @@ pub fn install(filter: EnvFilter, format: Format) {
             .try_init(),
     };
     drop(installed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::filter;
+
+    #[test]
+    fn a_word_that_is_no_level_is_refused() {
+        for level in ["info", "Debug", "batoff_edge=debug,info", "batoff_control[purge]=trace,info"] {
+            assert!(filter(level).is_ok(), "{level}");
+        }
+        for level in ["", "loud", "info,batoff_edge", "batoff_edge=loud"] {
+            assert!(filter(level).is_err(), "{level}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use anyhow::Context;
 use batoff_edge::caches::InProcess;
 use batoff_edge::config::load;
 use batoff_edge::program::{self, Flags, Signals};
-use batoff_edge::{Daemon, DaemonConfig, logs, metrics, monitor};
+use batoff_edge::{Daemon, DaemonConfig, certs, logs, metrics, monitor};
 use batoff_index::IndexConfig;
 use batoff_proxy::config::ProxyConfig;
 use batoff_proxy::figures::{self, Figures};
@@ -42,10 +42,15 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     let children = config.children()?;
     logs::filter(&config.log)?;
     if flags.check {
+        certs::check(&daemon.control)?;
+        let mut lines = program::checked_daemon(&daemon, &config.log);
+        lines.push(format!("proxy   {}", config.proxy.listen));
+        lines.push(format!("metrics {}", config.metrics.listen));
+        program::checked(&flags.config, &lines);
         return Ok(());
     }
     logs::install(&config.log)?;
-    let recorder = metrics::install().context("the metrics recorder")?;
+    let recorder = metrics::install("batoff-proxy").context("the metrics recorder")?;
     figures::declare();
     let signals = Signals::listen(flags.exit_with_parent)?;
 

@@ -17,6 +17,9 @@ use crate::exit::Failure;
 /// machine, with a log to recover.
 const ANNOUNCE_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// The exit code of a program that may start later, as it is.
+const TEMPORARY: i32 = 75;
+
 /// Lines of a dead program's log that are shown.
 const LAST_LINES: usize = 12;
 
@@ -76,15 +79,16 @@ impl Program {
             },
             Ok(Ok(None)) => {
                 let status = timeout(Duration::from_secs(2), child.wait()).await;
-                let how = match status {
-                    Ok(Ok(status)) => describe(status),
+                let how = match &status {
+                    Ok(Ok(status)) => describe(*status),
                     _ => "closed its standard output".to_owned(),
                 };
-                Err(Failure::Failed(format!(
-                    "{} {how} before it was ready\n{}",
-                    self.name,
-                    self.last_lines()
-                )))
+                let text = format!("{} {how} before it was ready\n{}", self.name, self.last_lines());
+                let code = status.ok().and_then(Result::ok).and_then(|status| status.code());
+                Err(match code {
+                    Some(TEMPORARY) => Failure::Temporary(text),
+                    _ => Failure::Failed(text),
+                })
             }
             Ok(Err(error)) => Err(Failure::Internal(format!("{}: {error}", self.name))),
             Err(_) => Err(Failure::Temporary(format!(

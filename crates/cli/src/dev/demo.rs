@@ -7,7 +7,7 @@ use tokio::time::sleep;
 use super::announcement::{Running, RunningNode};
 use super::http;
 use crate::exit::Failure;
-use crate::output;
+use crate::output::{self, Narrow};
 
 /// The longest wait for a purge; two seconds are promised, and a debug build gets some more.
 const COMPLETED_WITHIN: Duration = Duration::from_secs(10);
@@ -37,8 +37,15 @@ pub async fn run(running: &Running, quiet: bool) -> Result<(), Failure> {
     let endpoint = Endpoint::new(&running.api)?;
     let client = Client::new(endpoint, Credentials::new(&running.token, &running.secret))?;
     let host = running.hosts.first().map_or("www.example.test", String::as_str);
-    let mut table =
-        output::table(&["PURGE", "OF", "POP", "BEFORE", "AFTER", "SLOWEST NODE", "COMPLETED AFTER"]);
+    let mut table = output::table([
+        ("PURGE", Narrow::Stay),
+        ("OF", Narrow::Stay),
+        ("POP", Narrow::Stay),
+        ("BEFORE", Narrow::Stay),
+        ("AFTER", Narrow::Stay),
+        ("SLOWEST NODE", Narrow::Go(1)),
+        ("COMPLETED AFTER", Narrow::Go(2)),
+    ]);
     let mut wrong = Vec::new();
     for scene in scenes(host) {
         let (task, rows) = play(&scene, running, host, &client).await?;
@@ -61,9 +68,9 @@ pub async fn run(running: &Running, quiet: bool) -> Result<(), Failure> {
         }
     }
     if quiet {
-        output::note(&table.trim_fmt());
+        output::note(&table.text());
     } else {
-        output::print_table(&table, "no nodes")?;
+        table.print("no nodes")?;
     }
     if wrong.is_empty() {
         Ok(())

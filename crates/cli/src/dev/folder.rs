@@ -56,7 +56,10 @@ impl Folder {
             let part = path.join(part);
             std::fs::create_dir_all(&part).map_err(|e| broken(&part, &e))?;
         }
-        Ok(Self { path, temporary, _lock: lock })
+        match full(&path) {
+            Some(failure) => Err(failure),
+            None => Ok(Self { path, temporary, _lock: lock }),
+        }
     }
 
     /// The folder itself.
@@ -155,7 +158,34 @@ pub fn file_name(node: &NodeName) -> String {
     format!("{}-{}", node.pop(), node.node())
 }
 
+/// A full disk, if that is what is in the way: as an error of ours, or of a program that could not even say so, because
+/// its log is on the same disk.
+pub fn full(folder: &Path) -> Option<Failure> {
+    let probe = folder.join("dev.room");
+    let written = std::fs::write(&probe, [0; ROOM_BYTES]).and_then(|()| File::open(&probe)?.sync_all());
+    // Left behind it would be in the way of nothing but the same probe, which overwrites it.
+    let _ = std::fs::remove_file(&probe);
+    written.err().filter(is_full).map(|error| no_room(folder, &error))
+}
+
+/// What a program needs at least to begin: a store of its own and a few lines of log.
+const ROOM_BYTES: usize = 256 * 1024;
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+fn no_room(path: &Path, error: &io::Error) -> Failure {
+    Failure::Temporary(format!(
+        "{}: {error}: make room on that disk, or choose another folder with --data-dir",
+        path.display()
+    ))
+}
+
 fn broken(path: &Path, error: &io::Error) -> Failure {
+    if is_full(error) {
+        return no_room(path, error);
+    }
     Failure::Usage(format!("{}: {error}; choose another folder with --data-dir", path.display()))
 }
 
@@ -184,6 +214,16 @@ mod tests {
         again.authority().unwrap();
         assert_eq!(again.credentials(), Some(credentials));
         assert_eq!(std::fs::read_to_string(outer.path().join("notes.txt")).unwrap(), "mine");
+    }
+
+    #[test]
+    fn a_full_disk_is_named_and_temporary() {
+        let failure = broken(Path::new("/data"), &io::ErrorKind::StorageFull.into());
+        assert!(matches!(&failure, Failure::Temporary(text) if text.contains("/data")), "{failure}");
+        assert!(matches!(
+            broken(Path::new("/data"), &io::ErrorKind::PermissionDenied.into()),
+            Failure::Usage(_)
+        ));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::announcement::{Running, RunningNode};
 use super::child::{Program, RunningChild};
-use super::folder::{Folder, file_name};
+use super::folder::{Folder, file_name, full};
 use super::origin::Origin;
 use super::plan::{ControlAddresses, NodePlan, Plan};
 use super::supervisor::Fleet;
@@ -70,7 +70,8 @@ impl System {
         let nodes = counted(self.plan.nodes.len() as u64, "node");
         note(&format!("starting a control plane and {nodes} in {}", self.folder.path().display()));
         tokio::select! {
-            running = self.start_all() => running,
+            // What failed for want of room cannot have said so: its log is on the same disk.
+            running = self.start_all() => running.map_err(|failure| full(self.folder.path()).unwrap_or(failure)),
             () = self.lost.cancelled() => Err(Failure::Failed("a program died while the system was starting".to_owned())),
         }
     }

@@ -2,7 +2,7 @@ use batoff_client::{Client, DryRun, DryRunNodes, PurgeRequest};
 
 use crate::args::Format;
 use crate::exit::Failure;
-use crate::output;
+use crate::output::{self, Narrow};
 
 /// `batoff purge --dry-run`: the answers to all requests as one.
 pub async fn run(
@@ -23,11 +23,12 @@ pub async fn run(
     if format == Format::Json {
         return output::json(&whole);
     }
-    let mut table = output::table(&["KIND", "VALUE", "OBJECTS"]);
+    let mut table =
+        output::table([("KIND", Narrow::Stay), ("VALUE", Narrow::Stay), ("OBJECTS", Narrow::Go(1))]);
     for item in &whole.items {
         table.add_row([item.kind.as_str(), item.value.as_str(), &item.objects.to_string()]);
     }
-    output::print_table(&table, "nothing to purge")?;
+    table.print("nothing to purge")?;
     let DryRunNodes { total, answered } = whole.nodes;
     let objects = output::counted(whole.objects_total, "cached object");
     output::note(&format!(

@@ -5,8 +5,11 @@ use std::path::Path;
 use batoff_client::PurgeRequest;
 use batoff_types::{Hostname, PurgeUrl, Tag, UrlPrefix};
 
+use super::items::{Items, Source};
+use super::line;
 use crate::args::PurgeArgs;
 use crate::exit::Failure;
+use crate::output;
 
 /// Bytes of one file of URLs; a larger one would take hours of quota and is more likely a mistake.
 const FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
@@ -16,46 +19,48 @@ const NAMED_MAX: usize = 20;
 
 /// All items of the command line and its files. Everything is checked before anything is sent: a purge that is split
 /// into several requests should be all or nothing, too, as far as that can be known here.
-pub fn collect(args: &PurgeArgs) -> Result<PurgeRequest, Failure> {
+pub fn collect(args: &PurgeArgs) -> Result<Items, Failure> {
     let mut bad = BadItems::default();
-    let mut purge = PurgeRequest {
+    let mut items = Items::of(PurgeRequest {
         everything: args.everything,
         soft: args.soft,
         max_objects: args.max_objects,
         ..PurgeRequest::default()
-    };
+    });
     for url in args.positional.iter().chain(&args.url) {
-        bad.check::<PurgeUrl>(&format!("URL {url:?}"), url);
-        purge.urls.push(url.clone());
+        bad.check_url::<PurgeUrl>(&format!("URL {url:?}"), url);
+        items.push_url(url, Source::Argument);
     }
     for prefix in &args.prefix {
-        bad.check::<UrlPrefix>(&format!("prefix {prefix:?}"), prefix);
-        purge.prefixes.push(prefix.clone());
+        bad.check_url::<UrlPrefix>(&format!("prefix {prefix:?}"), prefix);
+        items.purge.prefixes.push(prefix.clone());
     }
     for tag in &args.tag {
         bad.check::<Tag>(&format!("tag {tag:?}"), tag);
-        purge.tags.push(tag.clone());
+        items.purge.tags.push(tag.clone());
     }
     for host in &args.host {
         bad.check::<Hostname>(&format!("host {host:?}"), host);
-        purge.hosts.push(host.clone());
+        items.purge.hosts.push(host.clone());
     }
     for path in &args.file {
         let name =
             if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() };
         let text = read(path).map_err(|e| Failure::Usage(format!("{name}: {e}")))?;
-        for (number, url) in urls(&text) {
-            bad.check::<PurgeUrl>(&format!("{name}, line {number}: {url:?}"), url);
-            purge.urls.push(url.to_owned());
+        let file = items.files.len();
+        for (number, url) in line::urls(&text) {
+            bad.check_url::<PurgeUrl>(&format!("{name}, line {number}: {url:?}"), url);
+            items.push_url(url, Source::Line { file, number });
         }
+        items.files.push(name);
     }
     bad.into_failure()?;
-    if purge.items() == 0 {
+    if items.purge.items() == 0 {
         return Err(Failure::Usage(
             "nothing to purge: give --url, --prefix, --tag, --host, --file or --everything".to_owned(),
         ));
     }
-    Ok(purge)
+    Ok(items)
 }
 
 fn read(path: &Path) -> std::io::Result<String> {
@@ -72,17 +77,8 @@ fn read(path: &Path) -> std::io::Result<String> {
     Ok(text)
 }
 
-/// The lines that are URLs, with their numbers as editors count them.
-fn urls(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    let lines = text.strip_prefix('\u{feff}').unwrap_or(text).lines();
-    lines
-        .enumerate()
-        .map(|(at, line)| (at + 1, line.trim()))
-        .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
-}
-
 #[derive(Default)]
-struct BadItems {
+pub(super) struct BadItems {
     named: Vec<String>,
     count: usize,
 }
@@ -90,18 +86,30 @@ struct BadItems {
 impl BadItems {
     fn check<T: std::str::FromStr<Err: Display>>(&mut self, what: &str, text: &str) {
         if let Err(error) = text.parse::<T>() {
-            self.count += 1;
-            if self.named.len() < NAMED_MAX {
-                self.named.push(format!("  {what}: {error}"));
-            }
+            self.add(what, &error);
         }
     }
 
-    fn into_failure(self) -> Result<(), Failure> {
+    fn check_url<T: std::str::FromStr<Err: Display>>(&mut self, what: &str, text: &str) {
+        match line::mistake(text) {
+            Some(mistake) => self.add(what, &mistake),
+            None => self.check::<T>(what, text),
+        }
+    }
+
+    pub(super) fn add(&mut self, what: &str, problem: &impl Display) {
+        self.count += 1;
+        if self.named.len() < NAMED_MAX {
+            self.named.push(format!("  {what}: {problem}"));
+        }
+    }
+
+    pub(super) fn into_failure(self) -> Result<(), Failure> {
         if self.count == 0 {
             return Ok(());
         }
-        let mut text = format!("nothing was purged: {} bad items\n{}", self.count, self.named.join("\n"));
+        let bad = output::counted(self.count as u64, "bad item");
+        let mut text = format!("nothing was purged: {bad}\n{}", self.named.join("\n"));
         if self.count > self.named.len() {
             text.push_str(&format!("\n  and {} more", self.count - self.named.len()));
         }
@@ -116,11 +124,18 @@ mod tests {
     use super::*;
     use crate::args::{Cli, Command};
 
-    fn collected(words: &[&str]) -> Result<PurgeRequest, Failure> {
+    fn collected(words: &[&str]) -> Result<Items, Failure> {
         match Cli::try_parse_from(["batoff", "purge"].iter().chain(words)).unwrap().command {
             Command::Purge(args) => collect(&args),
             other => panic!("{other:?}"),
         }
+    }
+
+    fn of_file(text: &str) -> Result<Items, Failure> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("urls");
+        std::fs::write(&path, text).unwrap();
+        collected(&["--file", path.to_str().unwrap()])
     }
 
     #[test]
@@ -135,9 +150,11 @@ mod tests {
             "--file",
             path.to_str().unwrap(),
         ];
-        let purge = collected(&words).unwrap();
+        let items = collected(&words).unwrap();
         let url = |name: &str| format!("https://www.example.com/{name}");
-        assert_eq!(purge.urls, [url("a"), url("b"), url("c")]);
+        assert_eq!(items.purge.urls, [url("a"), url("b"), url("c")]);
+        assert_eq!(items.source_of_url(1), "URL");
+        assert!(items.source_of_url(2).ends_with("urls, line 3"), "{}", items.source_of_url(2));
     }
 
     #[test]
@@ -147,7 +164,48 @@ mod tests {
         std::fs::write(&path, "https://www.example.com/\nwww.example.com\n").unwrap();
         let error = collected(&["--file", path.to_str().unwrap(), "--tag", "a,b"]).unwrap_err().to_string();
         assert!(error.contains("line 2: \"www.example.com\""), "{error}");
-        assert!(error.contains("tag \"a,b\""), "{error}");
+        assert!(error.contains("tag \"a,b\"") && error.contains("2 bad items"), "{error}");
+        let one = collected(&["--tag", "a,b"]).unwrap_err().to_string();
+        assert!(one.contains("1 bad item\n"), "{one}");
+    }
+
+    #[test]
+    fn a_comment_behind_white_space_is_a_comment() {
+        let items =
+            of_file("https://www.example.com/1 # the front page\nhttps://www.example.com/2\t#\n  # no\n")
+                .unwrap();
+        assert_eq!(items.purge.urls, ["https://www.example.com/1", "https://www.example.com/2"]);
+        // Without white space before it, it is the URL's own, and never reaches a server.
+        assert_eq!(
+            of_file("https://www.example.com/1#top\n").unwrap().purge.urls,
+            ["https://www.example.com/1#top"]
+        );
+    }
+
+    #[test]
+    fn inputs_that_nobody_means_are_refused_with_the_remedy() {
+        let url = "https://www.example.com";
+        for (text, words) in [
+            (format!("{url}/a b"), "%20"),
+            (format!("{url}/a\tb"), "%09"),
+            (format!("{url}/a {url}/b"), "one URL a line"),
+            (format!("{url}/a,{url}/b {url}/c"), "one URL a line"),
+            (format!("{url}/img/*"), "--prefix"),
+            (format!("{url}/a\u{200b}"), "U+200B"),
+            (format!("{url}/a\u{a0}"), "U+00A0"),
+            (format!("{url}/\u{202e}a"), "U+202E"),
+            (format!("{url}/a\u{feff}b"), "U+FEFF"),
+        ] {
+            let error = of_file(&format!("{url}/\n{text}\n")).unwrap_err().to_string();
+            assert!(error.contains("line 2") && error.contains(words), "{text:?}: {error}");
+            let error = collected(&["--url", &text]).unwrap_err().to_string();
+            assert!(error.contains(words), "{text:?}: {error}");
+        }
+        let error = collected(&["--prefix", &format!("{url}/img/*")]).unwrap_err().to_string();
+        assert!(error.contains("without the *"), "{error}");
+        assert!(collected(&["--url", &format!("{url}/a*b")]).is_ok(), "a star in the middle is a character");
+        let error = collected(&["--url", &format!(" {url}/a")]).unwrap_err().to_string();
+        assert!(error.contains("white space"), "{error}");
     }
 
     #[test]

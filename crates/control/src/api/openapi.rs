@@ -4,21 +4,24 @@
 //! reply) is added here.
 
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 use axum::{Router, middleware};
+use batoff_types::SelectorKind;
 use http::StatusCode;
+use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION};
 use utoipa::OpenApi;
+use utoipa::openapi::extensions::ExtensionsBuilder;
 use utoipa::openapi::header::HeaderBuilder;
-use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::response::ResponseBuilder;
-use utoipa::openapi::schema::{ObjectBuilder, Type};
-use utoipa::openapi::security::{
-    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
-};
-use utoipa::openapi::{Content, Header, Ref, RefOr};
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{Content, Header, Ref, RefOr, Required};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::problem::{Code, ItemError, Problem, ProblemDocument};
-use super::reply::PROBLEM_JSON;
+use super::reply::{PROBLEM_JSON, with_header};
+use crate::tracker::TaskState;
 
 /// Refusals that every route of the API knows.
 const COMMON: [Code; 9] = [
@@ -54,7 +57,9 @@ const SUBMISSION: [Code; 8] = [
             Every request carries a token and a signature: `X-Batoff-Signature: sha256=` and the HMAC-SHA-256, keyed with \
             the token's signing secret, over four lines joined by a newline, with none at the end: the timestamp as sent; \
             the method; path and query exactly as sent; the lower-case hex SHA-256 of the raw body (of the empty string \
-            when there is none). A request with an `Idempotency-Key` has a fifth line, the key as sent. A timestamp more than 300 s from the server's clock (`Date`) is refused.",
+            when there is none). A request with an `Idempotency-Key` has a fifth line, the key as sent. A timestamp more than 300 s from the server's clock (`Date`) is refused.\n\n\
+            No CORS headers are sent (Fetch standard): pages of other origins cannot call this API, and must not, because \
+            a signing secret does not belong into a page. Call it from a server; `/docs` is of the API's own origin.",
         license(name = "Apache-2.0 OR MIT", identifier = "Apache-2.0 OR MIT")
     ),
     servers((url = "/")),
@@ -68,52 +73,53 @@ pub fn base() -> utoipa::openapi::OpenApi {
     Base::openapi()
 }
 
-/// `/openapi.json` and `/docs`.
+/// The page's script: as the page itself has it, but that it signs what is tried from it.
+const INITIALIZER: &str = include_str!("docs/initializer.js");
+
+/// What the pages may do: talk to where they came from, and run what came from there. A secret that is typed into one can
+/// go nowhere else. (Its styles are set by its script.)
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+    font-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// `/openapi.json` and `/docs`; paths that are shown begin with `prefix`.
 pub fn routes<S: Clone + Send + Sync + 'static>(
     mut routes: utoipa::openapi::OpenApi,
     prefix: &str,
 ) -> Router<S> {
-    // Left to itself the page would send the description to a public validator.
     let config =
         Config::new([format!("{prefix}/openapi.json")]).validator_url("none").try_it_out_enabled(false);
     if !prefix.is_empty() {
         routes.servers = Some(vec![utoipa::openapi::Server::new(prefix)]);
     }
     let pages = SwaggerUi::new("/docs").config(config).url("/openapi.json", complete(routes));
-    Router::from(pages).layer(middleware::map_response(no_such_page))
+    let script = INITIALIZER.replace("@DESCRIPTION@", &format!("{prefix}/openapi.json"));
+    let script = ([(CONTENT_TYPE, "text/javascript; charset=utf-8")], script);
+    let home = format!("{prefix}/docs/");
+    Router::from(pages)
+        .route("/docs/swagger-initializer.js", get(move || async move { script }))
+        .layer(middleware::map_response(move |response| page(response, home.clone())))
 }
 
-async fn no_such_page(response: Response) -> Response {
-    if response.status() == StatusCode::NOT_FOUND {
-        return Problem::detailed(Code::NotFound, "there is no such page; the description begins at /docs/")
-            .into_response();
+async fn page(response: Response, home: String) -> Response {
+    match response.status() {
+        StatusCode::NOT_FOUND => {
+            Problem::detailed(Code::NotFound, "there is no such page; the description begins at /docs/")
+                .into_response()
+        }
+        status if status.is_redirection() => with_header(response, LOCATION.as_str(), &home),
+        _ => with_header(response, CONTENT_SECURITY_POLICY.as_str(), POLICY),
     }
-    response
 }
 
 fn complete(mut description: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
     let components = description.components.get_or_insert_default();
-    let header = |name: &str, about: &str| {
-        SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description(name, about)))
-    };
     let token = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
         .bearer_format("bto_live_…")
         .description(Some("The token: names the site and the scopes"))
         .build();
     components.add_security_scheme("token", SecurityScheme::Http(token));
-    components.add_security_scheme(
-        "timestamp",
-        header("X-Batoff-Timestamp", "Seconds since the Unix epoch, decimal, with up to 9 decimals"),
-    );
-    components.add_security_scheme(
-        "signature",
-        header("X-Batoff-Signature", "sha256= and 64 lower-case hex digits"),
-    );
-    let signed = SecurityRequirement::default()
-        .add::<_, [&str; 0], &str>("token", [])
-        .add::<_, [&str; 0], &str>("timestamp", [])
-        .add::<_, [&str; 0], &str>("signature", []);
+    let signed = SecurityRequirement::default().add::<_, [&str; 0], &str>("token", []);
     for item in description.paths.paths.values_mut() {
         let PathItem { get, post, .. } = item;
         if let Some(operation) = get {
@@ -128,6 +134,13 @@ fn complete(mut description: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenA
 
 fn complete_operation(operation: &mut Operation, signed: &SecurityRequirement, submission: bool) {
     operation.security = Some(vec![signed.clone()]);
+    let parameters = operation.parameters.get_or_insert_default();
+    for parameter in parameters.iter_mut() {
+        if let RefOr::T(parameter) = parameter {
+            narrow(parameter);
+        }
+    }
+    parameters.extend(signing_headers().map(RefOr::T));
     let codes =
         Code::ALL.into_iter().filter(|code| COMMON.contains(code) || submission && SUBMISSION.contains(code));
     for code in codes {
@@ -146,6 +159,51 @@ fn complete_operation(operation: &mut Operation, signed: &SecurityRequirement, s
             response.headers.insert("Date".into(), header("The server's clock", Type::String).into());
         }
     }
+}
+
+/// The two headers of a signature. No security schemes: generators make those settings that are given once, and these are
+/// made anew for each request, by whatever sends it, over the very bytes that it sends.
+fn signing_headers() -> [Parameter; 2] {
+    let header = |name: &str, pattern: &str, about: &str| {
+        let schema = ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern));
+        let per_request = ExtensionsBuilder::new().add("x-batoff-per-request", true).build();
+        ParameterBuilder::new()
+            .name(name)
+            .parameter_in(ParameterIn::Header)
+            .required(Required::False)
+            .description(Some(format!(
+                "{about}. Needed, and made anew for each request: leave it out of calls and let a middleware sign what \
+                 is about to be sent; it is never a setting"
+            )))
+            .schema(Some(schema.build()))
+            .extensions(Some(per_request))
+            .build()
+    };
+    [
+        header(
+            "X-Batoff-Timestamp",
+            r"^[0-9]{1,12}(\.[0-9]{1,9})?$",
+            "Seconds since the Unix epoch, decimal, with up to 9 decimals",
+        ),
+        header("X-Batoff-Signature", "^sha256=[0-9a-f]{64}$", "`sha256=` and 64 lower-case hex digits"),
+    ]
+}
+
+/// What a parameter may be, where its type does not say it.
+fn narrow(parameter: &mut Parameter) {
+    let text = || ObjectBuilder::new().schema_type(Type::String);
+    let schema = match parameter.name.as_str() {
+        "state" => text().enum_values(Some(TaskState::ALL.map(TaskState::as_str))),
+        "kind" => text().enum_values(Some(SelectorKind::ALL.map(SelectorKind::as_str))),
+        "include" => text().pattern(Some("^(pops|items)(,(pops|items))*$")),
+        "window" => text().pattern(Some("^[0-9]+[smhd]$")),
+        "site_id" => text().pattern(Some("^[a-z0-9-]{1,64}$")),
+        "task_id" | "cursor" => text().pattern(Some("^[0-7][0-9A-HJKMNP-TV-Z]{25}$")),
+        "Idempotency-Key" => text().pattern(Some("^[!-~]{1,255}$")),
+        "since" => text().format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime))),
+        _ => return,
+    };
+    parameter.schema = Some(schema.build().into());
 }
 
 fn refusal(code: Code, about: String, submission: bool) -> utoipa::openapi::Response {

@@ -80,6 +80,23 @@ impl Standing {
     }
 }
 
+/// A quota that does not suffice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Short {
+    /// When it would.
+    pub wait: Duration,
+    /// What it counts, in words.
+    pub what: &'static str,
+    /// Its name in `RateLimit`.
+    pub quota: &'static str,
+    /// Its rate.
+    pub per_minute: u32,
+    /// What is left of it.
+    pub left: u32,
+    /// What the request needs.
+    pub needed: u32,
+}
+
 /// All sites' buckets.
 #[derive(Debug, Default)]
 pub struct Quotas {
@@ -87,17 +104,36 @@ pub struct Quotas {
 }
 
 impl Quotas {
-    /// Takes what a request costs from both buckets, or nothing; then says when it would be there.
-    pub fn take(&self, now: Moment, site: &SiteId, rates: Rates, cost: Cost) -> Result<(), Duration> {
+    /// Takes what a request costs from both buckets, or nothing; then says which is short, and when it would be there.
+    pub fn take(&self, now: Moment, site: &SiteId, rates: Rates, cost: Cost) -> Result<(), Short> {
         self.forget_full(now);
         let mut entry = self.sites.entry(site.clone()).or_insert_with(|| [Bucket::full(now); 2]);
         let [items, prefixes] = entry.value_mut();
         items.refill(rates.items, now);
         prefixes.refill(rates.prefixes, now);
-        let wait =
-            items.wait_for(rates.items, cost.items).max(prefixes.wait_for(rates.prefixes, cost.prefixes));
-        if wait > Duration::ZERO {
-            return Err(wait);
+        let for_items = items.wait_for(rates.items, cost.items);
+        let for_prefixes = prefixes.wait_for(rates.prefixes, cost.prefixes);
+        let short = if for_prefixes > for_items {
+            Short {
+                wait: for_prefixes,
+                what: "prefixes, hosts and everything",
+                quota: "prefixes",
+                per_minute: rates.prefixes.per_minute,
+                left: prefixes.remaining(rates.prefixes),
+                needed: cost.prefixes,
+            }
+        } else {
+            Short {
+                wait: for_items,
+                what: "URLs and tags",
+                quota: "items",
+                per_minute: rates.items.per_minute,
+                left: items.remaining(rates.items),
+                needed: cost.items,
+            }
+        };
+        if short.wait > Duration::ZERO {
+            return Err(short);
         }
         items.take(cost.items);
         prefixes.take(cost.prefixes);
@@ -155,7 +191,9 @@ mod tests {
         let quotas = Quotas::default();
         let cost = |items, prefixes| Cost { items, prefixes };
         assert_eq!(quotas.take(at(0), &shop(), rates(), cost(100, 59)), Ok(()));
-        assert_eq!(quotas.take(at(0), &shop(), rates(), cost(100, 2)), Err(Duration::from_secs(1)));
+        let short = quotas.take(at(0), &shop(), rates(), cost(100, 2));
+        assert_eq!(short.map_err(|short| short.wait), Err(Duration::from_secs(1)));
+        assert_eq!(short.map_err(|short| (short.quota, short.left, short.needed)), Err(("prefixes", 1, 2)));
         let standing = quotas.standing(at(0), &shop(), rates());
         assert_eq!((standing.items.0, standing.prefixes.0), (9_900, 1));
         assert_eq!(standing.field(), "\"items\";r=9900;t=1, \"prefixes\";r=1;t=59");

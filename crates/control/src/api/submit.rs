@@ -277,9 +277,12 @@ impl<'a> Taken<'a> {
     fn take(api: &'a Api, site: &'a SiteId, rates: Rates, cost: Cost) -> Result<Self, Problem> {
         match api.quotas.take(api.services.clock.now(), site, rates, cost) {
             Ok(()) => Ok(Self { api, site, cost }),
-            Err(wait) => {
-                let detail = "the site's quota is used up; nothing was queued";
-                Err(Problem::detailed(Code::RateLimited, detail).retry_after(wait))
+            Err(short) => {
+                let detail = format!(
+                    "the quota \"{}\" of site {site} ({}: {} a minute) has {} left, and this needs {}; nothing was queued",
+                    short.quota, short.what, short.per_minute, short.left, short.needed
+                );
+                Err(Problem::detailed(Code::RateLimited, detail).retry_after(short.wait))
             }
         }
     }

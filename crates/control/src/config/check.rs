@@ -97,8 +97,7 @@ impl Config {
         within("retention.log_hours", self.retention.log_hours, 1, 24 * 365)?;
         within("retention.log_bytes", self.retention.log_bytes, 1 << 20, 1 << 44)?;
         within("retention.task_days", self.retention.task_days, 1, 3_650)?;
-        tracing_subscriber::EnvFilter::try_new(&self.log.level)
-            .map_err(|error| invalid("log.level", format!("{:?}: {error}; try \"info\"", self.log.level)))?;
+        batoff_program::logs::filter(&self.log.level).map_err(|problem| invalid("log.level", problem))?;
         Ok(())
     }
 }
@@ -184,6 +183,20 @@ mod tests {
     fn lease_times_that_break_the_two_seconds_are_refused() {
         let error = check("[data]\ndir='d'\n[grpc]\nplaintext=true\n[lease]\nlease_ms=5000").unwrap_err();
         assert!(error.to_string().starts_with("lease"), "{error}");
+    }
+
+    #[test]
+    fn a_word_that_is_no_level_is_refused() {
+        let with =
+            |level: &str| check(&format!("[data]\ndir='d'\n[grpc]\nplaintext=true\n[log]\nlevel='{level}'"));
+        for level in ["info", "INFO", "warn,batoff_control=debug", "off", "batoff_control[purge]=trace,info"]
+        {
+            assert!(with(level).is_ok(), "{level}");
+        }
+        for level in ["", "loud", "verbose", "info,batoff_control", "batoff_control=loud", "4x"] {
+            let error = with(level).unwrap_err().to_string();
+            assert!(error.starts_with("log.level"), "{level}: {error}");
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ async fn the_description_names_every_route_with_its_refusals() {
         let operation = &description["paths"][path][method];
         let responses = operation["responses"].as_object().unwrap_or_else(|| panic!("{method} {path}"));
         assert!(operation["summary"].is_string() && operation["operationId"].is_string(), "{path}");
-        assert_eq!(operation["security"][0].as_object().unwrap().len(), 3, "{path}");
+        assert_eq!(operation["security"][0].as_object().unwrap().len(), 1, "{path}");
         for status in EVERYWHERE.iter().chain(more).chain([&success]) {
             let response = &responses.get(*status).unwrap_or_else(|| panic!("{path} has no {status}"));
             assert!(response["headers"]["X-Request-Id"].is_object(), "{path} {status}");
@@ -37,7 +37,66 @@ async fn the_description_names_every_route_with_its_refusals() {
         assert!(description["components"]["schemas"][name].is_object(), "no schema {name}");
     }
     assert_eq!(description["components"]["schemas"]["PurgeRequest"]["additionalProperties"], false);
-    assert_eq!(description["components"]["securitySchemes"].as_object().unwrap().len(), 3);
+    assert_eq!(description["components"]["securitySchemes"].as_object().unwrap().len(), 1);
+    assert!(description["info"]["description"].as_str().unwrap().contains("CORS"));
+}
+
+#[tokio::test]
+async fn parameters_say_what_they_may_be_and_signing_headers_that_they_are_no_settings() {
+    let rig = Rig::start().await;
+    let description = rig.get("/openapi.json").no_token().send().await.json();
+    let parameter = |path: &str, method: &str, name: &str| {
+        let all = description["paths"][path][method]["parameters"].as_array().unwrap();
+        all.iter()
+            .find(|parameter| parameter["name"] == name)
+            .unwrap_or_else(|| panic!("{path} {name}"))
+            .clone()
+    };
+    let kinds = parameter("/v1/sites/{site_id}/purges", "get", "kind")["schema"]["enum"].clone();
+    assert_eq!(kinds, serde_json::json!(["url", "prefix", "tag", "host", "everything"]));
+    let states = parameter("/v1/sites/{site_id}/purges", "get", "state")["schema"]["enum"].clone();
+    assert_eq!(states, serde_json::json!(["pending", "in_progress", "completed", "partial"]));
+    for (path, name) in [
+        ("/v1/sites/{site_id}/sla", "window"),
+        ("/v1/sites/{site_id}/purge/{task_id}", "include"),
+        ("/v1/sites/{site_id}/purge/{task_id}", "task_id"),
+    ] {
+        assert!(parameter(path, "get", name)["schema"]["pattern"].is_string(), "{name}");
+    }
+    for (method, path, ..) in ROUTES {
+        for name in ["X-Batoff-Timestamp", "X-Batoff-Signature"] {
+            let header = parameter(path, method, name);
+            assert_eq!(
+                (&header["in"], &header["x-batoff-per-request"]),
+                (&"header".into(), &true.into()),
+                "{path}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_page_signs_what_is_tried_from_it_and_can_talk_to_nobody_else() {
+    let rig = Rig::start().await;
+    for path in ["/docs/", "/docs/swagger-initializer.js", "/docs/swagger-ui-bundle.js"] {
+        let page = rig.get(path).no_token().send().await;
+        let policy = page.header("content-security-policy").unwrap_or_else(|| panic!("{path} has no policy"));
+        for part in ["default-src 'none'", "connect-src 'self'", "script-src 'self'", "form-action 'none'"] {
+            assert!(policy.contains(part), "{path}: {policy}");
+        }
+    }
+    let page = rig.get("/docs/").no_token().send().await;
+    let html = String::from_utf8_lossy(&page.body).into_owned();
+    assert!(
+        html.split("<script").skip(1).all(|script| script.starts_with(" src=\"./")),
+        "no script of its own: {html}"
+    );
+    let script = rig.get("/docs/swagger-initializer.js").no_token().send().await;
+    let script = String::from_utf8_lossy(&script.body).into_owned();
+    assert!(script.contains("crypto.subtle.sign") && script.contains("requestInterceptor: signed"));
+    for storage in ["localStorage", "sessionStorage", "document.cookie", "http://", "https://"] {
+        assert!(!script.contains(storage), "{storage}");
+    }
 }
 
 #[tokio::test]
