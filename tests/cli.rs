@@ -140,6 +140,23 @@ async fn mistakes_are_explained_and_exit_with_the_right_code() {
 }
 
 #[tokio::test]
+async fn under_a_russian_locale_the_command_and_the_api_answer_in_russian() {
+    let dev = Dev::start(DevOptions { pops: 1, ..DevOptions::default() });
+    let run = |args: &[&str]| {
+        let mut command = Command::new(binary("batoff"));
+        command.args(args).env_clear().env("LANG", "ru_RU.UTF-8").env("BATOFF_API", &dev.line.api);
+        command.env("BATOFF_SITE", &dev.line.site).env("BATOFF_TOKEN", &dev.line.token);
+        said(&command.env("BATOFF_SECRET", &dev.line.secret).output().expect("batoff runs"))
+    };
+    let foreign = run(&["purge", "https://elsewhere.example/"]);
+    assert!(foreign.contains("хост elsewhere.example не принадлежит сайту"), "{foreign}");
+    assert!(run(&["purge", "https://x/*"]).contains("звёздочка в конце"));
+    assert!(run(&["purge", "--tag", "a", "--wait"]).contains("состояние    завершена"));
+    let json = run(&["purge", "--tag", "a", "--wait", "-o", "json"]);
+    assert!(json.contains("\"state\":\"completed\""), "what is for programs stays as it is: {json}");
+}
+
+#[tokio::test]
 async fn a_waited_for_purge_that_does_not_complete_exits_with_1() {
     let dev = Dev::start(DevOptions { pops: 1, ..DevOptions::default() });
     // Frozen, and under a lease: for about a second nobody can say that it does not serve.

@@ -174,7 +174,7 @@ pub fn of_command(result: Result<(), Failure>, format: Format) -> ExitCode {
         Err(Failure::Unread) => ExitCode::from(UNREAD),
         Err(failure) => {
             match format {
-                Format::Json => output::note(&failure.document()),
+                Format::Json => output::document(&failure.document()),
                 Format::Human => output::note(&format!("batoff: {failure}")),
             }
             ExitCode::from(failure.code())

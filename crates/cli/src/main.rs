@@ -18,6 +18,7 @@ mod nodes;
 mod output;
 mod private_file;
 mod purge;
+mod russian;
 mod settings;
 mod sites;
 mod sla;

@@ -57,7 +57,7 @@ pub async fn run(command: NodesCommand, settings: &Settings) -> Result<(), Failu
 fn done(settings: &Settings, document: &serde_json::Value, text: &str) -> Result<(), Failure> {
     match settings.format() {
         Format::Json => output::json(document),
-        Format::Human => output::text(text),
+        Format::Human => output::say(text),
     }
 }
 

@@ -4,6 +4,7 @@ use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use crate::exit::Failure;
+use crate::russian::tell;
 
 /// Writes text to standard output. Whoever read it may be gone (`batoff list | head`): that is a failure, not a panic.
 pub fn text(text: &str) -> Result<(), Failure> {
@@ -22,12 +23,22 @@ pub fn json(value: &impl Serialize) -> Result<(), Failure> {
 
 /// Writes a remark to standard error. It is not worth dying for when nobody listens there.
 pub fn note(text: &str) {
+    document(&tell(text));
+}
+
+/// Writes one JSON document to standard error, where failures go.
+pub fn document(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Writes sentences for people to standard output.
+pub fn say(sentences: &str) -> Result<(), Failure> {
+    text(&tell(sentences))
 }
 
 /// Asks on the terminal; what was typed, without white space around it.
 pub fn ask(question: &str) -> Result<String, Failure> {
-    let _ = write!(std::io::stderr(), "{question}");
+    let _ = write!(std::io::stderr(), "{}", tell(question));
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer).map_err(|e| Failure::Failed(format!("standard input: {e}")))?;
     Ok(answer.trim().to_owned())

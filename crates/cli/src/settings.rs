@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::args::{Connection, Format};
 use crate::exit::Failure;
-use crate::output;
+use crate::{output, russian};
 
 /// Where the admin API listens unless something else is said.
 const ADMIN_DEFAULT: &str = "http://127.0.0.1:8082";
@@ -152,7 +152,10 @@ impl Settings {
         Ok(AdminClient::new(endpoint, &token)?)
     }
 
-    fn trusting(&self, endpoint: Endpoint) -> Result<Endpoint, Failure> {
+    fn trusting(&self, mut endpoint: Endpoint) -> Result<Endpoint, Failure> {
+        if russian::is_spoken() {
+            endpoint = endpoint.with_language("ru");
+        }
         if endpoint.is_plaintext_beyond_loopback() {
             output::note(&format!(
                 "batoff: warning: {} is not encrypted: the token crosses the network in the clear",

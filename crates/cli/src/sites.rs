@@ -133,7 +133,7 @@ async fn delete(admin: &AdminClient, name: &str, yes: bool, format: Format) -> R
     admin.delete_site(name).await.map_err(about)?;
     match format {
         Format::Json => output::json(&serde_json::json!({ "site_id": name, "deleted": true })),
-        Format::Human => output::text(&format!(
+        Format::Human => output::say(&format!(
             "site {name} deleted: its tokens are revoked, and what was cached for it is being purged everywhere"
         )),
     }

@@ -105,7 +105,7 @@ fn print_task(task: &Task) -> Result<(), Failure> {
             "nodes        {total}: {confirmed} confirmed, {fenced} fenced, {unreachable} unreachable"
         ));
     }
-    output::text(&lines.join("\n"))?;
+    output::say(&lines.join("\n"))?;
     if let Some(pops) = &task.pops {
         let mut table = output::table([
             ("POP", Narrow::Stay),

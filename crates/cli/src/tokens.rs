@@ -83,7 +83,7 @@ pub async fn run(command: TokensCommand, settings: &Settings) -> Result<(), Fail
             admin.revoke_token(&site_name, &token_id).await.map_err(about(&site_name))?;
             match settings.format() {
                 Format::Json => output::json(&serde_json::json!({ "token_id": token_id, "revoked": true })),
-                Format::Human => output::text(&format!(
+                Format::Human => output::say(&format!(
                     "token {token_id} revoked: it is refused everywhere within a second"
                 )),
             }

@@ -2,7 +2,7 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
-use reqwest::{Certificate, Identity, Method, Request, Url};
+use reqwest::{Certificate, Identity, Method, Request, Url, header};
 
 use crate::Error;
 
@@ -18,6 +18,7 @@ pub struct Endpoint {
     base: Url,
     roots: Option<Vec<Certificate>>,
     identity: Option<Identity>,
+    language: Option<&'static str>,
 }
 
 impl Endpoint {
@@ -49,7 +50,7 @@ impl Endpoint {
         }
         let trimmed = base.path().trim_end_matches('/').to_owned();
         base.set_path(&trimmed);
-        Ok(Self { base, roots: None, identity: None })
+        Ok(Self { base, roots: None, identity: None, language: None })
     }
 
     /// Trust the certificates in this PEM file *instead of* the system's: for an API with a private authority.
@@ -78,6 +79,12 @@ impl Endpoint {
         })?;
         self.identity = Some(identity);
         Ok(self)
+    }
+
+    /// Asks for refusals in this language, such as `ru`, where the API has them.
+    pub fn with_language(mut self, language: &'static str) -> Self {
+        self.language = Some(language);
+        self
     }
 
     /// Whether tokens would cross a network in the clear.
@@ -132,6 +139,10 @@ impl Endpoint {
         }
         if let Some(identity) = &self.identity {
             builder = builder.identity(identity.clone());
+        }
+        if let Some(language) = self.language {
+            let languages = [(header::ACCEPT_LANGUAGE, header::HeaderValue::from_static(language))];
+            builder = builder.default_headers(languages.into_iter().collect());
         }
         if self.is_loopback() {
             builder = builder.no_proxy();

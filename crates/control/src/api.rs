@@ -9,7 +9,7 @@
 //! | `idempotency`, `replays` | Was it asked before? |
 //! | `submit`, `waiting`, `task`, `list`, `events`, `sla` | The routes |
 //! | `openapi` | How is all of this described? |
-//! | [`problem`] | How do we say no? |
+//! | [`problem`], `language`, `russian` | How do we say no, and in which language? |
 //!
 //! The order of checks is the contract's: route, token, size, signature and timestamp, scope, media type, JSON, items,
 //! quota, durability. **Invariants, by what is absent:** a body is never parsed before its signature is accepted, and
@@ -36,6 +36,7 @@ mod quota;
 mod replays;
 pub mod reply;
 mod request_id;
+mod russian;
 mod signature;
 pub mod sla;
 mod state;

@@ -148,10 +148,10 @@ mod tests {
 
     #[test]
     fn a_refusal_names_file_and_line() {
-        let error = ProblemItem { pointer: "/urls/50".into(), detail: "no".into(), ..ProblemItem::default() };
+        let error = ProblemItem { pointer: "/urls/49".into(), detail: "no".into(), ..ProblemItem::default() };
         let problem = Problem { errors: vec![error], ..Problem::default() };
         let placed = items().placed(Box::new(problem), 400);
-        assert_eq!(placed.errors[0].pointer, "urls.txt, line 452");
+        assert_eq!(placed.errors[0].pointer, "urls.txt, line 451");
     }
 
     #[test]

@@ -35,6 +35,11 @@ const RETRY: Duration = Duration::from_secs(1);
 const EVENT_ID_MAX: usize = 256;
 
 /// Server-sent events: one when a purge is accepted, and one at each change of its state.
+///
+/// Ids are unique, sort as texts in the order of the events, and are good for `Last-Event-ID` across restarts of the control
+/// plane; an id that was not given out here is ignored. `completed` is not left out. `pending` and `in_progress` are, where a
+/// later state is known already, as after a break; `partial` may be told once more after a restart. Who was away for more
+/// than 1,000 tasks is told of the newest 1,000.
 #[utoipa::path(
     get, path = "/v1/sites/{site_id}/purges/stream", tag = "purges", operation_id = "streamPurges",
     params(

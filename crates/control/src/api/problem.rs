@@ -12,6 +12,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::language::Language;
+use super::russian;
 
 /// Where the codes are explained; a problem's `type` is this and its code.
 pub const ERRORS_BASE: &str = "https://docs.batoff.ru/errors/";
@@ -299,14 +300,22 @@ impl Problem {
             (Some([_, russian]), Language::Russian) => russian,
             (None, _) => self.code.title(language),
         };
+        let told = |text: &str| match language {
+            Language::English => text.to_owned(),
+            Language::Russian => russian::of(text),
+        };
         ProblemDocument {
             kind: format!("{ERRORS_BASE}{}", self.code.as_str()),
             title: title.to_owned(),
             status: self.code.status().as_u16(),
             code: self.code,
-            detail: self.detail.as_deref().map(str::to_owned),
+            detail: self.detail.as_deref().map(told),
             request_id: request_id.to_owned(),
-            errors: self.errors.clone(),
+            errors: self
+                .errors
+                .iter()
+                .map(|error| ItemError { detail: told(&error.detail), ..error.clone() })
+                .collect(),
         }
     }
 }
@@ -336,7 +345,7 @@ pub struct ProblemDocument {
     pub status: u16,
     /// The reason for programs; never changes.
     pub code: Code,
-    /// What this occurrence is about, in English.
+    /// What this occurrence is about, in the language of the title.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub detail: Option<String>,

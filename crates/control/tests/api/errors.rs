@@ -186,6 +186,13 @@ async fn every_refusal_has_its_status_and_code() {
     for (name, make, status, code) in cases {
         let reply = make(&rig).send().await;
         check(name, &reply, *status, code);
+        let reply = make(&rig).header("Accept-Language", "ru").send().await;
+        let problem = check(name, &reply, *status, code);
+        let errors = problem["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
+        for text in std::iter::once(&problem["detail"]).chain(errors.iter().map(|error| &error["detail"])) {
+            let is_russian = |text: &str| text.chars().any(|character| ('а'..='я').contains(&character));
+            assert!(text.as_str().is_none_or(is_russian), "{name}: {text}");
+        }
     }
     assert_eq!(rig.tasks().await, Vec::<String>::new(), "a refused request has queued something");
     let whole_quota = rig.post(r#"{"tags":["a","b","c"]}"#).send().await;
@@ -250,7 +257,7 @@ async fn a_clock_that_is_off_is_told_by_how_much() {
 }
 
 #[tokio::test]
-async fn titles_are_russian_where_the_reader_prefers_it() {
+async fn titles_and_details_are_russian_where_the_reader_prefers_it() {
     let rig = Rig::start().await;
     let title = async |accept: &str| {
         let reply =

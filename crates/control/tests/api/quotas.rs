@@ -10,7 +10,13 @@ async fn sixty_prefixes_at_once_and_whole_requests_only() {
     };
     assert_eq!(prefixes(40).send().await.status, 202);
     let reply = prefixes(40).send().await;
-    check("no 40 left", &reply, 429, "rate_limited");
+    let problem = check("no 40 left", &reply, 429, "rate_limited");
+    let detail = problem["detail"].as_str().unwrap();
+    for word in
+        ["quota \"prefixes\" of site shop", "60 a minute", "20 left", "needs 40", "nothing was queued"]
+    {
+        assert!(detail.contains(word), "{word}: {detail}");
+    }
     assert_eq!(reply.header("ratelimit-policy"), Some(r#""items";q=10000;w=60, "prefixes";q=60;w=60"#));
     let wait: u64 = reply.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=20).contains(&wait), "{wait}");

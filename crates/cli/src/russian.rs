@@ -1,0 +1,291 @@
+//! What the command says, in Russian, where the user's locale is Russian.
+//!
+//! Sentences are written once, in English, where they are said; they are put into Russian on their way to the terminal, by
+//! this catalogue. What is not in it stays English. JSON is for programs and is never touched; what the API says comes in
+//! Russian from there, because we ask for it. Help texts are English.
+
+use std::borrow::Cow;
+use std::ffi::OsString;
+use std::sync::OnceLock;
+
+/// Whether the locale is Russian, as the C library would read it: the first of these that is set counts.
+pub fn is_spoken() -> bool {
+    static SPOKEN: OnceLock<bool> = OnceLock::new();
+    *SPOKEN.get_or_init(|| is_spoken_in(|name| std::env::var_os(name)))
+}
+
+fn is_spoken_in(variable: impl Fn(&str) -> Option<OsString>) -> bool {
+    let set = ["LC_ALL", "LC_MESSAGES", "LANG"]
+        .into_iter()
+        .find_map(|name| variable(name).filter(|v| !v.is_empty()));
+    let Some(locale) = set.and_then(|locale| locale.into_string().ok()) else { return false };
+    let language = locale.split(['_', '.', '@', '-']).next().unwrap_or_default();
+    language.eq_ignore_ascii_case("ru")
+}
+
+/// The text for this user: line by line, with the indentation kept.
+pub fn tell(text: &str) -> Cow<'_, str> {
+    if is_spoken() { in_russian(text).into() } else { text.into() }
+}
+
+fn in_russian(text: &str) -> String {
+    let line = |line: &str| {
+        let inside = line.trim_start();
+        let indentation = &line[..line.len() - inside.len()];
+        format!("{indentation}{}", translated(inside).unwrap_or_else(|| inside.to_owned()))
+    };
+    text.split('\n').map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn translated(text: &str) -> Option<String> {
+    CATALOGUE.iter().find_map(|(english, russian)| {
+        let holes = holes(text, english)?;
+        let mut parts = russian.split("{}");
+        let mut whole = parts.next().unwrap_or_default().to_owned();
+        for (part, hole) in parts.zip(holes) {
+            whole.push_str(&translated(hole).unwrap_or_else(|| hole.to_owned()));
+            whole.push_str(part);
+        }
+        Some(whole)
+    })
+}
+
+/// What stands in the template's holes, if the text is one of its kind.
+fn holes<'a>(text: &'a str, template: &str) -> Option<Vec<&'a str>> {
+    let mut parts = template.split("{}");
+    let mut rest = text.strip_prefix(parts.next()?)?;
+    let mut holes = Vec::new();
+    let mut parts = parts.peekable();
+    if parts.peek().is_none() {
+        return rest.is_empty().then_some(holes);
+    }
+    while let Some(part) = parts.next() {
+        let (hole, after) = match parts.peek() {
+            None => (rest.strip_suffix(part)?, ""),
+            Some(_) => rest.split_once(part)?,
+        };
+        holes.push(hole);
+        rest = after;
+    }
+    Some(holes)
+}
+
+/// The more exact ones first.
+const CATALOGUE: [(&str, &str); 86] = [
+    // Settings
+    (
+        "which {}? Give {}, set {}, or write {} in {}",
+        "не указано: {}. Задайте {}, переменную {} или строку {} в файле {}",
+    ),
+    ("signing secret", "секрет подписи"),
+    ("admin token", "токен оператора"),
+    ("token", "токен"),
+    ("site", "сайт"),
+    ("{} has both {} and {}_file: which one? Take one away", "{}: заданы и {}, и {}_file; оставьте одно"),
+    ("{} is empty in {}", "{}: пустое значение, место: {}"),
+    ("the command line", "командная строка"),
+    ("the environment", "переменные окружения"),
+    ("{} is not UTF-8", "{}: не в UTF-8"),
+    ("BATOFF_OUTPUT is {}: write human or json", "BATOFF_OUTPUT равно {}: напишите human или json"),
+    (
+        "a client certificate without its key: give --client-key, too",
+        "сертификат клиента указан без ключа: добавьте --client-key",
+    ),
+    (
+        "a client key without its certificate: give --client-cert, too",
+        "ключ клиента указан без сертификата: добавьте --client-cert",
+    ),
+    (
+        "batoff: warning: {} is not encrypted: the token crosses the network in the clear",
+        "batoff: внимание: соединение с {} не шифруется: токен идёт по сети открыто",
+    ),
+    // Remedies
+    (
+        "check the token (--token-file, BATOFF_TOKEN); an operator issues a new one with `batoff tokens issue SITE`",
+        "проверьте токен (--token-file, BATOFF_TOKEN); новый выпускает оператор: `batoff tokens issue SITE`",
+    ),
+    (
+        "check the signing secret (--secret-file, BATOFF_SECRET; it belongs to the token) and this machine's clock",
+        "проверьте секрет подписи (--secret-file, BATOFF_SECRET; он выдан вместе с токеном) и часы этой машины",
+    ),
+    (
+        "check --site; a token is for one site, and purging needs the scope `purge`",
+        "проверьте --site; токен действует для одного сайта, а для очистки нужно право `purge`",
+    ),
+    (
+        "check the admin token (--admin-token-file, BATOFF_ADMIN_TOKEN): `batoff-control init` has written it to admin.token in the control plane's data folder",
+        "проверьте токен оператора (--admin-token-file, BATOFF_ADMIN_TOKEN): `batoff-control init` записал его в admin.token в папке данных управляющего сервера",
+    ),
+    // What is to be purged
+    (
+        "nothing to purge: give --url, --prefix, --tag, --host, --file or --everything",
+        "нечего очищать: укажите --url, --prefix, --tag, --host, --file или --everything",
+    ),
+    ("nothing was purged: {} bad item", "ничего не очищено: ошибочных элементов: {}"),
+    ("nothing was purged: {} bad items", "ничего не очищено: ошибочных элементов: {}"),
+    ("and {} more", "и ещё {}"),
+    (
+        "{}: the invisible character {} is in it: type the URL anew, or write the character percent-escaped if it is meant",
+        "{}: внутри невидимый символ {}: наберите URL заново или запишите символ в процентной кодировке, если он нужен",
+    ),
+    (
+        "{}: two URLs: write one URL a line, and give one to each --url",
+        "{}: здесь два URL: пишите по одному на строку и по одному на каждый --url",
+    ),
+    (
+        "{}: white space is in it: write {} if it is part of the URL; a comment begins with # behind white space",
+        "{}: внутри пробел: запишите его как {}, если он часть URL; комментарий начинается с # после пробела",
+    ),
+    (
+        "{}: a * at the end is an ordinary character, no pattern: purge the prefix without the * (--prefix), or write %2A if it is meant",
+        "{}: звёздочка в конце — обычный символ, а не шаблон: очистите префикс без неё (--prefix) или напишите %2A, если она нужна",
+    ),
+    // On the way
+    ("batoff: quota used up, going on in {} s", "batoff: квота исчерпана, продолжение через {} с"),
+    ("accepted: {}", "принято: {}"),
+    (
+        "to go on: the same command with the same key; what was accepted is not purged again",
+        "чтобы продолжить, повторите ту же команду с тем же ключом: принятое второй раз не очищается",
+    ),
+    ("to go on: {} (with the same flags)", "чтобы продолжить: {} (с теми же ключами командной строки)"),
+    (
+        "request {} of {} failed, {} was accepted, the rest was not sent: {}",
+        "запрос {} из {} не выполнен, принято: {}, остальное не отправлено: {}",
+    ),
+    (
+        "request {} of {} failed, {} were accepted, the rest was not sent: {}",
+        "запрос {} из {} не выполнен, принято: {}, остальное не отправлено: {}",
+    ),
+    (
+        "not completed after {} s: {} of {}, first {} ({}; {})",
+        "не завершено за {} с: {} из {}, первая {} ({}; {})",
+    ),
+    ("{} of {} have not confirmed", "не подтвердили: {} из {}"),
+    (
+        "all nodes have confirmed, and that is being made durable",
+        "все узлы подтвердили, это записывается на диск",
+    ),
+    (
+        "{} on {} of {} would be purged; nothing was.",
+        "было бы очищено: {}; узлы: {} из {}; ничего не очищено.",
+    ),
+    ("it is not known whether the purge was accepted: {}", "неизвестно, принята ли очистка: {}"),
+    // Operators
+    ("nothing was deleted", "ничего не удалено"),
+    (
+        "site {} owns {} and has {}, which will be revoked; everything cached for it is purged.",
+        "сайту {} принадлежат {}; токены будут отозваны ({}); всё, что хранится в кэшах для него, будет очищено.",
+    ),
+    ("Type {} to delete it: ", "Чтобы удалить, наберите {}: "),
+    (
+        "site {} deleted: its tokens are revoked, and what was cached for it is being purged everywhere",
+        "сайт {} удалён: его токены отозваны, всё, что хранилось для него в кэшах, очищается",
+    ),
+    (
+        "token {} revoked: it is refused everywhere within a second",
+        "токен {} отозван: в течение секунды он перестанет действовать везде",
+    ),
+    (
+        "Token {}: keep both lines, they are not shown again.",
+        "Токен {}: сохраните обе строки, второй раз они не показываются.",
+    ),
+    (
+        "node {} removed: purges wait for it no longer, and its name is blocked",
+        "узел {} удалён: очистки его больше не ждут, имя заблокировано",
+    ),
+    ("node {} may connect again", "узел {} может подключиться снова"),
+    ("removed: {}", "удалены: {}"),
+    (
+        "a site owns at least one hostname: give --host www.example.com",
+        "сайту нужно хотя бы одно имя: укажите --host www.example.com",
+    ),
+    ("nothing to change: give --host or a limit", "нечего менять: укажите --host или предел"),
+    ("no purges", "очисток нет"),
+    ("no sites", "сайтов нет"),
+    ("no tokens", "токенов нет"),
+    ("no nodes", "узлов нет"),
+    ("no PoPs", "площадок нет"),
+    ("no items", "элементов нет"),
+    // One task
+    ("task         {}", "задача       {}"),
+    ("state        {}", "состояние    {}"),
+    ("items        {} of {} done", "элементы     {} из {} готово"),
+    ("started      {}", "начата       {}"),
+    ("completed    {}", "завершена    {}"),
+    ("propagation  {} ms", "разошлась за {} мс"),
+    ("evicted      {}", "вытеснено    {}"),
+    (
+        "nodes        {}: {} confirmed, {} fenced, {} unreachable",
+        "узлы         {}: подтвердили {}, отключены от кэша {}, недоступны {}",
+    ),
+    ("pending", "ожидает"),
+    ("in_progress", "выполняется"),
+    ("completed", "завершена"),
+    ("partial", "частично"),
+    // Counts
+    ("1 item", "1 элемент"),
+    ("1 object", "1 объект"),
+    ("{} objects", "объектов: {}"),
+    ("1 cached object", "1 объект в кэшах"),
+    ("{} cached objects", "объектов в кэшах: {}"),
+    ("1 purge", "1 очистка"),
+    ("{} purges", "очисток: {}"),
+    ("1 node", "1 узел"),
+    ("{} nodes", "узлов: {}"),
+    ("1 token", "1 токен"),
+    ("{} tokens", "токенов: {}"),
+    // Everything that begins with a name of ours, or with what it is about
+    ("batoff: {}", "batoff: {}"),
+    ("site {}: {}", "сайт {}: {}"),
+    ("node {}: {}", "узел {}: {}"),
+    ("URL {}: {}", "URL {}: {}"),
+    ("prefix {}: {}", "префикс {}: {}"),
+    ("tag {}: {}", "тег {}: {}"),
+    ("host {}: {}", "хост {}: {}"),
+    ("standard input, line {}: {}", "стандартный ввод, строка {}: {}"),
+    ("{}, line {}: {}", "{}, строка {}: {}"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_locale_decides_as_for_any_other_program() {
+        let spoken = |variables: &[(&str, &str)]| {
+            is_spoken_in(|name| {
+                variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
+            })
+        };
+        assert!(spoken(&[("LANG", "ru_RU.UTF-8")]) && spoken(&[("LC_ALL", "ru"), ("LANG", "en_US.UTF-8")]));
+        assert!(spoken(&[("LC_ALL", ""), ("LC_MESSAGES", "ru_RU")]));
+        assert!(!spoken(&[]) && !spoken(&[("LANG", "C.UTF-8")]) && !spoken(&[("LANG", "run_RU")]));
+        assert!(!spoken(&[("LC_ALL", "en_US.UTF-8"), ("LANG", "ru_RU.UTF-8")]));
+    }
+
+    #[test]
+    fn whole_messages_are_put_into_russian_line_by_line() {
+        let english = "batoff: nothing was purged: 1 bad item\n  urls.txt, line 2: \"https://x/*\": a * at the end is an \
+                       ordinary character, no pattern: purge the prefix without the * (--prefix), or write %2A if it is meant";
+        let russian = in_russian(english);
+        assert!(russian.starts_with("batoff: ничего не очищено: ошибочных элементов: 1\n  "), "{russian}");
+        assert!(
+            russian.contains("urls.txt") && russian.contains("строка 2") && russian.contains("без неё"),
+            "{russian}"
+        );
+        assert_eq!(
+            in_russian(
+                "batoff: which site? Give --site, set BATOFF_SITE, or write `site = \"…\"` in /a/config.toml"
+            ),
+            "batoff: не указано: сайт. Задайте --site, переменную BATOFF_SITE или строку `site = \"…\"` в файле /a/config.toml"
+        );
+        assert_eq!(in_russian("no such words"), "no such words");
+    }
+
+    #[test]
+    fn both_sides_have_the_same_holes() {
+        for (english, russian) in CATALOGUE {
+            assert_eq!(english.matches("{}").count(), russian.matches("{}").count(), "{english}");
+        }
+    }
+}
