@@ -30,6 +30,9 @@ impl Subject for PurgeByUrl {
             Feature::RaceHeaderTag | Feature::RaceHeaderPrefix => Some("empties the cache"),
             Feature::Unowned => Some("stores whatever host is asked for"),
             Feature::Soft => Some("takes it out"),
+            Feature::TierHard | Feature::TierSoft => {
+                Some("is refused with parents: stores whatever it fetches")
+            }
             Feature::FenceDaemon | Feature::FenceControl => Some("does not ask for a lease"),
             _ => None,
         }

@@ -96,6 +96,7 @@ pub fn init(dir: &Path) -> Result<(), InitError> {
 
 /// Reads what [`init`] wrote.
 pub fn load(dir: &Path) -> Result<Secrets, InitError> {
+    close_to_others(dir);
     let key = dir.join(MASTER_KEY_FILE);
     let master = MasterKey::from_hex(&read_private(&key, dir)?)
         .ok_or(InitError::Unusable { file: key, what: "64 hex digits" })?;
@@ -146,6 +147,24 @@ fn write_new(file: &Path, text: &str) -> Result<(), InitError> {
     })
 }
 
+/// Takes everybody else's rights to the data folder, as somebody's `mkdir` or another umask left them: the names of
+/// customers' hosts and of their purges stand in it. One that is not there is found missing next.
+fn close_to_others(dir: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+
+    let Ok(metadata) = fs::metadata(dir) else { return };
+    let mode = metadata.permissions().mode() & 0o7777;
+    if mode & 0o077 == 0 {
+        return;
+    }
+    match fs::set_permissions(dir, fs::Permissions::from_mode(mode & 0o700)) {
+        Ok(()) => tracing::info!(dir = %dir.display(), "the data folder was open to others until now"),
+        Err(error) => {
+            tracing::warn!(dir = %dir.display(), %error, "the data folder is open to others and cannot be closed");
+        }
+    }
+}
+
 fn read_private(file: &Path, dir: &Path) -> Result<Zeroizing<String>, InitError> {
     use std::os::unix::fs::PermissionsExt;
 
@@ -179,6 +198,15 @@ mod tests {
         assert_eq!(load(&dir).unwrap().admin_token, hash(token.trim()));
         assert!(matches!(init(&dir), Err(InitError::Exists(_))));
         assert_eq!(fs::read(dir.join(MASTER_KEY_FILE)).unwrap(), before);
+    }
+
+    #[test]
+    fn a_data_folder_that_others_may_read_is_closed_at_the_start() {
+        let temp = tempfile::tempdir().unwrap();
+        init(temp.path()).unwrap();
+        fs::set_permissions(temp.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        load(temp.path()).unwrap();
+        assert_eq!(fs::metadata(temp.path()).unwrap().permissions().mode() & 0o777, 0o700);
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub mod varnish;
 pub use self::in_process::{Evict, InProcess};
 pub use self::locator::Locator;
 pub use self::open::{CacheOpenError, Surroundings, open};
-pub use self::own_folder::{OwnFolder, is_mark};
+pub use self::own_folder::OwnFolder;
 
 /// A cache that this node's daemon drives. `L` is how it finds its objects (a file's hash, a key).
 ///

@@ -5,12 +5,6 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::provenance::Identity;
-
-/// The mark is an empty folder of this name and the identity: a name has no content that could be torn, and nginx, which
-/// removes files from its cache that it does not know, leaves folders alone.
-const MARK: &str = "batoff-";
-
 /// A folder that is held against a second daemon for as long as this value lives.
 ///
 /// The lock is on the folder itself, so nothing has to be written to it, and it ends with the process.
@@ -48,41 +42,6 @@ impl OwnFolder {
             Err(error) => Err(error),
         }
     }
-
-    /// Whether it bears the mark of `identity`, and no other.
-    pub fn is_marked(&self, identity: Identity) -> io::Result<bool> {
-        Ok(self.marks()? == [mark(identity)])
-    }
-
-    /// Marks it with `identity` and takes other marks away; durable when this returns.
-    pub fn mark(&self, identity: Identity) -> io::Result<()> {
-        let wanted = mark(identity);
-        for other in self.marks()?.into_iter().filter(|name| *name != wanted) {
-            fs::remove_dir(self.path.join(other))?;
-        }
-        match fs::create_dir(self.path.join(wanted)) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-            Ok(()) | Err(_) => self.folder.sync_all(),
-        }
-    }
-
-    fn marks(&self) -> io::Result<Vec<String>> {
-        let mut marks = Vec::new();
-        for entry in fs::read_dir(&self.path)? {
-            let name = entry?.file_name();
-            marks.extend(name.to_str().filter(|name| is_mark(name)).map(str::to_owned));
-        }
-        Ok(marks)
-    }
-}
-
-/// Whether a folder of this name is a mark, for whoever lists the folder.
-pub fn is_mark(name: &str) -> bool {
-    name.strip_prefix(MARK).is_some_and(|rest| rest.parse::<Identity>().is_ok())
-}
-
-fn mark(identity: Identity) -> String {
-    format!("{MARK}{identity}")
 }
 
 #[cfg(test)]
@@ -100,23 +59,15 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_is_of_one_identity_and_goes_with_the_folder() {
+    fn a_folder_that_was_moved_or_made_anew_is_another() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("cache");
         fs::create_dir(&path).unwrap();
         let folder = OwnFolder::take(&path).unwrap();
-        let (one, other) = (Identity::random(), Identity::random());
-        assert!(!folder.is_marked(one).unwrap());
-        folder.mark(one).unwrap();
-        folder.mark(one).unwrap();
-        assert!(folder.is_marked(one).unwrap() && !folder.is_marked(other).unwrap());
-        folder.mark(other).unwrap();
-        assert!(!folder.is_marked(one).unwrap() && folder.is_marked(other).unwrap());
         assert!(folder.is_in_place().unwrap());
         fs::rename(&path, dir.path().join("aside")).unwrap();
         assert!(!folder.is_in_place().unwrap());
         fs::create_dir(&path).unwrap();
         assert!(!folder.is_in_place().unwrap());
-        assert!(!OwnFolder::take(&path).unwrap().is_marked(other).unwrap());
     }
 }
