@@ -73,6 +73,8 @@ impl Drop for Nginx {
 impl Subject for Nginx {
     const NAME: &'static str = "nginx";
 
+    const TIERS: bool = true;
+
     fn lacks(feature: Feature) -> Option<&'static str> {
         match feature {
             Feature::Unowned => Some("keeps what no site owns"),
