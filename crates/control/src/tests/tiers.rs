@@ -1,3 +1,4 @@
+use batoff_types::Cursor;
 use batoff_types::message::{LeasePolicy, Parents, ToNode};
 
 use super::node::{Intro, Node};
@@ -6,10 +7,14 @@ use super::plane::Plane;
 /// Waits until the node is told that its parents are so far; the reason when that is not known.
 async fn until_told(node: &mut Node, through: u64) -> String {
     loop {
-        if let ToNode::Parents(Parents { through: told, why }) = node.next().await
-            && told.get() == through
-        {
-            return why;
+        match node.next().await {
+            ToNode::Parents(Parents { through: told, why }) if told.get() == through => return why,
+            ToNode::Records(records) => {
+                for record in records {
+                    node.cursor = Cursor::after(record.seq);
+                }
+            }
+            _ => {}
         }
     }
 }
@@ -23,7 +28,7 @@ async fn a_node_is_told_at_once_how_far_its_parents_are() {
     let why = until_told(&mut child, 0).await;
     assert_eq!(why, "no node is registered in lon1");
     let status = || plane.tracker().nodes().into_iter().find(|node| node.node == child.name).unwrap();
-    assert_eq!(status().path, Some(Parents { through: batoff_types::Cursor::START, why }));
+    assert_eq!(status().path, Some(Parents { through: Cursor::START, why }));
 
     let mut shield = Node::available(&plane, "lon1/shield-1").await;
     shield.ack(&[]);

@@ -85,7 +85,12 @@ async fn a_token_comes_by_call_too() {
 async fn what_was_purged_is_stored_again_only_when_the_parents_are_there() {
     let node = Node::start(Revalidate, &[(CHILD, Mode::Page)]).await;
     let child = Cache::start(&node, CHILD).await;
+    assert_eq!(child.client.fill_token().unwrap().applied.get(), 0, "nothing is known of the parents");
+    let own = node.index.begin_fill();
+    node.path.tell(own.generation, own.applied);
+    eventually("the page says so", async || child.client.fill_token() == Some(own)).await;
     node.purge(by_url("/a")).await.unwrap();
+    assert_eq!(child.client.fill_token(), Some(own), "the parents have not confirmed it");
     let fetched = child.object("/a", "t");
     assert_eq!(child.client.begin_fill().await.unwrap(), child.client.fill_token().unwrap());
     assert_eq!(
