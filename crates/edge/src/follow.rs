@@ -206,7 +206,11 @@ impl<L: Clone + Send + Sync + 'static> Following<L> {
             return;
         }
         let parents = self.with.inbox.parents();
-        self.with.path.tell(self.with.index.generation(), parents.through);
+        if self.caught_up {
+            self.with.path.tell(self.with.index.generation(), parents.through);
+        } else {
+            self.with.path.forget();
+        }
         metrics::parents(parents.through);
         if parents.why != self.parents_unknown {
             self.parents_unknown.clone_from(&parents.why);

@@ -79,8 +79,16 @@ impl Path {
 
     /// The token of a fill that begins now: the least position on the path. `own` is what
     /// [`Index::begin_fill`](batoff_index::Index::begin_fill) has just given. Without parents it is `own`.
+    ///
+    /// With parents, and before this run has caught up with the log and heard of them, it is a token under which nothing is
+    /// ever stored, of no generation that a node can have. The run before this one may have acknowledged what this one does
+    /// not know of yet: without parents a fetch that begins now is newer than all of that, but out of a parent's cache it may
+    /// be older, and no rule here would say so.
     #[must_use]
     pub fn token(&self, own: FillToken) -> FillToken {
+        if self.has_parents && self.told.borrow().is_none() {
+            return FillToken { generation: Generation(0), applied: Cursor::START };
+        }
         match self.through(own.generation) {
             Some(through) => FillToken { applied: own.applied.min(through), ..own },
             None => own,
@@ -88,7 +96,8 @@ impl Path {
     }
 
     /// Through where the parents are, in the order that is followed in `generation`; [`Cursor::START`] when that is not
-    /// known. `None` without parents: there is no bound.
+    /// known. `None` without parents: there is no bound. An adapter that can refuse to store at all does so while this is
+    /// [`Cursor::START`], for the reason that [`Path::token`] gives.
     pub fn through(&self, generation: Generation) -> Option<Cursor> {
         if !self.has_parents {
             return None;
@@ -100,6 +109,11 @@ impl Path {
     /// To wait for the next change.
     pub fn changes(&self) -> PathChanges {
         PathChanges(self.told.subscribe())
+    }
+
+    /// Nothing is known of the parents, or this node does not know yet what was completed before it.
+    pub(crate) fn forget(&self) {
+        self.told.send_if_modified(|told| told.take().is_some());
     }
 
     /// The control plane has said so of the order that is followed in `generation`. For the daemon, and for tests.
@@ -168,13 +182,18 @@ mod tests {
     #[test]
     fn a_token_is_the_least_position_on_the_path() {
         let path = Path::new(true);
-        assert_eq!(path.token(token(1, 9)), token(1, 0), "nothing is known of the parents yet");
+        assert_eq!(path.token(token(1, 9)), token(0, 0), "nothing is known of the parents yet");
         path.tell(Generation(1), Cursor::new(7));
         assert_eq!(path.token(token(1, 9)), token(1, 7));
         assert_eq!(path.token(token(1, 5)), token(1, 5));
         assert_eq!(path.token(token(2, 9)), token(2, 0), "told before a reset");
         path.tell(Generation(2), Cursor::new(3));
         assert_eq!(path.token(token(2, 9)), token(2, 3), "a place may fall");
+        path.forget();
+        assert_eq!(
+            (path.token(token(2, 9)), path.through(Generation(2))),
+            (token(0, 0), Some(Cursor::START))
+        );
         assert_eq!(Path::new(false).token(token(1, 9)), token(1, 9), "straight to the origin");
     }
 

@@ -55,6 +55,9 @@ pub(crate) struct Fill {
     pub(crate) joined: u64,
     /// What came was marked as stale by a parent.
     pub(crate) marked: bool,
+    /// It began before the daemon had caught up: out of a parent's cache it may be older than what its predecessor has
+    /// acknowledged.
+    pub(crate) void: bool,
 }
 
 /// What became of a fetch.
@@ -213,7 +216,8 @@ impl Cache {
     /// The response is here.
     pub(crate) fn finish_fill(&mut self, catalog: &Catalog, id: u64) -> Option<Filled> {
         let fill = self.fills.remove(&id)?;
-        if fill.marked && self.without != Some(Switch::StaleMark) {
+        let marked = fill.marked && self.without != Some(Switch::StaleMark);
+        if marked || fill.void {
             let Fill { key, tags, fetched_at, .. } = fill;
             return Some(Filled { key, tags, fetched_at, stored: false, given: 0 });
         }

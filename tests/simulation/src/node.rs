@@ -182,7 +182,7 @@ impl Node {
     }
 
     /// Whether it has applied what its first `Welcome` said there was.
-    fn has_caught_up(&self) -> bool {
+    pub(crate) fn has_caught_up(&self) -> bool {
         let position = self.inbox.position();
         self.catching_up_to.zip(position).is_some_and(|(tail, position)| position.cursor >= tail)
     }

@@ -50,6 +50,8 @@ impl World {
     fn fetch(&mut self, index: usize, key: Key) {
         let tags = Catalog::some_tags(&mut self.random);
         let (now, token) = (self.now, self.token(index));
+        let void = !self.upstreams[self.nodes[index].identity].asked.is_empty()
+            && !self.nodes[index].has_caught_up();
         let node = &mut self.nodes[index];
         let fill = Fill {
             key,
@@ -59,6 +61,7 @@ impl World {
             position: node.position_for_parent(),
             joined: 0,
             marked: false,
+            void,
         };
         let (fill, life) = (node.cache.begin_fill(fill), node.life);
         self.outcome.fills += 1;

@@ -182,11 +182,11 @@ impl<L: Clone + Send + Sync + 'static> Following<L> {
         while let Some(count) = self.with.inbox.poll_count() {
             self.counter.ask(count, outgoing);
         }
-        self.tell_path();
         // An old or empty log is caught up with without a single record.
         if self.with.inbox.is_following() {
             self.moved();
         }
+        self.tell_path();
         while let Ok(room) = outgoing.try_reserve() {
             let Some(ack) = self.with.inbox.poll_ack() else { break };
             room.send(FromNode::Ack(ack));
