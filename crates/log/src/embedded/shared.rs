@@ -225,6 +225,8 @@ impl Shared {
     pub(super) fn become_stopped(&self) {
         let reason = "its writer has stopped unexpectedly; start the process again".to_owned();
         *self.mode.write() = Mode::Closed;
+        // redb panics when it drops a database that a panic has left half changed, and the process is to end in order.
+        std::mem::forget(self.opened.write().take());
         self.health.send_replace(Health::Stopped { reason });
         self.peers.close();
         self.nudge();
