@@ -100,13 +100,13 @@ pub async fn run(kind: &Kind, config: &EdgeConfig) -> Result<Report, CheckError>
         Kind::Haproxy(args) => {
             let section = config.caches.haproxy.as_ref();
             let section = section.ok_or_else(|| CheckError("there is no [caches.haproxy]".to_owned()))?;
-            haproxy::check(args, section).await
+            haproxy::check(args, section, !config.path.parents.is_empty()).await
         }
         Kind::Trafficserver(args) => {
             let section = config.caches.trafficserver.as_ref();
             let section =
                 section.ok_or_else(|| CheckError("there is no [caches.trafficserver]".to_owned()))?;
-            trafficserver::check(args, section).await
+            trafficserver::check(args, section, !config.path.parents.is_empty()).await
         }
         Kind::Http(args) => {
             let section = config.caches.http.as_ref();
@@ -118,4 +118,28 @@ pub async fn run(kind: &Kind, config: &EdgeConfig) -> Result<Report, CheckError>
             local::check(section.ok_or_else(|| CheckError("there is no [caches.local]".to_owned()))?).await
         }
     }
+}
+
+/// Looks at a page that has just been fetched: whether it comes from another cache, which [path] has to name. `own` are
+/// headers that this node's own cache writes.
+pub(crate) fn note_parents(
+    report: &mut Report,
+    has_parents: bool,
+    fetched: &::http::HeaderMap,
+    own: &[::http::HeaderName],
+) {
+    if has_parents {
+        report.holds("the caches behind which it stands are declared");
+        return;
+    }
+    let marks = crate::marks_of_another_cache(fetched, own);
+    report.note(
+        marks.is_empty(),
+        "no cache lies behind it that is not declared",
+        format!(
+            "the page comes with {}: name that node (or its PoP) in [path] parents; without that its old pages are stored \
+             as new",
+            marks.join(", ")
+        ),
+    );
 }

@@ -10,11 +10,15 @@ use super::bumps::{Bumps, Map};
 use super::lease::{Charge, Told};
 use super::link::{self, Link};
 use crate::caches::http::{Reply, VisitArgs, Visitor};
-use crate::check::{CheckError, Report};
+use crate::check::{CheckError, Report, note_parents};
 use crate::{Fence, Path};
 
 /// Makes the check.
-pub async fn check(args: &VisitArgs, section: &HaproxySection) -> Result<Report, CheckError> {
+pub async fn check(
+    args: &VisitArgs,
+    section: &HaproxySection,
+    has_parents: bool,
+) -> Result<Report, CheckError> {
     let mut report = Report::default();
     let mut visitor = Visitor::new(args)?;
     let Some(haproxy) = beside_the_daemon(section, &mut report).await else { return Ok(report) };
@@ -37,6 +41,7 @@ pub async fn check(args: &VisitArgs, section: &HaproxySection) -> Result<Report,
         ("a purge by prefix takes it", (Map::Prefix, url.key().to_owned())),
         ("a purge by host takes it", host),
     ];
+    let mut fetched = http::HeaderMap::new();
     for (claim, bump) in tries {
         visitor.read().await?;
         let stored = is_hit(&visitor.read().await?);
@@ -44,8 +49,11 @@ pub async fn check(args: &VisitArgs, section: &HaproxySection) -> Result<Report,
         let set = haproxy.put_in(&mut book, &Bumps::from([bump])).await;
         set.map_err(|error| CheckError(error.to_string()))?;
         let wrong = "it is still served: is every map part of batoff_generation, ahead of cache-use?";
-        report.note(stored && !is_hit(&visitor.read().await?), claim, wrong);
+        let reply = visitor.read().await?;
+        report.note(stored && !is_hit(&reply), claim, wrong);
+        fetched = reply.headers();
     }
+    note_parents(&mut report, has_parents, &fetched, &[http::HeaderName::from_static("x-cache")]);
     let dotted = visitor.read_as(&format!("{}.", url.host())).await?;
     report.note(
         is_hit(&dotted),

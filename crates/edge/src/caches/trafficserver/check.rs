@@ -11,13 +11,17 @@ use super::layout::{
 use super::table::write_twice;
 use crate::boottime;
 use crate::caches::http::{Reply, VisitArgs, Visitor};
-use crate::check::{CheckError, Report};
+use crate::check::{CheckError, Report, note_parents};
 
 /// Long enough to be seen in `Age`, which counts whole seconds.
 const AGING: Duration = Duration::from_millis(2_100);
 
 /// Makes the check.
-pub async fn check(args: &VisitArgs, section: &TrafficServerSection) -> Result<Report, CheckError> {
+pub async fn check(
+    args: &VisitArgs,
+    section: &TrafficServerSection,
+    has_parents: bool,
+) -> Result<Report, CheckError> {
     let mut report = Report::default();
     let mut visitor = Visitor::new(args)?;
     let Some(table) = table(section, &mut report) else { return Ok(report) };
@@ -46,11 +50,13 @@ pub async fn check(args: &VisitArgs, section: &TrafficServerSection) -> Result<R
     write_twice(&table, PROBE_AT, number).map_err(cannot)?;
     let judged = visitor.read_with(&format!("X-Batoff-Probe: {number}")).await;
     write_twice(&table, PROBE_AT, 0.0).map_err(cannot)?;
+    let judged = judged?;
     report.note(
-        age(&judged?) < 2,
+        age(&judged) < 2,
         "the script judges each hit, and takes out what is purged",
         "the page is as old as before: is `tslua.so … batoff.lua …` in plugin.config, and was Traffic Server restarted since?",
     );
+    note_parents(&mut report, has_parents, &judged.headers(), &[]);
     let claim = "what is fetched from now on is served";
     tokio::time::sleep(AGING).await;
     report.note(
