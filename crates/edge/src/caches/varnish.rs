@@ -202,9 +202,11 @@ impl Book {
         Ok(())
     }
 
-    /// Whether some parent may still serve something that was purged before `through`.
+    /// Whether some parent may still serve something that was purged before `through`; also while nothing is known of the
+    /// parents, whatever this node has applied.
     fn is_behind(&self, through: Cursor) -> bool {
-        self.path.through(self.index.generation()).is_some_and(|parents| parents < through)
+        let parents = self.path.through(self.index.generation());
+        parents.is_some_and(|parents| parents == Cursor::START || parents < through)
     }
 
     /// Opens the guards that the parents have come up with. One that cannot be opened now is tried again.
