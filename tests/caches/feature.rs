@@ -15,6 +15,10 @@ pub enum Feature {
     Prefix,
     /// By tag.
     Tag,
+    /// An object with more tags than are indexed: by every tag of its site.
+    Overflow,
+    /// A URL whose port the visitor, or the purge, names in another way.
+    Ports,
     /// By hostname.
     Host,
     /// Everything of a site.
@@ -59,13 +63,15 @@ pub enum Feature {
 
 impl Feature {
     /// All of them, in the order of the table.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::Fill,
         Self::Url,
         Self::Spelling,
         Self::Variants,
         Self::Prefix,
         Self::Tag,
+        Self::Overflow,
+        Self::Ports,
         Self::Host,
         Self::Everything,
         Self::Unowned,
@@ -97,6 +103,8 @@ impl Feature {
             Self::Variants => "every variant (`Vary`)",
             Self::Prefix => "by prefix",
             Self::Tag => "by tag, other sites untouched",
+            Self::Overflow => "overflow of tags: by every tag of the site",
+            Self::Ports => "ports",
             Self::Host => "by hostname",
             Self::Everything => "everything of a site",
             Self::Unowned => "hosts of no site, and the dot behind a host",

@@ -14,6 +14,8 @@ mod link;
 mod matrix;
 mod origin;
 mod plane;
+#[path = "../../crates/types/tests/types/ports/cases.rs"]
+mod port_cases;
 mod process;
 mod stage;
 mod subject;
@@ -37,6 +39,8 @@ macro_rules! conformance {
             every_variant_goes_with_its_url,
             a_prefix_takes_what_begins_with_it,
             a_tag_takes_what_carries_it_and_only_of_its_site,
+            an_object_with_more_tags_than_are_indexed_goes_with_every_tag,
+            a_port_means_the_same_to_visitors_and_purges,
             a_hostname_goes_whole,
             everything_of_a_site_goes_and_no_other_sites,
             what_no_site_owns_is_not_served_after_purges,

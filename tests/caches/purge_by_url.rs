@@ -22,10 +22,13 @@ impl Subject for PurgeByUrl {
 
     fn lacks(feature: Feature) -> Option<&'static str> {
         match feature {
-            Feature::Spelling => Some("only as the purge spells it"),
-            Feature::Prefix | Feature::Tag | Feature::Host | Feature::Everything | Feature::Many => {
-                Some("empties the cache, or needs registered objects")
-            }
+            Feature::Spelling | Feature::Ports => Some("only as the purge spells it"),
+            Feature::Prefix
+            | Feature::Tag
+            | Feature::Overflow
+            | Feature::Host
+            | Feature::Everything
+            | Feature::Many => Some("empties the cache, or needs registered objects"),
             Feature::RaceHeaderUrl | Feature::RaceBody => Some("stores an answer that was under way"),
             Feature::RaceHeaderTag | Feature::RaceHeaderPrefix => Some("empties the cache"),
             Feature::Unowned => Some("stores whatever host is asked for"),

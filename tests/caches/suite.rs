@@ -3,6 +3,7 @@
 mod fences;
 mod foreign;
 mod many;
+mod names;
 mod owners;
 mod races;
 mod restarts;
@@ -13,6 +14,7 @@ mod withdrawn;
 pub use fences::*;
 pub use foreign::*;
 pub use many::*;
+pub use names::*;
 pub use owners::*;
 pub use races::*;
 pub use restarts::*;
