@@ -252,11 +252,13 @@ async fn a_fill_counts_from_where_the_parents_are_as_far_as_that_was_told() {
     *stream.parents_through.lock() = Some(7);
     until(|| token() == 7).await;
 
+    let generation = node.generation();
+    stream.answering.store(false, Ordering::Relaxed);
     stream.send(reset(9)).await;
-    stream.until_end().await;
-    let stream = control.welcome(9).await;
+    until(|| node.generation() > generation).await;
     assert_eq!((node.applied().get(), token()), (9, 0), "that was a place in another order");
     *stream.parents_through.lock() = Some(9);
+    stream.answering.store(true, Ordering::Relaxed);
     until(|| token() == 9).await;
 }
 
