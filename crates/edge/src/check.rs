@@ -120,7 +120,7 @@ pub async fn run(kind: &Kind, config: &EdgeConfig) -> Result<Report, CheckError>
     }
 }
 
-/// Looks at a page that has just been fetched: whether it comes from another cache, which [path] has to name. `own` are
+/// Looks at a page that has just been fetched: whether it comes from another cache, which `[path]` has to name. `own` are
 /// headers that this node's own cache writes.
 pub(crate) fn note_parents(
     report: &mut Report,

@@ -3,7 +3,7 @@
 //! answer that is under way is stored where nobody will look.
 //!
 //! A process that was started or reloaded has neither maps nor lease, so it serves nothing from its cache until it is met
-//! here ([`link`]): it is given a name, the names of the sites and a generation of its own. The one before gets no purges
+//! here (`haproxy/link.rs`): it is given a name, the names of the sites and a generation of its own. The one before gets no purges
 //! any more and may serve what it holds to connections that it has, so purges wait until it ends or has no lease.
 
 use std::collections::BTreeSet;

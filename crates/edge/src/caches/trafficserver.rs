@@ -11,7 +11,7 @@
 //!
 //! Traffic Server's cache outlives both programs. The table on its tmpfs outlives this one, and a successor takes over its
 //! rules: they may be more than its state remembers. After a reboot it is built anew from the rules that the index
-//! remembers. Whose stamps are believed, and how far, [`epochs`] says.
+//! remembers. Whose stamps are believed, and how far, `epochs` says.
 
 use std::fs::{self, File, Permissions, TryLockError};
 use std::io;
