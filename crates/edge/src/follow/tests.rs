@@ -245,7 +245,7 @@ async fn a_fill_counts_from_where_the_parents_are_as_far_as_that_was_told() {
     until(|| token() == 7).await;
 
     drop(stream);
-    let mut stream = control.accept(1).await;
+    let stream = control.accept(1).await;
     assert_eq!(token(), 7, "it stays true when the stream ends");
     stream.send(ToNode::Welcome(welcome(1, 7))).await;
     until(|| token() == 0).await;
