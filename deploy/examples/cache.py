@@ -36,6 +36,7 @@ class Object:
     body: bytes
     expires: float
     varies: dict  # the request's values of what the response varies by
+    never_stale: bool  # must-revalidate, proxy-revalidate (RFC 9111, 5.2.2.2 and 5.2.2.8): stale, it is as good as gone
     stale: bool = False
     refreshing: bool = False
 
@@ -99,7 +100,7 @@ class Cache:
         """(object, whether it is stale) if it may be served now, and whether there is any."""
         with self.client.lock:
             found = self.store.find(key, request_headers)
-            if found is None or found.expires <= time.time():
+            if found is None or found.expires <= time.time() or found.stale and found.never_stale:
                 return None, False
             stale = found.stale
             refresh = stale and not found.refreshing
@@ -121,7 +122,18 @@ class Cache:
         marked = any(name.lower() == STALE for name, _ in headers)  # a parent served it stale: passed on, not kept
         if token is not None and not marked:
             self.keep(key, request_headers, token, status, headers, body)
+        if status < 500 and not marked:
+            self.end_stale(key, request_headers)
         return status, headers, body
+
+    def end_stale(self, key, request_headers):
+        """The origin has answered: what is stale is not served any more, stored or not (RFC 9111, 4.3.3)."""
+        with self.client.lock:
+            found = self.store.find(key, request_headers)
+            if found is None or not found.stale:
+                return  # what has just been stored has taken its place
+            self.store.evict(found.handle)
+        self.client.gone(found.url, found.handle)
 
     def ask_origin(self, key, request_headers):
         forwarded = {name: value for name, value in request_headers.items() if name not in HOP_BY_HOP}
@@ -165,6 +177,7 @@ class Cache:
             body=body,
             expires=time.time() + int(age[1]),
             varies=varies,
+            never_stale=re.search(r"\b(must|proxy)-revalidate\b", control) is not None,
         )
         left = []
 

@@ -65,13 +65,8 @@ impl Subject for Python {
     const NAME: &'static str = "local API (Python)";
     const TIERS: bool = true;
 
-    fn lacks(feature: Feature) -> Option<&'static str> {
-        match feature {
-            Feature::Withdrawn => Some("the example keeps what is stale until another answer can be stored"),
-            Feature::MustRevalidate => Some("the example does not read `Cache-Control`"),
-            Feature::Unowned => Some("keeps what no site owns"),
-            _ => None,
-        }
+    fn lacks(_: Feature) -> Option<&'static str> {
+        None
     }
 
     async fn start(setting: &Setting<'_>) -> Self {

@@ -75,11 +75,8 @@ impl Subject for Nginx {
 
     const TIERS: bool = true;
 
-    fn lacks(feature: Feature) -> Option<&'static str> {
-        match feature {
-            Feature::Unowned => Some("keeps what no site owns"),
-            _ => None,
-        }
+    fn lacks(_: Feature) -> Option<&'static str> {
+        None
     }
 
     async fn start(setting: &Setting<'_>) -> Self {

@@ -20,7 +20,6 @@ impl Subject for Proxy {
 
     fn lacks(feature: Feature) -> Option<&'static str> {
         match feature {
-            Feature::Unowned => Some("keeps what no site owns"),
             Feature::FenceDaemon => Some("one process: it dies with its cache"),
             _ => None,
         }
