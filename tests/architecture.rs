@@ -20,7 +20,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("batoff-edge-client", &["batoff-types", "batoff-wire"]),
     ("batoff-client", &["batoff-types"]),
     ("batoff-pingora", &["batoff-types", "batoff-edge", "batoff-index"]),
-    ("batoff-proxy", &["batoff-types", "batoff-edge", "batoff-index", "batoff-pingora", "batoff-program"]),
+    ("batoff-proxy", &["batoff-types", "batoff-edge", "batoff-index", "batoff-pingora"]),
     ("batoff-cli", &["batoff-types", "batoff-client"]),
     ("batoff-simulation", &["batoff-types", "batoff-delivery", "batoff-index"]),
 ];
