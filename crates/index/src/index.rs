@@ -130,9 +130,12 @@ impl<L: Clone> Index<L> {
     ///
     /// Before such a cache stores an object, it asks [`Index::admit`].
     pub fn check(&self, url: &PurgeUrl, tags: &CacheTags, token: FillToken) -> Verdict {
-        let url = self.own(url);
-        let object = Target { key: url.key(), host: url.host(), tags: Tags::Given(tags) };
-        self.inner.state.load().verdict_on_arrival(&object, token)
+        if !self.inner.config.keys_have_ports
+            && let Some(url) = url.without_port()
+        {
+            return self.inner.state.load().verdict_on_arrival(&target(&url, tags), token);
+        }
+        self.inner.state.load().verdict_on_arrival(&target(url, tags), token)
     }
 
     /// As [`Index::check`], for an object that the caller knows to be registered: it was [inserted](Index::insert)
@@ -141,8 +144,7 @@ impl<L: Clone> Index<L> {
     /// not make it Gone: they did not hit it.
     pub fn check_registered(&self, url: &PurgeUrl, tags: &CacheTags, token: FillToken) -> Verdict {
         let url = self.own(url);
-        let object = Target { key: url.key(), host: url.host(), tags: Tags::Given(tags) };
-        self.inner.state.load().verdict(&object, token)
+        self.inner.state.load().verdict(&target(&url, tags), token)
     }
 
     /// May an object whose fetch has just ended be stored? As [`Index::insert`] answers, for a cache that registers
@@ -152,8 +154,7 @@ impl<L: Clone> Index<L> {
     /// As of [`Index::insert`].
     pub fn admit(&self, url: &PurgeUrl, tags: &CacheTags, token: FillToken) -> Result<Verdict, Refused> {
         let url = self.own(url);
-        let object = Target { key: url.key(), host: url.host(), tags: Tags::Given(tags) };
-        self.inner.state.load().admit(&object, token)
+        self.inner.state.load().admit(&target(&url, tags), token)
     }
 
     /// The URL as keys have it here.
@@ -460,6 +461,11 @@ impl<L: Clone> Index<L> {
             rules: ledger.since(&state.rules, cursor.get()),
         }
     }
+}
+
+#[inline]
+fn target<'a>(url: &'a PurgeUrl, tags: &'a CacheTags) -> Target<'a> {
+    Target { key: url.key(), host: url.host(), tags: Tags::Given(tags) }
 }
 
 impl<L: Clone> std::fmt::Debug for Index<L> {

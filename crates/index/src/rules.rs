@@ -155,10 +155,11 @@ impl Rules {
         let mut suspects = SmallVec::new();
         match tags {
             Tags::Given(tags) => {
-                let overflow = tags.overflows().then_some(OVERFLOW);
-                let texts = tags.tags.iter().map(|tag| tag.as_str()).chain(overflow);
-                let prints = texts.map(|text| self.printer.text(text));
+                let prints = tags.tags.iter().map(|tag| self.printer.text(tag.as_str()));
                 suspects.extend(prints.filter(|&print| may(print)));
+                if tags.overflows() {
+                    suspects.push(self.printer.text(OVERFLOW));
+                }
             }
             Tags::Printed(tags) => {
                 suspects.extend(tags.iter().map(|&(print, _)| print).filter(|&print| may(print)));
