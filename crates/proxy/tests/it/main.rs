@@ -8,6 +8,7 @@ mod freshness;
 mod listeners;
 mod logs;
 mod origin;
+mod path;
 mod phases;
 mod purges;
 mod races;

@@ -28,6 +28,7 @@ pub struct Rig {
     pub store: &'static Store,
     pub proxy: SocketAddr,
     pub standing: Arc<Standing>,
+    pub path: Arc<Path>,
     cache: InProcess<&'static Store>,
     next_seq: AtomicU64,
     stop: CancellationToken,
@@ -43,6 +44,8 @@ pub struct Setup {
     pub parent: Option<SocketAddr>,
     /// Who may ask this one as a parent.
     pub children: &'static [&'static str],
+    /// `[path] parents` is not empty.
+    pub names_parents: bool,
     pub listeners: ListenersSection,
 }
 
@@ -55,6 +58,7 @@ impl Default for Setup {
             origin: None,
             parent: None,
             children: &[],
+            names_parents: false,
             listeners: ListenersSection::default(),
         }
     }
@@ -71,9 +75,10 @@ impl Rig {
             None => Origin::start().await,
         };
         let index = Arc::new(Index::new(IndexConfig::default()));
+        let path = Arc::new(Path::new(setup.names_parents));
         let store: &'static Store = Box::leak(Box::new(Store::new(
             index.clone(),
-            Arc::new(Path::new(false)),
+            path.clone(),
             setup.memory_bytes,
             setup.object_bytes_max,
         )));
@@ -96,6 +101,7 @@ impl Rig {
             store,
             proxy: address,
             standing,
+            path,
             cache: InProcess::new("proxy", store),
             next_seq: AtomicU64::new(1),
             stop,
