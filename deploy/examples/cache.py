@@ -160,7 +160,7 @@ class Cache:
     def keep(self, key, request_headers, token, status, headers, body):
         lines = lambda wanted: [value for name, value in headers if name.lower() == wanted]
         control, vary = ",".join(lines("cache-control")).lower(), ",".join(lines("vary")).lower()
-        age = re.search(r"\bmax-age=(\d+)", control)
+        age = re.search(r"\bs-maxage=(\d+)", control) or re.search(r"\bmax-age=(\d+)", control)
         if status != 200 or not age or "*" in vary or re.search(r"no-store|no-cache|private", control):
             return
         if lines("set-cookie") or "authorization" in request_headers:
