@@ -37,9 +37,10 @@ const EVENT_ID_MAX: usize = 256;
 /// Server-sent events: one when a purge is accepted, and one at each change of its state.
 ///
 /// Ids are unique, sort as texts in the order of the events, and are good for `Last-Event-ID` across restarts of the control
-/// plane; an id that was not given out here is ignored. `completed` is not left out. `pending` and `in_progress` are, where a
-/// later state is known already, as after a break; `partial` may be told once more after a restart. Who was away for more
-/// than 1,000 tasks is told of the newest 1,000.
+/// plane; an id that was not given out here is ignored. `completed` is not left out, except of tasks that more than
+/// `limits.live_tasks` younger ones have pushed out of memory. `pending` and `in_progress` are, where a later state is
+/// known already, as after a break; `partial` may be told once more after a restart. Who was away for more than 1,000
+/// tasks is told of the newest 1,000.
 #[utoipa::path(
     get, path = "/v1/sites/{site_id}/purges/stream", tag = "purges", operation_id = "streamPurges",
     params(
