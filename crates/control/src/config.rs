@@ -1,17 +1,19 @@
-//! What an operator may set. TOML, overridden by `BATOFF_<SECTION>_<KEY>`, overridden by flags; an unknown key is an
-//! error that names it, and nothing is bound before the whole of it has been checked.
+//! What an operator may set, as [`batoff_program::config`] reads it; nothing is bound before the whole of it has been
+//! checked.
 
 mod check;
-mod load;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use batoff_delivery::LeaseTimes;
+pub use batoff_program::config::ConfigError;
+use batoff_program::config::load_str;
+use batoff_program::listen::ListenersSection;
+use batoff_program::logs::LogSection;
+use batoff_program::monitor::MetricsSection;
 use serde::Deserialize;
-
-pub use self::check::ConfigError;
 
 /// The whole configuration.
 #[derive(Clone, Debug, Deserialize)]
@@ -29,8 +31,11 @@ pub struct Config {
     #[serde(default)]
     pub grpc: GrpcConfig,
     /// `[metrics]`
+    #[serde(default = "metrics_default")]
+    pub metrics: MetricsSection,
+    /// `[listeners]`: the customers' connections; the deadlines hold for the operators', too.
     #[serde(default)]
-    pub metrics: MetricsConfig,
+    pub listeners: ListenersSection,
     /// `[lease]`
     #[serde(default)]
     pub lease: LeaseConfig,
@@ -42,7 +47,7 @@ pub struct Config {
     pub retention: RetentionConfig,
     /// `[log]`
     #[serde(default)]
-    pub log: LogConfig,
+    pub log: LogSection,
 }
 
 /// Where everything durable is.
@@ -117,14 +122,6 @@ pub struct GrpcConfig {
     pub reconnect_max_ms: u64,
 }
 
-/// Metrics and health.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct MetricsConfig {
-    /// Where `/metrics`, `/healthz` and `/readyz` listen.
-    pub listen: SocketAddr,
-}
-
 /// The times that the two-second guarantee is made of; checked together.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -175,27 +172,6 @@ pub struct RetentionConfig {
     pub task_days: u64,
 }
 
-/// Our own log lines, to standard error.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LogConfig {
-    /// How a line looks.
-    pub format: LogFormat,
-    /// What is written, as `tracing` filters: `info`, or `info,batoff_control=debug`.
-    pub level: String,
-}
-
-/// How a log line looks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
 impl Default for ApiConfig {
     fn default() -> Self {
         Self {
@@ -234,12 +210,6 @@ impl Default for GrpcConfig {
     }
 }
 
-impl Default for MetricsConfig {
-    fn default() -> Self {
-        Self { listen: loopback(9464) }
-    }
-}
-
 impl Default for LeaseConfig {
     fn default() -> Self {
         Self { lease_ms: 1_000, heartbeat_ms: 250, grace_ms: 700, margin_ms: 50, drift: 0.01 }
@@ -267,9 +237,13 @@ impl Default for RetentionConfig {
     }
 }
 
-impl Default for LogConfig {
-    fn default() -> Self {
-        Self { format: LogFormat::Text, level: "info".into() }
+impl Config {
+    /// Reads a text that is at hand, lays an environment over it, and checks the whole.
+    pub fn parse(
+        text: &str,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        load_str(text, Path::new("control.toml"), environment)
     }
 }
 
@@ -284,6 +258,10 @@ impl LeaseConfig {
             drift: self.drift,
         }
     }
+}
+
+fn metrics_default() -> MetricsSection {
+    MetricsSection::on_loopback(9464)
 }
 
 fn loopback(port: u16) -> SocketAddr {

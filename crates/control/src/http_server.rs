@@ -1,13 +1,15 @@
 //! An HTTP listener of ours: plain or TLS, bounded, and drained gracefully.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use batoff_program::gate::Gate;
 use batoff_program::http::{self, DRAIN_PATIENCE};
-use tokio::net::{TcpListener, TcpStream};
+use batoff_program::listen;
+use batoff_program::watched::Patience;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::handshakes::Handshakes;
@@ -20,6 +22,8 @@ const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
 pub struct Listening {
     /// Its connections.
     pub gate: Arc<Gate<IpAddr>>,
+    /// How long each of them is waited for.
+    pub patience: Patience,
     /// Proxies of ours, whose connections are not limited: each speaks for many clients.
     pub proxies: Vec<IpAddr>,
     /// Its certificates; without them it speaks plain HTTP.
@@ -29,19 +33,26 @@ pub struct Listening {
 /// Serves `router` on `listener` until `draining` is cancelled; then lets requests that are being answered end. Every
 /// request carries a `ConnectInfo<SocketAddr>`.
 pub async fn serve(listener: TcpListener, how: Listening, router: Router, draining: CancellationToken) {
-    let Listening { gate, proxies, tls } = how;
+    let Listening { gate, patience, proxies, tls } = how;
     let tls = tls.map(|tls| (tls, Handshakes::new(gate.name())));
     let connections = tokio_util::task::TaskTracker::new();
     loop {
         let (socket, peer, admission) = tokio::select! {
-            accepted = http::accept(&listener, &gate, &proxies) => accepted,
+            accepted = listen::accept(&listener, &gate, &proxies) => accepted,
             () = draining.cancelled() => break,
         };
         let (tls, router, draining) = (tls.clone(), router.clone(), draining.clone());
         connections.spawn(async move {
             match tls {
-                None => http::answer(socket, peer, router, &draining).await,
-                Some((tls, handshakes)) => secured(&tls, &handshakes, socket, peer, router, &draining).await,
+                None => http::answer(socket, peer, patience, router, &draining).await,
+                Some((tls, handshakes)) => {
+                    let shaking = handshakes.shake(&tls, socket, peer.ip(), HANDSHAKE_PATIENCE);
+                    match draining.run_until_cancelled(shaking).await {
+                        Some(Ok(stream)) => http::answer(stream, peer, patience, router, &draining).await,
+                        Some(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
+                        None => {}
+                    }
+                }
             }
             drop(admission);
         });
@@ -49,20 +60,4 @@ pub async fn serve(listener: TcpListener, how: Listening, router: Router, draini
     drop(listener);
     connections.close();
     let _ = tokio::time::timeout(DRAIN_PATIENCE, connections.wait()).await;
-}
-
-async fn secured(
-    tls: &Tls,
-    handshakes: &Handshakes,
-    socket: TcpStream,
-    peer: SocketAddr,
-    router: Router,
-    draining: &CancellationToken,
-) {
-    let shaking = handshakes.shake(tls, socket, peer.ip(), HANDSHAKE_PATIENCE);
-    match draining.run_until_cancelled(shaking).await {
-        Some(Ok(stream)) => http::answer(stream, peer, router, draining).await,
-        Some(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
-        None => {}
-    }
 }

@@ -21,6 +21,7 @@ pub mod catalog;
 pub mod clock;
 pub mod commit;
 pub mod config;
+mod exit;
 pub mod feed;
 mod handshakes;
 pub mod housekeeping;

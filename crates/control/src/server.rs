@@ -10,11 +10,12 @@ use batoff_log::embedded::{EmbeddedConfig, EmbeddedStore, OpenError};
 use batoff_log::{Health, LogState, Store, StoreError};
 use batoff_program::descriptors;
 use batoff_program::gate::{Gate, Limits};
+use batoff_program::listen::{ListenError, bind};
+use batoff_program::monitor;
 use batoff_program::vital::Vital;
 use batoff_types::LogId;
 use futures_util::Stream;
 use metrics_exporter_prometheus::PrometheusHandle;
-use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -43,14 +44,8 @@ pub const DRAIN_PATIENCE: Duration = Duration::from_secs(8);
 /// Of it, for requests and streams; the rest is for the store.
 const FAREWELL_PATIENCE: Duration = Duration::from_secs(7);
 
-/// Connections of customers at one time, where the system allows it.
-const API_CONNECTIONS: usize = 16_384;
-
 /// Connections of operators at one time.
 const ADMIN_CONNECTIONS: usize = 128;
-
-/// Connections that ask for metrics and health at one time.
-const METRICS_CONNECTIONS: usize = 64;
 
 /// How often the metrics' recorder sorts what it has collected.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
@@ -76,19 +71,12 @@ pub enum StartError {
         error: TlsError,
     },
     /// An address cannot be listened on.
-    #[error("{key}: cannot listen on {address}: {error}; is another process listening there?")]
-    Listen {
-        /// The key that names it.
-        key: &'static str,
-        /// Which.
-        address: SocketAddr,
-        /// Why.
-        error: io::Error,
-    },
+    #[error(transparent)]
+    Listen(#[from] ListenError),
 }
 
 /// Where the listeners are.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug)]
 pub struct Addresses {
     /// The customers' API.
     pub api: SocketAddr,
@@ -98,6 +86,16 @@ pub struct Addresses {
     pub grpc: SocketAddr,
     /// Metrics and health.
     pub metrics: SocketAddr,
+}
+
+impl Addresses {
+    /// The line for whoever started the program.
+    pub fn announcement(&self) -> serde_json::Value {
+        let Self { api, admin, grpc, metrics } = self;
+        serde_json::json!({
+            "api": api, "admin": admin, "grpc": grpc, "metrics": metrics, "pid": std::process::id()
+        })
+    }
 }
 
 /// A control plane that runs.
@@ -323,8 +321,9 @@ impl Running {
             }
         }));
         let proxies = services.config.api.trusted_proxies.clone();
-        let api = Listening { gate: api_gate, proxies, tls: certificates.api };
-        let admin = Listening { gate: admin_gate, proxies: Vec::new(), tls: certificates.admin };
+        let patience = services.config.listeners.patience();
+        let api = Listening { gate: api_gate, patience, proxies, tls: certificates.api };
+        let admin = Listening { gate: admin_gate, patience, proxies: Vec::new(), tls: certificates.admin };
         let routers = [
             ("api", listeners.api, api, api::router(Arc::clone(services))),
             ("admin", listeners.admin, admin, admin::router(Arc::clone(services))),
@@ -334,10 +333,9 @@ impl Running {
             self.tasks.spawn(vital.watch(name, &draining, serving));
         }
         // Health is told until the very end.
-        let ops = ops::router(Arc::clone(services), recorder);
+        let ops = monitor::router("batoff-control", recorder, Arc::new(ops::Ops(Arc::clone(services))));
         self.background.reopen();
-        let serving =
-            batoff_program::http::serve(listeners.metrics, metrics_gate, ops, self.stopping.clone());
+        let serving = monitor::serve(listeners.metrics, metrics_gate, ops, self.stopping.clone());
         self.background.spawn(vital.watch("metrics", &self.stopping, serving));
         self.background.close();
         self.tasks.close();
@@ -401,7 +399,8 @@ fn nodes(services: &Services, log_id: LogId) -> Arc<Nodes> {
 fn gates(config: &Config) -> [Arc<Gate<IpAddr>>; 4] {
     let nodes = config.limits.node_connections;
     // Nodes that connect anew have two for a moment, and strangers are looked at before they are sent away.
-    let wanted = [API_CONNECTIONS, ADMIN_CONNECTIONS, nodes + nodes / 8 + 256, METRICS_CONNECTIONS];
+    let customers = config.listeners.connections_max;
+    let wanted = [customers, ADMIN_CONNECTIONS, nodes + nodes / 8 + 256, monitor::CONNECTIONS_MAX];
     let limit = descriptors::raise();
     let shares = descriptors::divide(limit, wanted);
     let [api, admin, grpc, metrics] = shares;
@@ -418,7 +417,8 @@ fn gates(config: &Config) -> [Arc<Gate<IpAddr>>; 4] {
     // Nodes are told apart by their certificates, and may share an address.
     let nodes = Limits { total: grpc, each: grpc };
     let gate = |name, total| Gate::new(name, Limits::of(total));
-    [gate("api", api), gate("admin", admin), Gate::new("grpc", nodes), gate("metrics", metrics)]
+    let api = Gate::new("api", config.listeners.limits(api));
+    [api, gate("admin", admin), Gate::new("grpc", nodes), gate("metrics", metrics)]
 }
 
 impl Listeners {
@@ -440,10 +440,6 @@ impl Listeners {
             metrics: of(&self.metrics, config.metrics.listen),
         }
     }
-}
-
-async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|error| StartError::Listen { key, address, error })
 }
 
 /// Everything that can be said of a configuration without binding an address or opening the store, for people: each line

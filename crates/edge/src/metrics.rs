@@ -141,9 +141,9 @@ pub(crate) fn declare() {
     }
 }
 
-/// What the process tells of itself.
-pub(crate) fn process() {
-    batoff_program::process::show(PROGRAM.get().copied().unwrap_or("batoff-edge"));
+/// Which program this is.
+pub(crate) fn program() -> &'static str {
+    PROGRAM.get().copied().unwrap_or("batoff-edge")
 }
 
 pub(crate) fn evicted(reason: EvictReason, objects: u64) {

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The most that may be open at one time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,13 +29,8 @@ impl Limits {
 pub struct Gate<K> {
     name: &'static str,
     limits: Limits,
-    open: Mutex<Open<K>>,
-}
-
-#[derive(Debug)]
-struct Open<K> {
-    total: usize,
-    each: HashMap<K, usize>,
+    total: Arc<Semaphore>,
+    each: Mutex<HashMap<K, usize>>,
 }
 
 /// Why there is no room.
@@ -51,23 +47,22 @@ pub enum NoRoom {
 impl<K: Clone + Eq + Hash> Gate<K> {
     /// Nothing is open yet. `name` stands in the log lines.
     pub fn new(name: &'static str, limits: Limits) -> Arc<Self> {
-        Arc::new(Self { name, limits, open: Mutex::new(Open { total: 0, each: HashMap::new() }) })
+        let total = Arc::new(Semaphore::new(limits.total.min(Semaphore::MAX_PERMITS)));
+        Arc::new(Self { name, limits, total, each: Mutex::default() })
     }
 
     /// Lets one more in, for as long as what is returned lives.
     pub fn admit(self: &Arc<Self>, client: &K) -> Result<Admission<K>, NoRoom> {
-        let mut open = self.open.lock();
-        if open.total >= self.limits.total {
-            return Err(NoRoom::Total(self.limits.total));
-        }
-        let count = open.each.entry(client.clone()).or_insert(0);
-        if *count >= self.limits.each {
-            return Err(NoRoom::Each(self.limits.each));
-        }
-        *count += 1;
-        open.total += 1;
-        drop(open);
-        Ok(Admission { gate: Arc::clone(self), client: client.clone() })
+        let permit = Arc::clone(&self.total).try_acquire_owned();
+        let permit = permit.map_err(|_| NoRoom::Total(self.limits.total))?;
+        Room { gate: Arc::clone(self), permit: Some(permit) }.admit(client).map_err(|(_, full)| full)
+    }
+
+    /// Waits until there is room for one more, whoever that will be.
+    pub async fn room(self: &Arc<Self>) -> Room<K> {
+        // Never closed, so never an error.
+        let permit = Arc::clone(&self.total).acquire_owned().await.ok();
+        Room { gate: Arc::clone(self), permit }
     }
 
     /// What it was named.
@@ -76,21 +71,50 @@ impl<K: Clone + Eq + Hash> Gate<K> {
     }
 }
 
+/// Room for one more.
+#[derive(Debug)]
+pub struct Room<K> {
+    gate: Arc<Gate<K>>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl<K: Clone + Eq + Hash> Room<K> {
+    /// Gives it to a client, for as long as what is returned lives.
+    ///
+    /// # Errors
+    /// The client has all that one may have; the room is still there.
+    pub fn admit(self, client: &K) -> Result<Admission<K>, (Self, NoRoom)> {
+        let max = self.gate.limits.each;
+        let mut each = self.gate.each.lock();
+        let count = each.entry(client.clone()).or_insert(0);
+        if *count >= max {
+            if max == 0 {
+                each.remove(client);
+            }
+            drop(each);
+            return Err((self, NoRoom::Each(max)));
+        }
+        *count += 1;
+        drop(each);
+        Ok(Admission { gate: self.gate, client: client.clone(), _permit: self.permit })
+    }
+}
+
 /// One that was let in.
 #[derive(Debug)]
 pub struct Admission<K: Eq + Hash> {
     gate: Arc<Gate<K>>,
     client: K,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl<K: Eq + Hash> Drop for Admission<K> {
     fn drop(&mut self) {
-        let mut open = self.gate.open.lock();
-        open.total -= 1;
-        if let Some(count) = open.each.get_mut(&self.client) {
+        let mut each = self.gate.each.lock();
+        if let Some(count) = each.get_mut(&self.client) {
             *count -= 1;
             if *count == 0 {
-                open.each.remove(&self.client);
+                each.remove(&self.client);
             }
         }
     }
@@ -118,8 +142,48 @@ mod tests {
         drop(first);
         let third = gate.admit(&3).unwrap();
         drop((second, third));
-        assert!(gate.open.lock().each.is_empty());
-        assert_eq!(gate.open.lock().total, 0);
+        assert!(gate.each.lock().is_empty(), "nothing is remembered of who is gone");
+        assert_eq!(gate.total.available_permits(), 5);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_room_gets_it_when_somebody_goes() {
+        let gate = Gate::new("test", Limits { total: 2, each: 1 });
+        let first = gate.admit(&1).unwrap();
+        let (room, full) = gate.room().await.admit(&1).unwrap_err();
+        assert_eq!(full, NoRoom::Each(1));
+        let _second = room.admit(&2).unwrap();
+        let waiting = tokio::spawn({
+            let gate = Arc::clone(&gate);
+            async move { gate.room().await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        drop(first);
+        assert!(waiting.await.unwrap().admit(&1).is_ok());
+    }
+
+    #[test]
+    fn an_address_has_so_many_places_and_gets_them_back() {
+        let gate = Gate::new("test", Limits { total: 9, each: 2 });
+        let enter = |address: &str| gate.admit(&client_of(address.parse().unwrap())).ok();
+        let (one, two) = (enter("192.0.2.1"), enter("::ffff:192.0.2.1"));
+        assert!(one.is_some() && two.is_some());
+        assert!(enter("192.0.2.1").is_none());
+        assert!(enter("192.0.2.2").is_some());
+        drop(one);
+        assert!(enter("192.0.2.1").is_some());
+        drop(two);
+        assert!(gate.each.lock().is_empty(), "nothing is remembered of who is gone");
+    }
+
+    #[test]
+    fn a_network_of_ipv6_counts_as_one_client() {
+        let gate = Gate::new("test", Limits { total: 9, each: 1 });
+        let enter = |address: &str| gate.admit(&client_of(address.parse().unwrap())).ok();
+        let _one = enter("2001:db8::1").unwrap();
+        assert!(enter("2001:db8::ffff:2").is_none());
+        assert!(enter("2001:db8:0:1::1").is_some());
     }
 
     #[test]

@@ -15,17 +15,14 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use crate::gate::{Admission, Gate, client_of};
+use crate::gate::Gate;
+use crate::listen::accept;
 use crate::watched::{Busy, Patience, Watched};
-
-/// How long an HTTP connection is waited for.
-pub const PATIENCE: Patience =
-    Patience { head: Duration::from_secs(10), idle: Duration::from_secs(60), write: Duration::from_secs(20) };
 
 /// How often an HTTP/2 connection is asked whether it is still there.
 const PING_EVERY: Duration = Duration::from_secs(15);
@@ -33,44 +30,14 @@ const PING_EVERY: Duration = Duration::from_secs(15);
 /// Requests of one HTTP/2 connection at one time.
 const STREAMS_MAX: u32 = 100;
 
-/// How long to wait when no connection can be accepted, as with too many open files.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
 /// How long requests that are being answered may go on once the process drains.
 pub const DRAIN_PATIENCE: Duration = Duration::from_secs(6);
-
-/// A connection that may be served.
-pub type Admitted = (TcpStream, SocketAddr, Option<Admission<IpAddr>>);
-
-/// The next connection for which there is room. One for which there is none is closed at once: it would only wait in
-/// the kernel's queue, in front of those that come after. `unlimited` are proxies of ours, which speak for many clients.
-pub async fn accept(listener: &TcpListener, gate: &Arc<Gate<IpAddr>>, unlimited: &[IpAddr]) -> Admitted {
-    loop {
-        let (socket, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(listener = gate.name(), %error, "a connection cannot be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        let _ = socket.set_nodelay(true);
-        if unlimited.contains(&peer.ip().to_canonical()) {
-            return (socket, peer, None);
-        }
-        match gate.admit(&client_of(peer.ip())) {
-            Ok(admission) => return (socket, peer, Some(admission)),
-            Err(full) => {
-                tracing::warn!(listener = gate.name(), %peer, %full, "a connection was closed at once")
-            }
-        }
-    }
-}
 
 /// Serves `router` on a plain listener until `draining` is cancelled; then lets requests that are being answered end.
 pub async fn serve(
     listener: TcpListener,
     gate: Arc<Gate<IpAddr>>,
+    patience: Patience,
     router: Router,
     draining: CancellationToken,
 ) {
@@ -82,7 +49,7 @@ pub async fn serve(
         };
         let (router, draining) = (router.clone(), draining.clone());
         connections.spawn(async move {
-            answer(socket, peer, router, &draining).await;
+            answer(socket, peer, patience, router, &draining).await;
             drop(admission);
         });
     }
@@ -92,11 +59,16 @@ pub async fn serve(
 }
 
 /// Answers the requests of one connection. Each carries a `ConnectInfo<SocketAddr>`.
-pub async fn answer<S>(stream: S, peer: SocketAddr, router: Router, draining: &CancellationToken)
-where
+pub async fn answer<S>(
+    stream: S,
+    peer: SocketAddr,
+    patience: Patience,
+    router: Router,
+    draining: &CancellationToken,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let stream = Watched::new(stream, PATIENCE);
+    let stream = Watched::new(stream, patience);
     let activity = stream.activity();
     let service = tower::service_fn(move |mut request: ::http::Request<Incoming>| {
         let (router, busy) = (router.clone(), activity.begin());
@@ -107,7 +79,7 @@ where
         }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE.idle);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(patience.idle + patience.head);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -162,10 +134,11 @@ impl<B: http_body::Body + Unpin> http_body::Body for Held<B> {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpSocket;
+    use tokio::net::{TcpSocket, TcpStream};
 
     use super::*;
     use crate::gate::Limits;
+    use crate::listen::ListenersSection;
 
     async fn from(source: &str, to: SocketAddr) -> TcpStream {
         let socket = TcpSocket::new_v4().unwrap();
@@ -191,7 +164,8 @@ mod tests {
         let gate = Gate::new("test", Limits { total: 6, each: 4 });
         let router = Router::new().route("/", axum::routing::get(async || "here"));
         let stop = CancellationToken::new();
-        let serving = tokio::spawn(serve(listener, gate, router, stop.clone()));
+        let serving =
+            tokio::spawn(serve(listener, gate, ListenersSection::default().patience(), router, stop.clone()));
         let mut silent = Vec::new();
         for _ in 0..4 {
             silent.push(from("127.0.0.2", address).await);

@@ -1,10 +1,16 @@
-//! What the programs do alike, whatever their trade: they write log lines, they end when a vital task does, and they
-//! listen without letting a stranger use them up.
+//! The kit of the programs: what they do alike, whatever their trade. A program's `main.rs` is a table of contents made of
+//! it: what the operator wrote is read and checked before anything is bound; then start, announce, wait for a signal, drain.
 //!
 //! | module | answers |
 //! | --- | --- |
+//! | [`config`] | Where does a configuration key come from, and how is a text read? |
+//! | `flags` | What may stand on the command line, and what is printed for whoever started it? (feature `main`) |
+//! | [`exit`] | Which exit code, and which last line, has an error? |
+//! | [`signals`] | When to stop, and when to read certificates again? |
 //! | [`logs`] | How does a line reach standard error without ever holding up or failing whoever wrote it? |
+//! | [`monitor`] | What do `/metrics`, `/healthz` and `/readyz` answer? |
 //! | [`vital`] | What ends the process when it ends unexpectedly? |
+//! | [`listen`] | Which connections are accepted, and how long may they take? `[listeners]` |
 //! | [`gate`] | How many connections may one listener, and one client of it, have? |
 //! | [`watched`] | How long may a connection do nothing? |
 //! | [`http`] | How is an HTTP listener served within all that? |
@@ -12,13 +18,20 @@
 //! | [`process`] | Which build is it, and what does it use? |
 //! | [`descriptors`] | How many files may be open, and who gets them? |
 //!
-//! **Never in here:** a rule of the protocol, a cache, a configuration file.
+//! **Never in here:** a rule of the protocol, a cache, a key that only one program has.
 
+pub mod config;
 pub mod descriptors;
+pub mod exit;
+#[cfg(feature = "main")]
+pub mod flags;
 pub mod gate;
 pub mod grpc;
 pub mod http;
+pub mod listen;
 pub mod logs;
+pub mod monitor;
 pub mod process;
+pub mod signals;
 pub mod vital;
 pub mod watched;

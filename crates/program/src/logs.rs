@@ -16,7 +16,9 @@ mod clean;
 mod kinds;
 mod out;
 mod requests;
+mod section;
 
+use serde::Deserialize;
 use tracing_subscriber::filter::{FilterExt, filter_fn};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
@@ -28,14 +30,17 @@ use self::kinds::Kinds;
 pub use self::kinds::{KIND_BURST, KIND_PER_SECOND, STORY_BURST, STORY_PER_SECOND};
 use self::out::Lines;
 pub use self::out::{TELL_EVERY, describe_metrics, flush};
+pub use self::section::LogSection;
 
 /// The longest line, in bytes; what is longer is cut, and says so.
 pub const LINE_BYTES_MAX: usize = 8 * 1024;
 
 /// How lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Format {
     /// For people.
+    #[default]
     Text,
     /// One JSON object a line.
     Json,

@@ -1,8 +1,8 @@
 //! A connection that may not do nothing for ever.
 //!
 //! ```text
-//!  opened ── head ──▶ first request ── … ──▶ answered ── idle ──▶ next request
-//!    └── no whole request by then: closed ─┘      └── closed ────┘
+//!  opened ─ first byte ─▶ ─ head ─▶ request ─ … ─▶ answered ─ idle ─▶ ─ head ─▶ next request
+//!    └── closed ─────────┘ └─ closed ─┘               └── closed ──┘ └─ closed ─┘
 //! ```
 //!
 //! Bytes alone keep no connection open: a client that sends one a second, or pings, has not asked for anything. While a
@@ -21,9 +21,11 @@ use tokio::time::{Instant, Sleep};
 /// How long a connection is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
-    /// From the beginning to the first whole request head.
+    /// From the beginning to the first byte. Without it there is no such deadline, and `head` counts from the beginning.
+    pub first_byte: Option<Duration>,
+    /// From the first byte to the first whole request head; from `idle` on to a later one.
     pub head: Duration,
-    /// From the last answer's end to the next whole request head.
+    /// From the last answer's end to the next byte. Where there is no `first_byte`, to the next whole request head.
     pub idle: Duration,
     /// For a client that does not read what is written to it.
     pub write: Duration,
@@ -54,11 +56,27 @@ impl Activity {
     }
 
     /// When the connection is to be closed if nothing happens; `None` while a request is being answered.
-    fn deadline(&self, patience: &Patience) -> Option<Instant> {
+    fn deadline(&self, patience: &Patience, heard: Option<Heard>) -> Option<Instant> {
         let doing = self.0.lock();
-        let time = if doing.has_asked { patience.idle } else { patience.head };
-        (doing.requests == 0).then(|| doing.quiet_since + time)
+        if doing.requests > 0 {
+            return None;
+        }
+        let since = doing.quiet_since;
+        Some(match (doing.has_asked, patience.first_byte, heard) {
+            (false, None, _) => since + patience.head,
+            (false, Some(first_byte), None) => since + first_byte,
+            (false, Some(_), Some(heard)) => heard.first + patience.head,
+            (true, Some(_), Some(heard)) if heard.last > since => since + patience.idle + patience.head,
+            (true, _, _) => since + patience.idle,
+        })
     }
+}
+
+/// When bytes came.
+#[derive(Clone, Copy, Debug)]
+struct Heard {
+    first: Instant,
+    last: Instant,
 }
 
 /// See [`Activity::begin`].
@@ -79,6 +97,7 @@ pub struct Watched<S> {
     stream: S,
     activity: Arc<Activity>,
     patience: Patience,
+    heard: Option<Heard>,
     quiet: Pin<Box<Sleep>>,
     stalled: Option<Pin<Box<Sleep>>>,
 }
@@ -86,8 +105,8 @@ pub struct Watched<S> {
 impl<S> Watched<S> {
     /// From now on.
     pub fn new(stream: S, patience: Patience) -> Self {
-        let quiet = Box::pin(tokio::time::sleep(patience.head));
-        Self { stream, activity: Arc::new(Activity::new()), patience, quiet, stalled: None }
+        let quiet = Box::pin(tokio::time::sleep(patience.first_byte.unwrap_or(patience.head)));
+        Self { stream, activity: Arc::new(Activity::new()), patience, heard: None, quiet, stalled: None }
     }
 
     /// To be told of requests.
@@ -100,10 +119,19 @@ impl<S> Watched<S> {
         &self.stream
     }
 
+    fn hear(&mut self) {
+        let now = Instant::now();
+        let first = self.heard.map_or(now, |heard| heard.first);
+        if self.heard.is_none() && self.patience.first_byte.is_some() {
+            self.quiet.as_mut().reset(now + self.patience.head);
+        }
+        self.heard = Some(Heard { first, last: now });
+    }
+
     fn is_overdue(&mut self, context: &mut Context<'_>) -> bool {
         while self.quiet.as_mut().poll(context).is_ready() {
             let now = Instant::now();
-            let next = match self.activity.deadline(&self.patience) {
+            let next = match self.activity.deadline(&self.patience, self.heard) {
                 Some(deadline) if deadline <= now => return true,
                 Some(deadline) => deadline,
                 None => now + self.patience.idle.min(self.patience.head),
@@ -138,7 +166,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.hear();
+        }
         if read.is_pending() && self.is_overdue(context) {
             return Poll::Ready(Err(too_slow("no whole request came in time")));
         }
@@ -187,6 +219,7 @@ mod tests {
     use super::*;
 
     const PATIENCE: Patience = Patience {
+        first_byte: None,
         head: Duration::from_millis(60),
         idle: Duration::from_millis(60),
         write: Duration::from_millis(60),
@@ -211,6 +244,47 @@ mod tests {
             }
         });
         assert_eq!(end(&mut server).await, ErrorKind::TimedOut);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_a_header_and_idleness_have_times_of_their_own() {
+        let seconds = Duration::from_secs;
+        let patience = Patience {
+            first_byte: Some(seconds(10)),
+            head: seconds(15),
+            idle: seconds(60),
+            write: seconds(20),
+        };
+        // (when a byte comes before the first request, whether one is answered, when a byte comes after it), closed after
+        for (before, is_asked, after, closed) in [
+            (None, false, None, 10),
+            (Some(4), false, None, 19),
+            (Some(4), true, None, 4 + 60),
+            (Some(4), true, Some(30), 4 + 60 + 15),
+        ] {
+            let (mut client, server) = duplex(64);
+            let mut server = Watched::new(server, patience);
+            let activity = server.activity();
+            let since = Instant::now();
+            let ended = tokio::spawn(async move { (end(&mut server).await, since.elapsed().as_secs()) });
+            if let Some(before) = before {
+                tokio::time::sleep(seconds(before)).await;
+                client.write_all(b"G").await.unwrap();
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            if is_asked {
+                drop(activity.begin());
+            }
+            if let Some(after) = after {
+                tokio::time::sleep(seconds(after)).await;
+                client.write_all(b"G").await.unwrap();
+            }
+            assert_eq!(
+                ended.await.unwrap(),
+                (ErrorKind::TimedOut, closed),
+                "{before:?} {is_asked} {after:?}"
+            );
+        }
     }
 
     #[tokio::test]

@@ -1,45 +1,30 @@
-use std::path::PathBuf;
+use batoff_program::config::{ConfigError, ConfigFile};
 
 use super::{Config, GrpcConfig};
 
-/// The configuration cannot be used. The text names the key and the remedy.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("cannot read {}: {source}; name the file with --config", path.display())]
-    Unreadable {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// Not TOML, an unknown key, or a value of the wrong type.
-    #[error("{0}")]
-    Syntax(String),
-    /// A value that cannot be, alone or beside another.
-    #[error("{key}: {problem}")]
-    Invalid {
-        /// Which key, with its section.
-        key: &'static str,
-        /// What is wrong, and what would be right.
-        problem: String,
-    },
-}
+/// Variables of the `batoff` command that look like ours. Whoever has exported them must still be able to start a control
+/// plane from the same shell.
+const COMMAND_VARIABLES: [&str; 2] = ["BATOFF_ADMIN_TOKEN", "BATOFF_ADMIN_TOKEN_FILE"];
 
-fn invalid(key: &'static str, problem: impl Into<String>) -> ConfigError {
-    ConfigError::Invalid { key, problem: problem.into() }
-}
+impl ConfigFile for Config {
+    const FOREIGN: &'static [&'static str] = &COMMAND_VARIABLES;
 
-impl Config {
     /// Everything that can be said without touching the machine.
-    pub(super) fn check(&self) -> Result<(), ConfigError> {
+    fn validate(&self) -> Result<(), ConfigError> {
         self.check_api()?;
         self.check_admin()?;
+        self.listeners.validate()?;
         self.grpc.check()?;
         self.lease.times().validate().map_err(|error| invalid("lease", error.to_string()))?;
         self.check_bounds()
     }
+}
 
+fn invalid(key: &'static str, problem: impl Into<String>) -> ConfigError {
+    ConfigError::invalid(key, problem)
+}
+
+impl Config {
     fn check_api(&self) -> Result<(), ConfigError> {
         let api = &self.api;
         if api.cert.is_some() != api.key.is_some() {
@@ -65,7 +50,7 @@ impl Config {
                 format!("{prefix:?} is not the beginning of a path: write it as \"/purge-api\""),
             ));
         }
-        within("api.clock_skew_seconds", api.clock_skew_seconds, 1, 3_600)
+        ConfigError::within("api.clock_skew_seconds", api.clock_skew_seconds, 1, 3_600)
     }
 
     fn check_admin(&self) -> Result<(), ConfigError> {
@@ -86,19 +71,28 @@ impl Config {
 
     fn check_bounds(&self) -> Result<(), ConfigError> {
         let limits = &self.limits;
-        within("limits.items_per_minute", u64::from(limits.items_per_minute), 1, 100_000_000)?;
-        within("limits.prefixes_per_minute", u64::from(limits.prefixes_per_minute), 1, 1_000_000)?;
-        within("limits.submissions_in_flight", limits.submissions_in_flight as u64, 1, 1_000_000)?;
-        within("limits.live_tasks", limits.live_tasks as u64, 16, 10_000_000)?;
-        within("limits.tail_records", limits.tail_records as u64, 16, 10_000_000)?;
-        within("limits.tail_bytes", limits.tail_bytes as u64, 4 << 20, 1 << 36)?;
-        within("limits.node_connections", limits.node_connections as u64, 1, 1_000_000)?;
-        within("limits.event_streams", limits.event_streams as u64, 1, 1_000_000)?;
-        within("retention.log_hours", self.retention.log_hours, 1, 24 * 365)?;
-        within("retention.log_bytes", self.retention.log_bytes, 1 << 20, 1 << 44)?;
-        within("retention.task_days", self.retention.task_days, 1, 3_650)?;
-        batoff_program::logs::filter(&self.log.level).map_err(|problem| invalid("log.level", problem))?;
-        Ok(())
+        ConfigError::within("limits.items_per_minute", u64::from(limits.items_per_minute), 1, 100_000_000)?;
+        ConfigError::within(
+            "limits.prefixes_per_minute",
+            u64::from(limits.prefixes_per_minute),
+            1,
+            1_000_000,
+        )?;
+        ConfigError::within(
+            "limits.submissions_in_flight",
+            limits.submissions_in_flight as u64,
+            1,
+            1_000_000,
+        )?;
+        ConfigError::within("limits.live_tasks", limits.live_tasks as u64, 16, 10_000_000)?;
+        ConfigError::within("limits.tail_records", limits.tail_records as u64, 16, 10_000_000)?;
+        ConfigError::within("limits.tail_bytes", limits.tail_bytes as u64, 4 << 20, 1 << 36)?;
+        ConfigError::within("limits.node_connections", limits.node_connections as u64, 1, 1_000_000)?;
+        ConfigError::within("limits.event_streams", limits.event_streams as u64, 1, 1_000_000)?;
+        ConfigError::within("retention.log_hours", self.retention.log_hours, 1, 24 * 365)?;
+        ConfigError::within("retention.log_bytes", self.retention.log_bytes, 1 << 20, 1 << 44)?;
+        ConfigError::within("retention.task_days", self.retention.task_days, 1, 3_650)?;
+        self.log.filter().map(drop)
     }
 }
 
@@ -123,28 +117,81 @@ impl GrpcConfig {
                  true would do)",
             )),
         }?;
-        within("grpc.hello_timeout_ms", self.hello_timeout_ms, 100, 60_000)?;
-        within("grpc.keepalive_interval_ms", self.keepalive_interval_ms, 100, 600_000)?;
-        within("grpc.keepalive_timeout_ms", self.keepalive_timeout_ms, 100, 600_000)?;
-        within("grpc.gather_ms", self.gather_ms, 0, 50)?;
-        within("grpc.reconnect_min_ms", self.reconnect_min_ms, 1, 60_000)?;
-        within("grpc.reconnect_max_ms", self.reconnect_max_ms, self.reconnect_min_ms, 600_000)
+        ConfigError::within("grpc.hello_timeout_ms", self.hello_timeout_ms, 100, 60_000)?;
+        ConfigError::within("grpc.keepalive_interval_ms", self.keepalive_interval_ms, 100, 600_000)?;
+        ConfigError::within("grpc.keepalive_timeout_ms", self.keepalive_timeout_ms, 100, 600_000)?;
+        ConfigError::within("grpc.gather_ms", self.gather_ms, 0, 50)?;
+        ConfigError::within("grpc.reconnect_min_ms", self.reconnect_min_ms, 1, 60_000)?;
+        ConfigError::within("grpc.reconnect_max_ms", self.reconnect_max_ms, self.reconnect_min_ms, 600_000)
     }
-}
-
-fn within(key: &'static str, value: u64, min: u64, max: u64) -> Result<(), ConfigError> {
-    if (min..=max).contains(&value) {
-        return Ok(());
-    }
-    Err(invalid(key, format!("{value} is outside {min} to {max}")))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn check(text: &str) -> Result<Config, ConfigError> {
-        Config::parse(text, std::iter::empty())
+        parse(text, &[])
+    }
+
+    const LEAST: &str = "[data]\ndir = \"/tmp/x\"\n[grpc]\nplaintext = true\n";
+
+    fn parse(text: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        Config::parse(text, environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())))
+    }
+
+    #[test]
+    fn the_commands_own_variables_are_left_alone() {
+        assert!(
+            parse(LEAST, &[("BATOFF_ADMIN_TOKEN", "bto_admin_x"), ("BATOFF_ADMIN_TOKEN_FILE", "/x")]).is_ok()
+        );
+        assert!(parse(LEAST, &[("BATOFF_ADMIN_TOKENS", "x")]).is_err());
+    }
+
+    #[test]
+    fn a_variable_overrides_the_file_with_its_type() {
+        let config = parse(
+            LEAST,
+            &[
+                ("BATOFF_GRPC_GATHER_MS", "7"),
+                ("BATOFF_API_LISTEN", "127.0.0.1:0"),
+                ("BATOFF_API_TRUSTED_PROXIES", "10.0.0.1,::1"),
+                ("BATOFF_LOG_LEVEL", "debug"),
+                ("BATOFF_DATA_DIR", "/srv/batoff"),
+                ("BATOFF_LEASE_DRIFT", "0.02"),
+            ],
+        )
+        .unwrap();
+        assert_eq!(config.grpc.gather_ms, 7);
+        assert_eq!(config.api.listen.port(), 0);
+        assert_eq!(config.api.trusted_proxies.len(), 2);
+        assert_eq!(config.log.level, "debug");
+        assert_eq!(config.data.dir, Path::new("/srv/batoff"));
+        assert!((config.lease.drift - 0.02).abs() < f64::EPSILON);
+        assert_eq!(parse(LEAST, &[("BATOFF_DATA_DIR", "2026")]).unwrap().data.dir, Path::new("2026"));
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_by_its_name_wherever_it_comes_from() {
+        for (text, environment) in [
+            (format!("{LEAST}[api]\nlisten_on = \"127.0.0.1:1\"\n"), vec![]),
+            (LEAST.to_owned(), vec![("BATOFF_API_LISTEN_ON", "127.0.0.1:1")]),
+        ] {
+            let error = parse(&text, &environment).unwrap_err().to_string();
+            assert!(error.contains("listen_on"), "{error}");
+        }
+        assert!(parse(&format!("{LEAST}[apy]\n"), &[]).unwrap_err().to_string().contains("apy"));
+    }
+
+    #[test]
+    fn variables_of_other_programs_are_left_alone() {
+        parse(
+            LEAST,
+            &[("BATOFF_NODE_POP", "fra1"), ("BATOFF_TOKEN", "x"), ("BATOFF_CONTROL_PORT", "tcp://1")],
+        )
+        .unwrap();
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use batoff_program::gate::{Admission, Gate, Limits};
-use batoff_program::http;
+use batoff_program::listen::accept;
 use batoff_program::watched::{Patience, Watched};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -29,7 +29,7 @@ pub(super) type Incoming<S> = Watched<Permitted<S>>;
 
 /// How long a node's connection is waited for. While a stream is open, its own rules and HTTP/2's pings hold.
 pub(super) const fn patience(hello: Duration) -> Patience {
-    Patience { head: hello, idle: Duration::from_secs(30), write: Duration::from_secs(30) }
+    Patience { first_byte: None, head: hello, idle: Duration::from_secs(30), write: Duration::from_secs(30) }
 }
 
 /// Connections whose handshake has succeeded. A slow or hostile handshake holds up nobody else.
@@ -45,7 +45,7 @@ pub(super) fn tls(
     let identities = Gate::new("connections of a node", Limits { total: usize::MAX, each: OF_IDENTITY_MAX });
     tokio::spawn(async move {
         loop {
-            let next = http::accept(&listener, &gate, &[]);
+            let next = accept(&listener, &gate, &[]);
             let Some((socket, peer, admission)) = draining.run_until_cancelled(next).await else { return };
             let (tls, accepted) = (Arc::clone(&tls), accepted.clone());
             let (handshakes, identities) = (Arc::clone(&handshakes), Arc::clone(&identities));
@@ -82,7 +82,7 @@ pub(super) fn plain(
     let (accepted, incoming) = mpsc::channel(ACCEPTED_MAX);
     tokio::spawn(async move {
         loop {
-            let next = http::accept(&listener, &gate, &[]);
+            let next = accept(&listener, &gate, &[]);
             let Some((socket, _, admission)) = draining.run_until_cancelled(next).await else { return };
             if accepted.send(Ok(elsewhere(socket, admission, hello))).await.is_err() {
                 return;

@@ -12,6 +12,7 @@ use batoff_control::http_server::{self, Listening};
 use batoff_control::server::{self, Running};
 use batoff_control::service::Services;
 use batoff_program::gate::{Gate, Limits};
+use batoff_program::listen::ListenersSection;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -42,7 +43,8 @@ impl Assembly {
         let stop = CancellationToken::new();
         let router = api::router(Arc::clone(&services));
         let gate = Gate::new("api", Limits::of(1_024));
-        let how = Listening { gate, proxies: Vec::new(), tls: None };
+        let patience = ListenersSection::default().patience();
+        let how = Listening { gate, patience, proxies: Vec::new(), tls: None };
         let serving = tokio::spawn(http_server::serve(listener, how, router, stop.clone()));
         (Self { api, grpc, running, serving, stop }, services, faults)
     }

@@ -38,6 +38,7 @@ const OF_PROCESS_MAX: usize = 64;
 
 /// How long a connection is waited for. Between two fills it may be idle for long, and beginning anew costs little.
 const PATIENCE: Patience = Patience {
+    first_byte: None,
     head: Duration::from_secs(10),
     idle: Duration::from_secs(600),
     write: Duration::from_secs(30),

@@ -1,0 +1,41 @@
+//! What the errors of a start mean for whoever started the program.
+
+use batoff_log::embedded::OpenError;
+use batoff_program::exit::{Ends, Exit};
+
+use crate::init::InitError;
+use crate::server::StartError;
+
+impl Ends for StartError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Secrets(error) => error.exit(),
+            Self::Tls { .. } => Exit::Usage,
+            Self::Listen(error) => error.exit(),
+            Self::Open(error) => of_open(error),
+            Self::Store(error) if error.retry_after().is_some() => Exit::Temporary,
+            Self::Store(_) => Exit::Internal,
+        }
+    }
+}
+
+impl Ends for InitError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Io { error, .. } => Exit::of_file(error),
+            _ => Exit::Usage,
+        }
+    }
+}
+
+fn of_open(error: &OpenError) -> Exit {
+    match error {
+        OpenError::Locked { .. } => Exit::Temporary,
+        OpenError::Corrupt { .. } => Exit::Internal,
+        OpenError::Io { source, .. } => Exit::of_file(source),
+        OpenError::Foreign { .. }
+        | OpenError::Format { .. }
+        | OpenError::Copy { .. }
+        | OpenError::Lost { .. } => Exit::Usage,
+    }
+}
