@@ -1,7 +1,8 @@
 //! The table of what each cache can do, written by the stories themselves.
 //!
 //! With `BATOFF_CACHE_MATRIX=<folder>` each story leaves its result there, and the last one leaves the whole table in
-//! `<folder>/matrix.md`. Each story is a process of its own under nextest, so the folder is all they share.
+//! `<folder>/matrix.md`, which `deploy/README.md` shows. Each story is a process of its own under nextest, so the folder
+//! is all they share.
 
 use std::collections::BTreeMap;
 use std::path::Path;

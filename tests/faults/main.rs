@@ -1,5 +1,5 @@
 //! Faults under the real programs: killed, frozen, cut off, on full, failing and damaged disks, without power, with
-//! clocks that step. What is promised of each stands in the README.
+//! clocks that step. What is promised of each stands in tests/README.md.
 //!
 //! Everything random has a seed, which is printed. Longer and more than in the gate:
 //!

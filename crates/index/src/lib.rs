@@ -106,10 +106,7 @@
 //! age are kept by records alone. So neither a record nor forgetting, folding or a snapshot is ever waited for. That
 //! fingerprints may meet makes a rule wider, once in some 2⁶⁴ pairs, and saves readers the texts.
 //!
-//! Measured on two shared cores with `benches/index.rs`, one and ten million objects, tokens older than all rules so that
-//! nothing is skipped: [`Index::check`] takes 49 to 52 ns at 100 rules, 91 to 92 ns at 10,000 and 131 ns at 100,000
-//! (medians); a purge of a tag that hits 100,000 objects is in force in 0.8 to 1.0 µs, of a prefix in 1.3 to 1.9 µs. On
-//! a machine of about half that speed the same took 111, 195, 1.2 to 1.6 and 1.9 to 2.3, and a flush 0.5 to 0.9 µs. A rule is estimated at some 210 bytes with its texts.
+//! What that costs stands in `benches/README.md`; a change of more than 10 % in instructions fails the gate.
 //!
 //! An insert and a record meet in one place, whose order of steps loom explores in the ordinary tests: an insert makes
 //! its object findable, then asks again; a record publishes, then walks. With either order reversed, or without the
