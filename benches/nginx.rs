@@ -13,8 +13,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use batoff_edge::caches::nginx::{Nginx, NginxSection};
-use batoff_edge::caches::{Cache, Locator, Surroundings};
+use batoff_caches::nginx::{Nginx, NginxSection};
+use batoff_caches::{Locator, Surroundings};
+use batoff_edge::cache::Cache;
 use batoff_edge::{Fence, Identity, Provenance};
 use batoff_index::{Index, IndexConfig};
 use batoff_types::message::LeasePolicy;

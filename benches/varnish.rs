@@ -11,9 +11,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use batoff_edge::caches::http::{Address, Pipeline};
-use batoff_edge::caches::varnish::{Varnish, VarnishSection};
-use batoff_edge::caches::{Cache, Locator, Surroundings};
+use batoff_caches::http::{Address, Pipeline};
+use batoff_caches::varnish::{Varnish, VarnishSection};
+use batoff_caches::{Locator, Surroundings};
+use batoff_edge::cache::Cache;
 use batoff_edge::{Fence, Identity, Path, Provenance};
 use batoff_index::{Index, IndexConfig};
 use batoff_types::message::LeasePolicy;
@@ -181,7 +182,7 @@ async fn fill(server: &Server, objects: usize) -> anyhow::Result<()> {
 async fn hits(server: &Server, sample: &[usize]) -> anyhow::Result<usize> {
     let requests: Vec<_> = sample.iter().map(|n| get(*n)).collect();
     let replies = Pipeline::new(Address::Tcp(server.visitors.clone())).send(&requests).await?;
-    let hit = |reply: &&batoff_edge::caches::http::Reply| {
+    let hit = |reply: &&batoff_caches::http::Reply| {
         reply.header("x-varnish").is_some_and(|transactions| transactions.contains(' '))
     };
     Ok(replies.iter().filter(hit).count())

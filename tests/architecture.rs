@@ -8,7 +8,7 @@ use std::path::Path;
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
 /// Which of our crates each one may see. `tests`, `tests/turmoil` and `benches` see anything, and nothing sees them.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("batoff-types", &[]),
     ("batoff-wire", &["batoff-types"]),
     ("batoff-log", &["batoff-types"]),
@@ -17,6 +17,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("batoff-program", &[]),
     ("batoff-control", &["batoff-types", "batoff-wire", "batoff-log", "batoff-delivery", "batoff-program"]),
     ("batoff-edge", &["batoff-types", "batoff-wire", "batoff-delivery", "batoff-index", "batoff-program"]),
+    ("batoff-caches", &["batoff-types", "batoff-wire", "batoff-index", "batoff-program", "batoff-edge"]),
     ("batoff-edge-client", &["batoff-types", "batoff-wire"]),
     ("batoff-client", &["batoff-types"]),
     ("batoff-pingora", &["batoff-types", "batoff-edge", "batoff-index"]),

@@ -36,7 +36,7 @@ local STAMP, TAGS = '@Batoff-Fill', '@Batoff-Tags'
 local MARK = 'X-Batoff-Stale'
 local GONE, STALE, FRESH = 2, 1, 0
 
--- The layout of the file; crates/edge/src/caches/trafficserver/layout.rs draws it. Numbers that change stand there twice
+-- The layout of the file; crates/caches/src/trafficserver/layout.rs draws it. Numbers that change stand there twice
 -- and are written from front to back: read from back to front, two that are equal are both whole.
 local VERSION = 2
 local SUPERSEDED, APPLIED, UNTIL, PROBE = 16, 18, 20, 22

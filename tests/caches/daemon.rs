@@ -31,7 +31,7 @@ impl Daemon {
             "{more}\n[node]\npop = {:?}\nnode = \"edge-1\"\n[control]\nendpoints = [\"http://{}\"]\nplaintext = true\n\
              [state]\ndir = {state:?}\n[lease]\non_lease_lost = {:?}\n[path]\nparents = {:?}\n\
              [metrics]\nlisten = \"127.0.0.1:0\"\n\
-             [log]\nlevel = \"info,batoff_edge=debug\"\n",
+             [log]\nlevel = \"info,batoff_edge=debug,batoff_caches=debug\"\n",
             setting.name,
             setting.control,
             setting.policy.as_str(),

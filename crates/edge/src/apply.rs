@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::lane::Lane;
 use self::sweep::{BATCH_OBJECTS, Sweep, Sweeper};
-use crate::caches::Cache;
+use crate::cache::Cache;
 use crate::metrics::EvictReason;
 use crate::state_dir::StateDir;
 use crate::{boottime, metrics};

@@ -7,42 +7,13 @@ use batoff_types::NodeName;
 use batoff_types::message::LeasePolicy;
 use serde::Deserialize;
 
-mod caches;
 mod control;
 mod load;
 mod path;
 
-pub use self::caches::CachesSection;
 pub use self::control::{ControlSection, Endpoint};
 pub use self::load::{ConfigError, ConfigFile, load, load_str};
 pub use self::path::PathSection;
-
-/// The configuration of the standalone daemon.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EdgeConfig {
-    /// `[node]`
-    pub node: NodeSection,
-    /// `[control]`
-    pub control: ControlSection,
-    /// `[state]`
-    pub state: StateSection,
-    /// `[lease]`
-    #[serde(default)]
-    pub lease: LeaseSection,
-    /// `[path]`
-    #[serde(default)]
-    pub path: PathSection,
-    /// `[metrics]`
-    #[serde(default = "MetricsSection::edge")]
-    pub metrics: MetricsSection,
-    /// `[log]`
-    #[serde(default)]
-    pub log: LogSection,
-    /// `[caches]`
-    #[serde(default)]
-    pub caches: CachesSection,
-}
 
 /// `[node]`: who this is. It must be what the certificate says.
 #[derive(Clone, Debug, Deserialize)]
@@ -135,31 +106,8 @@ impl OnLeaseLost {
     }
 }
 
-impl MetricsSection {
-    /// Where the standalone daemon listens when nothing is said.
-    pub fn edge() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9465)) }
-    }
-}
-
 impl Default for LogLevel {
     fn default() -> Self {
         Self("info".to_owned())
     }
 }
-
-impl ConfigFile for EdgeConfig {
-    const SECTIONS: &'static [&'static str] =
-        &["node", "control", "state", "lease", "path", "metrics", "log", "caches"];
-    const TYPED: &'static [&'static str] =
-        &["control.endpoints", "control.plaintext", "path.parents", "caches.none"];
-
-    fn validate(&self) -> Result<(), ConfigError> {
-        self.path.parents(&self.node.name()?)?;
-        self.control.validate()?;
-        self.caches.validate(self.lease.on_lease_lost.policy())
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 use ulid::Ulid;
 
 use crate::apply::Applier;
-use crate::caches::Cache;
-use crate::config::{ConfigError, ControlSection, EdgeConfig, Endpoint};
+use crate::cache::Cache;
+use crate::config::{ConfigError, ControlSection, Endpoint};
 use crate::fence::Fence;
 use crate::follow::{Dial, Follower};
 use crate::monitor::Monitored;
@@ -61,20 +61,6 @@ impl StartError {
             Self::Config(_) => true,
             Self::State(error) => error.is_usage(),
         }
-    }
-}
-
-impl TryFrom<&EdgeConfig> for DaemonConfig {
-    type Error = ConfigError;
-
-    fn try_from(config: &EdgeConfig) -> Result<Self, ConfigError> {
-        Ok(Self {
-            parents: config.path.parents(&config.node.name()?)?,
-            node: config.node.name()?,
-            policy: config.lease.on_lease_lost.policy(),
-            control: config.control.clone(),
-            state_dir: config.state.dir.clone(),
-        })
     }
 }
 

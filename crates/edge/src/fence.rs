@@ -39,6 +39,11 @@ impl Fence {
         self.agreed.store(false, Ordering::Release);
     }
 
+    /// Whether this node goes on serving when it has no lease: the policy says so, and the control plane knows.
+    pub fn serves_without_lease(&self) -> bool {
+        self.policy == LeasePolicy::Serve && self.is_agreed()
+    }
+
     /// Whether the control plane knows the policy.
     pub(crate) fn is_agreed(&self) -> bool {
         self.agreed.load(Ordering::Acquire)
@@ -52,10 +57,7 @@ impl Fence {
     /// Whether a cached object may be served now, as far as the lease goes. **The last step of a hit**, after the rules:
     /// it reads the clock itself, so a process that froze in between does not serve on waking.
     pub fn may_serve(&self) -> bool {
-        match self.policy {
-            LeasePolicy::Serve if self.is_agreed() => true,
-            LeasePolicy::Serve | LeasePolicy::Revalidate => self.is_leased(),
-        }
+        self.serves_without_lease() || self.is_leased()
     }
 
     /// Whether there is a lease now, whatever the policy.
@@ -68,13 +70,13 @@ impl Fence {
         Moment::from_micros(self.until.load(Ordering::Acquire))
     }
 
-    /// Takes over the end of the lease as the inbox has it.
-    pub(crate) fn set_until(&self, until: Moment) {
+    /// Takes over the end of the lease as the inbox has it. For the daemon, and for tests.
+    pub fn set_until(&self, until: Moment) {
         self.until.store(until.as_micros(), Ordering::Release);
     }
 
-    /// Gives the lease up; serving under it ends here.
-    pub(crate) fn close(&self) {
+    /// Gives the lease up; serving under it ends here. For the daemon, and for tests.
+    pub fn close(&self) {
         self.set_until(Moment::ZERO);
     }
 }

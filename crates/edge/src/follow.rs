@@ -18,7 +18,7 @@ pub use self::connect::{Dial, Dialing};
 use self::counter::Counter;
 use self::session::Ended;
 use crate::apply::{ApplyHandle, Outcome};
-use crate::caches::Cache;
+use crate::cache::Cache;
 use crate::config::{ControlSection, Endpoint};
 use crate::fence::Fence;
 use crate::metrics;

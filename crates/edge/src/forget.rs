@@ -9,7 +9,7 @@ use batoff_index::Index;
 use batoff_types::{Cursor, Generation, Moment};
 use tokio::sync::watch;
 
-use crate::caches::{Cache, Needs};
+use crate::cache::{Cache, Needs};
 use crate::saver::Wanted;
 use crate::{Path, boottime};
 

@@ -15,9 +15,8 @@
 
 mod apply;
 mod boottime;
-pub mod caches;
+pub mod cache;
 pub mod certs;
-pub mod check;
 pub mod config;
 mod daemon;
 mod fence;
@@ -28,6 +27,7 @@ pub mod metrics;
 pub mod monitor;
 mod overflow;
 mod path;
+#[cfg(feature = "program")]
 pub mod program;
 mod provenance;
 mod saver;

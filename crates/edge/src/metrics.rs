@@ -158,7 +158,8 @@ pub(crate) fn tags_overflowed() {
     counter!("batoff_edge_tags_overflowed_total").increment(1);
 }
 
-pub(crate) fn trouble(cache: &str, in_trouble: bool) {
+/// A cache, or something that one depends on, cannot be reached or refuses; or does so no longer.
+pub fn trouble(cache: &str, in_trouble: bool) {
     gauge!("batoff_edge_trouble", "cache" => cache.to_owned()).set(f64::from(u8::from(in_trouble)));
 }
 

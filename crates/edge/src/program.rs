@@ -11,8 +11,6 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::StartError;
-use crate::caches::CacheOpenError;
-use crate::check::CheckError;
 use crate::config::ConfigError;
 
 /// The flags of a daemon.
@@ -62,14 +60,40 @@ impl From<Exit> for ExitCode {
     }
 }
 
+/// An error of the program's own, which knows its code.
+#[derive(Debug)]
+pub struct Coded {
+    exit: Exit,
+    error: anyhow::Error,
+}
+
+impl Coded {
+    /// Ends the program with `exit`.
+    pub fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
+        Self { exit, error: error.into() }
+    }
+}
+
+impl std::fmt::Display for Coded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl std::error::Error for Coded {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.error.source()
+    }
+}
+
 impl Exit {
     /// The code that fits an error of the start.
     pub fn of(error: &anyhow::Error) -> Self {
-        if error.downcast_ref::<ConfigError>().is_some() || error.downcast_ref::<CheckError>().is_some() {
+        if error.downcast_ref::<ConfigError>().is_some() {
             return Self::Usage;
         }
-        if let Some(error) = error.downcast_ref::<CacheOpenError>() {
-            return if error.is_usage() { Self::Usage } else { Self::Temporary };
+        if let Some(known) = error.downcast_ref::<Coded>() {
+            return known.exit;
         }
         match error.downcast_ref::<StartError>() {
             Some(error) if error.is_usage() => Self::Usage,

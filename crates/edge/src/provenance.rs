@@ -13,12 +13,12 @@
 //!
 //! An adapter takes part by three things:
 //! 1. Where it opens, before anything may be served, it takes the cache's own folder, if it has one, against a second daemon
-//!    ([`OwnFolder`](crate::caches::OwnFolder)), and asks its cache whose it is. What bears [`Provenance::identity`] is
+//!    (`batoff_caches::OwnFolder`), and asks its cache whose it is. What bears [`Provenance::identity`] is
 //!    this state's.
 //! 2. For anything else, and where nobody answers, it either empties the cache there and then, before it returns, or calls
 //!    [`Provenance::start_over`]: the node then claims no position, is not served from without a lease, and is reset, which
 //!    raises the generation and flushes every cache.
-//! 3. When everything was emptied (at that point, and at the end of each [`Cache::flush`](crate::caches::Cache::flush)) it
+//! 3. When everything was emptied (at that point, and at the end of each [`Cache::flush`](crate::cache::Cache::flush)) it
 //!    marks the cache with the identity. Never earlier: a daemon that is killed in between has to begin again.
 
 use std::fmt;

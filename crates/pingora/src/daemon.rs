@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use async_trait::async_trait;
-use batoff_edge::caches::{Cache, CacheTrouble, Needs, Proof};
+use batoff_edge::cache::{Cache, CacheTrouble, Needs, Proof};
 use batoff_edge::config::{
     ConfigError, ConfigFile, ControlSection, LeaseSection, NodeSection, PathSection, StateSection, load,
 };

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
-use batoff_edge::caches::InProcess;
+use batoff_edge::cache::InProcess;
 use batoff_edge::config::load;
 use batoff_edge::program::{self, Flags, Signals};
 use batoff_edge::{Daemon, DaemonConfig, certs, logs, metrics, monitor};

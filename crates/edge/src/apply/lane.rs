@@ -12,7 +12,7 @@ use tokio::sync::{Notify, mpsc};
 
 use self::group::{Group, Job, Mark, Queue, Step};
 use super::{News, Ticket};
-use crate::caches::{Cache, CacheTrouble, Needs, Proof};
+use crate::cache::{Cache, CacheTrouble, Needs, Proof};
 use crate::metrics;
 
 mod group;

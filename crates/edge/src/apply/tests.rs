@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tokio::sync::Notify;
 
 use super::*;
-use crate::caches::{CacheTrouble, Needs, Proof};
+use crate::cache::{CacheTrouble, Needs, Proof};
 
 /// A cache that does what it is told, or fails, or takes its time.
 struct Fake {

@@ -11,7 +11,7 @@ use batoff_wire::encode_to_node;
 use tempfile::TempDir;
 
 use self::control_plane::{ControlPlane, LEASE, log_id, record, records, reset, task, welcome};
-use crate::caches::{Cache, CacheTrouble, Needs, Proof};
+use crate::cache::{Cache, CacheTrouble, Needs, Proof};
 use crate::config::ControlSection;
 use crate::{Daemon, DaemonConfig, DaemonHandle};
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use batoff_edge::caches::{Cache, CacheTrouble, Needs, Proof};
+use batoff_edge::cache::{Cache, CacheTrouble, Needs, Proof};
 use batoff_edge::config::ControlSection;
 use batoff_edge::{Daemon, DaemonConfig, Fence, StartError, StateError};
 use batoff_index::{Index, IndexConfig};

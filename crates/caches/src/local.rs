@@ -1,0 +1,90 @@
+//! Caches that register what they store with this daemon: the local API (`proto/batoff/edge/v1/local.proto`).
+//!
+//! ```text
+//!  cache process            daemon
+//!  hit:  page ◀───────────── PageFile ◀── fence, index          no call
+//!  fill: page, Commit ─────▶ Service ───▶ index.insert          one call an object
+//!        Watch ◀──── Evict ─ Session ◀─── Adapter ◀── lane      confirmed before the ack
+//! ```
+//!
+//! What each cache is owed stands in one place, `Member`: whether it has a session, whether that is in sync with the
+//! index, and whether it may be serving without one. The page says the same to the cache.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use batoff_edge::cache::Cache;
+use batoff_edge::{PathChanges, boottime};
+use batoff_types::InstanceId;
+use tokio_util::sync::CancellationToken;
+use ulid::Ulid;
+
+use self::adapter::Adapter;
+use self::member::Member;
+use self::page::PageFile;
+use self::roster::Roster;
+use crate::Locator;
+use crate::open::{CacheOpenError, Surroundings};
+
+mod adapter;
+mod check;
+mod config;
+mod figures;
+mod member;
+mod object;
+mod page;
+mod roster;
+mod service;
+mod session;
+mod socket;
+mod watch;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::check::check;
+pub use self::config::{LocalSection, Mode};
+
+/// How often the pages are brought up to date besides when something happens: a lease that nobody announces ends there
+/// this much late at most, and it is never shown longer than it is.
+const REFRESH_EVERY: Duration = Duration::from_millis(100);
+
+/// Makes the pages, fences whoever was served before, and opens the socket.
+pub async fn open(
+    section: &LocalSection,
+    around: Surroundings,
+) -> Result<Vec<Box<dyn Cache<Locator>>>, CacheOpenError> {
+    let group = section.group.as_deref().map(socket::group_id).transpose()?;
+    let instance = InstanceId::from_ulid(Ulid::from_parts(boottime().as_micros(), rand::random()));
+    let stop = around.stop.clone();
+    let path = around.path.changes();
+    let around = Arc::new(around);
+    let mut members = Vec::new();
+    for (name, mode) in &section.caches {
+        let page = PageFile::open(&section.pages, name, instance, group)?;
+        members.push(Arc::new(Member::new(name, *mode, section, page, Arc::clone(&around))));
+    }
+    let roster = Arc::new(Roster::new(instance, members.clone(), section, around));
+    let listener = socket::listen(&section.socket, group).await?;
+    tokio::spawn(service::serve(listener, Arc::clone(&roster), stop.clone()));
+    tokio::spawn(refresh(members.clone(), roster, path, stop));
+    Ok(members.into_iter().map(|member| Box::new(Adapter::new(member)) as Box<dyn Cache<Locator>>).collect())
+}
+
+async fn refresh(
+    members: Vec<Arc<Member>>,
+    roster: Arc<Roster>,
+    mut path: PathChanges,
+    stop: CancellationToken,
+) {
+    let mut ticks = tokio::time::interval(REFRESH_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => roster.measure(),
+            () = path.changed() => {}
+        }
+        members.iter().for_each(|member| member.refresh());
+    }
+}

@@ -1,0 +1,516 @@
+//! What stands in the cache directory, and what the rules say about it.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use batoff_edge::{Overflow, Path};
+use batoff_index::{Effect, Entry, Index, Variant, Verdict};
+use batoff_types::{Cursor, FillToken, PurgeUrl, Selector, SiteId};
+use parking_lot::Mutex;
+
+use super::files::{Files, Found, Spoilt, Staled};
+use super::header::{Header, STALE, Stamp, Unreadable};
+use super::key::KeyTemplate;
+use super::name::{FileName, InFlight};
+use super::oddities::Oddities;
+use super::past::{Past, VOID};
+use super::spoiled::Spoiled;
+use crate::Locator;
+
+/// Locks by file name, so that whoever reads a file last registers it last.
+const STRIPES: usize = 64;
+
+/// A rule is forgotten once no fetch can have begun before it: this long after it at the earliest. What took longer and is
+/// as old is fetched again after a restart.
+const FILL_MAX: Duration = Duration::from_secs(600);
+
+/// Hosts remembered. With more, a purge of a tag cannot hold back its site host by host.
+const HOSTS_MAX: usize = 65_536;
+
+/// The files, registered in the index.
+pub(super) struct Shelf {
+    pub(super) files: Files,
+    index: Arc<Index<Locator>>,
+    /// How far what lies between here and the origins is.
+    path: Arc<Path>,
+    key: KeyTemplate,
+    /// Whose stamps can be believed.
+    daemon: u64,
+    /// This run of it.
+    run: u32,
+    /// What was applied when this run began: its predecessors cannot have stamped anything with more.
+    opened: FillToken,
+    stripes: [Mutex<()>; STRIPES],
+    known: Mutex<HashMap<FileName, Known>>,
+    in_flight: Mutex<HashSet<InFlight>>,
+    stale: Mutex<HashMap<FileName, Stale>>,
+    pub(super) oddities: Oddities,
+    overflow: Overflow,
+    pub(super) spoiled: Spoiled,
+    past: Past,
+    /// Every host that an object was seen of.
+    hosts: Mutex<HashSet<Box<str>>>,
+    /// The scan under way, or the last one.
+    pass: AtomicU64,
+}
+
+/// A registered file. The index finds it by its URL; nginx names only the file when it removes it.
+struct Known {
+    url: Box<str>,
+    seen_in: u64,
+}
+
+/// A file that was made stale.
+#[derive(Clone, Copy)]
+struct Stale {
+    /// What had been applied before.
+    through: FillToken,
+    mark: i64,
+    /// The origin has confirmed it since.
+    refreshed: bool,
+}
+
+/// How a file came to be looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// It appeared or changed.
+    Event,
+    /// It was there.
+    Scan(Scan),
+}
+
+/// A pass over the whole directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Scan {
+    pub(super) pass: u64,
+    pub(super) trust: Trust,
+}
+
+/// What a scan believes of what it finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// Files from before this run were judged by the run before, whose rules are still in force or were swept.
+    Restarted,
+    /// Only what was seen before, or has a stamp.
+    Running,
+    /// Only what has a stamp.
+    Stamped,
+    /// All of it: the operator vouches that nothing is older than a purge.
+    All,
+}
+
+impl Trust {
+    /// What a pass over files believes that were never seen here: what one over the old ones would, but nothing without a
+    /// stamp.
+    pub(super) const fn of_another_directory(self) -> Self {
+        match self {
+            Self::All => Self::All,
+            Self::Restarted | Self::Running | Self::Stamped => Self::Stamped,
+        }
+    }
+}
+
+impl Shelf {
+    pub(super) fn new(
+        files: Files,
+        (index, path): (&Arc<Index<Locator>>, &Arc<Path>),
+        key: KeyTemplate,
+        daemon: u64,
+    ) -> Self {
+        let opened = index.begin_fill();
+        Self {
+            files,
+            index: Arc::clone(index),
+            path: Arc::clone(path),
+            key,
+            daemon,
+            run: rand::random_range(1..=u32::MAX),
+            opened,
+            stripes: std::array::from_fn(|_| Mutex::default()),
+            known: Mutex::default(),
+            in_flight: Mutex::default(),
+            stale: Mutex::default(),
+            oddities: Oddities::default(),
+            overflow: Overflow::default(),
+            spoiled: Spoiled::default(),
+            past: Past::default(),
+            hosts: Mutex::default(),
+            pass: AtomicU64::new(0),
+        }
+    }
+
+    /// What nginx is to write into what it fetches from now on.
+    pub(super) fn stamp(&self) -> Stamp {
+        Stamp { daemon: self.daemon, token: self.fill_token(), run: self.run }
+    }
+
+    /// The token of what is fetched from now on: the least position on its path.
+    fn fill_token(&self) -> FillToken {
+        self.path.token(self.index.begin_fill())
+    }
+
+    /// What has been applied here.
+    pub(super) fn applied(&self) -> Cursor {
+        self.index.applied()
+    }
+
+    /// Through where the parents are; `None` without parents.
+    pub(super) fn parents_through(&self) -> Option<Cursor> {
+        self.path.through(self.index.generation())
+    }
+
+    /// The token of a stamp, if this daemon has given it out. One beyond what it has applied, or of another generation, is
+    /// from a past that was undone when its state was put back: nobody knows what it counted.
+    fn token_of(&self, stamp: &Stamp) -> Option<FillToken> {
+        let now = self.index.begin_fill();
+        let last = if stamp.run == self.run { now } else { self.opened };
+        let token = stamp.token;
+        let given_out = stamp.daemon == self.daemon
+            && token.generation == now.generation
+            && token.generation == last.generation
+            && token.applied <= last.applied;
+        given_out.then_some(token)
+    }
+
+    /// Notes what is applied now, for files without stamps.
+    pub(super) fn note(&self, now: batoff_types::Moment, window: Duration) {
+        self.past.note(now, self.fill_token(), window);
+    }
+
+    /// Everything was dropped.
+    pub(super) fn cut_past(&self) {
+        self.past.cut();
+    }
+
+    /// The hosts under which there may be objects of a site; `None` when they are too many to be known.
+    pub(super) fn hosts_of(&self, site: &SiteId) -> Option<Vec<String>> {
+        let sites = self.index.sites();
+        let hosts = self.hosts.lock();
+        let of_site = hosts.iter().filter(|host| sites.owner(host) == Some(site));
+        (hosts.len() < HOSTS_MAX).then(|| of_site.map(|host| host.to_string()).collect())
+    }
+
+    pub(super) fn files_known(&self) -> usize {
+        self.known.lock().len()
+    }
+
+    pub(super) fn files_in_flight(&self) -> usize {
+        self.in_flight.lock().len()
+    }
+
+    /// Looks at a file: registers it, takes it out if it was purged, makes it stale if it is to be, forgets it if it is not
+    /// there.
+    pub(super) fn admit(&self, name: FileName, seen: Seen) -> io::Result<()> {
+        let _alone = self.stripe(name).lock();
+        let header = match self.files.read(name)? {
+            Found::Readable(header) => header,
+            Found::Nothing => {
+                self.forget(name);
+                return Ok(());
+            }
+            Found::Unreadable(Unreadable::Spoiled) => {
+                self.forget(name);
+                // Here, whoever spoiled it sees to it; a daemon before this one does not.
+                if matches!(seen, Seen::Scan(_)) {
+                    self.spoiled.add(name);
+                }
+                return Ok(());
+            }
+            Found::Unreadable(Unreadable::Foreign | Unreadable::Short(_)) => {
+                self.forget(name);
+                self.oddities.unreadable(name);
+                return Ok(());
+            }
+            Found::Odd => {
+                self.forget(name);
+                self.oddities.not_plain(name);
+                return Ok(());
+            }
+        };
+        let Some(url) = self.key.url(&header.key) else {
+            self.forget(name);
+            self.oddities.unparsable(name, &header.key);
+            return Ok(());
+        };
+        if self.index.sites().owner(url.host()).is_none() {
+            // No purge can name it.
+            self.take_out(name)?;
+            self.forget(name);
+            self.oddities.without_owner(&url);
+            return Ok(());
+        }
+        let token = self.token(name, &header, seen)?;
+        let tags = header.tags.clone().limited_to(self.index.tags_max(url.host()));
+        self.overflow.note(&tags, &url, &self.index.sites());
+        let entry = Entry {
+            url: url.clone(),
+            variant: Variant::from(name.0),
+            tags,
+            token,
+            locator: Locator::File(name.0),
+        };
+        self.saw_host(&url);
+        if self.index.insert(entry).is_err() {
+            self.take_out(name)?;
+            self.forget(name);
+            return Ok(());
+        }
+        let known = Known { url: url.key().into(), seen_in: self.pass.load(Ordering::Acquire) };
+        self.known.lock().insert(name, known);
+        self.oddities.is_regular(name);
+        self.settle_stale(name, &header, &url)
+    }
+
+    fn stripe(&self, name: FileName) -> &Mutex<()> {
+        &self.stripes[usize::from(name.0[0]) % STRIPES]
+    }
+
+    fn saw_host(&self, url: &PurgeUrl) {
+        let mut hosts = self.hosts.lock();
+        if hosts.len() < HOSTS_MAX && !hosts.contains(url.host()) {
+            hosts.insert(url.host().into());
+        }
+    }
+
+    /// When the fetch of what lies there began, as far as that can be said for certain.
+    fn token(&self, name: FileName, header: &Header, seen: Seen) -> io::Result<FillToken> {
+        let now = self.index.begin_fill();
+        let ours = header.stamp.and_then(|stamp| self.token_of(&stamp));
+        let forgotten = FillToken { generation: now.generation, applied: self.index.forgotten_through() };
+        let token = match (seen, header.stamp, ours) {
+            (Seen::Scan(Scan { trust: Trust::All, .. }), ..) => return Ok(now),
+            (_, _, Some(token)) => token,
+            // Of another daemon, or of this one before it lost its state or was given an older one.
+            (_, Some(_), None) | (Seen::Scan(Scan { trust: Trust::Stamped, .. }), None, None) => VOID,
+            (Seen::Event | Seen::Scan(Scan { trust: Trust::Running, .. }), None, None) => {
+                self.past.before(batoff_edge::boottime()).unwrap_or(forgotten)
+            }
+            (Seen::Scan(Scan { trust: Trust::Restarted, .. }), None, None) => forgotten,
+        };
+        let refreshed = self.refreshed_since(name, header);
+        let token = refreshed.map_or(token, |through| newer(token, through));
+        // Rules are forgotten when everything that they hit has come and gone: they did not hit what is still here, unless
+        // its fetch took longer than that.
+        let was_here = match seen {
+            Seen::Event => self.known.lock().contains_key(&name),
+            Seen::Scan(Scan { trust: Trust::Restarted, .. }) => true,
+            Seen::Scan(_) => self.known.lock().contains_key(&name),
+        };
+        let lifted = was_here && token.generation == now.generation && token.applied < forgotten.applied;
+        if lifted && !self.took_too_long(name, header)? { Ok(forgotten) } else { Ok(token) }
+    }
+
+    fn took_too_long(&self, name: FileName, header: &Header) -> io::Result<bool> {
+        let Some(began) = header.began_ms else { return Ok(false) };
+        let Some(written) = self.files.written_ms(name)? else { return Ok(false) };
+        // Put back meanwhile, the clock cannot tell. (The kernel's is a little behind by itself.)
+        let put_back = written.saturating_add(1_000) < began;
+        Ok(put_back || u128::from(written.saturating_sub(began)) > FILL_MAX.as_millis())
+    }
+
+    /// What had been applied when the file was made stale, if nginx has had it confirmed by the origin since: with our
+    /// mark in it, so by a request that began after that.
+    fn refreshed_since(&self, name: FileName, header: &Header) -> Option<FillToken> {
+        let mut all = self.stale.lock();
+        let stale = all.get_mut(&name)?;
+        if stale.mark != header.times.last_modified {
+            // Another file, or one that was refreshed while it was being made stale.
+            all.remove(&name);
+            return None;
+        }
+        stale.refreshed |= header.times.valid != STALE;
+        stale.refreshed.then_some(stale.through)
+    }
+
+    /// Brings the file of an object that a soft purge hit in line with the index.
+    fn settle_stale(&self, name: FileName, header: &Header, url: &PurgeUrl) -> io::Result<()> {
+        let verdict = self.index.lookup(url, Variant::from(name.0));
+        if !matches!(verdict, Some((Verdict::Stale, _))) {
+            return Ok(());
+        }
+        let settled = self.stale.lock().get(&name).is_some_and(|stale| !stale.refreshed);
+        if settled && header.times.valid == STALE {
+            return Ok(());
+        }
+        self.make_stale(name)
+    }
+
+    /// After this nginx cannot serve it. It is unlinked later.
+    fn take_out(&self, name: FileName) -> io::Result<()> {
+        match self.files.spoil(name) {
+            Ok(Spoilt::Done) => self.spoiled.add(name),
+            Ok(Spoilt::Nothing) => {}
+            Ok(Spoilt::Odd) => self.files.unlink(name)?,
+            // No room for what would be written, on a file system that never writes in place. Its name can be taken away.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => self.files.unlink(name)?,
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn make_stale(&self, name: FileName) -> io::Result<()> {
+        // A parent that is behind may confirm what was purged.
+        let through = self.fill_token();
+        match self.files.make_stale(name, now_seconds())? {
+            Staled::Nothing => {}
+            Staled::Marked(mark) => {
+                self.stale.lock().insert(name, Stale { through, mark, refreshed: false });
+            }
+            Staled::MustGo => self.take_out(name)?,
+        }
+        Ok(())
+    }
+
+    /// What the rules hit among the files.
+    pub(super) fn evict(&self, files: &[(FileName, Effect)]) -> io::Result<()> {
+        for &(name, effect) in files {
+            match effect {
+                // The event that follows forgets the file.
+                Effect::Evicted => self.take_out(name)?,
+                Effect::Stale => {
+                    let _alone = self.stripe(name).lock();
+                    self.make_stale(name)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The origin has answered for this URL with something that does not confirm what was stored: takes out what is stale of
+    /// it. How many files that were.
+    pub(super) fn taken_back(&self, url: &PurgeUrl) -> io::Result<u64> {
+        let Some(site) = self.index.sites().owner(url.host()).cloned() else { return Ok(0) };
+        let (now, mut files) = (now_seconds(), 0);
+        for object in self.index.list(&site, &Selector::Url(url.clone())) {
+            let Locator::File(name) = object.locator else { continue };
+            let name = FileName(name);
+            let _alone = self.stripe(name).lock();
+            if self.files.spoil_stale(name, now)? == Spoilt::Done {
+                self.spoiled.add(name);
+                files += 1;
+            }
+        }
+        Ok(files)
+    }
+
+    /// A file's name was taken away. It is not looked whether it is there again: if so, that is an event that comes after
+    /// this one, and whoever waits for the events until now waits for that one too.
+    pub(super) fn gone(&self, name: FileName) {
+        let _alone = self.stripe(name).lock();
+        self.forget(name);
+    }
+
+    /// A file is being received.
+    pub(super) fn begins(&self, file: InFlight) {
+        self.in_flight.lock().insert(file);
+    }
+
+    /// It was received, or given up.
+    pub(super) fn ended(&self, file: &InFlight) {
+        self.in_flight.lock().remove(file);
+    }
+
+    /// One of the two, and which came last is not known.
+    pub(super) fn came_and_went(&self, file: &InFlight) -> io::Result<()> {
+        if self.files.is_in_flight(file)? {
+            self.begins(file.clone());
+        } else {
+            self.ended(file);
+        }
+        Ok(())
+    }
+
+    /// Removes what is being received and was purged meanwhile, and (`strictly`) what does not say what it is.
+    pub(super) fn stop_purged_fills(&self, strictly: bool) -> io::Result<()> {
+        let in_flight: Vec<_> = self.in_flight.lock().iter().cloned().collect();
+        for file in in_flight {
+            let purged = match self.files.read_in_flight(&file)? {
+                Found::Nothing => continue,
+                Found::Unreadable(_) | Found::Odd => strictly,
+                Found::Readable(header) => self.is_purged_fill(&header),
+            };
+            if purged {
+                self.files.remove_in_flight(&file)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_purged_fill(&self, header: &Header) -> bool {
+        let Some(url) = self.key.url(&header.key) else { return true };
+        let token = match header.stamp {
+            Some(stamp) => match self.token_of(&stamp) {
+                Some(token) => token,
+                None => return true,
+            },
+            None => match self.past.before(batoff_edge::boottime()) {
+                Some(token) => token,
+                None => {
+                    FillToken { generation: self.index.generation(), applied: self.index.forgotten_through() }
+                }
+            },
+        };
+        self.index.check(&url, &header.tags, token) == Verdict::Gone
+    }
+
+    /// Takes out every file whose key says nothing: no purge may leave out what it might hit.
+    pub(super) fn remove_oddities(&self) -> io::Result<()> {
+        for name in self.oddities.names() {
+            self.take_out(name)?;
+            self.oddities.is_regular(name);
+        }
+        Ok(())
+    }
+
+    /// Nothing that was known lies there any more.
+    pub(super) fn forget_all(&self) {
+        let names: Vec<_> = self.known.lock().keys().copied().collect();
+        for name in names {
+            let _alone = self.stripe(name).lock();
+            self.forget(name);
+        }
+        self.oddities.forget_all();
+        self.in_flight.lock().clear();
+    }
+
+    pub(super) fn begin_pass(&self, pass: u64) {
+        self.pass.store(pass, Ordering::Release);
+    }
+
+    /// Forgets what a whole pass has not met.
+    pub(super) fn end_pass(&self, pass: u64) {
+        let unseen: Vec<_> = {
+            let known = self.known.lock();
+            known.iter().filter(|(_, known)| known.seen_in < pass).map(|(name, _)| *name).collect()
+        };
+        for name in unseen {
+            let _alone = self.stripe(name).lock();
+            if self.known.lock().get(&name).is_some_and(|known| known.seen_in < pass) {
+                self.forget(name);
+            }
+        }
+    }
+
+    fn forget(&self, name: FileName) {
+        self.oddities.is_regular(name);
+        self.stale.lock().remove(&name);
+        let Some(known) = self.known.lock().remove(&name) else { return };
+        if let Ok(url) = PurgeUrl::from_key(&known.url) {
+            self.index.remove(&url, Variant::from(name.0));
+        }
+    }
+}
+
+/// The later of two tokens; one of another generation counts for nothing.
+fn newer(token: FillToken, other: FillToken) -> FillToken {
+    if token.generation != other.generation || token.applied >= other.applied { token } else { other }
+}
+
+/// By the clock that nginx compares with.
+fn now_seconds() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,196 @@
+//! Where the news comes from: the kernel's inotify or its fanotify.
+
+use std::path::PathBuf;
+use std::{fmt, io};
+
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fs::inotify::ReadFlags;
+
+use super::fanotify::Fanotify;
+use super::inotify::Inotify;
+use crate::nginx::WatchBy;
+use crate::nginx::files::{Files, Place};
+use crate::nginx::name::Named;
+
+/// Bytes of news read at once.
+pub(super) const BUFFER: usize = 64 * 1024;
+
+/// The kernel's queue of what happens in the directory.
+pub(super) enum Source {
+    Inotify(Inotify),
+    Fanotify(Fanotify),
+}
+
+/// Something that happened to a file, in inotify's bits: fanotify's have the same values. fanotify makes one event of several
+/// that follow each other, so more than one bit may be set, in an order that nobody knows.
+pub(super) struct Event {
+    pub(super) what: ReadFlags,
+    pub(super) named: Named,
+}
+
+/// What one read of the queue gave.
+pub(super) struct Batch {
+    pub(super) events: Vec<Event>,
+    pub(super) end: End,
+}
+
+/// Why a read gave no more.
+pub(super) enum End {
+    /// There may be more.
+    Full,
+    /// There is no more.
+    Empty,
+    Failed(io::Error),
+}
+
+/// What is to be told of a folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// What becomes of the files in it.
+    Files,
+    /// What becomes of the folders in it: whoever moves or removes a folder does it in the one above.
+    Folders,
+}
+
+impl Source {
+    /// Opens a queue that nothing is told to yet.
+    pub(super) fn open(by: WatchBy) -> Result<Self, WatchError> {
+        match by {
+            WatchBy::Inotify => Inotify::open().map(Self::Inotify),
+            WatchBy::Fanotify => Fanotify::open().map(Self::Fanotify),
+        }
+    }
+
+    /// Adds every folder, and says which ones those are.
+    pub(super) fn add(&self, files: &Files) -> Result<Vec<(String, Place)>, WatchError> {
+        let (folders, holders) = (files.folders(), files.folders_above());
+        let needed = folders.len() + holders.len();
+        let all = holders.into_iter().map(|folder| (folder, Told::Folders));
+        let all = all.chain(folders.into_iter().map(|folder| (folder, Told::Files)));
+        all.map(|(folder, told)| Ok((folder.clone(), self.add_folder(files, &folder, told, needed)?)))
+            .collect()
+    }
+
+    fn add_folder(
+        &self,
+        files: &Files,
+        folder: &str,
+        told: Told,
+        needed: usize,
+    ) -> Result<Place, WatchError> {
+        let path = files.root().join(folder);
+        let failed = |error| WatchError::Io(path.clone(), error);
+        let opened = files.folder(folder).map_err(failed)?;
+        match self {
+            Self::Inotify(inotify) => inotify.add(&opened, told, (&path, needed))?,
+            Self::Fanotify(fanotify) => fanotify.add(&opened, told, &path)?,
+        }
+        Place::of(&opened).map_err(failed)
+    }
+
+    /// No fewer events than are in the queue now: when so many have been read, what was there has been read.
+    pub(super) fn pending(&self) -> usize {
+        match self {
+            Self::Inotify(inotify) => inotify.pending(),
+            Self::Fanotify(fanotify) => fanotify.pending(),
+        }
+    }
+
+    /// Reads what is there, without waiting.
+    pub(super) fn read(&self) -> Batch {
+        match self {
+            Self::Inotify(inotify) => inotify.read(),
+            Self::Fanotify(fanotify) => fanotify.read(),
+        }
+    }
+}
+
+impl AsFd for Source {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Inotify(inotify) => inotify.as_fd(),
+            Self::Fanotify(fanotify) => fanotify.as_fd(),
+        }
+    }
+}
+
+/// Why the directory cannot be watched.
+#[derive(Debug)]
+pub(in crate::nginx) enum WatchError {
+    /// `fs.inotify.max_user_instances`
+    Instances,
+    /// `fs.inotify.max_user_watches`
+    Watches(usize),
+    /// No `CAP_SYS_ADMIN`.
+    NotAllowed,
+    /// A kernel before 5.9, or a file system without file handles.
+    NoFanotify(PathBuf, io::Error),
+    Io(PathBuf, io::Error),
+}
+
+impl fmt::Display for WatchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Instances => write!(
+                f,
+                "this user has no inotify instance left; raise fs.inotify.max_user_instances (sysctl)"
+            ),
+            Self::Watches(needed) => write!(
+                f,
+                "{needed} folders are to be watched and this user has not as many inotify watches left; raise \
+                 fs.inotify.max_user_watches (sysctl)"
+            ),
+            Self::NotAllowed => write!(
+                f,
+                "caches.nginx.watch = \"fanotify\" needs the capability CAP_SYS_ADMIN (AmbientCapabilities= and \
+                 CapabilityBoundingSet= in the unit); give it to this daemon, or set \"inotify\""
+            ),
+            Self::NoFanotify(path, error) => write!(
+                f,
+                "caches.nginx.watch = \"fanotify\" does not work for {}: {error}; it needs Linux 5.9 and a file system \
+                 with file handles, such as ext4, xfs or tmpfs. Set \"inotify\"",
+                path.display()
+            ),
+            Self::Io(path, error) => write!(f, "cannot watch {}: {error}", path.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nginx::Levels;
+
+    #[test]
+    fn when_as_much_as_is_pending_was_read_all_that_had_happened_was_read() {
+        const FILES: usize = 5_000;
+        for by in [WatchBy::Inotify, WatchBy::Fanotify] {
+            let source = match Source::open(by) {
+                Err(WatchError::NotAllowed) => continue,
+                opened => opened.unwrap(),
+            };
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::create_dir(dir.path().join("0")).unwrap();
+            let files = Files::new(dir.path().to_owned(), Levels::try_from("1".to_owned()).unwrap());
+            crate::nginx::setup::make_folders(&files).unwrap();
+            source.add(&files).unwrap();
+            for n in 0..FILES {
+                std::fs::write(dir.path().join(format!("0/{n:031x}0")), b"").unwrap();
+            }
+            let mut left = source.pending();
+            let mut names = std::collections::HashSet::new();
+            while left > 0 {
+                let batch = source.read();
+                left = left.saturating_sub(batch.events.len());
+                names.extend(batch.events.into_iter().filter_map(|event| match event.named {
+                    Named::Object(name) => Some(name),
+                    _ => None,
+                }));
+                if !matches!(batch.end, End::Full) {
+                    break;
+                }
+            }
+            assert_eq!(names.len(), FILES, "{by:?}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use batoff_edge::cache::Cache;
+use batoff_edge::{Fence, Path, Provenance};
+use batoff_index::Index;
+use batoff_types::message::LeasePolicy;
+use tokio_util::sync::CancellationToken;
+
+use super::haproxy::Haproxy;
+use super::http::Http;
+use super::trafficserver::TrafficServer;
+use super::varnish::Varnish;
+use crate::config::CachesSection;
+use crate::{Locator, local};
+
+/// What a cache's adapter finds around it.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// The node's index: rules, and the objects of all its caches.
+    pub index: Arc<Index<Locator>>,
+    /// The right to serve.
+    pub fence: Arc<Fence>,
+    /// How far the nodes between this one and the origins are: [`Path::token`] makes a fill's token of what the index
+    /// gives, and an adapter that publishes positions publishes that one.
+    pub path: Arc<Path>,
+    /// What the node does without it.
+    pub policy: LeasePolicy,
+    /// Where an adapter may keep a file of its own that outlives the process.
+    pub state_dir: PathBuf,
+    /// Whether the cache is this state's: to be asked where it is opened.
+    pub provenance: Provenance,
+    /// Whether the node knows where it stood before. If not, the control plane resets it, which flushes every cache.
+    pub resumes: bool,
+    /// Cancelled when the daemon ends; what an adapter started ends then.
+    pub stop: CancellationToken,
+}
+
+/// A cache cannot be driven; the text names what is in the way and the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheOpenError {
+    /// The operator has to change something: a path, a permission, a secret, the cache's own configuration.
+    #[error("{cache}: {message}")]
+    Setup {
+        /// Which cache.
+        cache: &'static str,
+        /// What is in the way, and the remedy.
+        message: String,
+    },
+    /// It may work later: the cache does not answer, a resource is used up.
+    #[error("{cache}: {message}")]
+    Temporary {
+        /// Which cache.
+        cache: &'static str,
+        /// What is in the way.
+        message: String,
+    },
+}
+
+impl CacheOpenError {
+    /// Whether the operator has to change something (exit code 64), as opposed to waiting (75).
+    pub const fn is_usage(&self) -> bool {
+        matches!(self, Self::Setup { .. })
+    }
+}
+
+/// Opens every cache that the configuration names, in the order of its fields.
+pub async fn open(
+    section: &CachesSection,
+    surroundings: Surroundings,
+) -> Result<Vec<Box<dyn Cache<Locator>>>, CacheOpenError> {
+    let mut caches: Vec<Box<dyn Cache<Locator>>> = Vec::new();
+    if let Some(section) = &section.nginx {
+        caches.push(Box::new(super::nginx::Nginx::open(section, surroundings.clone()).await?));
+    }
+    if let Some(section) = &section.local {
+        caches.extend(local::open(section, surroundings.clone()).await?);
+    }
+    if let Some(section) = &section.varnish {
+        caches.push(Box::new(Varnish::open(section, surroundings.clone()).await?));
+    }
+    if let Some(section) = &section.haproxy {
+        caches.push(Box::new(Haproxy::open(section, surroundings.clone()).await?));
+    }
+    if let Some(section) = &section.trafficserver {
+        caches.push(Box::new(TrafficServer::open(section, surroundings.clone()).await?));
+    }
+    if let Some(section) = &section.http {
+        caches.push(Box::new(Http::open(section, &surroundings)?));
+    }
+    Ok(caches)
+}
