@@ -20,8 +20,8 @@ const ARROWS: [(&str, &[&str]); 15] = [
     ("batoff-caches", &["batoff-types", "batoff-wire", "batoff-index", "batoff-program", "batoff-edge"]),
     ("batoff-edge-client", &["batoff-types", "batoff-wire"]),
     ("batoff-client", &["batoff-types"]),
-    ("batoff-pingora", &["batoff-types", "batoff-edge", "batoff-index"]),
-    ("batoff-proxy", &["batoff-types", "batoff-edge", "batoff-index", "batoff-pingora"]),
+    ("batoff-pingora", &["batoff-types", "batoff-edge", "batoff-index", "batoff-program"]),
+    ("batoff-proxy", &["batoff-types", "batoff-edge", "batoff-index", "batoff-pingora", "batoff-program"]),
     ("batoff-cli", &["batoff-types", "batoff-client"]),
     ("batoff-simulation", &["batoff-types", "batoff-delivery", "batoff-index"]),
 ];
@@ -111,16 +111,21 @@ fn normal_dependencies(metadata: &Metadata) -> BTreeMap<String, BTreeSet<String>
 }
 
 fn for_each_line(folder: &Path, check: &mut impl FnMut(&Path, usize, &str)) {
+    for_each_file(folder, &mut |path, text| {
+        let tests = text.find("#[cfg(test)]").unwrap_or(text.len());
+        for (number, line) in text[..tests].lines().enumerate() {
+            check(path, number + 1, line);
+        }
+    });
+}
+
+fn for_each_file(folder: &Path, check: &mut impl FnMut(&Path, &str)) {
     for entry in std::fs::read_dir(folder).expect("the crate has sources").flatten() {
         let path = entry.path();
         if path.is_dir() {
-            for_each_line(&path, check);
+            for_each_file(&path, check);
         } else if path.extension().is_some_and(|ext| ext == "rs") {
-            let text = std::fs::read_to_string(&path).expect("sources are text");
-            let tests = text.find("#[cfg(test)]").unwrap_or(text.len());
-            for (number, line) in text[..tests].lines().enumerate() {
-                check(&path, number + 1, line);
-            }
+            check(&path, &std::fs::read_to_string(&path).expect("sources are text"));
         }
     }
 }

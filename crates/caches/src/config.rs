@@ -1,12 +1,10 @@
 //! What the operator of `batoff-edge` wrote: the daemon's sections, and one table a cache.
 
-use std::net::SocketAddr;
-
 use batoff_edge::DaemonConfig;
-use batoff_edge::config::{
-    ConfigError, ConfigFile, ControlSection, LeaseSection, LogSection, MetricsSection, NodeSection,
-    PathSection, StateSection,
-};
+use batoff_edge::config::{ControlSection, LeaseSection, NodeSection, PathSection, StateSection};
+use batoff_program::config::{ConfigError, ConfigFile};
+use batoff_program::logs::LogSection;
+use batoff_program::monitor::MetricsSection;
 use serde::Deserialize;
 
 mod caches;
@@ -41,12 +39,8 @@ pub struct EdgeConfig {
 }
 
 impl ConfigFile for EdgeConfig {
-    const SECTIONS: &'static [&'static str] =
-        &["node", "control", "state", "lease", "path", "metrics", "log", "caches"];
-    const TYPED: &'static [&'static str] =
-        &["control.endpoints", "control.plaintext", "path.parents", "caches.none"];
-
     fn validate(&self) -> Result<(), ConfigError> {
+        self.log.filter()?;
         self.path.parents(&self.node.name()?)?;
         self.control.validate()?;
         self.caches.validate(self.lease.on_lease_lost.policy())
@@ -68,7 +62,7 @@ impl TryFrom<&EdgeConfig> for DaemonConfig {
 }
 
 fn metrics_default() -> MetricsSection {
-    MetricsSection { listen: SocketAddr::from(([127, 0, 0, 1], 9465)) }
+    MetricsSection::on_loopback(9465)
 }
 
 #[cfg(test)]

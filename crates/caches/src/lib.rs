@@ -10,6 +10,7 @@
 
 pub mod check;
 pub mod config;
+mod exit;
 pub mod haproxy;
 pub mod http;
 pub mod local;

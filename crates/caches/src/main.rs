@@ -3,16 +3,19 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context;
 use batoff_caches::config::EdgeConfig;
 use batoff_caches::{Locator, Surroundings, check};
-use batoff_edge::config::load;
-use batoff_edge::program::{self, Coded, Exit, Flags, Signals};
-use batoff_edge::{Daemon, DaemonConfig, certs, logs, metrics, monitor};
+use batoff_edge::{Daemon, DaemonConfig, certs, metrics};
 use batoff_index::IndexConfig;
+use batoff_program::exit::{Failure, end_on_panic, run};
+use batoff_program::flags::{self, Flags};
+use batoff_program::listen::bind;
+use batoff_program::monitor;
+use batoff_program::signals::Signals;
 use clap::Parser;
 use serde_json::json;
-use tokio::net::TcpListener;
+
+const PROGRAM: &str = "batoff-edge";
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -37,48 +40,44 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match program::parse::<Cli>() {
-        Ok(Cli { flags, command: None }) => program::run(run(flags)).into(),
-        Ok(Cli { flags, command: Some(Command::Check { cache }) }) => {
-            program::run(look_at(flags, cache)).into()
-        }
-        Err(exit) => exit.into(),
+    match flags::parse::<Cli>() {
+        Ok(Cli { flags, command: Some(Command::Check { cache }) }) => run(PROGRAM, look_at(flags, cache)),
+        Ok(Cli { flags, command: None }) if flags.check => run(PROGRAM, async move { check(&flags) }),
+        Ok(Cli { flags, command: None }) => run(PROGRAM, serve(flags)),
+        Err(exit) => exit,
     }
 }
 
-async fn look_at(flags: Flags, cache: check::Kind) -> anyhow::Result<()> {
-    let config: EdgeConfig = load(&flags.config)?;
-    let usage = |error| Coded::new(Exit::Usage, error);
-    let report = check::run(&cache, &config).await.map_err(usage)?;
-    program::print(&report)?;
-    report.verdict().map_err(usage)?;
+async fn look_at(flags: Flags, cache: check::Kind) -> Result<(), Failure> {
+    let config: EdgeConfig = flags.load()?;
+    let report = check::run(&cache, &config).await?;
+    flags::print(&report)?;
+    Ok(report.verdict()?)
+}
+
+fn check(flags: &Flags) -> Result<(), Failure> {
+    let config: EdgeConfig = flags.load()?;
+    let mut lines = certs::checked(&DaemonConfig::try_from(&config)?)?;
+    lines.push(format!("log     {}", config.log.level));
+    lines.push(format!("metrics {}", config.metrics.listen));
+    flags::checked(&flags.config, &lines);
     Ok(())
 }
 
-async fn run(flags: Flags) -> anyhow::Result<()> {
-    let config: EdgeConfig = load(&flags.config)?;
+async fn serve(flags: Flags) -> Result<(), Failure> {
+    let config: EdgeConfig = flags.load()?;
     let daemon = DaemonConfig::try_from(&config)?;
-    logs::filter(&config.log)?;
-    if flags.check {
-        certs::check(&daemon.control)?;
-        let mut lines = program::checked_daemon(&daemon, &config.log);
-        lines.push(format!("metrics {}", config.metrics.listen));
-        program::checked(&flags.config, &lines);
-        return Ok(());
-    }
-    logs::install(&config.log)?;
-    program::end_on_panic();
-    let figures = metrics::install("batoff-edge").context("the metrics recorder")?;
+    config.log.install()?;
+    end_on_panic();
+    let figures = metrics::install().map_err(|error| Failure::internal("the metrics recorder", error))?;
     let signals = Signals::listen(flags.exit_with_parent)?;
 
     let opened = {
         let keys_have_ports = config.caches.keys_have_ports();
         Daemon::open::<Locator>(daemon, IndexConfig { keys_have_ports, ..IndexConfig::default() })?
     };
-    let listener = TcpListener::bind(config.metrics.listen)
-        .await
-        .with_context(|| format!("cannot listen on metrics.listen = {}", config.metrics.listen))?;
-    let address = listener.local_addr()?;
+    let listener = bind("metrics.listen", config.metrics.listen).await?;
+    let address = listener.local_addr().unwrap_or(config.metrics.listen);
     let caches = batoff_caches::open(
         &config.caches,
         Surroundings {
@@ -92,21 +91,21 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
             stop: signals.stop.clone(),
         },
     )
-    .await
-    .map_err(|error| Coded::new(if error.is_usage() { Exit::Usage } else { Exit::Temporary }, error))?;
+    .await?;
     let handle = opened.start(caches);
     let vital = handle.vital();
-    let monitoring = monitor::serve(listener, figures, Arc::new(handle.monitor()), signals.stop.clone());
+    let router = monitor::router(PROGRAM, Some(figures), Arc::new(handle.monitor()));
+    let monitoring = monitor::serve(listener, monitor::gate(), router, signals.stop.clone());
     let monitoring = tokio::spawn(vital.watch("monitoring", &signals.stop, monitoring));
     if flags.announce {
-        program::announce(&json!({ "metrics": address.to_string(), "pid": std::process::id() }))?;
+        flags::announce(&json!({ "metrics": address, "pid": std::process::id() }))?;
     }
 
     loop {
         tokio::select! {
             () = signals.stop.cancelled() => break,
             () = signals.reload.notified() => handle.reload(),
-            () = vital.failed() => anyhow::bail!("stopped because of the error logged above"),
+            () = vital.failed() => return Err(Failure::vital()),
         }
     }
     tracing::info!("stopping");

@@ -6,11 +6,33 @@ use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::DaemonConfig;
 use crate::config::{ConfigError, ControlSection};
+
+/// The lines of `--check` that every daemon has: what was looked at, and is fine.
+///
+/// # Errors
+/// The certificates.
+pub fn checked(daemon: &DaemonConfig) -> Result<Vec<String>, ConfigError> {
+    let control = &daemon.control;
+    check(control)?;
+    let tls = match (control.plaintext, &control.cert) {
+        (true, _) => "plaintext".to_owned(),
+        (false, cert) => {
+            let cert = cert.as_ref().map_or_else(String::new, |cert| format!(" {}", cert.display()));
+            format!("certificate{cert}, its key and the authority are there and fit")
+        }
+    };
+    Ok(vec![
+        format!("node    {}", daemon.node),
+        format!("control {}; {tls}", control.endpoints.join(", ")),
+        format!("state   {}", daemon.state_dir.display()),
+    ])
+}
 
 /// Whether authority, certificate and key are there, can be read, and go together. The connection itself reads them anew
 /// each time, so that they may be exchanged while the daemon runs.
-pub fn check(control: &ControlSection) -> Result<(), ConfigError> {
+fn check(control: &ControlSection) -> Result<(), ConfigError> {
     if control.plaintext {
         return Ok(());
     }

@@ -1,18 +1,16 @@
-//! What the operator wrote: TOML, overridden by `BATOFF_<SECTION>_<KEY>`.
+//! What the operator wrote of the daemon, section by section; [`batoff_program::config`] reads it.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
+pub use batoff_program::config::ConfigError;
 use batoff_types::NodeName;
 use batoff_types::message::LeasePolicy;
 use serde::Deserialize;
 
 mod control;
-mod load;
 mod path;
 
 pub use self::control::{ControlSection, Endpoint};
-pub use self::load::{ConfigError, ConfigFile, load, load_str};
 pub use self::path::PathSection;
 
 /// `[node]`: who this is. It must be what the certificate says.
@@ -53,42 +51,6 @@ pub enum OnLeaseLost {
     Revalidate,
 }
 
-/// `[metrics]`: where `/metrics`, `/healthz` and `/readyz` are.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MetricsSection {
-    /// The address; port 0 takes a free one.
-    pub listen: SocketAddr,
-}
-
-/// `[log]`
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LogSection {
-    /// How lines look.
-    #[serde(default)]
-    pub format: LogFormat,
-    /// Which lines: a `tracing` filter such as `info` or `batoff_edge=debug,info`.
-    #[serde(default)]
-    pub level: LogLevel,
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-/// A `tracing` filter.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(transparent)]
-pub struct LogLevel(pub String);
-
 impl NodeSection {
     /// The name, checked.
     pub fn name(&self) -> Result<NodeName, ConfigError> {
@@ -103,11 +65,5 @@ impl OnLeaseLost {
             Self::Serve => LeasePolicy::Serve,
             Self::Revalidate => LeasePolicy::Revalidate,
         }
-    }
-}
-
-impl Default for LogLevel {
-    fn default() -> Self {
-        Self("info".to_owned())
     }
 }

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use batoff_delivery::{Inbox, InboxConfig};
 use batoff_index::{Index, IndexConfig};
+use batoff_program::monitor::Monitored;
 use batoff_program::vital::Vital;
 use batoff_types::message::{LeasePolicy, Position};
 use batoff_types::{Cursor, FillToken, Generation, InstanceId, NodeName, Parent, Term};
@@ -16,7 +17,6 @@ use crate::cache::Cache;
 use crate::config::{ConfigError, ControlSection, Endpoint};
 use crate::fence::Fence;
 use crate::follow::{Dial, Follower};
-use crate::monitor::Monitored;
 use crate::path::Path;
 use crate::provenance::Provenance;
 use crate::saver::{self, Wanted};

@@ -19,16 +19,13 @@ pub mod cache;
 pub mod certs;
 pub mod config;
 mod daemon;
+mod exit;
 mod fence;
 mod follow;
 mod forget;
-pub mod logs;
 pub mod metrics;
-pub mod monitor;
 mod overflow;
 mod path;
-#[cfg(feature = "program")]
-pub mod program;
 mod provenance;
 mod saver;
 mod standing;

@@ -32,9 +32,6 @@ impl EvictReason {
     }
 }
 
-/// Which program this is; told by [`install`].
-static PROGRAM: std::sync::OnceLock<&str> = std::sync::OnceLock::new();
-
 /// Gauges that have no value until there is something to tell.
 const GAUGES: [(&str, &str); 12] = [
     ("batoff_edge_index_part_bytes", "Memory of the index in bytes, by what it is for, estimated"),
@@ -72,9 +69,8 @@ const COUNTERS: [(&str, &str); 7] = [
 ];
 
 /// Installs this process's one recorder. Call it before anything records; what is recorded earlier is lost.
-pub fn install(program: &'static str) -> Result<PrometheusHandle, BuildError> {
+pub fn install() -> Result<PrometheusHandle, BuildError> {
     let handle = PrometheusBuilder::new().install_recorder()?;
-    PROGRAM.get_or_init(|| program);
     declare();
     batoff_program::logs::describe_metrics();
     Ok(handle)
@@ -139,11 +135,6 @@ pub(crate) fn declare() {
     for reason in EvictReason::ALL {
         evicted(reason, 0);
     }
-}
-
-/// Which program this is.
-pub(crate) fn program() -> &'static str {
-    PROGRAM.get().copied().unwrap_or("batoff-edge")
 }
 
 pub(crate) fn evicted(reason: EvictReason, objects: u64) {

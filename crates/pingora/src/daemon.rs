@@ -4,11 +4,11 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use batoff_edge::cache::{Cache, CacheTrouble, Needs, Proof};
-use batoff_edge::config::{
-    ConfigError, ConfigFile, ControlSection, LeaseSection, NodeSection, PathSection, StateSection, load,
-};
+use batoff_edge::config::{ControlSection, LeaseSection, NodeSection, PathSection, StateSection};
 use batoff_edge::{Daemon, DaemonConfig, Opened, StartError};
 use batoff_index::IndexConfig;
+use batoff_program::config::{ConfigError, ConfigFile, load};
+use batoff_program::exit::Exit;
 use parking_lot::Mutex;
 use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
@@ -30,9 +30,6 @@ struct Config {
 }
 
 impl ConfigFile for Config {
-    const SECTIONS: &'static [&'static str] = &["node", "control", "state", "lease", "path"];
-    const TYPED: &'static [&'static str] = &["control.endpoints", "control.plaintext", "path.parents"];
-
     fn validate(&self) -> Result<(), ConfigError> {
         self.path.parents(&self.node.name()?)?;
         self.control.validate()
@@ -45,7 +42,7 @@ impl ConfigFile for Config {
 /// # Errors
 /// The configuration or the state directory; the text names what is in the way and the remedy.
 pub fn open(config: &Path) -> Result<(Purges, PurgeDaemon), StartError> {
-    let config: Config = load(config)?;
+    let config: Config = load(config, &[])?;
     let node = config.node.name()?;
     let daemon = DaemonConfig {
         parents: config.path.parents(&node)?,
@@ -57,9 +54,6 @@ pub fn open(config: &Path) -> Result<(Purges, PurgeDaemon), StartError> {
     let opened = Daemon::open(daemon, IndexConfig::default())?;
     Ok((Purges::new(opened.index(), opened.fence(), opened.path()), PurgeDaemon(Mutex::new(Some(opened)))))
 }
-
-/// The exit code of a process whose daemon has ended by a defect (sysexits.h: internal).
-const INTERNAL: i32 = 70;
 
 /// The daemon that [`open`] has opened; runs as a background service, and fences first when the server shuts down.
 ///
@@ -80,7 +74,7 @@ impl BackgroundService for PurgeDaemon {
         let asked = async { drop(shutdown.wait_for(|stop| *stop).await) };
         tokio::select! {
             () = asked => {}
-            () = vital.failed() => std::process::exit(INTERNAL),
+            () = vital.failed() => std::process::exit(Exit::Internal.code().into()),
         }
         daemon.shutdown().await;
     }

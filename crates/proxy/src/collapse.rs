@@ -13,9 +13,12 @@ use pingora::cache::CacheKey;
 use pingora::cache::key::CacheHashKey;
 use pingora::cache::lock::{CacheKeyLock, LockStatus, LockStub, Locked, WritePermit};
 
-use crate::service::{NO_OWNER_REASON, NOT_VOUCHED_FOR_REASON};
+use crate::answer::{NO_OWNER_REASON, NOT_VOUCHED_FOR_REASON};
 use crate::shield::{Asked, Shield, Through};
 use crate::store::Locator;
+
+/// A fetch that takes longer is no longer waited for by other requests.
+pub(crate) const COLLAPSE_MAX: Duration = Duration::from_secs(30);
 
 /// Parts of the table with a lock each.
 const SHARDS: usize = 16;

@@ -3,15 +3,13 @@
 use std::net::SocketAddr;
 
 use batoff_edge::DaemonConfig;
-use batoff_edge::config::{
-    ConfigError, ConfigFile, ControlSection, LeaseSection, LogSection, MetricsSection, NodeSection,
-    PathSection, StateSection,
-};
+use batoff_edge::config::{ControlSection, LeaseSection, NodeSection, PathSection, StateSection};
+use batoff_program::config::{ConfigError, ConfigFile};
+use batoff_program::listen::ListenersSection;
+use batoff_program::logs::LogSection;
+use batoff_program::monitor::MetricsSection;
 use serde::Deserialize;
 
-mod listeners;
-
-pub use self::listeners::ListenersSection;
 use crate::origin::{Origins, Upstream};
 use crate::shield::Children;
 
@@ -42,7 +40,7 @@ pub struct ProxyConfig {
     pub log: LogSection,
     /// `[proxy]`
     pub proxy: ProxySection,
-    /// `[listeners]`
+    /// `[listeners]`: visitors' connections. Further ones than `connections_max` wait in the kernel's queue.
     #[serde(default)]
     pub listeners: ListenersSection,
     /// `[shield]`
@@ -97,26 +95,8 @@ pub struct ShieldSection {
 }
 
 impl ConfigFile for ProxyConfig {
-    const SECTIONS: &'static [&'static str] =
-        &["node", "control", "state", "lease", "path", "metrics", "log", "proxy", "listeners", "shield"];
-    const TYPED: &'static [&'static str] = &[
-        "control.endpoints",
-        "control.plaintext",
-        "path.parents",
-        "proxy.memory_bytes",
-        "proxy.object_bytes_max",
-        "proxy.origin_is_parent",
-        "proxy.origins",
-        "proxy.keep_tag_header",
-        "listeners.first_byte_ms",
-        "listeners.header_ms",
-        "listeners.idle_ms",
-        "listeners.connections_max",
-        "listeners.connections_per_address_max",
-        "shield.children",
-    ];
-
     fn validate(&self) -> Result<(), ConfigError> {
+        self.log.filter()?;
         self.path.parents(&self.node.name()?)?;
         self.control.validate()?;
         let proxy = &self.proxy;
@@ -199,7 +179,7 @@ impl TryFrom<&ProxyConfig> for DaemonConfig {
 }
 
 fn metrics_default() -> MetricsSection {
-    MetricsSection { listen: SocketAddr::from(([127, 0, 0, 1], 9466)) }
+    MetricsSection::on_loopback(9466)
 }
 
 fn listen_default() -> SocketAddr {

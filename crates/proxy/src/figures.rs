@@ -1,10 +1,8 @@
 //! What the proxy counts.
 
-use batoff_edge::monitor::Monitored;
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 
-use crate::service::Answer;
-use crate::store::Store;
+use crate::answer::Answer;
 
 /// Why an object left. The label `reason` of `batoff_proxy_left_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,24 +152,4 @@ pub(crate) fn undeclared_parent(answers: u64) {
 
 pub(crate) fn child_passed(objects: u64) {
     counter!("batoff_proxy_children_passed_total").increment(objects);
-}
-
-/// The daemon's figures and the store's.
-pub struct Figures<M> {
-    /// The daemon's.
-    pub daemon: M,
-    /// The cache.
-    pub store: &'static Store,
-}
-
-impl<M: Monitored> Monitored for Figures<M> {
-    fn ready(&self) -> Result<(), String> {
-        self.daemon.ready()
-    }
-
-    fn refresh(&self) {
-        self.daemon.refresh();
-        gauge!("batoff_proxy_cache_bytes").set(self.store.bytes() as f64);
-        gauge!("batoff_proxy_cache_objects").set(self.store.len() as f64);
-    }
 }

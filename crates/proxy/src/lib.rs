@@ -34,9 +34,11 @@
 //!
 //! It is not: a general web server. Plain HTTP/1.1 on both sides, memory only, `GET` and `HEAD`.
 
+mod answer;
 mod collapse;
 pub mod config;
 pub mod figures;
+pub mod monitor;
 pub mod origin;
 mod server;
 mod service;

@@ -3,19 +3,23 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context;
 use batoff_edge::cache::InProcess;
-use batoff_edge::config::load;
-use batoff_edge::program::{self, Flags, Signals};
-use batoff_edge::{Daemon, DaemonConfig, certs, logs, metrics, monitor};
+use batoff_edge::{Daemon, DaemonConfig, certs, metrics};
 use batoff_index::IndexConfig;
+use batoff_program::exit::{Exit, Failure, run};
+use batoff_program::flags::{self, Flags};
+use batoff_program::listen::bind;
+use batoff_program::monitor;
+use batoff_program::signals::Signals;
 use batoff_proxy::config::ProxyConfig;
-use batoff_proxy::figures::{self, Figures};
+use batoff_proxy::figures;
+use batoff_proxy::monitor::Monitor;
 use batoff_proxy::{Locator, Proxy, Shield, Store};
 use clap::Parser;
 use serde_json::json;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+const PROGRAM: &str = "batoff-proxy";
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -29,28 +33,30 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    match program::parse::<Cli>() {
-        Ok(cli) => program::run(run(cli.flags)).into(),
-        Err(exit) => exit.into(),
+    match flags::parse::<Cli>() {
+        Ok(cli) if cli.flags.check => run(PROGRAM, async move { check(&cli.flags) }),
+        Ok(cli) => run(PROGRAM, serve(cli.flags)),
+        Err(exit) => exit,
     }
 }
 
-async fn run(flags: Flags) -> anyhow::Result<()> {
-    let config: ProxyConfig = load(&flags.config)?;
+fn check(flags: &Flags) -> Result<(), Failure> {
+    let config: ProxyConfig = flags.load()?;
+    let mut lines = certs::checked(&DaemonConfig::try_from(&config)?)?;
+    lines.push(format!("log     {}", config.log.level));
+    lines.push(format!("proxy   {}", config.proxy.listen));
+    lines.push(format!("metrics {}", config.metrics.listen));
+    flags::checked(&flags.config, &lines);
+    Ok(())
+}
+
+async fn serve(flags: Flags) -> Result<(), Failure> {
+    let config: ProxyConfig = flags.load()?;
     let daemon = DaemonConfig::try_from(&config)?;
     let origins = config.proxy.origins()?;
     let children = config.children()?;
-    logs::filter(&config.log)?;
-    if flags.check {
-        certs::check(&daemon.control)?;
-        let mut lines = program::checked_daemon(&daemon, &config.log);
-        lines.push(format!("proxy   {}", config.proxy.listen));
-        lines.push(format!("metrics {}", config.metrics.listen));
-        program::checked(&flags.config, &lines);
-        return Ok(());
-    }
-    logs::install(&config.log)?;
-    let recorder = metrics::install("batoff-proxy").context("the metrics recorder")?;
+    config.log.install()?;
+    let recorder = metrics::install().map_err(|error| Failure::internal("the metrics recorder", error))?;
     figures::declare();
     let signals = Signals::listen(flags.exit_with_parent)?;
 
@@ -64,43 +70,43 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     )));
     let visitors = bind("proxy.listen", proxy.listen).await?;
     let monitoring = bind("metrics.listen", config.metrics.listen).await?;
+    let at = |listener: &tokio::net::TcpListener, wanted| listener.local_addr().unwrap_or(wanted);
     let addresses = json!({
-        "proxy": visitors.local_addr()?.to_string(),
-        "metrics": monitoring.local_addr()?.to_string(),
+        "proxy": at(&visitors, proxy.listen),
+        "metrics": at(&monitoring, config.metrics.listen),
         "pid": std::process::id(),
     });
 
     let shield = Shield::new(opened.standing(), children);
     let handle = opened.start(vec![Box::new(InProcess::new("proxy", store))]);
     let stop_monitoring = CancellationToken::new();
-    let figures = Figures { daemon: handle.monitor(), store };
     let vital = handle.vital();
-    let monitoring = monitor::serve(monitoring, recorder, Arc::new(figures), stop_monitoring.clone());
+    let router =
+        monitor::router(PROGRAM, Some(recorder), Arc::new(Monitor { daemon: handle.monitor(), store }));
+    let monitoring = monitor::serve(monitoring, monitor::gate(), router, stop_monitoring.clone());
     tokio::spawn(vital.watch("monitoring", &stop_monitoring, monitoring));
     let mut server =
         Proxy::new(store, handle.fence(), origins, shield, proxy.keep_tag_header, config.listeners);
-    server.reserve_descriptors().context("listeners.connections_max")?;
+    server
+        .reserve_descriptors()
+        .map_err(|error| Failure::new(Exit::Temporary, format!("listeners.connections_max: {error}")))?;
     let server = server.serve(visitors, signals.stop.clone());
     let server = tokio::spawn(vital.watch("visitors", &signals.stop, server));
     if flags.announce {
-        program::announce(&addresses)?;
+        flags::announce(&addresses)?;
     }
 
     loop {
         tokio::select! {
             () = signals.stop.cancelled() => break,
             () = signals.reload.notified() => handle.reload(),
-            () = vital.failed() => anyhow::bail!("stopped because of the error logged above"),
+            () = vital.failed() => return Err(Failure::vital()),
         }
     }
     tracing::info!("draining");
     // The fence first: what is still answered below comes from the origin.
     handle.shutdown().await;
-    server.await.context("the accept loop")?;
+    server.await.map_err(|error| Failure::internal("the accept loop", error))?;
     stop_monitoring.cancel();
     Ok(())
-}
-
-async fn bind(key: &'static str, address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {key} = {address}"))
 }

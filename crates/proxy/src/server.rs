@@ -1,35 +1,29 @@
 //! The listener for visitors: our own accept loop, so that port 0, the announcement and the drain are ours.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use batoff_edge::{Fence, Overflow};
+use batoff_program::gate::{Gate, Limits};
+use batoff_program::listen::{ListenersSection, accept_in_turn};
 use pingora::apps::HttpServerApp;
 use pingora::proxy::{HttpProxy, http_proxy};
 use pingora::server::configuration::ServerConf;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 mod connection;
-mod crowd;
 mod descriptors;
 
-pub(crate) use self::connection::HeaderRead;
-use self::crowd::Crowd;
-use crate::collapse::Collapse;
-use crate::config::ListenersSection;
+use crate::collapse::{COLLAPSE_MAX, Collapse};
 use crate::figures;
 use crate::origin::Origins;
-use crate::service::{COLLAPSE_MAX, Service};
+use crate::service::Service;
 use crate::shield::Shield;
 use crate::store::Store;
 use crate::undeclared::Undeclared;
-
-/// Between two attempts to accept after the kernel refused one (no file descriptors left, usually).
-const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
 /// For answers that are under way when the proxy is drained.
 const DRAIN_MAX: Duration = Duration::from_secs(6);
@@ -38,6 +32,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(6);
 pub struct Proxy {
     app: Arc<HttpProxy<Service>>,
     listeners: ListenersSection,
+    limits: Limits,
 }
 
 impl Proxy {
@@ -56,7 +51,7 @@ impl Proxy {
         let collapse = Box::leak(Box::new(collapse));
         let overflow = Overflow::default();
         let undeclared = Undeclared::default();
-        let idle_seconds = listeners.idle_seconds();
+        let idle_seconds = connection::idle_seconds(&listeners);
         let service = Service {
             store,
             collapse,
@@ -69,7 +64,8 @@ impl Proxy {
             idle_seconds,
         };
         tracing::info!(on_lease_lost = ?service.policy(), "proxy built");
-        Self { app: Arc::new(http_proxy(&Arc::new(ServerConf::default()), service)), listeners }
+        let app = Arc::new(http_proxy(&Arc::new(ServerConf::default()), service));
+        Self { app, listeners, limits: listeners.limits(listeners.connections_max) }
     }
 
     /// Takes the descriptors that its visitors will need. Before the first of them; not calling it serves all the same.
@@ -77,11 +73,7 @@ impl Proxy {
     /// # Errors
     /// The limit of open files leaves no room for visitors.
     pub fn reserve_descriptors(&mut self) -> std::io::Result<()> {
-        let listeners = &mut self.listeners;
-        listeners.connections_max = descriptors::visitors(listeners.connections_max)?;
-        // The limit stays below the total, unless the operator has said otherwise.
-        listeners.connections_per_address_max =
-            listeners.connections_per_address_max.min(listeners.connections_max);
+        self.limits = self.listeners.limits(descriptors::visitors(self.listeners.connections_max)?);
         Ok(())
     }
 
@@ -89,31 +81,17 @@ impl Proxy {
     pub async fn serve(self, listener: TcpListener, stop: CancellationToken) {
         let (draining, drain) = watch::channel(false);
         let connections = TaskTracker::new();
-        let room = Arc::new(Semaphore::new(self.listeners.connections_max));
-        let crowd = Crowd::default();
+        let gate = Gate::new("visitors", self.limits);
         loop {
-            let accepted = tokio::select! {
+            let (stream, peer, admission) = tokio::select! {
                 () = stop.cancelled() => break,
-                accepted = accept(&listener, &room) => accepted,
+                accepted = accept_in_turn(&listener, &gate, figures::connection_refused) => accepted,
             };
-            match accepted {
-                Ok((stream, peer, permit)) => {
-                    let Some(place) = crowd.enter(peer.ip(), self.listeners.connections_per_address_max)
-                    else {
-                        figures::connection_refused();
-                        continue;
-                    };
-                    let (app, drain, listeners) = (Arc::clone(&self.app), drain.clone(), self.listeners);
-                    connections.spawn(async move {
-                        connection::serve(&app, stream, peer, &listeners, &drain).await;
-                        drop((permit, place));
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(ACCEPT_AGAIN).await;
-                }
-            }
+            let (app, drain, listeners) = (Arc::clone(&self.app), drain.clone(), self.listeners);
+            connections.spawn(async move {
+                connection::serve(&app, stream, peer, &listeners, &drain).await;
+                drop(admission);
+            });
         }
         drop(listener);
         draining.send_replace(true);
@@ -123,14 +101,4 @@ impl Proxy {
             tracing::warn!(connections = connections.len(), "not every answer was finished in time");
         }
     }
-}
-
-async fn accept(
-    listener: &TcpListener,
-    room: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, SocketAddr, Option<OwnedSemaphorePermit>)> {
-    // Never closed, so never an error.
-    let permit = Arc::clone(room).acquire_owned().await.ok();
-    let (stream, peer) = listener.accept().await?;
-    Ok((stream, peer, permit))
 }

@@ -30,19 +30,17 @@ use pingora::proxy::{ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
-mod answer;
 mod fields;
 mod freshness;
+mod header_read;
 mod request;
 mod response;
 
-pub(crate) use self::answer::Answer;
-use self::answer::{NO_OWNER, NOT_VOUCHED_FOR};
-pub(crate) use self::answer::{NO_OWNER_REASON, NOT_VOUCHED_FOR_REASON};
-use crate::collapse::{AskedBy, Collapse, Page};
+pub(crate) use self::header_read::HeaderRead;
+use crate::answer::{Answer, NO_OWNER, NOT_VOUCHED_FOR};
+use crate::collapse::{AskedBy, COLLAPSE_MAX, Collapse, Page};
 use crate::figures::{self, Left, NotStored};
 use crate::origin::Origins;
-use crate::server::HeaderRead;
 use crate::shield::{Asked, Demand, Shield, Through, X_BATOFF_SEQ};
 use crate::store::{Begun, Hit, Locator, Mark, Store};
 use crate::undeclared::Undeclared;
@@ -52,9 +50,6 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 
 /// Between two reads from an origin, or two writes to it or to a visitor. A page may take so long to come.
 const IDLE_MAX: Duration = Duration::from_secs(60);
-
-/// A fetch that takes longer is no longer waited for by other requests.
-pub(crate) const COLLAPSE_MAX: Duration = Duration::from_secs(30);
 
 /// Fetches that a request waits for, one after the other, before it goes to the origin by itself.
 const COLLAPSE_RETRIES: usize = 3;

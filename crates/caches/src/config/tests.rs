@@ -1,6 +1,8 @@
 use std::path::Path;
 
-use batoff_edge::config::{ConfigError, LogFormat, OnLeaseLost, load_str};
+use batoff_edge::config::OnLeaseLost;
+use batoff_program::config::{ConfigError, load_str};
+use batoff_program::logs::Format;
 
 use super::EdgeConfig;
 
@@ -32,7 +34,7 @@ fn a_minimal_file_is_enough() {
     assert_eq!(config.node.name().unwrap().to_string(), "fra1/edge-1");
     assert_eq!(config.lease.on_lease_lost, OnLeaseLost::Serve);
     assert_eq!(config.metrics.listen.to_string(), "127.0.0.1:9465");
-    assert_eq!(config.log.level.0, "info");
+    assert_eq!(config.log.level, "info");
 }
 
 #[test]
@@ -48,7 +50,7 @@ fn the_environment_overrides_the_file() {
     )
     .unwrap();
     assert_eq!(config.node.name().unwrap().to_string(), "fra1/7");
-    assert_eq!(config.log.format, LogFormat::Json);
+    assert_eq!(config.log.format, Format::Json);
     assert_eq!(config.control.endpoints().unwrap().len(), 2);
 }
 

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use batoff_edge::config::load_str;
+use batoff_program::config::load_str;
 
 use super::*;
 

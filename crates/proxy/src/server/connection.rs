@@ -1,9 +1,10 @@
-use std::any::Any;
+//! One visitor, from the first byte to the last answer.
+
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
+use batoff_program::listen::ListenersSection;
 use pingora::apps::HttpServerApp;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::l4::stream::Stream;
@@ -11,33 +12,10 @@ use pingora::protocols::{GetSocketDigest, SocketDigest};
 use pingora::proxy::HttpProxy;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 
-use crate::config::ListenersSection;
 use crate::figures::{self, Overdue};
-use crate::service::Service;
-
-/// Says that the header of a request has been read in time. pingora hands it to the service's `on_connection_reuse`, which
-/// it calls right then, at the first request, too.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct HeaderRead(Arc<AtomicBool>);
-
-impl HeaderRead {
-    /// What pingora was given with the connection.
-    pub(crate) fn note(context: &(dyn Any + Send + Sync)) {
-        if let Some(Self(is_read)) = context.downcast_ref() {
-            is_read.store(true, Ordering::Release);
-        }
-    }
-
-    /// When the header has not been read by then; else never.
-    async fn overdue(&self, by: Instant) {
-        sleep_until(by).await;
-        if self.0.load(Ordering::Acquire) {
-            std::future::pending::<()>().await;
-        }
-    }
-}
+use crate::service::{HeaderRead, Service};
 
 /// Serves one visitor, request after request, as long as each header comes in time.
 pub(super) async fn serve(
@@ -47,10 +25,6 @@ pub(super) async fn serve(
     listeners: &ListenersSection,
     drain: &watch::Receiver<bool>,
 ) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "a connection that was gone at once");
-        return;
-    }
     // It costs nobody anything yet but its place.
     if timeout(listeners.first_byte(), stream.readable()).await.is_err() {
         figures::overdue(Overdue::FirstByte);
@@ -65,7 +39,7 @@ pub(super) async fn serve(
     let mut by = Instant::now() + listeners.header();
     loop {
         // Between two bytes of a header, too; all of it has to be there by then.
-        session.set_keepalive((!*drain.borrow()).then(|| listeners.idle_seconds()));
+        session.set_keepalive((!*drain.borrow()).then(|| idle_seconds(listeners)));
         let header = HeaderRead::default();
         session.set_connection_user_context(Some(Box::new(header.clone())));
         let answered = tokio::select! {
@@ -83,4 +57,9 @@ pub(super) async fn serve(
         }
         by = Instant::now() + listeners.idle() + listeners.header();
     }
+}
+
+/// The time between two requests as pingora counts it.
+pub(super) const fn idle_seconds(listeners: &ListenersSection) -> u64 {
+    listeners.idle_ms.div_ceil(1_000)
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use batoff_proxy::config::ListenersSection;
+use batoff_program::listen::ListenersSection;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 

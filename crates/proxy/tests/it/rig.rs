@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use batoff_edge::cache::{Cache, InProcess};
 use batoff_edge::{Fence, Path, Standing};
 use batoff_index::{Index, IndexConfig};
-use batoff_proxy::config::ListenersSection;
+use batoff_program::listen::ListenersSection;
 use batoff_proxy::origin::{Origins, Upstream};
 use batoff_proxy::{Children, Locator, Proxy, Shield, Store};
 use batoff_types::message::LeasePolicy;

@@ -1,3 +1,5 @@
+//! Where an answer came from, and why one is not kept: as visitors, figures and pingora are told.
+
 use batoff_pingora::{PURGED_WHILE_FETCHED, STALE_AT_A_PARENT};
 use pingora::cache::{CachePhase, NoCacheReason};
 
@@ -20,19 +22,19 @@ pub(crate) enum Answer {
 pub(crate) const NOT_VOUCHED_FOR_REASON: &str = "a parent did not vouch for it";
 
 /// The same, as pingora wants it.
-pub(super) const NOT_VOUCHED_FOR: NoCacheReason = NoCacheReason::Custom(NOT_VOUCHED_FOR_REASON);
+pub(crate) const NOT_VOUCHED_FOR: NoCacheReason = NoCacheReason::Custom(NOT_VOUCHED_FOR_REASON);
 
 /// No site owns the host that it is for, so no purge could reach it.
 pub(crate) const NO_OWNER_REASON: &str = "no site owns its host";
 
 /// The same, as pingora wants it.
-pub(super) const NO_OWNER: NoCacheReason = NoCacheReason::Custom(NO_OWNER_REASON);
+pub(crate) const NO_OWNER: NoCacheReason = NoCacheReason::Custom(NO_OWNER_REASON);
 
 impl Answer {
     pub(crate) const ALL: [Self; 5] = [Self::Hit, Self::Miss, Self::Stale, Self::Expired, Self::Bypass];
 
     /// What a phase of pingora's cache means to a visitor.
-    pub(super) fn of(phase: CachePhase) -> Self {
+    pub(crate) fn of(phase: CachePhase) -> Self {
         match phase {
             CachePhase::Hit => Self::Hit,
             CachePhase::Miss | CachePhase::Expired => Self::Miss,
@@ -53,12 +55,12 @@ impl Answer {
     }
 
     /// Whether the body came from the cache without the origin's word.
-    pub(super) const fn is_from_cache(self) -> bool {
+    pub(crate) const fn is_from_cache(self) -> bool {
         matches!(self, Self::Hit | Self::Stale)
     }
 
     /// The value of `X-Cache`.
-    pub(super) const fn x_cache(self) -> &'static str {
+    pub(crate) const fn x_cache(self) -> &'static str {
         match self {
             Self::Hit => "HIT",
             Self::Miss => "MISS",
@@ -69,7 +71,7 @@ impl Answer {
     }
 
     /// What `Cache-Status` says (RFC 9211, section 2).
-    pub(super) const fn cache_status(self) -> &'static str {
+    pub(crate) const fn cache_status(self) -> &'static str {
         match self {
             Self::Hit => "batoff; hit",
             Self::Miss => "batoff; fwd=miss",
