@@ -75,6 +75,36 @@ fn the_lower_layers_have_no_io_no_clock_and_no_async() {
     }
 }
 
+/// Crates in which not every file says at its door what it is for. The list only shrinks.
+const WITHOUT_A_SIGN: &[&str] =
+    &["caches", "cli", "client", "control", "delivery", "edge", "index", "log", "types", "wire"];
+
+/// Lines from which on a file needs a sign.
+const LONG: usize = 100;
+
+#[test]
+fn a_long_file_and_the_root_of_a_module_say_what_they_are_for() {
+    let crates = metadata().workspace_root.join("crates");
+    let mut without = BTreeMap::<String, Vec<String>>::new();
+    for entry in std::fs::read_dir(&crates).expect("there are crates").flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        for_each_file(&entry.path().join("src"), &mut |file, text| {
+            // Its subject is its parent's.
+            let is_test =
+                file.ends_with("tests.rs") || file.components().any(|part| part.as_os_str() == "tests");
+            let is_root =
+                file.ends_with("lib.rs") || file.ends_with("main.rs") || file.with_extension("").is_dir();
+            if (is_root || text.lines().count() > LONG) && !is_test && !text.starts_with("//!") {
+                without.entry(name.clone()).or_default().push(file.display().to_string());
+            }
+        });
+    }
+    let exempt = without.keys().filter(|name| WITHOUT_A_SIGN.contains(&name.as_str())).count();
+    assert_eq!(exempt, WITHOUT_A_SIGN.len(), "a crate is exempt that need not be (tests/architecture.rs)");
+    without.retain(|name, _| !WITHOUT_A_SIGN.contains(&name.as_str()));
+    assert!(without.is_empty(), "these begin without `//!` and what they are for: {without:#?}");
+}
+
 #[test]
 fn one_crypto_provider_only() {
     // The lock file lists ring too, as somebody's optional dependency; what counts is what is linked.

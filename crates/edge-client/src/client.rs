@@ -1,3 +1,6 @@
+//! The connection to the daemon as a cache uses it: a token before a fetch, a commit when it is stored, the right to serve
+//! at each hit.
+
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,3 +1,5 @@
+//! What a cache tells the daemon of its objects, and what it is told of them.
+
 use batoff_types::FillToken;
 use batoff_wire::local::pb;
 use bytes::Bytes;

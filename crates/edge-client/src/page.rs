@@ -1,3 +1,5 @@
+//! The page that the daemon keeps for one cache, mapped into its memory: fill tokens and the right to serve, without a call.
+
 use std::io;
 use std::path::{Path, PathBuf};
 

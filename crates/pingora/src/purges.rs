@@ -1,3 +1,6 @@
+//! What a proxy on pingora asks at each step of a request: the rules and the lease at a hit, a token before a fetch, the
+//! rules again before a response is stored.
+
 use std::sync::Arc;
 
 use batoff_edge::{Fence, Path, STALE, X_BATOFF_STALE, is_marked_stale};

@@ -1,3 +1,5 @@
+//! Who may ask this node as a parent: the addresses that the operator has named.
+
 use std::net::IpAddr;
 
 /// The addresses whose word about purges is taken.

@@ -1,3 +1,5 @@
+//! What a child asks of its parent about purges, and what the parent vouches for: one header, both ways.
+
 use std::fmt;
 use std::str::FromStr;
 

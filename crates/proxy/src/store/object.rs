@@ -1,3 +1,5 @@
+//! One cached response, with what has to be known of it to purge it.
+
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
