@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use batoff_caches::http::{Address, Pipeline};
+use batoff_caches::shared::pipeline::{Address, Pipeline};
 use batoff_caches::varnish::{Varnish, VarnishSection};
 use batoff_caches::{Locator, Surroundings};
 use batoff_edge::cache::Cache;
@@ -182,7 +182,7 @@ async fn fill(server: &Server, objects: usize) -> anyhow::Result<()> {
 async fn hits(server: &Server, sample: &[usize]) -> anyhow::Result<usize> {
     let requests: Vec<_> = sample.iter().map(|n| get(*n)).collect();
     let replies = Pipeline::new(Address::Tcp(server.visitors.clone())).send(&requests).await?;
-    let hit = |reply: &&batoff_caches::http::Reply| {
+    let hit = |reply: &&batoff_caches::shared::pipeline::Reply| {
         reply.header("x-varnish").is_some_and(|transactions| transactions.contains(' '))
     };
     Ok(replies.iter().filter(hit).count())

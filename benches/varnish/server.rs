@@ -4,7 +4,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use batoff_caches::http::{Address, Pipeline};
+use batoff_caches::shared::pipeline::{Address, Pipeline};
 use batoff_tests::free_port;
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};

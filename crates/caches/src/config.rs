@@ -7,9 +7,8 @@ use batoff_program::logs::LogSection;
 use batoff_program::monitor::MetricsSection;
 use serde::Deserialize;
 
-mod caches;
-
-pub use self::caches::CachesSection;
+use crate::kinds::CachesSection;
+use crate::section::Beside;
 
 /// The configuration of the standalone daemon.
 #[derive(Clone, Debug, Deserialize)]
@@ -43,7 +42,19 @@ impl ConfigFile for EdgeConfig {
         self.log.filter()?;
         self.path.parents(&self.node.name()?)?;
         self.control.validate()?;
-        self.caches.validate(self.lease.on_lease_lost.policy())
+        self.caches.validate(&self.beside_caches())
+    }
+}
+
+impl EdgeConfig {
+    /// What bears on the caches beside their own sections.
+    pub fn beside_caches(&self) -> Beside<'_> {
+        Beside {
+            policy: self.lease.on_lease_lost.policy(),
+            has_parents: !self.path.parents.is_empty(),
+            has_registry: self.caches.has_registry(),
+            state_dir: &self.state.dir,
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 use batoff_program::exit::{Ends, Exit};
 
 use crate::CacheOpenError;
-use crate::check::CheckError;
+use crate::shared::report::CheckError;
 
 impl Ends for CacheOpenError {
     fn exit(&self) -> Exit {

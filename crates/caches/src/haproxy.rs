@@ -6,7 +6,6 @@
 //! here (`haproxy/link.rs`): it is given a name, the names of the sites and a generation of its own. The one before gets no purges
 //! any more and may serve what it holds to connections that it has, so purges wait until it ends or has no lease.
 
-use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::PathBuf;
@@ -15,9 +14,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use batoff_edge::cache::{Cache, CacheTrouble, Needs, Proof};
+use batoff_edge::config::ConfigError;
 use batoff_edge::{Fence, Path, Provenance, boottime};
 use batoff_index::Index;
-use batoff_types::{Body, Cursor, Moment, Record, SiteTable};
+use batoff_types::{Cursor, Moment, Record, SiteTable};
 use tokio::sync::{Mutex, Notify};
 
 use self::bumps::{Bumps, Map};
@@ -26,6 +26,10 @@ use self::lease::Told;
 use self::link::{Book, Failed, Link};
 use self::process::{Predecessor, Process};
 use self::socket::Socket;
+use crate::section::{Beside, Section};
+use crate::shared::report::{CheckError, Report};
+use crate::shared::sites::SitesThroughout;
+use crate::shared::visitor::VisitArgs;
 use crate::{CacheOpenError, Locator, Surroundings};
 
 mod bumps;
@@ -37,8 +41,23 @@ mod link;
 mod process;
 mod socket;
 
-pub use self::check::check;
 pub use self::config::{HaproxySection, Tags};
+
+impl Section for HaproxySection {
+    type Look = VisitArgs;
+
+    fn validate(&self, _: &Beside) -> Result<(), ConfigError> {
+        Self::validate(self)
+    }
+
+    async fn open(&self, around: Surroundings) -> Result<Vec<Box<dyn Cache<Locator>>>, CacheOpenError> {
+        Ok(vec![Box::new(Haproxy::open(self, around).await?)])
+    }
+
+    async fn check(&self, with: &VisitArgs, beside: &Beside<'_>) -> Result<Report, CheckError> {
+        check::check(with, self, beside.has_parents).await
+    }
+}
 
 /// The name in logs, in metrics and at the control plane.
 const NAME: &str = "haproxy";
@@ -212,21 +231,11 @@ impl Cache<Locator> for Haproxy {
 
     async fn purge(&self, records: &[Arc<Record>]) -> Result<(), CacheTrouble> {
         let mut book = self.link.book.lock().await;
-        let mut sites = book.sites.clone();
-        // A hostname that comes or goes within the group counts before and after.
-        let mut tables = vec![self.link.index.sites()];
-        for record in records {
-            if let Body::Site(change) = &record.body {
-                tables.push(Arc::new(sites.clone()));
-                sites.apply(change);
-            }
-        }
-        tables.push(Arc::new(sites.clone()));
-        let names = |site: &batoff_types::SiteId| -> BTreeSet<_> {
-            tables.iter().filter_map(|table| table.hostnames(site.as_str())).flatten().cloned().collect()
-        };
+        let sites = SitesThroughout::of(records, &book.sites, self.link.index.sites());
+        let bumps = bumps::of(records, |site| sites.hostnames(site));
+        let sites = sites.after();
         book.through = records.last().map_or(book.through, |last| Cursor::after(last.seq));
-        self.link.set(&mut book, bumps::of(records, names), &sites).await?;
+        self.link.set(&mut book, bumps, &sites).await?;
         self.link.outlive(&mut book).await?;
         book.sites = sites;
         Ok(())

@@ -1,15 +1,32 @@
-//! Caches that are told by HTTP what to remove: requests over one kept connection, and the adapter for a cache that
-//! understands one request a URL.
+//! A cache that is told by HTTP what to remove, one request a URL.
+
+use batoff_edge::cache::Cache;
+use batoff_edge::config::ConfigError;
+
+use crate::section::{Beside, Section};
+use crate::shared::report::{CheckError, Report};
+use crate::shared::visitor::VisitArgs;
+use crate::{CacheOpenError, Locator, Surroundings};
 
 mod adapter;
 mod check;
 mod config;
-mod pipeline;
-mod visitor;
 
 pub use self::adapter::Http;
-pub use self::check::check;
 pub use self::config::{Header, HttpSection, Others};
-pub use self::pipeline::{Address, Pipeline, Reply};
-pub use self::visitor::VisitArgs;
-pub(super) use self::visitor::Visitor;
+
+impl Section for HttpSection {
+    type Look = VisitArgs;
+
+    fn validate(&self, beside: &Beside) -> Result<(), ConfigError> {
+        Self::validate(self, beside.has_registry)
+    }
+
+    async fn open(&self, around: Surroundings) -> Result<Vec<Box<dyn Cache<Locator>>>, CacheOpenError> {
+        Ok(vec![Box::new(Http::open(self, &around)?)])
+    }
+
+    async fn check(&self, with: &VisitArgs, _: &Beside<'_>) -> Result<Report, CheckError> {
+        check::check(with, self).await
+    }
+}

@@ -8,20 +8,19 @@
 //! It is not: what a purge hits, when a record counts as applied, or who may serve. That is the daemon's, and nothing here
 //! decides it; an adapter makes come true what it is told, and says when it has.
 
-pub mod check;
 pub mod config;
 mod exit;
 pub mod haproxy;
 pub mod http;
+pub mod kinds;
 pub mod local;
 mod locator;
 pub mod nginx;
-mod open;
-mod own_folder;
-pub mod slots;
+pub mod section;
+pub mod shared;
+mod surroundings;
 pub mod trafficserver;
 pub mod varnish;
 
 pub use self::locator::Locator;
-pub use self::open::{CacheOpenError, Surroundings, open};
-pub use self::own_folder::OwnFolder;
+pub use self::surroundings::{CacheOpenError, Surroundings};

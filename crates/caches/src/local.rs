@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use batoff_edge::cache::Cache;
+use batoff_edge::config::ConfigError;
 use batoff_edge::{PathChanges, boottime};
 use batoff_types::InstanceId;
 use tokio_util::sync::CancellationToken;
@@ -23,8 +24,9 @@ use self::adapter::Adapter;
 use self::member::Member;
 use self::page::PageFile;
 use self::roster::Roster;
-use crate::Locator;
-use crate::open::{CacheOpenError, Surroundings};
+use crate::section::{Beside, NoArgs, Section};
+use crate::shared::report::{CheckError, Report};
+use crate::{CacheOpenError, Locator, Surroundings};
 
 mod adapter;
 mod check;
@@ -42,11 +44,27 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
-pub use self::check::check;
 pub use self::config::{LocalSection, Mode};
 
-/// How often the pages are brought up to date besides when something happens: a lease that nobody announces ends there
-/// this much late at most, and it is never shown longer than it is.
+impl Section for LocalSection {
+    type Look = NoArgs;
+    const IS_REGISTRY: bool = true;
+
+    fn validate(&self, beside: &Beside) -> Result<(), ConfigError> {
+        Self::validate(self, beside.policy)
+    }
+
+    async fn open(&self, around: Surroundings) -> Result<Vec<Box<dyn Cache<Locator>>>, CacheOpenError> {
+        open(self, around).await
+    }
+
+    async fn check(&self, _: &NoArgs, _: &Beside<'_>) -> Result<Report, CheckError> {
+        check::check(self).await
+    }
+}
+
+/// Between two refreshes of the pages when nothing happens: a lease that nobody announces ends there this much late at
+/// most, and it is never shown longer than it is.
 const REFRESH_EVERY: Duration = Duration::from_millis(100);
 
 /// Makes the pages, fences whoever was served before, and opens the socket.

@@ -4,7 +4,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use batoff_caches::config::EdgeConfig;
-use batoff_caches::{Locator, Surroundings, check};
+use batoff_caches::kinds::CacheKind;
+use batoff_caches::{Locator, Surroundings};
 use batoff_edge::{Daemon, DaemonConfig, certs, metrics};
 use batoff_index::IndexConfig;
 use batoff_program::exit::{Failure, end_on_panic, run};
@@ -35,7 +36,7 @@ enum Command {
     /// Show on the running set-up that a cache is configured as the daemon needs it.
     Check {
         #[command(subcommand)]
-        cache: check::Kind,
+        cache: CacheKind,
     },
 }
 
@@ -48,9 +49,9 @@ fn main() -> ExitCode {
     }
 }
 
-async fn look_at(flags: Flags, cache: check::Kind) -> Result<(), Failure> {
+async fn look_at(flags: Flags, cache: CacheKind) -> Result<(), Failure> {
     let config: EdgeConfig = flags.load()?;
-    let report = check::run(&cache, &config).await?;
+    let report = config.caches.check(&cache, &config.beside_caches()).await?;
     flags::print(&report)?;
     Ok(report.verdict()?)
 }
@@ -78,20 +79,17 @@ async fn serve(flags: Flags) -> Result<(), Failure> {
     };
     let listener = bind("metrics.listen", config.metrics.listen).await?;
     let address = listener.local_addr().unwrap_or(config.metrics.listen);
-    let caches = batoff_caches::open(
-        &config.caches,
-        Surroundings {
-            index: opened.index(),
-            fence: opened.fence(),
-            path: opened.path(),
-            policy: config.lease.on_lease_lost.policy(),
-            state_dir: config.state.dir.clone(),
-            provenance: opened.provenance(),
-            resumes: opened.resumes(),
-            stop: signals.stop.clone(),
-        },
-    )
-    .await?;
+    let around = Surroundings {
+        index: opened.index(),
+        fence: opened.fence(),
+        path: opened.path(),
+        policy: config.lease.on_lease_lost.policy(),
+        state_dir: config.state.dir.clone(),
+        provenance: opened.provenance(),
+        resumes: opened.resumes(),
+        stop: signals.stop.clone(),
+    };
+    let caches = config.caches.open(around).await?;
     let handle = opened.start(caches);
     let vital = handle.vital();
     let router = monitor::router(PROGRAM, Some(figures), Arc::new(handle.monitor()));

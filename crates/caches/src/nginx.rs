@@ -41,6 +41,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use batoff_edge::PathChanges;
 use batoff_edge::cache::{Cache, CacheTrouble, Needs, Proof};
+use batoff_edge::config::ConfigError;
 use batoff_index::{Effect, Match};
 use batoff_types::message::LeasePolicy;
 use batoff_types::{Cursor, Moment, Record, Seq};
@@ -48,7 +49,7 @@ use parking_lot::Mutex;
 use rustix::fd::OwnedFd;
 use tokio::sync::oneshot;
 
-pub use self::check::{CheckArgs, check};
+pub use self::check::CheckArgs;
 pub use self::config::{Adopt, Levels, NginxSection, WatchBy, WhileScanning};
 use self::files::Files;
 use self::gate::Gate;
@@ -63,8 +64,28 @@ use self::scan::Scanner;
 use self::setup::setup;
 use self::shelf::{Shelf, Trust};
 use self::watch::{Heard, Watch, WatchError};
-use crate::slots::{SlotNames, Slots, SlotsConfig};
+use crate::section::{Beside, Section};
+use crate::shared::report::{CheckError, Report};
+use crate::shared::slots::{SlotNames, Slots, SlotsConfig};
 use crate::{CacheOpenError, Locator, Surroundings};
+
+impl Section for NginxSection {
+    type Look = CheckArgs;
+    /// `$host` has none.
+    const KEYS_HAVE_PORTS: bool = false;
+
+    fn validate(&self, _: &Beside) -> Result<(), ConfigError> {
+        Self::validate(self)
+    }
+
+    async fn open(&self, around: Surroundings) -> Result<Vec<Box<dyn Cache<Locator>>>, CacheOpenError> {
+        Ok(vec![Box::new(Nginx::open(self, around).await?)])
+    }
+
+    async fn check(&self, with: &CheckArgs, beside: &Beside<'_>) -> Result<Report, CheckError> {
+        check::check(with, self, beside.state_dir).await
+    }
+}
 
 /// Between two looks at whether everything is in its place.
 const LOOK: Duration = Duration::from_secs(1);

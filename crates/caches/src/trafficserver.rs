@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use batoff_edge::cache::{Cache, CacheTrouble, Needs, Proof};
+use batoff_edge::config::ConfigError;
 use batoff_edge::metrics;
 use batoff_index::{Index, Place, Rule, Snapshot};
 use batoff_types::{Body, Cursor, Moment, Record};
@@ -32,6 +33,9 @@ use self::epochs::Epochs;
 use self::lease::Lease;
 use self::print::Printer;
 use self::table::{Full, Shown, Table};
+use crate::section::{Beside, Section};
+use crate::shared::report::{CheckError, Report};
+use crate::shared::visitor::VisitArgs;
 use crate::{CacheOpenError, Locator, Surroundings};
 
 mod check;
@@ -45,8 +49,23 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use self::check::check;
 pub use self::config::TrafficServerSection;
+
+impl Section for TrafficServerSection {
+    type Look = VisitArgs;
+
+    fn validate(&self, _: &Beside) -> Result<(), ConfigError> {
+        Self::validate(self)
+    }
+
+    async fn open(&self, around: Surroundings) -> Result<Vec<Box<dyn Cache<Locator>>>, CacheOpenError> {
+        Ok(vec![Box::new(TrafficServer::open(self, around).await?)])
+    }
+
+    async fn check(&self, with: &VisitArgs, beside: &Beside<'_>) -> Result<Report, CheckError> {
+        check::check(with, self, beside.has_parents).await
+    }
+}
 
 /// The name in logs, in metrics and at the control plane.
 const NAME: &str = "trafficserver";
@@ -69,7 +88,7 @@ struct Book {
     taken_over_through: Option<u64>,
 }
 
-/// How often it is looked whether the table is where the script looks for it, and what it is to be told.
+/// Between two looks at whether the table is where the script looks for it, and at what it is to be told.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 impl TrafficServer {

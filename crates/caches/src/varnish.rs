@@ -20,16 +20,21 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use batoff_edge::cache::{Cache, CacheTrouble, Needs, Proof};
+use batoff_edge::config::ConfigError;
 use batoff_edge::{Path, Provenance};
 use batoff_index::Index;
-use batoff_types::{Body, Cursor, HostPattern, Moment, Record, SiteId, SiteTable};
+use batoff_types::{Cursor, Moment, Record, SiteTable};
 use tokio::sync::Mutex;
 
 use self::link::{Link, Probe};
 use self::orders::Orders;
 use self::owned::Owned;
-use crate::slots::{SlotNames, Slots, SlotsConfig};
-use crate::{CacheOpenError, Locator, OwnFolder, Surroundings};
+use crate::section::{Beside, Section};
+use crate::shared::OwnFolder;
+use crate::shared::report::{CheckError, Report};
+use crate::shared::sites::SitesThroughout;
+use crate::shared::slots::{SlotNames, Slots, SlotsConfig};
+use crate::{CacheOpenError, Locator, Surroundings};
 
 mod ban;
 mod check;
@@ -39,14 +44,30 @@ mod link;
 mod orders;
 mod owned;
 
-pub use self::check::{CheckArgs, check};
+pub use self::check::CheckArgs;
 pub use self::cli::CliError;
 pub use self::config::VarnishSection;
+
+impl Section for VarnishSection {
+    type Look = CheckArgs;
+
+    fn validate(&self, _: &Beside) -> Result<(), ConfigError> {
+        Self::validate(self)
+    }
+
+    async fn open(&self, around: Surroundings) -> Result<Vec<Box<dyn Cache<Locator>>>, CacheOpenError> {
+        Ok(vec![Box::new(Varnish::open(self, around).await?)])
+    }
+
+    async fn check(&self, with: &CheckArgs, beside: &Beside<'_>) -> Result<Report, CheckError> {
+        check::check(with, self, beside.has_parents).await
+    }
+}
 
 /// The name in logs, in metrics and at the control plane.
 const NAME: &str = "varnish";
 
-/// How long a varnishd that does not answer yet is waited for at the start. Without an answer nobody knows what it holds,
+/// The longest wait at the start for a varnishd that does not answer yet. Without an answer nobody knows what it holds,
 /// and the node is reset.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 
@@ -270,23 +291,13 @@ impl Cache<Locator> for Varnish {
 
     async fn purge(&self, records: &[Arc<Record>]) -> Result<(), CacheTrouble> {
         let mut book = self.book.lock().await;
-        let now = self.index.sites();
-        let mut sites = book.sites.clone();
-        // A hostname that comes or goes within the group counts before and after.
-        let mut tables = vec![now];
-        for record in records {
-            if let Body::Site(change) = &record.body {
-                tables.push(Arc::new(sites.clone()));
-                sites.apply(change);
-            }
-        }
-        tables.push(Arc::new(sites.clone()));
-        let orders = Orders::of(records, |site| hostnames(&tables, site));
+        let sites = SitesThroughout::of(records, &book.sites, self.index.sites());
+        let orders = Orders::of(records, |site| sites.hostnames(site));
         let through = records.last().map_or(Cursor::START, |last| Cursor::after(last.seq));
-        if tables.len() == 2 {
-            return book.carry_out(&orders, through).await;
+        if sites.change() {
+            return book.change_hands(&orders, through, sites.after()).await;
         }
-        book.change_hands(&orders, through, sites).await
+        book.carry_out(&orders, through).await
     }
 
     async fn flush(&self) -> Result<(), CacheTrouble> {
@@ -301,9 +312,4 @@ impl Cache<Locator> for Varnish {
     fn serve_until(&self, _until: Moment) {
         self.slots.lease_changed();
     }
-}
-
-/// Every name that the site has in one of the tables.
-fn hostnames(tables: &[Arc<SiteTable>], site: &SiteId) -> BTreeSet<HostPattern> {
-    tables.iter().filter_map(|table| table.hostnames(site.as_str())).flatten().cloned().collect()
 }

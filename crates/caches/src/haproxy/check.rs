@@ -10,8 +10,9 @@ use super::HaproxySection;
 use super::bumps::{Bumps, Map};
 use super::lease::{Charge, Told};
 use super::link::{self, Link};
-use crate::check::{CheckError, Report, note_parents};
-use crate::http::{Reply, VisitArgs, Visitor};
+use crate::shared::pipeline::Reply;
+use crate::shared::report::{CheckError, Report, note_parents};
+use crate::shared::visitor::{VisitArgs, Visitor};
 
 /// Makes the check.
 pub async fn check(

@@ -1,11 +1,11 @@
 //! Under which name the daemon knows the process that it drives. It lies in the state directory and in the process: if
 //! the two differ, the process holds what this state knows nothing of.
 
-use std::fs;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 
 use super::process::Process;
+use crate::shared::state_file;
 
 /// In the state directory.
 const FILE: &str = "haproxy-process";
@@ -25,23 +25,14 @@ pub(super) fn name() -> String {
 
 /// What was remembered last; `None` when there is nothing that can be read.
 pub(super) fn read(state: &Path) -> io::Result<Option<Known>> {
-    match fs::read_to_string(state.join(FILE)) {
-        Ok(text) => Ok(parse(&text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
+    Ok(state_file::read(state, FILE)?.as_deref().and_then(parse))
 }
 
 /// Durable when this returns.
 pub(super) fn write(state: &Path, known: &Known) -> io::Result<()> {
     let Known { name, process: Process { pid, started, boot } } = known;
     let started = started.map_or_else(|| "-".to_owned(), |started| started.to_string());
-    let draft: PathBuf = state.join(format!("{FILE}.new"));
-    let mut file = fs::File::create(&draft)?;
-    file.write_all(format!("{name} {pid} {started} {boot}\n").as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&draft, state.join(FILE))?;
-    fs::File::open(state)?.sync_all()
+    state_file::replace(state, FILE, &format!("{name} {pid} {started} {boot}\n"))
 }
 
 fn parse(text: &str) -> Option<Known> {
@@ -64,7 +55,7 @@ mod tests {
             write(dir.path(), &known).unwrap();
             assert_eq!(read(dir.path()).unwrap(), Some(known));
         }
-        fs::write(dir.path().join(FILE), "torn 1").unwrap();
+        std::fs::write(dir.path().join(FILE), "torn 1").unwrap();
         assert_eq!(read(dir.path()).unwrap(), None);
     }
 }

@@ -1,3 +1,5 @@
+//! The end of the lease in HAProxy's map, and until when each process was ever told that it may serve.
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -7,7 +9,7 @@ use batoff_types::Moment;
 use super::link::Link;
 use super::socket::NOT_FOUND;
 
-/// How often the lease is written even if it has not changed: a new process is noticed within it.
+/// Between two writes of a lease that has not changed: a new process is noticed within it.
 const AGAIN_EVERY: Duration = Duration::from_millis(250);
 
 /// What an available node's HAProxy is told: it serves without a lease. The year 2286.

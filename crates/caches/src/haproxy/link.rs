@@ -31,7 +31,7 @@ const ENTRIES_MAX: usize = 100_000;
 /// The longest that a purge sleeps until an old process has no lease any more; a lease is shorter.
 const SLEEP_MAX: Duration = Duration::from_secs(2);
 
-/// How often it is looked whether an old process has ended.
+/// Between two looks at whether an old process has ended.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// One HAProxy, whatever process of it is in charge.

@@ -1,3 +1,5 @@
+//! The adapter: one request for each URL that was hit, or the command that empties the cache where that is not enough.
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +13,7 @@ use tokio::process::Command;
 use tokio::sync::Mutex;
 
 use super::config::{HttpSection, Others};
-use super::{Address, Pipeline};
+use crate::shared::pipeline::{Address, Pipeline};
 use crate::{CacheOpenError, Locator, Surroundings};
 
 /// The name in logs, in metrics and at the control plane.

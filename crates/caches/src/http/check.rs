@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use super::HttpSection;
 use super::adapter::request;
-use super::visitor::{VisitArgs, Visitor};
-use super::{Address, HttpSection, Pipeline, Reply};
-use crate::check::{CheckError, Report};
+use crate::shared::pipeline::{Address, Pipeline, Reply};
+use crate::shared::report::{CheckError, Report};
+use crate::shared::visitor::{VisitArgs, Visitor};
 
 /// Long enough to be seen in `Age`, which counts whole seconds.
 const AGING: Duration = Duration::from_millis(2_100);

@@ -1,9 +1,11 @@
+//! `[caches.http]`: the requests, what other purges do, and what is refused because such a cache cannot do it.
+
 use std::fmt;
 
 use batoff_edge::config::ConfigError;
 use serde::Deserialize;
 
-use super::Address;
+use crate::shared::pipeline::Address;
 
 /// The longest time that an operator's command to empty the cache may take, in seconds.
 const EMPTY_SECS_MAX: u64 = 600;

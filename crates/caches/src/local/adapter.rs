@@ -1,3 +1,5 @@
+//! A cache of the local API as the daemon drives it: tells the session what was hit, and waits for what the mode asks for.
+
 use std::sync::Arc;
 use std::time::Duration;
 

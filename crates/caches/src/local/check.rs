@@ -15,7 +15,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
 
 use super::config::{CHECK, LocalSection, Mode};
-use crate::check::{CheckError, Report};
+use crate::shared::report::{CheckError, Report};
 
 /// For the daemon to answer.
 const PATIENCE: Duration = Duration::from_secs(5);

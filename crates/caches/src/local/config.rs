@@ -1,3 +1,5 @@
+//! `[caches.local]`, and what makes a purged object unservable in each cache that it declares.
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;

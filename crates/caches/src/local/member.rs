@@ -1,3 +1,6 @@
+//! What one declared cache is owed: whether it has a session, whether that is in sync with the index, and whether it may be
+//! serving without one. Decides what a purge waits for.
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;

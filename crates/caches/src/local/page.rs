@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use batoff_types::{Cursor, FillToken, Generation, InstanceId};
 use batoff_wire::local::page::{self as layout, BLOCK_BYTES, PAGE_BYTES, Page, SEQUENCE_AT};
 
-use super::CacheOpenError;
 use super::socket::{restrict, setup};
+use crate::CacheOpenError;
 
 const MODE: u32 = 0o640;
 

@@ -1,3 +1,5 @@
+//! Which caches are declared, and which of them have a session.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;

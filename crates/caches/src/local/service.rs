@@ -36,7 +36,7 @@ const CONNECTIONS_MAX: usize = 256;
 /// Of them, of one process.
 const OF_PROCESS_MAX: usize = 64;
 
-/// How long a connection is waited for. Between two fills it may be idle for long, and beginning anew costs little.
+/// The longest wait for a connection. Between two fills it may be idle for long, and beginning anew costs little.
 const PATIENCE: Patience = Patience {
     first_byte: None,
     head: Duration::from_secs(10),

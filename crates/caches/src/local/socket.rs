@@ -7,7 +7,7 @@ use std::path::Path;
 
 use tokio::net::{UnixListener, UnixStream};
 
-use super::CacheOpenError;
+use crate::CacheOpenError;
 
 const MODE: u32 = 0o660;
 

@@ -1,3 +1,5 @@
+//! A node with the local API and caches that are maps: what is registered, judged, confirmed and refused.
+
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod node;

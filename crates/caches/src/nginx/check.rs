@@ -15,7 +15,7 @@ use super::files::{Files, Found};
 use super::name::{FileName, Named};
 use super::run_dir::RunDir;
 use super::{NginxSection, identity, setup};
-use crate::check::{CheckError, Report};
+use crate::shared::report::{CheckError, Report};
 
 mod canary;
 mod events;

@@ -1,3 +1,5 @@
+//! `[caches.nginx]`: where the cache directory and the folder are that nginx asks, and how long things may take there.
+
 use std::path::PathBuf;
 use std::time::Duration;
 

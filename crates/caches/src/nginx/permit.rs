@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::gate::Gate;
-use crate::slots::Slots;
+use crate::shared::slots::Slots;
 
 /// The node's lease as files, withheld while something in the directory may not be registered.
 pub(super) struct Permit {

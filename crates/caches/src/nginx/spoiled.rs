@@ -16,7 +16,8 @@ use super::name::FileName;
 use super::shelf::Shelf;
 use super::watch::Watch;
 
-/// Files that are unlinked before it is waited until that was heard of: each is an event, and the kernel's queue is finite.
+/// Files that are unlinked before the thread waits for `watch` to hear of them: each is an event, and the kernel's queue is
+/// finite.
 const AT_ONCE: usize = 512;
 
 /// Between two tries when the directory cannot be changed, and the longest that the thread sleeps.

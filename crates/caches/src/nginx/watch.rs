@@ -25,7 +25,7 @@ use super::name::Named;
 use super::permit::Permit;
 use super::shelf::{Seen, Shelf, Trust};
 
-/// How often something is looked after when nothing happens.
+/// The longest sleep when nothing happens.
 const IDLE: Duration = Duration::from_millis(500);
 
 /// Where something has just happened more follows: for so long it is left to gather, unless somebody waits for it. Woken for

@@ -11,8 +11,9 @@ use super::layout::{
     MAGIC, OPEN_MICROS, PROBE_AT, SUPERSEDED_AT, UNTIL_AT, VERSION, VERSION_AT, double, read_f64, read_twice,
 };
 use super::table::write_twice;
-use crate::check::{CheckError, Report, note_parents};
-use crate::http::{Reply, VisitArgs, Visitor};
+use crate::shared::pipeline::Reply;
+use crate::shared::report::{CheckError, Report, note_parents};
+use crate::shared::visitor::{VisitArgs, Visitor};
 
 /// Long enough to be seen in `Age`, which counts whole seconds.
 const AGING: Duration = Duration::from_millis(2_100);

@@ -4,15 +4,15 @@
 //! the state stood at when the next run began: what was stamped beyond that, by a run that this state has never heard of
 //! (the state was restored from a backup, or is another node's), or before a reset, is no stamp.
 
-use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use batoff_types::{Cursor, Generation};
 
 use super::layout::{EPOCH_DIGITS, EPOCHS_MAX};
+use crate::shared::state_file;
 
-/// Lies in the state directory: lost with it, so that no stamp of a position that nobody remembers is believed.
+/// In the state directory.
 const FILE: &str = "trafficserver-stamps";
 
 /// The epochs, with the one of new stamps first.
@@ -28,11 +28,7 @@ pub(super) struct Epochs {
 impl Epochs {
     /// Those of a run that begins at `cursor`. Durable when this returns.
     pub(super) fn begin(state: &Path, generation: Generation, cursor: Cursor) -> io::Result<Self> {
-        let before = match fs::read_to_string(state.join(FILE)) {
-            Ok(text) => parse(state, &text),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error),
-        };
+        let before = state_file::read(state, FILE)?.and_then(|text| parse(state, &text));
         let mut epochs =
             Self { state: state.to_owned(), generation, own: rand::random(), earlier: Vec::new() };
         // Of another generation: dropped, or restored.
@@ -66,12 +62,7 @@ impl Epochs {
         for (epoch, last) in &self.earlier {
             text.push_str(&format!("{} {last}\n", digits(*epoch)));
         }
-        let draft = self.state.join(format!("{FILE}.new"));
-        let mut file = fs::File::create(&draft)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&draft, self.state.join(FILE))?;
-        fs::File::open(&self.state)?.sync_all()
+        state_file::replace(&self.state, FILE, &text)
     }
 }
 
@@ -93,6 +84,8 @@ fn digits(epoch: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn begin(dir: &Path, generation: u64, cursor: u64) -> Epochs {

@@ -7,7 +7,8 @@ use batoff_edge::Fence;
 use super::layout::{OPEN_MICROS, double};
 use super::table::Shown;
 
-/// How often it is written even if nobody says that it has changed: an available node hears of its agreement nowhere else.
+/// Between two writes of a lease of which nobody says that it has changed: an available node hears of its agreement nowhere
+/// else.
 const AGAIN_EVERY: Duration = Duration::from_millis(250);
 
 /// Keeps the end of the lease in the table. The script compares it with the same clock at each hit, so it ends by itself.

@@ -9,8 +9,9 @@ use batoff_types::{Purge, Selector, Tag};
 use super::VarnishSection;
 use super::link::{Link, Probe};
 use super::orders::Orders;
-use crate::check::{CheckError, Report};
-use crate::http::{Reply, VisitArgs, Visitor};
+use crate::shared::pipeline::Reply;
+use crate::shared::report::{CheckError, Report};
+use crate::shared::visitor::{VisitArgs, Visitor};
 
 /// How long a fetch in the background may take.
 const FETCH_MAX: Duration = Duration::from_secs(5);

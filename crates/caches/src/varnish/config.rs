@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use batoff_edge::config::ConfigError;
 use serde::Deserialize;
 
-use crate::http::Address;
+use crate::shared::pipeline::Address;
 
 /// `[caches.varnish]`: one varnishd with `deploy/varnish/batoff.vcl`.
 #[derive(Clone, Debug, Deserialize)]

@@ -8,7 +8,7 @@ use super::cli::{Cli, CliError};
 use super::config::VarnishSection;
 use super::orders::{Orders, purge_request};
 use super::{CacheTrouble, NAME};
-use crate::http::{Address, Pipeline, Reply};
+use crate::shared::pipeline::{Address, Pipeline, Reply};
 
 /// The version of `batoff.vcl` that this build speaks to.
 const VCL_VERSION: &str = "2";

@@ -4,7 +4,8 @@ use batoff_types::message::LeasePolicy::Revalidate;
 
 use super::node::{Node, eventually};
 use super::shelf::Cache;
-use crate::local::{Mode, check};
+use crate::local::Mode;
+use crate::local::check::check;
 
 #[tokio::test]
 async fn a_running_set_up_holds_and_what_is_missing_is_named() {

@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::{FOLDER, PATIENCE};
-use crate::check::CheckError;
+use crate::shared::report::CheckError;
 
 /// A visitor of the check's own pages.
 #[derive(Clone, Debug)]

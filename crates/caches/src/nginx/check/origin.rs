@@ -1,3 +1,5 @@
+//! The origin that the check answers for, so that it knows whether an answer came from the cache.
+
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
@@ -46,7 +48,7 @@ impl Origin {
         Ok(Self { shared, serving })
     }
 
-    /// How often a path was asked for.
+    /// The requests for a path.
     pub(super) fn requests(&self, path: &str) -> u64 {
         self.shared.requests.lock().get(path).copied().unwrap_or(0)
     }

@@ -6,12 +6,12 @@ use std::time::Duration;
 use batoff_types::{Cursor, FillToken, Generation, PurgeUrl};
 
 use super::{Bench, PATIENCE};
-use crate::check::CheckError;
 use crate::nginx::files::Found;
 use crate::nginx::header::Stamp;
 use crate::nginx::key::KeyTemplate;
 use crate::nginx::name::{FileName, Named};
 use crate::nginx::share::Share;
+use crate::shared::report::CheckError;
 
 /// Between two looks at whether something has happened.
 const LOOK: Duration = Duration::from_millis(10);

@@ -1,3 +1,5 @@
+//! What is done to files is done to the cache's own and to no others, whatever stands in the directory.
+
 use std::fs;
 use std::os::unix::fs::symlink;
 

@@ -1,3 +1,5 @@
+//! One folder with slots: makes and removes files until those are there that are wanted.
+
 use std::collections::BTreeSet;
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -5,7 +7,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use super::{SlotNames, SlotsConfig, Wanted};
-use crate::OwnFolder;
+use crate::shared::OwnFolder;
 
 /// The file of a node that serves without a lease.
 const OPEN: &str = "open";

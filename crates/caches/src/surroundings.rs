@@ -1,18 +1,14 @@
+//! What an adapter is given where it is opened, and how it says that it cannot be.
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use batoff_edge::cache::Cache;
 use batoff_edge::{Fence, Path, Provenance};
 use batoff_index::Index;
 use batoff_types::message::LeasePolicy;
 use tokio_util::sync::CancellationToken;
 
-use super::haproxy::Haproxy;
-use super::http::Http;
-use super::trafficserver::TrafficServer;
-use super::varnish::Varnish;
-use crate::config::CachesSection;
-use crate::{Locator, local};
+use crate::Locator;
 
 /// What a cache's adapter finds around it.
 #[derive(Clone, Debug)]
@@ -62,31 +58,4 @@ impl CacheOpenError {
     pub const fn is_usage(&self) -> bool {
         matches!(self, Self::Setup { .. })
     }
-}
-
-/// Opens every cache that the configuration names, in the order of its fields.
-pub async fn open(
-    section: &CachesSection,
-    surroundings: Surroundings,
-) -> Result<Vec<Box<dyn Cache<Locator>>>, CacheOpenError> {
-    let mut caches: Vec<Box<dyn Cache<Locator>>> = Vec::new();
-    if let Some(section) = &section.nginx {
-        caches.push(Box::new(super::nginx::Nginx::open(section, surroundings.clone()).await?));
-    }
-    if let Some(section) = &section.local {
-        caches.extend(local::open(section, surroundings.clone()).await?);
-    }
-    if let Some(section) = &section.varnish {
-        caches.push(Box::new(Varnish::open(section, surroundings.clone()).await?));
-    }
-    if let Some(section) = &section.haproxy {
-        caches.push(Box::new(Haproxy::open(section, surroundings.clone()).await?));
-    }
-    if let Some(section) = &section.trafficserver {
-        caches.push(Box::new(TrafficServer::open(section, surroundings.clone()).await?));
-    }
-    if let Some(section) = &section.http {
-        caches.push(Box::new(Http::open(section, &surroundings)?));
-    }
-    Ok(caches)
 }

@@ -1,5 +1,7 @@
-use super::{Address, Pipeline, Reply};
-use crate::check::CheckError;
+//! A visitor of a cache, for the checks: reads one page again and again.
+
+use super::pipeline::{Address, Pipeline, Reply};
+use super::report::CheckError;
 
 /// Where a cache is looked at as a visitor sees it, and with which page.
 #[derive(Clone, Debug, clap::Args)]

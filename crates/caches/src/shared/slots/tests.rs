@@ -1,7 +1,9 @@
+//! Which slots a lease gives, and what a folder holds then.
+
 use batoff_types::message::LeasePolicy;
 
 use super::*;
-use crate::OwnFolder;
+use crate::shared::OwnFolder;
 
 fn names(path: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(path).unwrap().flatten();
