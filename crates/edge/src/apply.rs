@@ -6,6 +6,25 @@
 //!                 └ objects ──▶ sweeper ──▶ lanes (memory given back) ──▶ later reports
 //! ```
 //! Runs beside the stream and never waits for a cache itself, so a slow cache costs no heartbeat.
+//!
+//! The nouns, in the order in which a record meets them:
+//!
+//! | noun | who makes it | who eats it |
+//! | --- | --- | --- |
+//! | [`Order`] | the stream: a [`Received`] record in its turn, or a reset | [`Applier::run`] |
+//! | [`Ticket`] | the applier, one an order, rising | whoever asks which of two orders came first |
+//! | `Pending` | the applier, when some cache is waited for | [`Applier::finished`], which makes [`Outcome::Applied`] of it |
+//! | `Sweep` | the applier, for objects that are still to be found | the `Sweeper`, one after the other |
+//! | `Job` | applier and sweeper: objects, a record, a flush, a mark | the `Queue` of one cache's `Lane` |
+//! | `Mark` | sweeper (the end of a record), reset (the end of a flush) | the lane: everything before it is done, [`News::CacheDone`] |
+//! | `Batch` | the sweeper: some objects of one record | one call of `evict` |
+//! | `Group` | the queue: what waits and can be done in one go | the lane |
+//! | `Step` | the group: flush, begin, purge, evict, finish | one call of the [`Cache`], repeated until it succeeds |
+//! | [`News`] | lanes, the sweeper, the task that asks caches to hold back | [`Applier::handle_news`] |
+//! | `held` | [`News::HeldBack`]: caches do without what records through this one hit | [`Applier::finished`], which need not wait for those |
+//! | `early` | records that were acknowledged because of `held` | their last report, once they are out of every cache |
+//! | `void_below` | a reset: what orders before it began counts no more | sweeper and applier, which drop it |
+//! | [`Outcome`] | the applier, in the order of the log | the stream: acks, reports, troubles |
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -15,12 +34,14 @@ use std::time::Duration;
 use batoff_delivery::Received;
 use batoff_index::Index;
 use batoff_program::vital::Vital;
-use batoff_types::message::{RecordReport, Reset, Trouble};
-use batoff_types::{Body, Moment, Record, Seq, SiteTable, TaskId};
+use batoff_types::message::{RecordReport, Reset};
+use batoff_types::{Body, Moment, Record};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use self::lane::Lane;
+use self::news::{News, Ticket};
+pub(crate) use self::news::{Order, Outcome};
 use self::sweep::{BATCH_OBJECTS, Sweep, Sweeper};
 use crate::cache::Cache;
 use crate::metrics::EvictReason;
@@ -28,6 +49,7 @@ use crate::state_dir::StateDir;
 use crate::{boottime, metrics};
 
 mod lane;
+mod news;
 mod reset;
 mod sweep;
 #[cfg(test)]
@@ -48,56 +70,11 @@ const SWEEPS_MAX: usize = 8_192;
 /// without what it hits. Well under the 700 ms of grace after which the node would lose its whole lease.
 const HOLD_BACK_AFTER: Duration = Duration::from_millis(200);
 
-/// How often it is looked for late records.
+/// Between two looks for late records.
 const HOLD_BACK_CHECK: Duration = Duration::from_millis(25);
 
 /// Orders and outcomes on their way between the stream and the applier.
 const CHANNEL_RECORDS: usize = 1_024;
-
-/// What the stream asks for.
-#[derive(Debug)]
-pub(crate) enum Order {
-    /// Apply this.
-    Record(Received),
-    /// Drop everything.
-    Reset { reset: Reset, sites: SiteTable },
-}
-
-/// What the stream hears.
-#[derive(Debug)]
-pub(crate) enum Outcome {
-    /// Cannot be served from any cache here any more. In the order of the log.
-    Applied { seq: Seq, task: TaskId, report: RecordReport },
-    /// More about a record that was applied before.
-    Report(RecordReport),
-    /// Everything is dropped.
-    Reset(Reset),
-    /// A cache is in the way, or no longer.
-    Trouble(Trouble),
-}
-
-/// The number of an order; only rising.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Ticket(u64);
-
-/// What the lanes and the sweeper tell the applier.
-#[derive(Debug)]
-enum News {
-    CacheDone {
-        cache: String,
-        ticket: Ticket,
-    },
-    /// Whether what records through `asked` hit is held back.
-    HeldBack {
-        asked: Ticket,
-        held: bool,
-    },
-    Swept {
-        ticket: Ticket,
-        report: RecordReport,
-    },
-    Trouble(Trouble),
-}
 
 /// A record that is in force and not yet out of every cache.
 struct Pending {
@@ -258,7 +235,7 @@ impl<L: Clone + Send + Sync + 'static> Applier<L> {
         report.objects = matches.found();
         report.last = matches.is_finished();
         report.evicted_after = boottime().since(at);
-        metrics::evicted(effect(&record), report.objects);
+        metrics::evicted(EvictReason::of(&record), report.objects);
         let applied = Outcome::Applied { seq: record.seq, task: record.task, report };
         if !report.last {
             report.objects = 0;
@@ -386,14 +363,5 @@ const fn purges(record: &Record) -> bool {
     match record.body {
         Body::Purge(_) | Body::Site(_) | Body::Unknown => true,
         Body::NodeRegistered(_) | Body::NodeRemoved(_) => false,
-    }
-}
-
-const fn effect(record: &Record) -> EvictReason {
-    match &record.body {
-        Body::Purge(purge) if purge.soft => EvictReason::SoftPurge,
-        Body::Purge(_) => EvictReason::Purge,
-        Body::Site(_) => EvictReason::SiteChange,
-        Body::NodeRegistered(_) | Body::NodeRemoved(_) | Body::Unknown => EvictReason::Unknown,
     }
 }

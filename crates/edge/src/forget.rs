@@ -20,7 +20,7 @@ pub(crate) const FILL_MAX: Duration = Duration::from_secs(3_600);
 /// for want of room costs a whole host its objects.
 const FILL_MAX_CROWDED: Duration = Duration::from_secs(600);
 
-/// How often it is noted where the node stands.
+/// Between two notes of where the node stands.
 const NOTE_EVERY: Duration = Duration::from_secs(60);
 
 /// Where the node stood, for as long as a fill from then may be open.

@@ -1,5 +1,6 @@
 //! The figures of a node. Each is there from the start, at 0, so that its absence is an alarm and not a habit.
 
+use batoff_types::{Body, Record};
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 
@@ -19,6 +20,16 @@ pub enum EvictReason {
 }
 
 impl EvictReason {
+    /// That of what this record hits.
+    pub const fn of(record: &Record) -> Self {
+        match &record.body {
+            Body::Purge(purge) if purge.soft => Self::SoftPurge,
+            Body::Purge(_) => Self::Purge,
+            Body::Site(_) => Self::SiteChange,
+            Body::NodeRegistered(_) | Body::NodeRemoved(_) | Body::Unknown => Self::Unknown,
+        }
+    }
+
     const ALL: [Self; 5] = [Self::Purge, Self::SoftPurge, Self::SiteChange, Self::Unknown, Self::Leftover];
 
     const fn as_str(self) -> &'static str {

@@ -48,9 +48,11 @@ pub(crate) async fn run<L: Clone + Send + Sync + 'static>(
         }
         let began = Instant::now();
         let (index, state) = (Arc::clone(&index), Arc::clone(&state));
-        let outcome =
-            tokio::task::spawn_blocking(move || state.save(&Stored::of(&want, &index.snapshot()))).await;
-        match outcome {
+        let outcome = tokio::task::spawn_blocking(move || {
+            let Wanted { position, term } = want;
+            state.save(&Stored::of(position, term, index.snapshot()))
+        });
+        match outcome.await {
             Ok(Ok(())) => {
                 if failing {
                     tracing::info!("the state can be stored again");

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 
 use self::group::{Group, Job, Mark, Queue, Step};
-use super::{News, Ticket};
+use super::news::{News, Ticket};
 use crate::cache::{Cache, CacheTrouble, Needs, Proof};
 use crate::metrics;
 

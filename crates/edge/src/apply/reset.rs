@@ -1,3 +1,5 @@
+//! A reset: everything that is under way is void, and every cache is flushed.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -6,7 +8,8 @@ use std::time::Duration;
 use batoff_types::message::{Reset, Trouble};
 use batoff_types::{Generation, SiteTable};
 
-use super::{Applier, Outcome};
+use super::Applier;
+use super::news::Outcome;
 use crate::metrics;
 
 /// The name under which the state directory is in trouble.

@@ -10,13 +10,14 @@ use batoff_types::{Moment, Record};
 use tokio::sync::mpsc;
 
 use super::lane::Lane;
-use super::{News, Ticket, effect};
+use super::news::{News, Ticket};
+use crate::metrics::EvictReason;
 use crate::{boottime, metrics};
 
 /// Objects handed to the caches at once. Between two batches everything else gets its turn.
 pub(super) const BATCH_OBJECTS: usize = 1_000;
 
-/// How often clean-up is looked for that belongs to no record under way: of resets, of rules that were folded.
+/// Between two looks for clean-up that belongs to no record under way: of resets, of rules that were folded.
 const LEFTOVERS_EVERY: Duration = Duration::from_millis(250);
 
 /// A record whose rule is in force and whose objects are still to be removed.
@@ -54,7 +55,7 @@ impl<L: Clone + Send + Sync + 'static> Sweeper<L> {
     }
 
     async fn sweep(&self, mut sweep: Sweep<L>) {
-        let reason = effect(&sweep.record);
+        let reason = EvictReason::of(&sweep.record);
         while let Some(batch) = sweep.matches.next_batch(BATCH_OBJECTS) {
             let batch: Arc<[_]> = batch.into();
             metrics::evicted(reason, batch.len() as u64);
@@ -87,7 +88,7 @@ impl<L: Clone + Send + Sync + 'static> Sweeper<L> {
             && let Some(batch) = self.index.sweep(BATCH_OBJECTS)
         {
             let batch: Arc<[_]> = batch.into();
-            metrics::evicted(metrics::EvictReason::Leftover, batch.len() as u64);
+            metrics::evicted(EvictReason::Leftover, batch.len() as u64);
             for lane in self.lanes.iter() {
                 lane.push_objects(None, &batch);
             }

@@ -1,3 +1,5 @@
+//! Acks against caches that do what they are told, or fail, or take their time.
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -5,7 +7,9 @@ use async_trait::async_trait;
 use batoff_delivery::Received;
 use batoff_index::{Entry, IndexConfig, Match, Variant};
 use batoff_types::message::ResetReason;
-use batoff_types::{CacheTags, Cursor, Generation, LogId, Purge, Selector, UnixMillis};
+use batoff_types::{
+    CacheTags, Cursor, Generation, LogId, Purge, Selector, Seq, SiteTable, TaskId, UnixMillis,
+};
 use parking_lot::Mutex;
 use tempfile::TempDir;
 use tokio::sync::Notify;

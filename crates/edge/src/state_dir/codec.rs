@@ -8,7 +8,6 @@ use batoff_types::{
 use prost::Message;
 
 use super::rules::PbRule;
-use crate::saver::Wanted;
 
 const MAGIC: &[u8; 8] = b"BATOFFES";
 
@@ -50,13 +49,12 @@ pub(super) enum Untrusted {
 }
 
 impl Stored {
-    /// What is to be written for an index and the stream's position.
-    pub(crate) fn of(wanted: &Wanted, snapshot: &Snapshot) -> Self {
-        let mut snapshot = snapshot.clone();
+    /// What is to be written for an index and the stream's position and term.
+    pub(crate) fn of(position: Option<Position>, term: Term, mut snapshot: Snapshot) -> Self {
         // The rules may be ahead of the caches. What counts after a restart is what had left every cache.
-        snapshot.cursor = wanted.position.map_or(Cursor::START, |position| position.cursor);
-        snapshot.task = wanted.position.and_then(|position| position.task);
-        Self { position: wanted.position, term: wanted.term, snapshot }
+        snapshot.cursor = position.map_or(Cursor::START, |position| position.cursor);
+        snapshot.task = position.and_then(|position| position.task);
+        Self { position, term, snapshot }
     }
 }
 

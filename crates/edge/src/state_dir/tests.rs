@@ -1,3 +1,5 @@
+//! What a node knows after it was killed, and what it does not believe.
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 

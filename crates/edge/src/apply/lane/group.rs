@@ -6,7 +6,7 @@ use std::sync::Arc;
 use batoff_index::Match;
 use batoff_types::{Record, Seq};
 
-use crate::apply::Ticket;
+use crate::apply::news::Ticket;
 
 /// Batches of objects in one group. More, and a purge of one URL behind a purge of a million would wait for all of them
 /// in one go, and could not be told of before.
