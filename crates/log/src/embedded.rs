@@ -14,6 +14,7 @@
 //! again, compares what the disk holds with what it has acknowledged, and accepts writes only if nothing is missing.
 //! While the disk lets itself be read and not written, what was acknowledged can be read.
 
+mod committed;
 mod database;
 mod directory;
 mod fault;
@@ -25,6 +26,7 @@ mod open_error;
 mod overlay;
 mod pairs;
 mod peers;
+mod queue;
 mod read;
 mod rows;
 mod shared;
@@ -47,17 +49,15 @@ use tokio::sync::{oneshot, watch as tokio_watch};
 use self::directory::Directory;
 use self::medium::{Disk, Medium};
 pub use self::open_error::OpenError;
+use self::queue::{Request, RequestQueue};
 use self::shared::Shared;
-use self::writer::Request;
 use crate::kv::Kv;
 use crate::presence::Presence;
 use crate::purge_log::PurgeLog;
-use crate::store::{Clock, Health, Store};
+use crate::store::{Health, Store, WallClock};
 
+pub use self::database::CACHE_BYTES;
 pub use self::measure::describe_metrics;
-
-/// Memory that the store may use to cache pages of its file, in bytes. Smaller: reads far behind the tail touch the disk.
-pub const CACHE_BYTES: usize = 64 * 1024 * 1024;
 
 /// Where and how the embedded store keeps its data.
 #[derive(Clone)]
@@ -65,14 +65,14 @@ pub struct EmbeddedConfig {
     /// The directory; created with mode 0700 if it is not there. Belongs to one process at a time.
     pub dir: PathBuf,
     /// Decides when keys and values expire.
-    pub clock: Clock,
+    pub clock: WallClock,
     /// Memory for cached pages, in bytes; [`CACHE_BYTES`] unless there is a reason.
     pub cache_bytes: usize,
 }
 
 impl EmbeddedConfig {
     /// The usual settings for `dir`.
-    pub fn new(dir: impl Into<PathBuf>, clock: Clock) -> Self {
+    pub fn new(dir: impl Into<PathBuf>, clock: WallClock) -> Self {
         Self { dir: dir.into(), clock, cache_bytes: CACHE_BYTES }
     }
 }
@@ -82,7 +82,7 @@ impl EmbeddedConfig {
 /// Call [`Store::close`] at the end; a store that is only dropped lets go of its directory a moment later.
 pub struct EmbeddedStore {
     shared: Arc<Shared>,
-    requests: writer::Queue,
+    requests: RequestQueue,
 }
 
 impl EmbeddedStore {
@@ -105,12 +105,12 @@ impl EmbeddedStore {
     fn open_on<M: Medium>(medium: M, config: EmbeddedConfig) -> Result<Arc<Self>, OpenError> {
         let directory = Directory::new(config.dir);
         directory.prepare()?;
-        let (database, standing) = database::open_or_create(&medium, &directory, config.cache_bytes)?;
+        let (database, committed) = database::open_or_create(&medium, &directory, config.cache_bytes)?;
         let witness = directory.witness()?;
-        database::hear(&witness, &directory, &standing)?;
-        let shared = Arc::new(Shared::new(config.clock, database, &standing));
-        let place = writer::Place { medium, directory, witness, cache_bytes: config.cache_bytes };
-        let requests = writer::spawn(place, Arc::clone(&shared), standing)?;
+        database::hear(&witness, &directory, &committed)?;
+        let shared = Arc::new(Shared::new(config.clock, database, &committed));
+        let opener = writer::Opener { medium, directory, witness, cache_bytes: config.cache_bytes };
+        let requests = writer::spawn(opener, Arc::clone(&shared), committed)?;
         Ok(Arc::new(Self { shared, requests }))
     }
 }
@@ -120,7 +120,7 @@ impl Drop for EmbeddedStore {
         self.shared.abandon();
         // Wakes the writer; when the queue is full it is awake.
         let (reply, _) = oneshot::channel();
-        self.requests.mention(Request::Close { reply });
+        let _ = self.requests.send(Request::Close { reply });
     }
 }
 

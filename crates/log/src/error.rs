@@ -1,8 +1,8 @@
+//! Why the store did not do what it was asked, named by what the caller can do about it.
+
 use std::time::Duration;
 
 use batoff_types::{Cursor, Seq};
-
-use crate::kv::Versioned;
 
 /// Why the store did not do what it was asked, named by what the caller can do about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -76,17 +76,6 @@ pub enum ReadError {
         /// Where the log ends.
         tail: Cursor,
     },
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-/// Why a compare-and-set did not happen.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CasError {
-    /// The key does not hold what was expected; here is what it holds (`None`: nothing).
-    #[error("the key holds another version than was expected")]
-    Conflict(Option<Versioned>),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -1,3 +1,5 @@
+//! The small records beside the log: keys, versions, compare-and-set.
+
 use std::fmt;
 use std::time::Duration;
 
@@ -5,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
-use crate::error::{CasError, StoreError};
+use crate::error::StoreError;
 
 /// Longest key, in bytes. A longer one, and an empty one, is refused with [`StoreError::Invalid`].
 pub const KEY_BYTES_MAX: usize = 1_024;
@@ -105,6 +107,17 @@ pub enum Write {
     Delete,
 }
 
+/// Why a compare-and-set did not happen.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CasError {
+    /// The key does not hold what was expected; here is what it holds (`None`: nothing).
+    #[error("the key holds another version than was expected")]
+    Conflict(Option<Versioned>),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// One step of a [`Kv::watch`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KvEvent {
@@ -146,5 +159,7 @@ pub trait Kv: Send + Sync {
 
     /// The pairs under `prefix`, then [`KvEvent::Synced`], then each change in order. Several writes of one key in
     /// quick succession may be told as the last. Ends only when the store is closed or damaged.
+    ///
+    /// Nobody follows one yet: it is for several control planes beside one log.
     fn watch(&self, prefix: &Key) -> BoxStream<'static, KvEvent>;
 }

@@ -1,3 +1,6 @@
+//! What replicas of the control plane tell one another in passing. Nobody listens yet: it is here, with an engine and its
+//! part of the conformance suite, for several control planes beside one log.
+
 use std::sync::Arc;
 
 use async_trait::async_trait;

@@ -1,3 +1,5 @@
+//! The sequence of records: what it promises, and what is written together with it.
+
 use std::sync::Arc;
 
 use async_trait::async_trait;

@@ -10,10 +10,10 @@ use crate::presence::Presence;
 use crate::purge_log::PurgeLog;
 
 /// A wall clock. It decides when keys and values expire, and nothing that the proof rests on.
-pub type Clock = Arc<dyn Fn() -> UnixMillis + Send + Sync>;
+pub type WallClock = Arc<dyn Fn() -> UnixMillis + Send + Sync>;
 
 /// The machine's wall clock.
-pub fn system_clock() -> Clock {
+pub fn system_clock() -> WallClock {
     Arc::new(|| {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         UnixMillis(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))

@@ -1,9 +1,11 @@
+//! Records get numbers without a gap, and what was answered is durable.
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use batoff_types::Cursor;
 
-use super::{Subject, key, record, seq, soon, task_record};
+use super::subject::{Subject, key, record, seq, soon, task_record};
 use crate::error::StoreError;
 use crate::purge_log::{Appended, BATCH_RECORDS_MAX, READ_RECORDS_MAX, RECORD_BYTES_MAX};
 

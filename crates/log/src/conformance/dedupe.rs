@@ -1,8 +1,10 @@
+//! Which repeat of a request is one.
+
 use std::sync::Arc;
 
 use batoff_types::UnixMillis;
 
-use super::{Subject, key, seq, task_id, task_record};
+use super::subject::{Subject, key, seq, task_id, task_record};
 use crate::purge_log::{Appended, Dedupe, NewRecord};
 
 fn keyed(task: u64, dedupe: Vec<Dedupe>) -> NewRecord {

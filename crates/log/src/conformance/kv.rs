@@ -1,3 +1,5 @@
+//! The small records: compare-and-set, time to live, order, watches, presence.
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -5,9 +7,9 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 
-use super::{Subject, soon};
-use crate::error::{CasError, StoreError};
-use crate::kv::{Expect, KEY_BYTES_MAX, Key, KvEvent, VALUE_BYTES_MAX, Version, Write};
+use super::subject::{Subject, soon};
+use crate::error::StoreError;
+use crate::kv::{CasError, Expect, KEY_BYTES_MAX, Key, KvEvent, VALUE_BYTES_MAX, Version, Write};
 use crate::presence::PresenceEvent;
 
 fn put(value: &str) -> Write {

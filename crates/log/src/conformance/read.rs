@@ -1,6 +1,6 @@
 use batoff_types::{Cursor, UnixMillis};
 
-use super::{Subject, record, seq};
+use super::subject::{Subject, record, seq};
 use crate::error::ReadError;
 use crate::purge_log::NewRecord;
 

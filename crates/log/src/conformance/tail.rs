@@ -1,10 +1,12 @@
+//! A reader that follows the log gets every record, once, in order.
+
 use std::sync::Arc;
 
 use batoff_types::{Cursor, Seq};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 
-use super::{Subject, record, seq, soon};
+use super::subject::{Subject, record, seq, soon};
 use crate::error::{ReadError, StoreError};
 use crate::kv::Key;
 use crate::purge_log::StoredRecord;

@@ -1,7 +1,7 @@
 use batoff_types::{SiteId, TaskId, UnixMillis};
 use bytes::Bytes;
 
-use super::{Subject, seq, site, task_id, task_record};
+use super::subject::{Subject, seq, site, task_id, task_record};
 use crate::purge_log::NewRecord;
 
 async fn list(subject: &Subject, site: &SiteId, before: Option<TaskId>, limit: usize) -> Vec<TaskId> {

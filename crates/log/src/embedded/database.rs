@@ -1,3 +1,5 @@
+//! One file: opened, examined, and known to be what was acknowledged.
+
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -9,6 +11,7 @@ use redb::{
 use redb::{StorageBackend, StorageError, TableError};
 use ulid::Ulid;
 
+use super::committed::Committed;
 use super::directory::{Directory, io_error};
 use super::fault::Fault;
 use super::layout::{
@@ -19,27 +22,14 @@ use super::medium::Medium;
 use super::open_error::OpenError;
 use super::overlay::Overlay;
 use super::witness::Witness;
-use super::{CACHE_BYTES, layout, rows, task_index};
+use super::{layout, rows, task_index};
+
+/// Memory that the store may use to cache pages of its file, in bytes. Smaller: reads far behind the tail touch the disk.
+pub const CACHE_BYTES: usize = 64 * 1024 * 1024;
 
 /// Records whose checksums are verified when the store is opened, counted from the tail: what a crash could have torn.
 /// Older ones are verified whenever they are read.
 const VERIFIED_RECORDS: u64 = 4_096;
-
-/// What the last commit left: where the log stands, and the counters that go on from there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Standing {
-    pub(super) log_id: LogId,
-    /// How many transactions were committed.
-    pub(super) commit: u64,
-    pub(super) first: Seq,
-    pub(super) tail: Cursor,
-    /// The latest `accepted_at` among the records.
-    pub(super) high: UnixMillis,
-    /// The version of the last write to a pair.
-    pub(super) kv_version: u64,
-    /// When the next pair expires.
-    pub(super) kv_expiry: Option<UnixMillis>,
-}
 
 pub(super) fn new_log_id() -> LogId {
     LogId::from_ulid(Ulid::generate())
@@ -50,27 +40,27 @@ pub(super) fn open_or_create<M: Medium>(
     medium: &M,
     directory: &Directory,
     cache_bytes: usize,
-) -> Result<(Database, Standing), OpenError> {
+) -> Result<(Database, Committed), OpenError> {
     if !directory.has_store()? {
         if directory.names_a_log()? {
             return Err(OpenError::Lost { path: directory.store() });
         }
         create(medium, directory, new_log_id())?;
     }
-    let (database, standing) = open(medium, &directory.store(), cache_bytes)?;
-    whole_index(&database, standing.tail, &directory.store())?;
+    let (database, committed) = open(medium, &directory.store(), cache_bytes)?;
+    whole_index(&database, committed.tail, &directory.store())?;
     let beside = directory.read_log_id()?;
-    if beside != Some(standing.log_id) {
-        return Err(OpenError::Copy { path: directory.store(), stored: standing.log_id, beside });
+    if beside != Some(committed.log_id) {
+        return Err(OpenError::Copy { path: directory.store(), stored: committed.log_id, beside });
     }
-    Ok((database, standing))
+    Ok((database, committed))
 }
 
 /// Refuses a store that lacks what was acknowledged.
-pub(super) fn hear(witness: &Witness, directory: &Directory, standing: &Standing) -> Result<(), OpenError> {
+pub(super) fn hear(witness: &Witness, directory: &Directory, committed: &Committed) -> Result<(), OpenError> {
     let path = directory.acknowledged();
     let testimony = witness.read().map_err(|source| io_error("read", &path, source))?;
-    match testimony.and_then(|testimony| testimony.refutes(standing)) {
+    match testimony.and_then(|testimony| testimony.refutes(committed)) {
         Some(detail) => Err(OpenError::Corrupt { path: directory.store(), detail }),
         None => Ok(()),
     }
@@ -81,12 +71,12 @@ pub(super) fn open<M: Medium>(
     medium: &M,
     path: &Path,
     cache_bytes: usize,
-) -> Result<(Database, Standing), OpenError> {
+) -> Result<(Database, Committed), OpenError> {
     open_on(|| medium.open(path), path, cache_bytes)
 }
 
 /// Opens an existing store on a disk that takes no writes. What is written to it is lost.
-pub(super) fn open_to_read(path: &Path, cache_bytes: usize) -> Result<(Database, Standing), OpenError> {
+pub(super) fn open_to_read(path: &Path, cache_bytes: usize) -> Result<(Database, Committed), OpenError> {
     open_on(|| Overlay::open(path), path, cache_bytes)
 }
 
@@ -94,12 +84,12 @@ fn open_on<B: StorageBackend>(
     backend: impl FnOnce() -> io::Result<B>,
     path: &Path,
     cache_bytes: usize,
-) -> Result<(Database, Standing), OpenError> {
+) -> Result<(Database, Committed), OpenError> {
     let open = || {
         let backend = backend().map_err(|source| io_error("open", path, source))?;
         let database = open_backend(backend, path, cache_bytes)?;
-        let standing = examine(&database, path)?;
-        Ok((database, standing))
+        let committed = examine(&database, path)?;
+        Ok((database, committed))
     };
     // Some kinds of damage make redb panic instead of saying so.
     catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|_| Err(contradiction(path)))
@@ -199,7 +189,7 @@ fn explain(fault: Fault, action: &'static str, path: &Path) -> OpenError {
     }
 }
 
-fn examine(database: &Database, path: &Path) -> Result<Standing, OpenError> {
+fn examine(database: &Database, path: &Path) -> Result<Committed, OpenError> {
     let failed = |fault| explain(fault, "read", path);
     let read = || {
         let transaction = database.begin_read().map_err(|error| failed(error.into()))?;
@@ -254,10 +244,10 @@ impl Meta {
 }
 
 /// Checks that the records are numbered without gaps and that the newest are what was written.
-fn verify(transaction: &ReadTransaction, meta: Meta) -> Result<Standing, Fault> {
+fn verify(transaction: &ReadTransaction, meta: Meta) -> Result<Committed, Fault> {
     let log = transaction.open_table(LOG)?;
     let first = Seq::new(meta.first).ok_or_else(|| Fault::Damaged("its log begins at 0".to_owned()))?;
-    let mut standing = Standing {
+    let mut committed = Committed {
         log_id: meta.log_id,
         commit: meta.commit,
         first,
@@ -267,7 +257,7 @@ fn verify(transaction: &ReadTransaction, meta: Meta) -> Result<Standing, Fault> 
         kv_expiry: transaction.open_table(KV_EXPIRY)?.first()?.map(|(key, _)| UnixMillis(key.value().0)),
     };
     let (Some(oldest), Some(newest)) = (log.first()?, log.last()?) else {
-        return Ok(standing);
+        return Ok(committed);
     };
     let (oldest, tail, high) = (oldest.0.value(), newest.0.value(), rows::record_high(newest.1.value()));
     let expected = tail - oldest + 1;
@@ -282,7 +272,7 @@ fn verify(transaction: &ReadTransaction, meta: Meta) -> Result<Standing, Fault> 
         let (seq, row) = row?;
         rows::read_record(seq.value(), row.value())?;
     }
-    standing.tail = Cursor::new(tail);
-    standing.high = high;
-    Ok(standing)
+    committed.tail = Cursor::new(tail);
+    committed.high = high;
+    Ok(committed)
 }

@@ -1,3 +1,5 @@
+//! The folder of a store, and how a file gets its name in it: last, when it is complete.
+
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};

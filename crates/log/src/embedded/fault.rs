@@ -1,9 +1,19 @@
+//! What goes wrong below the store, and what its callers are told of it.
+
 use std::io;
+use std::time::Duration;
 
 use redb::{CommitError, DatabaseError, StorageError, TableError, TransactionError};
 
-use super::writer::REOPEN_FIRST_DELAY;
 use crate::error::StoreError;
+
+/// How long after a first failure writes are refused. Doubled with each further one.
+pub(super) const REOPEN_FIRST_DELAY: Duration = Duration::from_millis(50);
+
+/// What a caller is told who is to come back as soon as the file may be open again.
+pub(super) fn unavailable() -> StoreError {
+    StoreError::Unavailable { retry_after: REOPEN_FIRST_DELAY }
+}
 
 /// What went wrong below us, sorted by what follows from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +31,7 @@ impl Fault {
     pub(super) fn certain(&self) -> StoreError {
         match self {
             Self::Full => StoreError::Full,
-            Self::Io(_) => StoreError::Unavailable { retry_after: REOPEN_FIRST_DELAY },
+            Self::Io(_) => unavailable(),
             Self::Damaged(detail) => StoreError::Corrupt(detail.clone()),
         }
     }

@@ -1,3 +1,5 @@
+//! The purge log, as the embedded engine keeps it.
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -6,11 +8,11 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use redb::ReadTransaction;
 
+use super::EmbeddedStore;
 use super::fault::Fault;
-use super::read::{self, Page};
+use super::queue::{RECORD_OVERHEAD_BYTES, Request};
+use super::read::{self, Stretch};
 use super::tail::follow;
-use super::writer::Request;
-use super::{EmbeddedStore, writer};
 use crate::error::{ReadError, StoreError};
 use crate::purge_log::{
     Appended, BATCH_BYTES_MAX, BATCH_RECORDS_MAX, LIST_TASKS_MAX, LogState, NewRecord, PurgeLog,
@@ -35,10 +37,10 @@ impl PurgeLog for EmbeddedStore {
     ) -> Result<Vec<StoredRecord>, ReadError> {
         let items = max_items.clamp(1, READ_RECORDS_MAX);
         let bytes = max_bytes.min(READ_BYTES_MAX);
-        match self.read_snapshot(move |snapshot| read::page(snapshot, from, items, bytes)).await? {
-            Page::Records(records) => Ok(records),
-            Page::Trimmed { first } => Err(ReadError::Trimmed { first }),
-            Page::AheadOfLog { tail } => Err(ReadError::AheadOfLog { tail }),
+        match self.read_snapshot(move |snapshot| read::stretch(snapshot, from, items, bytes)).await? {
+            Stretch::Records(records) => Ok(records),
+            Stretch::Trimmed { first } => Err(ReadError::Trimmed { first }),
+            Stretch::AheadOfLog { tail } => Err(ReadError::AheadOfLog { tail }),
         }
     }
 
@@ -112,7 +114,7 @@ impl EmbeddedStore {
         &self,
         work: impl FnOnce(&ReadTransaction) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.shared.read(|mend| self.requests.mention(mend), work).await
+        self.shared.read(|opening| self.requests.mend(opening), work).await
     }
 }
 
@@ -130,9 +132,9 @@ fn check_batch(batch: &[NewRecord]) -> Result<usize, StoreError> {
         if record.task.is_none() && !record.dedupe.is_empty() {
             return Err(StoreError::Invalid("a record with dedupe keys must have a task"));
         }
-        bytes += size + writer::RECORD_OVERHEAD_BYTES;
+        bytes += size + RECORD_OVERHEAD_BYTES;
     }
-    if bytes > BATCH_BYTES_MAX + batch.len() * writer::RECORD_OVERHEAD_BYTES {
+    if bytes > BATCH_BYTES_MAX + batch.len() * RECORD_OVERHEAD_BYTES {
         return Err(StoreError::TooLarge { limit: BATCH_BYTES_MAX });
     }
     Ok(bytes)

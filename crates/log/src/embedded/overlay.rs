@@ -1,3 +1,5 @@
+//! A file that is read and never written: what is written to it is kept in memory and lost.
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;

@@ -3,11 +3,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
-use super::writer::Request;
+use super::queue::Request;
 use super::{EmbeddedStore, read, watch};
-use crate::error::{CasError, StoreError};
+use crate::error::StoreError;
 use crate::kv::{
-    Expect, KEY_BYTES_MAX, Key, Kv, KvEvent, SCAN_ITEMS_MAX, VALUE_BYTES_MAX, Version, Versioned, Write,
+    CasError, Expect, KEY_BYTES_MAX, Key, Kv, KvEvent, SCAN_ITEMS_MAX, VALUE_BYTES_MAX, Version, Versioned,
+    Write,
 };
 
 #[async_trait]

@@ -1,3 +1,5 @@
+//! The presence of the one replica that a file of its own can have. See [`Presence`] for whom it is.
+
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
@@ -8,7 +10,7 @@ use parking_lot::RwLock;
 use tokio::sync::watch;
 use ulid::Ulid;
 
-use super::shared::unavailable;
+use super::fault::unavailable;
 use crate::error::StoreError;
 use crate::presence::{Presence, PresenceEvent, ReplicaId};
 

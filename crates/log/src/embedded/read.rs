@@ -11,26 +11,26 @@ use crate::kv::{Key, Versioned};
 use crate::purge_log::{StoredRecord, TaskRow};
 
 /// What a snapshot has for a reader of the log.
-pub(super) enum Page {
+pub(super) enum Stretch {
     Records(Vec<StoredRecord>),
     Trimmed { first: Seq },
     AheadOfLog { tail: Cursor },
 }
 
 /// Records from `from` on: at most `max_items`, and no more after `max_bytes`.
-pub(super) fn page(
+pub(super) fn stretch(
     snapshot: &ReadTransaction,
     from: Seq,
     max_items: usize,
     max_bytes: usize,
-) -> Result<Page, Fault> {
+) -> Result<Stretch, Fault> {
     let log = snapshot.open_table(LOG)?;
     let (first, tail) = bounds(snapshot, &log)?;
     if from < first {
-        return Ok(Page::Trimmed { first });
+        return Ok(Stretch::Trimmed { first });
     }
     if from > tail.next() {
-        return Ok(Page::AheadOfLog { tail });
+        return Ok(Stretch::AheadOfLog { tail });
     }
     let mut records = Vec::with_capacity(max_items.min(64));
     let mut bytes = 0;
@@ -46,7 +46,7 @@ pub(super) fn page(
             break;
         }
     }
-    Ok(Page::Records(records))
+    Ok(Stretch::Records(records))
 }
 
 /// The first record accepted at or after `at`; the next to be written if there is none.
@@ -150,7 +150,7 @@ pub(super) fn pairs(
             break;
         }
         let pair = Pair::from_row(row.value())?;
-        // The empty key is the writer's own (see `Draft::probe`).
+        // The empty key is the writer's own (see `CommitDraft::probe`).
         let is_after = key.value() > after.map_or(&[][..], Key::as_bytes);
         if is_after && pair.is_alive(now) {
             found.push((Key::new(Bytes::copy_from_slice(key.value())), pair.into_versioned()));

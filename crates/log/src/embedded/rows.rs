@@ -123,7 +123,7 @@ pub(super) fn read_task(seq: u64, row: &[u8]) -> Result<TaskRow, Fault> {
 
 /// What is remembered of an accepted request: `seq 8 | task 16 | body hash 32 | first at 8 | expires 8`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(super) struct SeenKey {
     pub(super) seq: u64,
     pub(super) task: TaskId,
     pub(super) body_hash: [u8; 32],
@@ -131,7 +131,7 @@ pub(super) struct Seen {
     pub(super) expires_at: UnixMillis,
 }
 
-impl Seen {
+impl SeenKey {
     pub(super) fn to_row(self) -> [u8; 72] {
         let mut row = [0; 72];
         row[0..8].copy_from_slice(&self.seq.to_le_bytes());

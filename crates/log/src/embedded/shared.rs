@@ -1,3 +1,5 @@
+//! What the writer and the readers have in common.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -6,15 +8,14 @@ use parking_lot::RwLock;
 use redb::{Database, ReadTransaction, ReadableDatabase};
 use tokio::sync::{broadcast, watch};
 
-use super::database::Standing;
-use super::fault::Fault;
+use super::committed::Committed;
+use super::fault::{Fault, unavailable};
 use super::measure;
 use super::peers::Peers;
-use super::writer::{REOPEN_FIRST_DELAY, Request};
 use crate::error::StoreError;
 use crate::kv::{Key, Versioned};
 use crate::purge_log::{LogState, StoredRecord};
-use crate::store::{Clock, Health};
+use crate::store::{Health, WallClock};
 
 /// Commits kept in memory for tails that follow live.
 /// A tail that falls further behind reads from the file until it has caught up; nobody else notices.
@@ -26,26 +27,26 @@ const FEED_COMMIT_BYTES: usize = 256 * 1024;
 
 /// What live tails hear after a commit.
 #[derive(Clone)]
-pub(super) enum Feed {
+pub(super) enum RecordNews {
     Records(Arc<[StoredRecord]>),
-    /// Something happened that must be looked up in the file (or in the store's standing).
+    /// Something happened that must be looked up in the file (or in the store's mode).
     LookAgain,
 }
 
 /// What live watches hear after a commit.
 #[derive(Clone)]
-pub(super) enum Changes {
+pub(super) enum PairNews {
     Commit {
         commit: u64,
         changes: Arc<[(Key, Option<Versioned>)]>,
     },
-    /// Something happened that must be looked up in the file (or in the store's standing).
+    /// Something happened that must be looked up in the file (or in the store's mode).
     LookAgain,
 }
 
 /// Whether anything may still be expected of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Mode {
+enum StoreMode {
     Running,
     Closed,
     Corrupt(String),
@@ -53,7 +54,7 @@ enum Mode {
 
 /// One opening of the file.
 #[derive(Clone)]
-pub(super) struct Opened {
+pub(super) struct OpenedFile {
     pub(super) database: Arc<Database>,
     /// Which opening it is; tells a report about an earlier one from news.
     pub(super) opening: u64,
@@ -61,38 +62,38 @@ pub(super) struct Opened {
 
 /// What the writer and the readers have in common. The writer alone changes it.
 pub(super) struct Shared {
-    pub(super) clock: Clock,
+    pub(super) clock: WallClock,
     pub(super) peers: Peers,
     pub(super) health: watch::Sender<Health>,
     log_id: LogId,
     state: RwLock<LogState>,
-    mode: RwLock<Mode>,
-    opened: RwLock<Option<Opened>>,
-    feed: broadcast::Sender<Feed>,
-    changes: broadcast::Sender<Changes>,
+    mode: RwLock<StoreMode>,
+    opened: RwLock<Option<OpenedFile>>,
+    feed: broadcast::Sender<RecordNews>,
+    changes: broadcast::Sender<PairNews>,
     /// Nobody can ask for anything any more.
     abandoned: AtomicBool,
 }
 
 impl Shared {
-    pub(super) fn new(clock: Clock, database: Database, standing: &Standing) -> Self {
+    pub(super) fn new(clock: WallClock, database: Database, committed: &Committed) -> Self {
         let shared = Self {
             clock,
             peers: Peers::new(),
             health: watch::Sender::new(Health::Ok),
-            log_id: standing.log_id,
+            log_id: committed.log_id,
             state: RwLock::new(LogState {
-                log_id: standing.log_id,
-                first: standing.first,
-                tail: standing.tail,
+                log_id: committed.log_id,
+                first: committed.first,
+                tail: committed.tail,
             }),
-            mode: RwLock::new(Mode::Running),
-            opened: RwLock::new(Some(Opened { database: Arc::new(database), opening: 0 })),
+            mode: RwLock::new(StoreMode::Running),
+            opened: RwLock::new(Some(OpenedFile { database: Arc::new(database), opening: 0 })),
             feed: broadcast::Sender::new(FEED_COMMITS),
             changes: broadcast::Sender::new(FEED_COMMITS),
             abandoned: AtomicBool::new(false),
         };
-        measure::tail(standing.tail);
+        measure::tail(committed.tail);
         shared
     }
 
@@ -103,14 +104,14 @@ impl Shared {
     /// Why nothing can be expected any more; `Ok` while the store runs.
     pub(super) fn check_running(&self) -> Result<(), StoreError> {
         match &*self.mode.read() {
-            Mode::Running => Ok(()),
-            Mode::Closed => Err(unavailable()),
-            Mode::Corrupt(detail) => Err(StoreError::Corrupt(detail.clone())),
+            StoreMode::Running => Ok(()),
+            StoreMode::Closed => Err(unavailable()),
+            StoreMode::Corrupt(detail) => Err(StoreError::Corrupt(detail.clone())),
         }
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        *self.mode.read() == Mode::Closed
+        *self.mode.read() == StoreMode::Closed
     }
 
     /// The store was dropped; its writer ends after the group in hand.
@@ -126,26 +127,26 @@ impl Shared {
         *self.state.read()
     }
 
-    pub(super) fn opened(&self) -> Option<Opened> {
+    pub(super) fn opened(&self) -> Option<OpenedFile> {
         self.opened.read().clone()
     }
 
-    /// Runs `work` on a snapshot of the last commit, off the async threads. `mend` is told when the file failed, so
-    /// that the writer opens it again although nobody writes.
+    /// Runs `work` on a snapshot of the last commit, off the async threads. `mend` is told which opening of the file
+    /// failed, so that the writer opens it again although nobody writes.
     pub(super) async fn read<T: Send + 'static>(
         &self,
-        mend: impl FnOnce(Request),
+        mend: impl FnOnce(u64),
         work: impl FnOnce(&ReadTransaction) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.check_running()?;
-        let Opened { database, opening } = self.opened().ok_or_else(unavailable)?;
+        let OpenedFile { database, opening } = self.opened().ok_or_else(unavailable)?;
         let snapshot = tokio::task::spawn_blocking(move || work(&database.begin_read()?)).await;
         match snapshot {
             Ok(Ok(found)) => Ok(found),
             Ok(Err(fault)) => {
                 tracing::error!(%fault, "the purge log could not be read");
                 if !matches!(fault, Fault::Damaged(_)) {
-                    mend(Request::Mend { opening });
+                    mend(opening);
                     return Err(unavailable());
                 }
                 Err(fault.certain())
@@ -158,38 +159,41 @@ impl Shared {
         }
     }
 
-    pub(super) fn subscribe_feed(&self) -> broadcast::Receiver<Feed> {
+    pub(super) fn subscribe_feed(&self) -> broadcast::Receiver<RecordNews> {
         self.feed.subscribe()
     }
 
-    pub(super) fn subscribe_changes(&self) -> broadcast::Receiver<Changes> {
+    pub(super) fn subscribe_changes(&self) -> broadcast::Receiver<PairNews> {
         self.changes.subscribe()
     }
 
     /// Tells the world what a commit has made durable.
     pub(super) fn publish(
         &self,
-        standing: &Standing,
+        committed: &Committed,
         records: Vec<StoredRecord>,
         changes: Vec<(Key, Option<Versioned>)>,
     ) {
-        *self.state.write() = LogState { log_id: self.log_id, first: standing.first, tail: standing.tail };
+        *self.state.write() = LogState { log_id: self.log_id, first: committed.first, tail: committed.tail };
         // Sending fails when nobody listens.
         if !records.is_empty() {
-            measure::tail(standing.tail);
+            measure::tail(committed.tail);
             let bytes: usize = records.iter().map(|record| record.body.len()).sum();
-            let feed =
-                if bytes <= FEED_COMMIT_BYTES { Feed::Records(records.into()) } else { Feed::LookAgain };
+            let feed = if bytes <= FEED_COMMIT_BYTES {
+                RecordNews::Records(records.into())
+            } else {
+                RecordNews::LookAgain
+            };
             let _ = self.feed.send(feed);
         }
         if !changes.is_empty() {
-            let _ = self.changes.send(Changes::Commit { commit: standing.commit, changes: changes.into() });
+            let _ = self.changes.send(PairNews::Commit { commit: committed.commit, changes: changes.into() });
         }
     }
 
     /// Makes readers wait for the next opening, and returns when the last of them has let go of this one.
     pub(super) fn let_go(&self) {
-        let Some(Opened { mut database, .. }) = self.opened.write().take() else { return };
+        let Some(OpenedFile { mut database, .. }) = self.opened.write().take() else { return };
         loop {
             match Arc::try_unwrap(database) {
                 // Dropping it closes the file.
@@ -203,17 +207,17 @@ impl Shared {
         }
     }
 
-    pub(super) fn put_opened(&self, database: Database, opening: u64, standing: &Standing) {
-        *self.opened.write() = Some(Opened { database: Arc::new(database), opening });
-        *self.state.write() = LogState { log_id: self.log_id, first: standing.first, tail: standing.tail };
-        measure::tail(standing.tail);
+    pub(super) fn put_opened(&self, database: Database, opening: u64, committed: &Committed) {
+        *self.opened.write() = Some(OpenedFile { database: Arc::new(database), opening });
+        *self.state.write() = LogState { log_id: self.log_id, first: committed.first, tail: committed.tail };
+        measure::tail(committed.tail);
         self.nudge();
     }
 
     pub(super) fn become_closed(&self) {
         let mut mode = self.mode.write();
-        if *mode == Mode::Running {
-            *mode = Mode::Closed;
+        if *mode == StoreMode::Running {
+            *mode = StoreMode::Closed;
             self.health.send_replace(Health::Down { reason: "the purge log was closed".to_owned() });
         }
         drop(mode);
@@ -224,7 +228,7 @@ impl Shared {
     /// The writer has panicked; what was acknowledged is safe, and nothing more is accepted.
     pub(super) fn become_stopped(&self) {
         let reason = "its writer has stopped unexpectedly; start the process again".to_owned();
-        *self.mode.write() = Mode::Closed;
+        *self.mode.write() = StoreMode::Closed;
         // redb panics when it drops a database that a panic has left half changed, and the process is to end in order.
         std::mem::forget(self.opened.write().take());
         self.health.send_replace(Health::Stopped { reason });
@@ -234,16 +238,12 @@ impl Shared {
 
     pub(super) fn become_corrupt(&self, detail: String) {
         self.health.send_replace(Health::Down { reason: detail.clone() });
-        *self.mode.write() = Mode::Corrupt(detail);
+        *self.mode.write() = StoreMode::Corrupt(detail);
         self.nudge();
     }
 
     fn nudge(&self) {
-        let _ = self.feed.send(Feed::LookAgain);
-        let _ = self.changes.send(Changes::LookAgain);
+        let _ = self.feed.send(RecordNews::LookAgain);
+        let _ = self.changes.send(PairNews::LookAgain);
     }
-}
-
-pub(super) fn unavailable() -> StoreError {
-    StoreError::Unavailable { retry_after: REOPEN_FIRST_DELAY }
 }

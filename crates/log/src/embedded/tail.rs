@@ -1,3 +1,5 @@
+//! Every record in order, each once: from the file until it has caught up, then from the live feed.
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -6,9 +8,9 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use tokio::sync::broadcast;
 
-use super::read::{self, Page};
-use super::shared::{Feed, Shared};
-use super::writer::Queue;
+use super::queue::RequestQueue;
+use super::read::{self, Stretch};
+use super::shared::{RecordNews, Shared};
 use crate::error::{ReadError, StoreError};
 use crate::purge_log::StoredRecord;
 
@@ -19,13 +21,13 @@ const CATCH_UP_BYTES: usize = 1024 * 1024;
 /// How long a tail waits before it reads again from a store that could not be read.
 const READ_AGAIN_DELAY: Duration = Duration::from_millis(100);
 
-type Item = Result<Arc<[StoredRecord]>, ReadError>;
+type TailItem = Result<Arc<[StoredRecord]>, ReadError>;
 
 /// See [`PurgeLog::tail`](crate::PurgeLog::tail).
-pub(super) fn follow(shared: Arc<Shared>, requests: Queue, from: Seq) -> BoxStream<'static, Item> {
+pub(super) fn follow(shared: Arc<Shared>, requests: RequestQueue, from: Seq) -> BoxStream<'static, TailItem> {
     // Subscribed before the first read, so that nothing falls between the two.
     let feed = shared.subscribe_feed();
-    let tail = Tail { shared, requests, feed, next: from, place: Place::Behind };
+    let tail = LogTail { shared, requests, feed, next: from, place: TailPlace::Behind };
     stream::unfold(tail, |mut tail| async {
         let item = tail.next_item().await?;
         Some((item, tail))
@@ -34,7 +36,7 @@ pub(super) fn follow(shared: Arc<Shared>, requests: Queue, from: Seq) -> BoxStre
 }
 
 /// Where a tail takes its next records from.
-enum Place {
+enum TailPlace {
     /// From the file.
     Behind,
     /// From the feed: it has all that was in the file.
@@ -43,53 +45,53 @@ enum Place {
     Ended,
 }
 
-struct Tail {
+struct LogTail {
     shared: Arc<Shared>,
-    requests: Queue,
-    feed: broadcast::Receiver<Feed>,
+    requests: RequestQueue,
+    feed: broadcast::Receiver<RecordNews>,
     next: Seq,
-    place: Place,
+    place: TailPlace,
 }
 
-impl Tail {
-    async fn next_item(&mut self) -> Option<Item> {
+impl LogTail {
+    async fn next_item(&mut self) -> Option<TailItem> {
         loop {
             match self.place {
-                Place::Behind => {
+                TailPlace::Behind => {
                     if let Some(item) = self.read_on().await {
                         return Some(item);
                     }
                 }
-                Place::Live => {
+                TailPlace::Live => {
                     if let Some(records) = self.listen().await {
                         return Some(Ok(records));
                     }
                 }
-                Place::Ended => return None,
+                TailPlace::Ended => return None,
             }
         }
     }
 
     /// The next records of the file, or why there will be none; `None` when the place has changed, or to try again.
-    async fn read_on(&mut self) -> Option<Item> {
+    async fn read_on(&mut self) -> Option<TailItem> {
         let from = self.next;
         let work = move |snapshot: &redb::ReadTransaction| {
-            read::page(snapshot, from, CATCH_UP_RECORDS, CATCH_UP_BYTES)
+            read::stretch(snapshot, from, CATCH_UP_RECORDS, CATCH_UP_BYTES)
         };
-        match self.shared.read(|mend| self.requests.mention(mend), work).await {
-            Ok(Page::Records(records)) => {
+        match self.shared.read(|opening| self.requests.mend(opening), work).await {
+            Ok(Stretch::Records(records)) => {
                 let Some(last) = records.last() else {
-                    self.place = Place::Live;
+                    self.place = TailPlace::Live;
                     return None;
                 };
                 self.next = last.seq.next();
                 Some(Ok(records.into()))
             }
-            Ok(Page::Trimmed { first }) => self.end(ReadError::Trimmed { first }),
-            Ok(Page::AheadOfLog { tail }) => self.end(ReadError::AheadOfLog { tail }),
+            Ok(Stretch::Trimmed { first }) => self.end(ReadError::Trimmed { first }),
+            Ok(Stretch::AheadOfLog { tail }) => self.end(ReadError::AheadOfLog { tail }),
             Err(StoreError::Unavailable { .. } | StoreError::Unknown { .. } | StoreError::Full) => {
                 if self.shared.is_closed() {
-                    self.place = Place::Ended;
+                    self.place = TailPlace::Ended;
                 } else {
                     tokio::time::sleep(READ_AGAIN_DELAY).await;
                 }
@@ -102,13 +104,13 @@ impl Tail {
     /// The next records of the feed; `None` when they must be read from the file, or were known.
     async fn listen(&mut self) -> Option<Arc<[StoredRecord]>> {
         let records = match self.feed.recv().await {
-            Ok(Feed::Records(records)) => records,
-            Ok(Feed::LookAgain) | Err(broadcast::error::RecvError::Lagged(_)) => {
-                self.place = Place::Behind;
+            Ok(RecordNews::Records(records)) => records,
+            Ok(RecordNews::LookAgain) | Err(broadcast::error::RecvError::Lagged(_)) => {
+                self.place = TailPlace::Behind;
                 return None;
             }
             Err(broadcast::error::RecvError::Closed) => {
-                self.place = Place::Ended;
+                self.place = TailPlace::Ended;
                 return None;
             }
         };
@@ -117,7 +119,7 @@ impl Tail {
             return None;
         }
         if first > self.next {
-            self.place = Place::Behind;
+            self.place = TailPlace::Behind;
             return None;
         }
         let known = records.iter().take_while(|record| record.seq < self.next).count();
@@ -125,8 +127,8 @@ impl Tail {
         Some(if known == 0 { records } else { records[known..].into() })
     }
 
-    fn end(&mut self, error: ReadError) -> Option<Item> {
-        self.place = Place::Ended;
+    fn end(&mut self, error: ReadError) -> Option<TailItem> {
+        self.place = TailPlace::Ended;
         Some(Err(error))
     }
 }

@@ -1,3 +1,6 @@
+//! Changes of the small records, as they happen. Nobody follows them yet: several control planes beside one log will,
+//! to hear of tokens and terms that another of them has written.
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -5,19 +8,19 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use tokio::sync::broadcast;
 
+use super::queue::RequestQueue;
 use super::read;
-use super::shared::{Changes, Shared};
-use super::writer::Queue;
+use super::shared::{PairNews, Shared};
 use crate::kv::{Key, KvEvent, SCAN_ITEMS_MAX};
 
 /// How long a watch waits before it reads again from a store that could not be read.
 const READ_AGAIN_DELAY: Duration = Duration::from_millis(100);
 
 /// See [`Kv::watch`](crate::Kv::watch).
-pub(super) fn watch(shared: Arc<Shared>, requests: Queue, prefix: Key) -> BoxStream<'static, KvEvent> {
+pub(super) fn watch(shared: Arc<Shared>, requests: RequestQueue, prefix: Key) -> BoxStream<'static, KvEvent> {
     // Subscribed before the snapshot is taken, so that nothing falls between the two.
     let changes = shared.subscribe_changes();
-    let watch = Watch { shared, requests, prefix, changes, place: Place::Begin };
+    let watch = PairWatch { shared, requests, prefix, changes, place: WatchPlace::Begin };
     stream::unfold(watch, |mut watch| async {
         let events = watch.next_events().await?;
         Some((stream::iter(events), watch))
@@ -26,7 +29,8 @@ pub(super) fn watch(shared: Arc<Shared>, requests: Queue, prefix: Key) -> BoxStr
     .boxed()
 }
 
-enum Place {
+/// How far a watch has told what there is.
+enum WatchPlace {
     /// Nothing was told yet.
     Begin,
     /// Something was told that may be wrong by now.
@@ -35,24 +39,24 @@ enum Place {
     Live { commit: u64 },
 }
 
-struct Watch {
+struct PairWatch {
     shared: Arc<Shared>,
-    requests: Queue,
+    requests: RequestQueue,
     prefix: Key,
-    changes: broadcast::Receiver<Changes>,
-    place: Place,
+    changes: broadcast::Receiver<PairNews>,
+    place: WatchPlace,
 }
 
-impl Watch {
+impl PairWatch {
     /// What is to be told next; `None` at the end.
     async fn next_events(&mut self) -> Option<Vec<KvEvent>> {
         loop {
             match self.place {
-                Place::Begin => return self.snapshot(Vec::new()).await,
-                Place::Lost => return self.snapshot(vec![KvEvent::Reset]).await,
-                Place::Live { commit } => match self.changes.recv().await {
-                    Ok(Changes::Commit { commit: news, changes }) if news > commit => {
-                        self.place = Place::Live { commit: news };
+                WatchPlace::Begin => return self.snapshot(Vec::new()).await,
+                WatchPlace::Lost => return self.snapshot(vec![KvEvent::Reset]).await,
+                WatchPlace::Live { commit } => match self.changes.recv().await {
+                    Ok(PairNews::Commit { commit: news, changes }) if news > commit => {
+                        self.place = WatchPlace::Live { commit: news };
                         let events: Vec<_> = changes
                             .iter()
                             .filter(|(key, _)| key.starts_with(&self.prefix))
@@ -63,9 +67,9 @@ impl Watch {
                         }
                     }
                     // The snapshot showed it already.
-                    Ok(Changes::Commit { .. }) => {}
-                    Ok(Changes::LookAgain) | Err(broadcast::error::RecvError::Lagged(_)) => {
-                        self.place = Place::Lost;
+                    Ok(PairNews::Commit { .. }) => {}
+                    Ok(PairNews::LookAgain) | Err(broadcast::error::RecvError::Lagged(_)) => {
+                        self.place = WatchPlace::Lost;
                     }
                     Err(broadcast::error::RecvError::Closed) => return None,
                 },
@@ -90,8 +94,8 @@ impl Watch {
                     }
                 }
             };
-            if let Ok((commit, pairs)) = self.shared.read(|mend| self.requests.mention(mend), work).await {
-                self.place = Place::Live { commit };
+            if let Ok((commit, pairs)) = self.shared.read(|opening| self.requests.mend(opening), work).await {
+                self.place = WatchPlace::Live { commit };
                 events.extend(pairs.into_iter().map(|(key, versioned)| KvEvent::Put { key, versioned }));
                 events.push(KvEvent::Synced);
                 return Some(events);

@@ -6,7 +6,7 @@ use std::path::Path;
 use batoff_types::LogId;
 use ulid::Ulid;
 
-use super::database::Standing;
+use super::committed::Committed;
 
 const BYTES: usize = 36;
 
@@ -46,29 +46,29 @@ impl Witness {
         }
     }
 
-    pub(super) fn write(&self, standing: &Standing) -> io::Result<()> {
-        self.file.write_all_at(&encode(standing), 0)
+    pub(super) fn write(&self, committed: &Committed) -> io::Result<()> {
+        self.file.write_all_at(&encode(committed), 0)
     }
 }
 
 impl Testimony {
     /// What is missing from a store that stands there, if anything is.
-    pub(super) fn refutes(&self, standing: &Standing) -> Option<String> {
+    pub(super) fn refutes(&self, committed: &Committed) -> Option<String> {
         let Self { log_id, commit, tail } = *self;
-        (log_id == standing.log_id && commit > standing.commit).then(|| {
+        (log_id == committed.log_id && commit > committed.commit).then(|| {
             format!(
                 "commit {commit} with record {tail} was acknowledged, but it ends with commit {} and record {}",
-                standing.commit, standing.tail
+                committed.commit, committed.tail
             )
         })
     }
 }
 
-fn encode(standing: &Standing) -> [u8; BYTES] {
+fn encode(committed: &Committed) -> [u8; BYTES] {
     let mut bytes = [0; BYTES];
-    bytes[..16].copy_from_slice(&u128::from(standing.log_id.ulid()).to_le_bytes());
-    bytes[16..24].copy_from_slice(&standing.commit.to_le_bytes());
-    bytes[24..32].copy_from_slice(&standing.tail.get().to_le_bytes());
+    bytes[..16].copy_from_slice(&u128::from(committed.log_id.ulid()).to_le_bytes());
+    bytes[16..24].copy_from_slice(&committed.commit.to_le_bytes());
+    bytes[24..32].copy_from_slice(&committed.tail.get().to_le_bytes());
     let crc = crc32fast::hash(&bytes[..32]);
     bytes[32..].copy_from_slice(&crc.to_le_bytes());
     bytes

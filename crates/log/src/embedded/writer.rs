@@ -11,7 +11,6 @@
 mod append;
 mod draft;
 mod pairs;
-mod queue;
 mod tasks;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,15 +21,15 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use self::draft::{Draft, Outcome};
-use self::queue::{Answer, QUEUE_REQUESTS_MAX, UNKNOWN_RETRY};
-pub(super) use self::queue::{Queue, RECORD_OVERHEAD_BYTES, Request};
-use super::database::{self, Standing};
+use self::draft::{CommitDraft, Outcome};
+use super::committed::Committed;
+use super::database;
 use super::directory::{Directory, io_error};
-use super::fault::Fault;
+use super::fault::{Fault, REOPEN_FIRST_DELAY, unavailable};
 use super::measure;
 use super::medium::Medium;
 use super::open_error::OpenError;
+use super::queue::{HeldAnswer, QUEUE_REQUESTS_MAX, Request, RequestQueue, UNKNOWN_RETRY};
 use super::shared::Shared;
 use super::witness::Witness;
 use crate::error::StoreError;
@@ -41,8 +40,6 @@ const GROUP_RECORDS_MAX: usize = 8_192;
 /// Bytes after which a group is closed, although more are queued.
 const GROUP_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// How long after a first failure writes are refused. Doubled with each further one.
-pub(super) const REOPEN_FIRST_DELAY: Duration = Duration::from_millis(50);
 /// How long writes are refused at most before the next try. A disk that has room again is noticed within this time.
 const REOPEN_LONGEST_DELAY: Duration = Duration::from_secs(5);
 
@@ -50,7 +47,7 @@ const REOPEN_LONGEST_DELAY: Duration = Duration::from_secs(5);
 const EXPIRY_INTERVAL: Duration = Duration::from_millis(250);
 
 /// What the writer needs to open the file again.
-pub(super) struct Place<M> {
+pub(super) struct Opener<M> {
     pub(super) medium: M,
     pub(super) directory: Directory,
     pub(super) witness: Witness,
@@ -59,21 +56,24 @@ pub(super) struct Place<M> {
 
 /// Starts the writer's thread.
 pub(super) fn spawn<M: Medium>(
-    place: Place<M>,
+    opener: Opener<M>,
     shared: Arc<Shared>,
-    standing: Standing,
-) -> Result<Queue, OpenError> {
+    committed: Committed,
+) -> Result<RequestQueue, OpenError> {
     let (sender, requests) = mpsc::sync_channel(QUEUE_REQUESTS_MAX);
     let queued_bytes = Arc::new(AtomicUsize::new(0));
-    let queue =
-        Queue { requests: sender, queued_bytes: Arc::clone(&queued_bytes), shared: Arc::clone(&shared) };
-    let path = place.directory.store();
+    let queue = RequestQueue {
+        requests: sender,
+        queued_bytes: Arc::clone(&queued_bytes),
+        shared: Arc::clone(&shared),
+    };
+    let path = opener.directory.store();
     let writer = Writer {
-        place,
+        opener,
         shared: Arc::clone(&shared),
         requests,
         queued_bytes,
-        standing,
+        committed,
         condition: Condition::Sound,
         in_doubt: false,
         failures: 0,
@@ -102,13 +102,13 @@ enum Condition {
 }
 
 /// A commit that did not succeed.
-struct Failure {
+struct CommitFailure {
     fault: Fault,
     /// Whether the flush had begun, so that the disk may hold the commit all the same.
     in_doubt: bool,
 }
 
-impl<E: Into<Fault>> From<E> for Failure {
+impl<E: Into<Fault>> From<E> for CommitFailure {
     fn from(error: E) -> Self {
         Self { fault: error.into(), in_doubt: false }
     }
@@ -119,12 +119,12 @@ struct Closing {
 }
 
 struct Writer<M> {
-    place: Place<M>,
+    opener: Opener<M>,
     shared: Arc<Shared>,
     requests: Receiver<Request>,
     queued_bytes: Arc<AtomicUsize>,
     /// What the last acknowledged commit left.
-    standing: Standing,
+    committed: Committed,
     condition: Condition,
     /// Whether a flush has failed since the file was opened.
     in_doubt: bool,
@@ -189,7 +189,7 @@ impl<M: Medium> Writer<M> {
 
     /// `None` when it is time to look for expired pairs, or nobody can ask any more.
     fn wait_for_request(&mut self) -> Option<Request> {
-        let received = match self.standing.kv_expiry {
+        let received = match self.committed.kv_expiry {
             None => self.requests.recv().map_err(|_| RecvTimeoutError::Disconnected),
             Some(expiry) => {
                 let until = Duration::from_millis(expiry.0.saturating_sub(self.shared.now().0));
@@ -212,12 +212,12 @@ impl<M: Medium> Writer<M> {
         let mut requests = group.into_iter();
         let outcome = match self.carry_out(&mut requests, &mut answers) {
             Ok(None) => Ok(()),
-            Ok(Some(Outcome { standing, records, changes })) => {
-                self.standing = standing;
+            Ok(Some(Outcome { committed, records, changes })) => {
+                self.committed = committed;
                 self.failures = 0;
                 self.testify();
                 // State and feeds first: who has its answer must find its record.
-                self.shared.publish(&self.standing, records, changes);
+                self.shared.publish(&self.committed, records, changes);
                 Ok(())
             }
             Err(failure) => {
@@ -232,7 +232,7 @@ impl<M: Medium> Writer<M> {
 
     /// Before anybody hears that the group is durable. A failure loses no record: only damage may go unnoticed.
     fn testify(&mut self) {
-        match self.place.witness.write(&self.standing) {
+        match self.opener.witness.write(&self.committed) {
             Ok(()) => self.is_testified = true,
             Err(error) if self.is_testified => {
                 self.is_testified = false;
@@ -246,12 +246,12 @@ impl<M: Medium> Writer<M> {
     fn carry_out(
         &self,
         requests: &mut impl Iterator<Item = Request>,
-        answers: &mut Vec<Answer>,
-    ) -> Result<Option<Outcome>, Failure> {
+        answers: &mut Vec<HeldAnswer>,
+    ) -> Result<Option<Outcome>, CommitFailure> {
         let started = Instant::now();
         let opened = self.shared.opened().ok_or_else(|| Fault::Io("the file is not open".to_owned()))?;
         let transaction = opened.database.begin_write()?;
-        let mut draft = Draft::new(&transaction, self.standing.clone(), self.shared.now());
+        let mut draft = CommitDraft::new(&transaction, self.committed.clone(), self.shared.now());
         draft.expire_pairs()?;
         for request in requests {
             match request {
@@ -264,14 +264,14 @@ impl<M: Medium> Writer<M> {
             transaction.abort()?;
             return Ok(None);
         };
-        transaction.commit().map_err(|error| Failure { fault: error.into(), in_doubt: true })?;
+        transaction.commit().map_err(|error| CommitFailure { fault: error.into(), in_doubt: true })?;
         measure::committed(started.elapsed(), outcome.records.len());
         Ok(Some(outcome))
     }
 
     /// Stops accepting writes, and finds out from the disk what became of the group that failed: what to answer it.
-    fn fail(&mut self, failure: Failure) -> StoreError {
-        let Failure { fault, in_doubt } = failure;
+    fn fail(&mut self, failure: CommitFailure) -> StoreError {
+        let CommitFailure { fault, in_doubt } = failure;
         tracing::error!(%fault, in_doubt, "the purge log could not be written");
         self.in_doubt = in_doubt;
         self.ail(fault.clone());
@@ -279,8 +279,8 @@ impl<M: Medium> Writer<M> {
             return self.condemn(detail);
         }
         match self.reopen() {
-            Ok(Found::Acknowledged) => fault.certain(),
-            Ok(Found::OneMore) => StoreError::Unknown { retry_after: UNKNOWN_RETRY },
+            Ok(OnDisk::Acknowledged) => fault.certain(),
+            Ok(OnDisk::OneMore) => StoreError::Unknown { retry_after: UNKNOWN_RETRY },
             Err(fatal @ StoreError::Corrupt(_)) => fatal,
             Err(_) if in_doubt => StoreError::Unknown { retry_after: UNKNOWN_RETRY },
             Err(_) => fault.certain(),
@@ -308,15 +308,15 @@ impl<M: Medium> Writer<M> {
     }
 
     /// Opens the file again and compares what it holds with what was acknowledged.
-    fn reopen(&mut self) -> Result<Found, StoreError> {
-        let path = self.place.directory.store();
+    fn reopen(&mut self) -> Result<OnDisk, StoreError> {
+        let path = self.opener.directory.store();
         // Readers need not make room for a try that is bound to fail.
-        if self.only_read && self.place.medium.open(&path).is_err() {
+        if self.only_read && self.opener.medium.open(&path).is_err() {
             return Err(StoreError::Unavailable { retry_after: self.delay() });
         }
         self.only_read = false;
         self.shared.let_go();
-        let Place { medium, cache_bytes, .. } = &self.place;
+        let Opener { medium, cache_bytes, .. } = &self.opener;
         let (database, found) = match database::open(medium, &path, *cache_bytes) {
             Ok(opened) => opened,
             Err(error @ (OpenError::Io { .. } | OpenError::Locked { .. })) => {
@@ -326,28 +326,28 @@ impl<M: Medium> Writer<M> {
             }
             Err(error) => return Err(self.condemn(error.to_string())),
         };
-        let verdict = match compare(&self.standing, &found, self.in_doubt) {
+        let verdict = match compare(&self.committed, &found, self.in_doubt) {
             Ok(verdict) => verdict,
             Err(detail) => return Err(self.condemn(detail)),
         };
         self.opening += 1;
         self.in_doubt = false;
-        self.standing = found;
-        self.shared.put_opened(database, self.opening, &self.standing);
+        self.committed = found;
+        self.shared.put_opened(database, self.opening, &self.committed);
         Ok(verdict)
     }
 
     /// Lets readers go on as long as the disk can be read, if it holds what was acknowledged and nothing else: a commit
     /// in doubt may yet be lost.
     fn open_to_read(&mut self) {
-        let opened = database::open_to_read(&self.place.directory.store(), self.place.cache_bytes);
+        let opened = database::open_to_read(&self.opener.directory.store(), self.opener.cache_bytes);
         match opened {
             Ok((database, found))
-                if matches!(compare(&self.standing, &found, false), Ok(Found::Acknowledged)) =>
+                if matches!(compare(&self.committed, &found, false), Ok(OnDisk::Acknowledged)) =>
             {
                 self.opening += 1;
                 self.only_read = true;
-                self.shared.put_opened(database, self.opening, &self.standing);
+                self.shared.put_opened(database, self.opening, &self.committed);
                 tracing::warn!("the purge log can be read, and not written");
             }
             Ok(_) => tracing::warn!("the purge log is not read while its last commit is in doubt"),
@@ -375,17 +375,17 @@ impl<M: Medium> Writer<M> {
     }
 
     /// Whether a commit reaches the disk.
-    fn probe(&mut self, needs_room: bool) -> Result<(), Failure> {
+    fn probe(&mut self, needs_room: bool) -> Result<(), CommitFailure> {
         let passes: &[Option<usize>] = if needs_room { &[Some(draft::PROBE_BYTES), None] } else { &[None] };
         for ballast in passes {
             let opened = self.shared.opened().ok_or_else(|| Fault::Io("the file is not open".to_owned()))?;
             let transaction = opened.database.begin_write()?;
-            let mut draft = Draft::new(&transaction, self.standing.clone(), self.shared.now());
+            let mut draft = CommitDraft::new(&transaction, self.committed.clone(), self.shared.now());
             draft.probe(*ballast)?;
             let outcome = draft.finish()?;
-            transaction.commit().map_err(|error| Failure { fault: error.into(), in_doubt: true })?;
+            transaction.commit().map_err(|error| CommitFailure { fault: error.into(), in_doubt: true })?;
             if let Some(outcome) = outcome {
-                self.standing = outcome.standing;
+                self.committed = outcome.committed;
             }
         }
         Ok(())
@@ -420,7 +420,7 @@ impl<M: Medium> Writer<M> {
         self.shared.become_closed();
         self.shared.let_go();
         while let Ok(request) = self.requests.try_recv() {
-            request.refuse(StoreError::Unavailable { retry_after: REOPEN_FIRST_DELAY });
+            request.refuse(unavailable());
         }
         if let Some(reply) = self.closing.take().and_then(|closing| closing.reply) {
             let _ = reply.send(());
@@ -439,22 +439,22 @@ fn later(refusal: &StoreError, remaining: Duration) -> StoreError {
 }
 
 /// What the disk holds after a failure.
-enum Found {
+enum OnDisk {
     /// What was acknowledged, and nothing else.
     Acknowledged,
     /// The commit whose flush failed as well.
     OneMore,
 }
 
-fn compare(acknowledged: &Standing, found: &Standing, in_doubt: bool) -> Result<Found, String> {
+fn compare(acknowledged: &Committed, found: &Committed, in_doubt: bool) -> Result<OnDisk, String> {
     let is_ours = found.log_id == acknowledged.log_id;
     if is_ours && found.commit == acknowledged.commit && found.tail == acknowledged.tail {
-        return Ok(Found::Acknowledged);
+        return Ok(OnDisk::Acknowledged);
     }
     let is_one_more =
         in_doubt && is_ours && found.commit == acknowledged.commit + 1 && found.tail >= acknowledged.tail;
     if is_one_more {
-        return Ok(Found::OneMore);
+        return Ok(OnDisk::OneMore);
     }
     Err(format!(
         "record {} and commit {} of log {} were acknowledged, but the disk holds record {} and commit {} of log {}",

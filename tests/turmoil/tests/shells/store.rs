@@ -23,7 +23,7 @@ pub struct Timeless(Arc<EmbeddedStore>);
 
 impl Timeless {
     /// Opens the store in `dir`, once a store of a control plane that died has let go of it.
-    pub fn open(dir: &Path, clock: batoff_log::Clock) -> Self {
+    pub fn open(dir: &Path, clock: batoff_log::WallClock) -> Self {
         loop {
             match EmbeddedStore::open(EmbeddedConfig::new(dir, Arc::clone(&clock))) {
                 Ok(store) => return Self(store),

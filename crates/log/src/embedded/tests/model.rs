@@ -11,8 +11,7 @@ use tempfile::TempDir;
 use super::open;
 use crate::conformance::ManualClock;
 use crate::embedded::EmbeddedStore;
-use crate::error::CasError;
-use crate::kv::{Expect, Key, Kv, Version, Write};
+use crate::kv::{CasError, Expect, Key, Kv, Version, Write};
 use crate::purge_log::{Appended, Dedupe, NewRecord, NewTask, PurgeLog};
 use crate::store::Store;
 

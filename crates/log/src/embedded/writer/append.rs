@@ -1,15 +1,17 @@
+//! Appends: which record is new, and what is written together with it.
+
 use batoff_types::{Cursor, UnixMillis};
 use redb::ReadableTable;
 
 use super::super::fault::Fault;
-use super::super::rows::{self, Seen};
-use super::draft::{Draft, LogTables};
+use super::super::rows::{self, SeenKey};
+use super::draft::{CommitDraft, LogTables};
 use crate::purge_log::{Appended, Dedupe, NewRecord, NewTask, StoredRecord};
 
 /// Expired keys forgotten by a commit beyond twice as many as it remembers: more go than come, and no flush takes long.
 const FORGET_KEYS_EXTRA: usize = 16;
 
-impl Draft<'_> {
+impl CommitDraft<'_> {
     pub(super) fn append(&mut self, batch: Vec<NewRecord>) -> Result<Vec<Appended>, Fault> {
         batch.into_iter().map(|record| self.append_one(record)).collect()
     }
@@ -19,8 +21,8 @@ impl Draft<'_> {
         if let Some(known) = recognise(self.log()?, &record.dedupe, now)? {
             return Ok(known);
         }
-        let seq = self.standing.tail.next();
-        let high = self.standing.high.max(record.accepted_at);
+        let seq = self.committed.tail.next();
+        let high = self.committed.high.max(record.accepted_at);
         let tables = self.log()?;
         {
             let mut row = tables.log.insert_reserve(seq.get(), rows::record_len(&record))?;
@@ -29,7 +31,7 @@ impl Draft<'_> {
         let NewRecord { body, accepted_at, task, dedupe } = record;
         if let Some(task) = task {
             for key in &dedupe {
-                let seen = Seen {
+                let seen = SeenKey {
                     seq: seq.get(),
                     task: task.task,
                     body_hash: key.body_hash,
@@ -41,8 +43,8 @@ impl Draft<'_> {
             index_task(tables, seq.get(), accepted_at, &task)?;
         }
         self.remembered += dedupe.len();
-        self.standing.high = high;
-        self.standing.tail = Cursor::after(seq);
+        self.committed.high = high;
+        self.committed.tail = Cursor::after(seq);
         self.records.push(StoredRecord { seq, accepted_at, body });
         self.is_changed = true;
         Ok(Appended::New { seq })
@@ -79,7 +81,7 @@ impl Draft<'_> {
 fn recognise(tables: &LogTables<'_>, keys: &[Dedupe], now: UnixMillis) -> Result<Option<Appended>, Fault> {
     let mut duplicate = None;
     for key in keys {
-        let Some(seen) = tables.dedupe.get(&key.key)?.map(|row| Seen::from_row(row.value())) else {
+        let Some(seen) = tables.dedupe.get(&key.key)?.map(|row| SeenKey::from_row(row.value())) else {
             continue;
         };
         if seen.expires_at <= now {
@@ -100,11 +102,11 @@ fn recognise(tables: &LogTables<'_>, keys: &[Dedupe], now: UnixMillis) -> Result
 }
 
 /// Remembers `seen` under `key`, unless an earlier request is still remembered under it.
-fn remember(tables: &mut LogTables<'_>, key: &[u8; 32], seen: Seen, now: UnixMillis) -> Result<(), Fault> {
+fn remember(tables: &mut LogTables<'_>, key: &[u8; 32], seen: SeenKey, now: UnixMillis) -> Result<(), Fault> {
     if seen.expires_at <= now {
         return Ok(());
     }
-    let earlier = tables.dedupe.get(key)?.map(|row| Seen::from_row(row.value()));
+    let earlier = tables.dedupe.get(key)?.map(|row| SeenKey::from_row(row.value()));
     match earlier {
         Some(earlier) if now < earlier.expires_at => return Ok(()),
         Some(expired) => {

@@ -1,14 +1,16 @@
+//! One transaction: what its requests have changed so far, in the file and beside it.
+
 use redb::{Table, WriteTransaction};
 
 use batoff_types::UnixMillis;
 
-use super::super::database::Standing;
+use super::super::committed::Committed;
 use super::super::fault::Fault;
 use super::super::layout::{
     COMPLETIONS, DEDUPE, DEDUPE_EXPIRY, KV, KV_EXPIRY, LOG, META, META_COMMIT, META_FIRST, META_KV_VERSION,
     SITE_TASKS, TASK_SEQS, TASKS,
 };
-use super::queue::{Answer, Request};
+use super::super::queue::{HeldAnswer, Request};
 use crate::kv::{Key, Versioned};
 use crate::purge_log::StoredRecord;
 
@@ -19,11 +21,11 @@ pub(super) const PROBE_BYTES: usize = 1024 * 1024;
 const PROBE_KEY: &[u8] = b"";
 
 /// A transaction that is being written: what it has changed so far, in the file and beside it.
-pub(super) struct Draft<'t> {
+pub(super) struct CommitDraft<'t> {
     transaction: &'t WriteTransaction,
     log: Option<LogTables<'t>>,
     pairs: Option<PairTables<'t>>,
-    pub(super) standing: Standing,
+    pub(super) committed: Committed,
     pub(super) now: UnixMillis,
     pub(super) records: Vec<StoredRecord>,
     pub(super) changes: Vec<(Key, Option<Versioned>)>,
@@ -51,18 +53,18 @@ pub(super) struct PairTables<'t> {
 
 /// What a transaction has changed, told when it is durable.
 pub(super) struct Outcome {
-    pub(super) standing: Standing,
+    pub(super) committed: Committed,
     pub(super) records: Vec<StoredRecord>,
     pub(super) changes: Vec<(Key, Option<Versioned>)>,
 }
 
-impl<'t> Draft<'t> {
-    pub(super) fn new(transaction: &'t WriteTransaction, standing: Standing, now: UnixMillis) -> Self {
+impl<'t> CommitDraft<'t> {
+    pub(super) fn new(transaction: &'t WriteTransaction, committed: Committed, now: UnixMillis) -> Self {
         Self {
             transaction,
             log: None,
             pairs: None,
-            standing,
+            committed,
             now,
             records: Vec::new(),
             changes: Vec::new(),
@@ -72,13 +74,13 @@ impl<'t> Draft<'t> {
     }
 
     /// Carries out one request; its answer waits for the flush.
-    pub(super) fn carry_out(&mut self, request: Request, answers: &mut Vec<Answer>) -> Result<(), Fault> {
+    pub(super) fn carry_out(&mut self, request: Request, answers: &mut Vec<HeldAnswer>) -> Result<(), Fault> {
         macro_rules! answer {
             ($reply:ident, $result:expr) => {{
                 match $result {
-                    Ok(value) => answers.push(Answer::new($reply, value)),
+                    Ok(value) => answers.push(HeldAnswer::new($reply, value)),
                     Err(fault) => {
-                        answers.push(Answer::of_failed($reply));
+                        answers.push(HeldAnswer::of_failed($reply));
                         return Err(fault);
                     }
                 }
@@ -120,14 +122,14 @@ impl<'t> Draft<'t> {
             return Ok(None);
         }
         if let Some(tables) = &self.pairs {
-            self.standing.kv_expiry = tables.next_expiry()?;
+            self.committed.kv_expiry = tables.next_expiry()?;
         }
-        self.standing.commit += 1;
+        self.committed.commit += 1;
         let mut meta = self.transaction.open_table(META)?;
-        meta.insert(META_COMMIT, u128::from(self.standing.commit))?;
-        meta.insert(META_FIRST, u128::from(self.standing.first.get()))?;
-        meta.insert(META_KV_VERSION, u128::from(self.standing.kv_version))?;
-        Ok(Some(Outcome { standing: self.standing, records: self.records, changes: self.changes }))
+        meta.insert(META_COMMIT, u128::from(self.committed.commit))?;
+        meta.insert(META_FIRST, u128::from(self.committed.first.get()))?;
+        meta.insert(META_KV_VERSION, u128::from(self.committed.kv_version))?;
+        Ok(Some(Outcome { committed: self.committed, records: self.records, changes: self.changes }))
     }
 
     pub(super) fn has_log_tables(&self) -> bool {

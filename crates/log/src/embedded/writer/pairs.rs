@@ -1,16 +1,18 @@
+//! The small records: compare, write, expire.
+
 use batoff_types::UnixMillis;
 use bytes::Bytes;
 use redb::ReadableTable;
 
 use super::super::fault::Fault;
 use super::super::rows::{NEVER, Pair};
-use super::draft::{Draft, PairTables};
+use super::draft::{CommitDraft, PairTables};
 use crate::kv::{Expect, Key, Version, Versioned, Write};
 
 /// Expired pairs removed by one transaction; the rest go with the next.
 const EXPIRE_PAIRS_PER_COMMIT: usize = 1_024;
 
-impl Draft<'_> {
+impl CommitDraft<'_> {
     /// Writes if the key holds what is expected; else says what it holds.
     pub(super) fn cas(
         &mut self,
@@ -33,8 +35,8 @@ impl Draft<'_> {
         if let Some(stored) = stored {
             tables.remove(&key, stored.expires)?;
         }
-        self.standing.kv_version += 1;
-        let version = self.standing.kv_version;
+        self.committed.kv_version += 1;
+        let version = self.committed.kv_version;
         let written = match write {
             Write::Delete => None,
             Write::Put { value, ttl } => {
@@ -56,7 +58,7 @@ impl Draft<'_> {
     /// Removes pairs that have expired.
     pub(super) fn expire_pairs(&mut self) -> Result<(), Fault> {
         let now = self.now;
-        if self.standing.kv_expiry.is_none_or(|expiry| now < expiry) {
+        if self.committed.kv_expiry.is_none_or(|expiry| now < expiry) {
             return Ok(());
         }
         let tables = self.pairs()?;

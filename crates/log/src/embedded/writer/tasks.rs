@@ -3,9 +3,9 @@ use bytes::Bytes;
 use redb::ReadableTable;
 
 use super::super::fault::Fault;
+use super::super::queue::{ForgottenPiece, TrimmedPiece};
 use super::super::rows;
-use super::draft::Draft;
-use super::queue::{ForgottenPiece, TrimmedPiece};
+use super::draft::CommitDraft;
 
 /// Records dropped by one transaction. Bounds how long a trim keeps appends waiting; it goes on in the next.
 const TRIM_RECORDS_PER_COMMIT: u64 = 16_384;
@@ -17,19 +17,19 @@ const FORGET_ROWS_PER_COMMIT: usize = 2_048;
 /// the callers' clocks need not agree with it.
 const FORGET_YOUNGER_MAX: usize = 256;
 
-impl Draft<'_> {
+impl CommitDraft<'_> {
     /// Drops a piece of what lies before `keep_from`.
     pub(super) fn trim(&mut self, keep_from: Seq) -> Result<TrimmedPiece, Fault> {
-        let (first, end) = (self.standing.first, self.standing.tail.next());
+        let (first, end) = (self.committed.first, self.committed.tail.next());
         let target = keep_from.min(end);
         if target <= first {
             return Ok(TrimmedPiece { first, is_last: true });
         }
         let piece_end = target.get().min(first.get() + TRIM_RECORDS_PER_COMMIT);
         self.log()?.log.retain_in(first.get()..piece_end, |_, _| false)?;
-        self.standing.first = Seq::new(piece_end).unwrap_or(target);
+        self.committed.first = Seq::new(piece_end).unwrap_or(target);
         self.is_changed = true;
-        Ok(TrimmedPiece { first: self.standing.first, is_last: piece_end == target.get() })
+        Ok(TrimmedPiece { first: self.committed.first, is_last: piece_end == target.get() })
     }
 
     pub(super) fn put_completions(&mut self, rows: Vec<(TaskId, Bytes)>) -> Result<(), Fault> {

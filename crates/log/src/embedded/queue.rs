@@ -1,3 +1,5 @@
+//! The bounded way to the writer: what it may be asked for, and how it answers.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
@@ -7,7 +9,8 @@ use batoff_types::{Seq, TaskId, UnixMillis};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::super::shared::{Shared, unavailable};
+use super::fault::unavailable;
+use super::shared::Shared;
 use crate::error::StoreError;
 use crate::kv::{Expect, Key, Version, Versioned, Write};
 use crate::purge_log::{Appended, NewRecord};
@@ -19,7 +22,7 @@ pub(super) const QUEUE_REQUESTS_MAX: usize = 8_192;
 const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// What a record costs in the queue beside its payload: keys, ids, the channel of its answer.
-pub(in super::super) const RECORD_OVERHEAD_BYTES: usize = 256;
+pub(super) const RECORD_OVERHEAD_BYTES: usize = 256;
 
 /// When to come back after the queue was full: a few commits later.
 const QUEUE_FULL_RETRY: Duration = Duration::from_millis(100);
@@ -27,49 +30,49 @@ const QUEUE_FULL_RETRY: Duration = Duration::from_millis(100);
 /// When to repeat a request whose outcome is not known.
 pub(super) const UNKNOWN_RETRY: Duration = Duration::from_millis(200);
 
-pub(in super::super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+pub(super) type ReplyTo<T> = oneshot::Sender<Result<T, StoreError>>;
 
 /// How far a bounded piece of a trim came.
 #[derive(Clone, Copy, Debug)]
-pub(in super::super) struct TrimmedPiece {
-    pub(in super::super) first: Seq,
-    pub(in super::super) is_last: bool,
+pub(super) struct TrimmedPiece {
+    pub(super) first: Seq,
+    pub(super) is_last: bool,
 }
 
 /// How far a bounded piece of forgetting came.
 #[derive(Clone, Copy, Debug)]
-pub(in super::super) struct ForgottenPiece {
-    pub(in super::super) forgotten: u64,
+pub(super) struct ForgottenPiece {
+    pub(super) forgotten: u64,
     /// Where the next piece begins; `None` when there is nothing more to forget.
-    pub(in super::super) next: Option<u64>,
+    pub(super) next: Option<u64>,
 }
 
 /// What the writer is asked for.
-pub(in super::super) enum Request {
+pub(super) enum Request {
     Append {
         batch: Vec<NewRecord>,
         bytes: usize,
-        reply: Reply<Vec<Appended>>,
+        reply: ReplyTo<Vec<Appended>>,
     },
     Trim {
         keep_from: Seq,
-        reply: Reply<TrimmedPiece>,
+        reply: ReplyTo<TrimmedPiece>,
     },
     PutCompletions {
         rows: Vec<(TaskId, Bytes)>,
         bytes: usize,
-        reply: Reply<()>,
+        reply: ReplyTo<()>,
     },
     ForgetTasks {
         older_than: UnixMillis,
         from: u64,
-        reply: Reply<ForgottenPiece>,
+        reply: ReplyTo<ForgottenPiece>,
     },
     Cas {
         key: Key,
         expect: Expect,
         write: Write,
-        reply: Reply<Result<Version, Option<Versioned>>>,
+        reply: ReplyTo<Result<Version, Option<Versioned>>>,
     },
     /// A read of this opening of the file failed: open it again.
     Mend {
@@ -97,7 +100,7 @@ impl Request {
     }
 
     /// Answers a request that was not carried out. Whoever asked may have gone: that is no concern of ours, here and
-    /// in [`Answer`].
+    /// in [`HeldAnswer`].
     pub(super) fn refuse(self, error: StoreError) {
         match self {
             Self::Append { reply, .. } => drop(reply.send(Err(error))),
@@ -112,15 +115,15 @@ impl Request {
 }
 
 /// The answer to a request that was carried out in a transaction not yet durable.
-pub(super) struct Answer(Box<dyn FnOnce(Result<(), StoreError>) + Send>);
+pub(super) struct HeldAnswer(Box<dyn FnOnce(Result<(), StoreError>) + Send>);
 
-impl Answer {
-    pub(super) fn new<T: Send + 'static>(reply: Reply<T>, value: T) -> Self {
+impl HeldAnswer {
+    pub(super) fn new<T: Send + 'static>(reply: ReplyTo<T>, value: T) -> Self {
         Self(Box::new(move |outcome| drop(reply.send(outcome.map(|()| value)))))
     }
 
     /// For a request that made its transaction fail.
-    pub(super) fn of_failed<T: Send + 'static>(reply: Reply<T>) -> Self {
+    pub(super) fn of_failed<T: Send + 'static>(reply: ReplyTo<T>) -> Self {
         Self(Box::new(move |outcome| {
             let error = outcome.err().unwrap_or(StoreError::Unknown { retry_after: UNKNOWN_RETRY });
             drop(reply.send(Err(error)));
@@ -135,25 +138,22 @@ impl Answer {
 
 /// The way to the writer.
 #[derive(Clone)]
-pub(in super::super) struct Queue {
+pub(super) struct RequestQueue {
     pub(super) requests: SyncSender<Request>,
     pub(super) queued_bytes: Arc<AtomicUsize>,
     pub(super) shared: Arc<Shared>,
 }
 
-impl Queue {
+impl RequestQueue {
     /// Sends a request and waits for its answer.
-    pub(in super::super) async fn ask<T>(
-        &self,
-        request: impl FnOnce(Reply<T>) -> Request,
-    ) -> Result<T, StoreError> {
+    pub(super) async fn ask<T>(&self, request: impl FnOnce(ReplyTo<T>) -> Request) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         self.send(request(reply))?;
         answer.await.unwrap_or(Err(StoreError::Unknown { retry_after: UNKNOWN_RETRY }))
     }
 
     /// Sends a request unless the queue is full; never waits.
-    pub(in super::super) fn send(&self, request: Request) -> Result<(), StoreError> {
+    pub(super) fn send(&self, request: Request) -> Result<(), StoreError> {
         self.shared.check_running()?;
         let bytes = request.bytes();
         let waiting = self.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -171,8 +171,8 @@ impl Queue {
         sent
     }
 
-    /// Sends a request that another one will repeat if this one is lost.
-    pub(in super::super) fn mention(&self, request: Request) {
-        let _ = self.send(request);
+    /// Says that a read of this opening of the file failed. The next read that fails repeats it if this one is lost.
+    pub(super) fn mend(&self, opening: u64) {
+        let _ = self.send(Request::Mend { opening });
     }
 }
