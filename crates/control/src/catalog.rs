@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use batoff_log::{CasError, Expect, Key, SCAN_ITEMS_MAX, Store, StoreError, Write};
+use batoff_log::{Key, Kv, Store, StoreError};
 use batoff_types::{Cursor, HostPattern, Seq, SiteChange, SiteId, SiteLimits, SiteTable, UnixMillis};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 use self::history::SiteHistory;
 use crate::clock::Clock;
 use crate::ids::TaskIds;
+use crate::store::rows;
 
 pub use self::secret::{MASTER_KEY_BYTES, MasterKey};
 pub use self::token::{
@@ -192,7 +193,7 @@ impl Catalog {
             expires_at: new.expires_at,
             hash: hash(&text),
         });
-        put(self.store.kv(), &key_of(&token), row::encode_token(&token)).await?;
+        rows::put(self.store.kv(), &key_of(&token), row::encode_token(&token)).await?;
         self.tokens.write().insert(Arc::clone(&token));
         let secret = self.master.signing_secret(token.id);
         Ok(IssuedToken { token, text, secret })
@@ -204,7 +205,7 @@ impl Catalog {
         let Some(token) = token else { return Ok(false) };
         // Refused from here on even if the store fails; when it does, the revocation must be repeated to be durable.
         self.tokens.write().remove(&token);
-        let deleted = delete(self.store.kv(), &key_of(&token)).await;
+        let deleted = rows::delete(self.store.kv(), &key_of(&token)).await;
         if deleted.is_err() {
             self.tokens.write().insert(token);
         }
@@ -299,39 +300,10 @@ fn key_of(token: &Token) -> Key {
     Key::from(format!("{TOKENS}{}/{}", token.site, token.id))
 }
 
-async fn load_tokens(kv: &dyn batoff_log::Kv) -> Result<Tokens, StoreError> {
-    let prefix = Key::from(TOKENS);
+async fn load_tokens(kv: &dyn Kv) -> Result<Tokens, StoreError> {
     let mut tokens = Tokens::default();
-    let mut after = None;
-    loop {
-        let page = kv.scan(&prefix, after.as_ref(), SCAN_ITEMS_MAX).await?;
-        for (key, row) in &page {
-            let token = row::decode_token(&row.value)
-                .map_err(|error| StoreError::Corrupt(format!("token {key:?}: {error}")))?;
-            tokens.insert(Arc::new(token));
-        }
-        match page.into_iter().last() {
-            Some((key, _)) => after = Some(key),
-            None => return Ok(tokens),
-        }
+    for token in rows::all_under(kv, TOKENS, |_, value| row::decode_token(value)).await? {
+        tokens.insert(Arc::new(token));
     }
-}
-
-/// Writes whatever the key held before.
-pub(crate) async fn put(kv: &dyn batoff_log::Kv, key: &Key, value: Vec<u8>) -> Result<(), StoreError> {
-    unconditional(kv.cas(key, Expect::Any, Write::Put { value: value.into(), ttl: None }).await)
-}
-
-/// Deletes whatever the key held.
-pub(crate) async fn delete(kv: &dyn batoff_log::Kv, key: &Key) -> Result<(), StoreError> {
-    unconditional(kv.cas(key, Expect::Any, Write::Delete).await)
-}
-
-/// What became of a write with [`Expect::Any`].
-pub(crate) fn unconditional(outcome: Result<batoff_log::Version, CasError>) -> Result<(), StoreError> {
-    match outcome {
-        // `Expect::Any` cannot conflict.
-        Ok(_) | Err(CasError::Conflict(_)) => Ok(()),
-        Err(CasError::Store(error)) => Err(error),
-    }
+    Ok(tokens)
 }

@@ -14,7 +14,7 @@ use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::ids::TaskIds;
 use crate::metrics;
-use crate::task_record;
+use crate::store::task_record;
 
 /// How long a submission waits for the store before its answer is `outcome_unknown`. The append itself goes on.
 pub const APPEND_PATIENCE: Duration = Duration::from_secs(5);

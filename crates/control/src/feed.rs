@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use batoff_log::{ReadError, Store, StoredRecord};
-use batoff_types::{Body, Cursor, Record, Seq};
+use batoff_types::{Body, Cursor, Record};
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::Catalog;
 use crate::hub::Hub;
+use crate::store::records::{UnreadableRecord, decode};
 use crate::tracker::Tracker;
 
 /// How long to wait before the log is followed anew after it failed.
@@ -32,13 +33,8 @@ pub struct Feed {
 #[derive(Debug, thiserror::Error)]
 pub enum FeedError {
     /// A record cannot be read. Skipping it would leave stale content behind a `completed`.
-    #[error("record {seq} of the purge log cannot be read: {error}")]
-    Unreadable {
-        /// Which.
-        seq: Seq,
-        /// Why.
-        error: batoff_wire::WireError,
-    },
+    #[error(transparent)]
+    Unreadable(#[from] UnreadableRecord),
     /// Records are gone that were not told yet.
     #[error("the purge log does not continue where it was followed to: {0}")]
     Gap(ReadError),
@@ -57,13 +53,11 @@ impl Feed {
                 };
                 match item {
                     Some(Ok(records)) => place = self.tell(place, &records)?,
-                    Some(Err(error @ (ReadError::Trimmed { .. } | ReadError::AheadOfLog { .. }))) => {
-                        return Err(FeedError::Gap(error));
-                    }
                     Some(Err(ReadError::Store(error))) => {
                         tracing::error!(%error, "the purge log cannot be followed; trying again");
                         break;
                     }
+                    Some(Err(gone)) => return Err(FeedError::Gap(gone)),
                     None => break,
                 }
             }
@@ -78,9 +72,7 @@ impl Feed {
         let mut records: Vec<Record> = Vec::with_capacity(stored.len());
         for (expected, one) in (place.get() + 1..).zip(stored) {
             debug_assert_eq!(one.seq.get(), expected, "I3: the log has a gap");
-            let record = batoff_wire::decode_record(one.seq, &one.body)
-                .map_err(|error| FeedError::Unreadable { seq: one.seq, error })?;
-            records.push(record);
+            records.push(decode(one.seq, &one.body)?);
         }
         let through = records.last().map_or(place, |record| Cursor::after(record.seq));
         let changes = records.iter().filter_map(|record| match &record.body {

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use batoff_log::{READ_BYTES_MAX, ReadError, Store, StoreError};
+use batoff_log::{Store, StoreError};
 use batoff_types::{Cursor, Seq, UnixMillis};
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::RetentionConfig;
+use crate::store::records::pages;
 use crate::tracker::Tracker;
 
 /// How often it is looked at what may be forgotten.
@@ -109,18 +110,12 @@ impl Housekeeping {
 impl LogSize {
     async fn add_through(&mut self, store: &dyn Store, first: Seq, tail: Cursor) -> Result<(), StoreError> {
         self.through = self.through.max(Cursor::before(first));
-        while self.through < tail {
-            let page = match store.log().read(self.through.next(), usize::MAX, READ_BYTES_MAX).await {
-                Ok(page) => page,
-                Err(ReadError::Store(error)) => return Err(error),
-                Err(ReadError::Trimmed { .. } | ReadError::AheadOfLog { .. }) => return Ok(()),
-            };
-            let Some(last) = page.last() else { return Ok(()) };
-            let last = last.seq;
-            for record in &page {
+        let mut pages = pages(store.log(), self.through.next(), tail);
+        while let Some(page) = pages.next().await? {
+            for record in page {
                 self.add(record.seq, record.body.len() as u64);
+                self.through = Cursor::after(record.seq);
             }
-            self.through = Cursor::after(last);
         }
         Ok(())
     }

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use batoff_log::{Key, Kv, StoreError};
 use zeroize::Zeroizing;
 
-use crate::catalog::{self, ADMIN_PREFIX, MasterKey, generate, hash, well_formed};
+use crate::catalog::{ADMIN_PREFIX, MasterKey, generate, hash, well_formed};
+use crate::store::rows;
 
 /// The file with the key that signing secrets are derived from, in the data folder.
 pub const MASTER_KEY_FILE: &str = "master.key";
@@ -120,7 +121,7 @@ pub async fn recognise(
 ) -> Result<Result<(), InitError>, StoreError> {
     let (key, found) = (Key::from(FINGERPRINT_KEY), master.fingerprint());
     let Some(known) = kv.get(&key).await? else {
-        return catalog::put(kv, &key, found.into_bytes()).await.map(Ok);
+        return rows::put(kv, &key, found.into_bytes()).await.map(Ok);
     };
     let expected = String::from_utf8_lossy(&known.value).into_owned();
     if expected == found {
@@ -131,7 +132,7 @@ pub async fn recognise(
 
 /// Forgets which master key the store's tokens were issued with, so that the next start takes the one that is there.
 pub async fn forget_master_key(kv: &dyn Kv) -> Result<(), StoreError> {
-    catalog::delete(kv, &Key::from(FINGERPRINT_KEY)).await
+    rows::delete(kv, &Key::from(FINGERPRINT_KEY)).await
 }
 
 fn write_new(file: &Path, text: &str) -> Result<(), InitError> {

@@ -11,6 +11,7 @@
 //! | [`stream`] | The nodes' end: gRPC, identities, one position a node. |
 //! | [`tracker`] | Which purge is where, and when is it completed? The clocked shell of `batoff_delivery::Roster`. |
 //! | [`housekeeping`] | What may be forgotten? |
+//! | `store` | What do the log and the small records beside it say? |
 //!
 //! [`server`] puts them together. **Invariants, by what is absent:** no rule of the delivery protocol is decided here
 //! (that is `batoff_delivery`), no message of it is encoded here (that is `batoff_wire`), and nothing is queued per node.
@@ -33,8 +34,8 @@ pub mod metrics;
 pub mod ops;
 pub mod server;
 pub mod service;
+mod store;
 pub mod stream;
-pub mod task_record;
 pub mod tls;
 pub mod tracker;
 

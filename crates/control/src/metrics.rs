@@ -40,6 +40,7 @@ const PROTOCOL_ERRORS: &str = "batoff_control_node_protocol_errors_total";
 const CONFLICTS: &str = "batoff_control_node_identity_conflicts_total";
 const LIVE_TASKS: &str = "batoff_control_live_tasks";
 const REPORTS_LOST: &str = "batoff_control_reports_lost_total";
+const UNREADABLE: &str = "batoff_control_unreadable_records_total";
 
 /// Installs the process's one recorder. What is recorded before is lost, so this comes first in `main`.
 pub fn install() -> Result<PrometheusHandle, BuildError> {
@@ -76,8 +77,9 @@ fn describe() {
     describe_gauge!(LIVE_TASKS, "Tasks whose progress is kept in memory");
     describe_counter!(
         REPORTS_LOST,
-        "Reports of evicted objects dropped because too many came at once for old tasks"
+        "Reports of evicted objects dropped: too many came at once for old tasks, or their records cannot be read"
     );
+    describe_counter!(UNREADABLE, "Times that a record of the purge log was there and could not be read");
 }
 
 /// Makes every name appear at 0, so that a rate over it is right from the first event on.
@@ -97,7 +99,7 @@ fn appear() {
     {
         counter!(RESETS, "reason" => reason.as_str()).increment(0);
     }
-    for name in [REPLAYED, BREACHES, PROTOCOL_ERRORS, CONFLICTS, REPORTS_LOST] {
+    for name in [REPLAYED, BREACHES, PROTOCOL_ERRORS, CONFLICTS, REPORTS_LOST, UNREADABLE] {
         counter!(name).increment(0);
     }
     for name in [TAIL, WATERMARK, CONNECTIONS, LIVE_TASKS] {
@@ -182,6 +184,11 @@ pub(crate) fn identity_conflict() {
 /// Tasks in memory.
 pub(crate) fn live_tasks(count: usize) {
     gauge!(LIVE_TASKS).set(count as f64);
+}
+
+/// A record of the log cannot be read.
+pub(crate) fn unreadable_record() {
+    counter!(UNREADABLE).increment(1);
 }
 
 /// Reports that found no room.

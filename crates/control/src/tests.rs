@@ -3,6 +3,9 @@
 mod administration;
 mod connections;
 mod delivery;
+#[path = "../tests/api/faulty_store.rs"]
+mod faulty_store;
+mod late_reports;
 mod node;
 mod plane;
 mod restart;

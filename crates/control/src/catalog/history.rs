@@ -1,9 +1,12 @@
+//! Every change of a site, so that the table of hostnames can be built again as it was at any place where a node stands.
+
 use std::collections::BTreeMap;
 
-use batoff_log::{Key, Kv, SCAN_ITEMS_MAX, StoreError};
+use batoff_log::{Key, Kv, StoreError};
 use batoff_types::{Cursor, Seq, SiteChange, SiteId, SiteLimits, SiteTable};
 
 use super::row;
+use crate::store::rows;
 
 /// Under this prefix are the changes: `sites/<seq, 20 digits>`.
 const CHANGES: &str = "sites/";
@@ -25,28 +28,10 @@ pub(super) struct SiteHistory {
 impl SiteHistory {
     pub(super) async fn load(kv: &dyn Kv) -> Result<Self, StoreError> {
         let mut history = Self::default();
-        let prefix = Key::from(CHANGES);
-        let mut after = None;
-        loop {
-            let page = kv.scan(&prefix, after.as_ref(), SCAN_ITEMS_MAX).await?;
-            for (key, row) in &page {
-                let corrupt = || StoreError::Corrupt(format!("change of a site {key:?}"));
-                let seq = std::str::from_utf8(key.as_bytes())
-                    .ok()
-                    .and_then(|text| Seq::new(text.strip_prefix(CHANGES)?.parse().ok()?))
-                    .ok_or_else(corrupt)?;
-                history.push(seq, row::decode_change(&row.value).ok_or_else(corrupt)?);
-            }
-            match page.into_iter().last() {
-                Some((key, _)) => after = Some(key),
-                None => break,
-            }
+        for (seq, change) in rows::all_under(kv, CHANGES, read_change).await? {
+            history.push(seq, change);
         }
-        if let Some(row) = kv.get(&Key::from(THROUGH)).await? {
-            let through = std::str::from_utf8(&row.value).ok().and_then(|text| text.parse().ok());
-            history.saved_through =
-                Cursor::new(through.ok_or_else(|| StoreError::Corrupt(format!("{THROUGH} is no number")))?);
-        }
+        history.saved_through = rows::get(kv, &Key::from(THROUGH), read_place).await?.unwrap_or_default();
         Ok(history)
     }
 
@@ -126,13 +111,23 @@ pub(super) async fn save(
     through: Cursor,
 ) -> Result<(), StoreError> {
     for (seq, change) in changes {
-        super::put(kv, &key_of(*seq), row::encode_change(change)).await?;
+        rows::put(kv, &key_of(*seq), row::encode_change(change)).await?;
     }
-    super::put(kv, &Key::from(THROUGH), through.get().to_string().into_bytes()).await
+    rows::put(kv, &Key::from(THROUGH), through.get().to_string().into_bytes()).await
 }
 
 pub(super) async fn forget(kv: &dyn Kv, seq: Seq) -> Result<(), StoreError> {
-    super::delete(kv, &key_of(seq)).await
+    rows::delete(kv, &key_of(seq)).await
+}
+
+fn read_change(seq: &str, row: &[u8]) -> Result<(Seq, SiteChange), &'static str> {
+    let seq = seq.parse().ok().and_then(Seq::new).ok_or("its key is no number of a record")?;
+    Ok((seq, row::decode_change(row).ok_or("is not the JSON of a change of a site")?))
+}
+
+fn read_place(row: &[u8]) -> Result<Cursor, &'static str> {
+    let place = std::str::from_utf8(row).ok().and_then(|text| text.parse().ok());
+    place.map(Cursor::new).ok_or("is no number")
 }
 
 fn key_of(seq: Seq) -> Key {

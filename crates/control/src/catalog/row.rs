@@ -1,3 +1,5 @@
+//! Tokens and changes of sites, as the store keeps them.
+
 use batoff_types::{SiteChange, SiteLimits, UnixMillis};
 use serde::{Deserialize, Serialize};
 

@@ -1,3 +1,5 @@
+//! The master key, and the signing secrets that are derived from it and never stored.
+
 use std::fmt;
 
 use hkdf::Hkdf;

@@ -1,3 +1,5 @@
+//! Tokens: what they look like, what they may do, and that a mistyped one is known by its check.
+
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;

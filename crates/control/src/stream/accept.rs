@@ -1,3 +1,5 @@
+//! Connections of nodes, handed to the server once they are known to be somebody's.
+
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -13,6 +13,7 @@ use super::identity::Identity;
 use super::outgoing::Outgoing;
 use super::parents::ParentsFeed;
 use crate::metrics;
+use crate::store::records::{RecordError, record_at};
 use crate::tracker::{Directive, MAILBOX, Membership};
 
 /// How long a node is to wait before it connects again after a `GoAway` that another control plane, or a later try, can
@@ -169,14 +170,11 @@ impl Connection {
     /// The task of the record right before a place, if the log still has it.
     async fn task_at(&self, cursor: Cursor) -> Result<Option<TaskId>, batoff_log::StoreError> {
         let Some(seq) = cursor.last() else { return Ok(None) };
-        match self.nodes.store.log().read(seq, 1, 1).await {
-            Ok(page) => Ok(page
-                .first()
-                .filter(|stored| stored.seq == seq)
-                .and_then(|stored| batoff_wire::decode_record(seq, &stored.body).ok())
-                .map(|record| record.task)),
-            Err(batoff_log::ReadError::Store(error)) => Err(error),
-            Err(_) => Ok(None),
+        match record_at(self.nodes.store.log(), seq).await {
+            Ok(record) => Ok(record.map(|record| record.task)),
+            // Nobody can say that it is the one which the node has applied: the node drops everything.
+            Err(RecordError::Unreadable(_)) => Ok(None),
+            Err(RecordError::Store(error)) => Err(error),
         }
     }
 

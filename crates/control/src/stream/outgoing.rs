@@ -1,3 +1,5 @@
+//! What is to be sent to one node next. A position, and never a queue of records.
+
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;

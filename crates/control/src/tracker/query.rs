@@ -12,7 +12,7 @@ use super::live::LiveTask;
 use super::progress::Progress;
 use super::state::State;
 use super::view::{NodeCounts, PopView, TaskEvent, TaskFilter, TaskPage, TaskState, TaskView};
-use crate::task_record;
+use crate::store::task_record;
 
 /// Rows that one page of a filtered list looks at. When none of them fits, the page is empty and names where to go on.
 const ROWS_LOOKED_AT: usize = 5_000;

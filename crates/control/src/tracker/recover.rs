@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use batoff_delivery::{LeaseTimes, Recovered, RecoveredNode, Roster};
-use batoff_log::{LogState, ReadError, Store, StoreError, TaskRow};
+use batoff_log::{LogState, Store, StoreError, TaskRow};
 use batoff_types::{Body, Cursor, Moment, NodeName, Record, Seq, SiteChange};
 
 use super::progress::Progress;
@@ -14,6 +14,7 @@ use super::saved::{self, Through};
 use super::sla::{Completed, Ledger, Recount};
 use super::state::State;
 use crate::catalog::Catalog;
+use crate::store::records::{decode, pages};
 
 /// Everything that a start finds.
 pub(super) struct Found {
@@ -100,27 +101,16 @@ async fn replay(
     roll: &mut Roll,
     Range { from, tail, counted, completed, live_max }: Range,
 ) -> Result<Replayed, StoreError> {
-    let mut next = from;
     let mut spilled = Cursor::START;
     let mut recount = Recount::default();
     let mut open: BTreeMap<Seq, (Record, Option<Progress>)> = BTreeMap::new();
-    while next < tail.next() {
-        let page =
-            match store.log().read(next, batoff_log::READ_RECORDS_MAX, batoff_log::READ_BYTES_MAX).await {
-                Ok(page) if page.is_empty() => break,
-                Ok(page) => page,
-                Err(ReadError::Trimmed { first }) if first > next => {
-                    next = first;
-                    continue;
-                }
-                Err(ReadError::Store(error)) => return Err(error),
-                Err(error) => return Err(StoreError::Corrupt(error.to_string())),
-            };
+    let mut pages = pages(store.log(), from, tail);
+    while let Some(page) = pages.next().await? {
+        let mut through = Cursor::START;
         let mut changes: Vec<(Seq, SiteChange)> = Vec::new();
         for stored in page {
-            next = stored.seq.next();
-            let record = batoff_wire::decode_record(stored.seq, &stored.body)
-                .map_err(|error| StoreError::Corrupt(format!("record {}: {error}", stored.seq)))?;
+            through = Cursor::after(stored.seq);
+            let record = decode(stored.seq, &stored.body)?;
             match &record.body {
                 Body::Site(change) => changes.push((record.seq, change.clone())),
                 Body::NodeRegistered(name) => {
@@ -150,7 +140,6 @@ async fn replay(
                 Body::Purge(_) | Body::Unknown => {}
             }
         }
-        let through = Cursor::before(next);
         catalog.handle_records(changes.iter().map(|(seq, change)| (*seq, change)), through);
     }
     catalog.handle_records([], tail);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use batoff_log::{ReadError, StoreError, TaskRow};
+use batoff_log::{StoreError, TaskRow};
 use batoff_types::message::RecordReport;
 use batoff_types::{Body, NodeName, TaskId};
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use super::state::{Span, sum};
 use super::view::PopView;
 use super::{Tracker, view};
 use crate::metrics;
+use crate::store::records::{RecordError, decode, pages, record_at};
 
 /// Completions that are made durable in one go.
 const BATCH: u64 = 512;
@@ -54,15 +55,20 @@ impl Tracker {
     }
 
     async fn resolve(&self) -> Result<(), StoreError> {
-        self.write_leaving().await?;
         loop {
-            let Some(span) = self.state.lock().next_decided(BATCH) else { return Ok(()) };
-            let (mut rows, spilled) = {
+            self.write_leaving().await?;
+            let (span, mut rows, spilled) = {
                 let state = self.state.lock();
+                // The row of a task that has left memory meanwhile is not what it must be when it is completed.
+                if !state.leaving.is_empty() {
+                    continue;
+                }
+                let Some(span) = state.next_decided(BATCH) else { return Ok(()) };
                 let live = state.live.range(span.after.next()..span.through.next());
                 let rows: Vec<(TaskId, Bytes)> =
                     live.map(|(_, task)| (task.task, task.progress(&state.roll).encode().into())).collect();
-                (rows, state.is_spilled(span.after.next()))
+                let spilled = state.is_spilled(span.after.next());
+                (span, rows, spilled)
             };
             // Older than any in memory.
             let mut late: Vec<Completed> = Vec::new();
@@ -75,34 +81,24 @@ impl Tracker {
             if !rows.is_empty() {
                 self.store.log().put_completions(rows).await?;
             }
+            late.iter().for_each(|completed| metrics::propagation(completed.took));
             self.step(|state, _, _| state.handle_stored(&span, &late));
             self.completed.send_replace(span.through);
         }
     }
 
     /// The completions of tasks of a span that are not in memory: found in the log, or, where that was trimmed, not at
-    /// all; their rows then say when they were last known to be open.
+    /// all; their rows then say when they were last known to be open. A record that cannot be read ends it: whatever it
+    /// purges, nothing more is called completed until somebody has seen to the log.
     async fn spilled_rows(&self, span: &Span) -> Result<Vec<(Completed, (TaskId, Bytes))>, StoreError> {
         let mut rows = Vec::new();
-        let mut next = span.after.next();
-        while next < span.through.next() {
-            let want = usize::try_from(span.through.get() - next.get() + 1).unwrap_or(usize::MAX);
-            let page = match self.store.log().read(next, want, batoff_log::READ_BYTES_MAX).await {
-                Ok(page) if page.is_empty() => break,
-                Ok(page) => page,
-                Err(ReadError::Trimmed { first }) if first > next => {
-                    next = first;
-                    continue;
-                }
-                Err(ReadError::Trimmed { .. } | ReadError::AheadOfLog { .. }) => break,
-                Err(ReadError::Store(error)) => return Err(error),
-            };
+        let mut pages = pages(self.store.log(), span.after.next(), span.through);
+        while let Some(page) = pages.next().await? {
             for stored in page {
-                next = stored.seq.next();
-                if stored.seq >= span.through.next() || self.state.lock().live.contains_key(&stored.seq) {
+                if self.state.lock().live.contains_key(&stored.seq) {
                     continue;
                 }
-                let Ok(record) = batoff_wire::decode_record(stored.seq, &stored.body) else { continue };
+                let record = decode(stored.seq, &stored.body)?;
                 if !matches!(record.body, Body::Purge(_)) {
                     continue;
                 }
@@ -122,7 +118,6 @@ impl Tracker {
     fn late_completion(&self, row: &TaskRow, mut known: Progress, span: &Span) -> (Progress, Duration) {
         let state = self.state.lock();
         let took = span.moment.since(state.roster.durable_at(row.seq));
-        metrics::propagation(took);
         let by_pop = state.pops_at(row.seq);
         known.completed = Some((span.at, millis(took)));
         known.nodes = sum(&by_pop);
@@ -174,31 +169,52 @@ impl Tracker {
         }
     }
 
-    /// Reports on tasks that are no longer in memory, added to their rows.
+    /// Reports on tasks that are no longer in memory, added to their rows. When the store fails, none of them is lost,
+    /// and none is added twice: what a row is to say is made out once, and then written until that has succeeded.
     async fn write_late_reports(&self) -> Result<(), StoreError> {
-        let reports = self.state.lock().take_late_reports(BATCH as usize);
-        let mut by_task: HashMap<TaskId, Progress> = HashMap::new();
+        let reports = {
+            let mut state = self.state.lock();
+            // A row must say all that memory knew of its task before a report is added to it.
+            if !state.leaving.is_empty() {
+                return Ok(());
+            }
+            state.take_late_reports(BATCH as usize)
+        };
+        match self.rows_with(&reports).await {
+            Ok(rows) => self.state.lock().leaving.extend(rows),
+            Err(error) => {
+                self.state.lock().return_late_reports(reports);
+                return Err(error);
+            }
+        }
+        self.write_leaving().await
+    }
+
+    /// The rows of the reports' tasks as they are to be.
+    async fn rows_with(
+        &self,
+        reports: &[(NodeName, RecordReport)],
+    ) -> Result<HashMap<TaskId, Progress>, StoreError> {
+        let mut rows: HashMap<TaskId, Progress> = HashMap::new();
         for (node, report) in reports {
-            let Some(row) = self.row_at(&report).await? else { continue };
+            let Some(row) = self.row_at(report).await? else { continue };
             let known = row.completion.as_deref().and_then(Progress::decode).unwrap_or_default();
-            add(by_task.entry(row.task).or_insert(known), &node, &report);
+            add(rows.entry(row.task).or_insert(known), node, report);
         }
-        if by_task.is_empty() {
-            return Ok(());
-        }
-        let rows = by_task.into_iter().map(|(task, progress)| (task, progress.encode().into())).collect();
-        self.store.log().put_completions(rows).await
+        Ok(rows)
     }
 
     async fn row_at(&self, report: &RecordReport) -> Result<Option<TaskRow>, StoreError> {
-        let page = match self.store.log().read(report.seq, 1, 1).await {
-            Ok(page) => page,
-            Err(ReadError::Store(error)) => return Err(error),
-            Err(ReadError::Trimmed { .. } | ReadError::AheadOfLog { .. }) => return Ok(None),
+        let record = match record_at(self.store.log(), report.seq).await {
+            Ok(record) => record,
+            // Its count stays too low, and is never shown as final.
+            Err(RecordError::Unreadable(_)) => {
+                metrics::reports_lost(1);
+                return Ok(None);
+            }
+            Err(RecordError::Store(error)) => return Err(error),
         };
-        let record =
-            page.first().and_then(|stored| batoff_wire::decode_record(stored.seq, &stored.body).ok());
-        match record.filter(|record| record.seq == report.seq && matches!(record.body, Body::Purge(_))) {
+        match record.filter(|record| matches!(record.body, Body::Purge(_))) {
             Some(record) => self.store.log().find_task(record.task).await,
             None => Ok(None),
         }

@@ -10,7 +10,7 @@ use batoff_types::{Cursor, NodeName, Seq, Term};
 use serde::{Deserialize, Serialize};
 
 use super::roll::NodeRow;
-use crate::catalog::{delete, put};
+use crate::store::rows::{delete, put};
 
 const TERM: &str = "term";
 const LEASE_MAX: &str = "lease-max-ms";

@@ -27,7 +27,7 @@ impl Tracker {
         // Held while rows are written, so that nothing is seen twice or not at all.
         let _writing = self.sla_writes.lock().await;
         let mut slots: BTreeMap<u64, Slot> =
-            ledger::rows(self.store.kv(), site, first).await?.into_iter().collect();
+            ledger::rows_from(self.store.kv(), site, first).await?.into_iter().collect();
         let (unsaved, overdue) = {
             let state = self.state.lock();
             (state.ledger.unsaved(site, first), state.overdue(site, since))

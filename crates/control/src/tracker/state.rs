@@ -409,6 +409,13 @@ impl State {
         }
     }
 
+    /// Reports that could not be added to their rows yet, in their order; what finds no room is lost and counted.
+    pub(super) fn return_late_reports(&mut self, reports: Vec<(NodeName, RecordReport)>) {
+        let room = LATE_REPORTS_MAX.saturating_sub(self.late_reports.len());
+        metrics::reports_lost(reports.len().saturating_sub(room) as u64);
+        reports.into_iter().take(room).rev().for_each(|report| self.late_reports.push_front(report));
+    }
+
     pub(super) fn take_late_reports(&mut self, max: usize) -> Vec<(NodeName, RecordReport)> {
         let count = self.late_reports.len().min(max);
         self.late_reports.drain(..count).collect()

@@ -1,7 +1,9 @@
 //! A store that fails on demand around one that works.
 
+#![allow(dead_code, reason = "two suites use it, each its own part")]
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,27 +15,77 @@ use batoff_types::{Seq, SiteId, TaskId, UnixMillis};
 use futures_util::stream::BoxStream;
 use tokio::sync::watch;
 
-/// What appends do; everything else always works.
+/// What fails; everything else always works.
 #[derive(Clone, Default)]
-pub struct Faults(Arc<AtomicU8>);
+pub struct Faults(Arc<State>);
+
+#[derive(Default)]
+struct State {
+    fault: AtomicU8,
+    refused: AtomicUsize,
+}
 
 const NONE: u8 = 0;
-const REFUSE: u8 = 1;
-const FORGET: u8 = 2;
+const REFUSE_APPENDS: u8 = 1;
+const FORGET_ANSWERS: u8 = 2;
+const REFUSE_COMPLETIONS: u8 = 3;
+const REFUSE_READS: u8 = 4;
+const FORGET_COMPLETIONS: u8 = 5;
 
 impl Faults {
     pub fn none(&self) {
-        self.0.store(NONE, Ordering::SeqCst);
+        self.set(NONE);
     }
 
     /// The disk is full: nothing is appended.
     pub fn refuse_appends(&self) {
-        self.0.store(REFUSE, Ordering::SeqCst);
+        self.set(REFUSE_APPENDS);
     }
 
     /// Appends succeed, and the caller doesn't learn of it.
     pub fn forget_answers(&self) {
-        self.0.store(FORGET, Ordering::SeqCst);
+        self.set(FORGET_ANSWERS);
+    }
+
+    /// What became of tasks is not written.
+    pub fn refuse_completions(&self) {
+        self.set(REFUSE_COMPLETIONS);
+    }
+
+    /// What became of tasks is written, and the caller doesn't learn of it.
+    pub fn forget_completions(&self) {
+        self.set(FORGET_COMPLETIONS);
+    }
+
+    /// Records cannot be read.
+    pub fn refuse_reads(&self) {
+        self.set(REFUSE_READS);
+    }
+
+    /// How many calls have failed since the fault was set.
+    pub fn refused(&self) -> usize {
+        self.0.refused.load(Ordering::SeqCst)
+    }
+
+    fn set(&self, fault: u8) {
+        self.0.refused.store(0, Ordering::SeqCst);
+        self.0.fault.store(fault, Ordering::SeqCst);
+    }
+
+    fn refuse(&self, fault: u8) -> Result<(), StoreError> {
+        self.fail(fault, StoreError::Full)
+    }
+
+    fn forget(&self, fault: u8) -> Result<(), StoreError> {
+        self.fail(fault, StoreError::Unknown { retry_after: Duration::ZERO })
+    }
+
+    fn fail(&self, fault: u8, error: StoreError) -> Result<(), StoreError> {
+        if self.0.fault.load(Ordering::SeqCst) != fault {
+            return Ok(());
+        }
+        self.0.refused.fetch_add(1, Ordering::SeqCst);
+        Err(error)
     }
 }
 
@@ -74,15 +126,10 @@ impl Store for FaultyStore {
 #[async_trait]
 impl PurgeLog for FaultyStore {
     async fn append(&self, batch: Vec<NewRecord>) -> Result<Vec<Appended>, StoreError> {
-        match self.faults.0.load(Ordering::SeqCst) {
-            REFUSE => return Err(StoreError::Full),
-            FORGET => {
-                self.inner.log().append(batch).await?;
-                return Err(StoreError::Unknown { retry_after: Duration::ZERO });
-            }
-            _ => {}
-        }
-        self.inner.log().append(batch).await
+        self.faults.refuse(REFUSE_APPENDS)?;
+        let appended = self.inner.log().append(batch).await?;
+        self.faults.forget(FORGET_ANSWERS)?;
+        Ok(appended)
     }
 
     async fn read(
@@ -91,6 +138,7 @@ impl PurgeLog for FaultyStore {
         max_items: usize,
         max_bytes: usize,
     ) -> Result<Vec<StoredRecord>, ReadError> {
+        self.faults.refuse(REFUSE_READS)?;
         self.inner.log().read(from, max_items, max_bytes).await
     }
 
@@ -124,7 +172,9 @@ impl PurgeLog for FaultyStore {
     }
 
     async fn put_completions(&self, rows: Vec<(TaskId, bytes::Bytes)>) -> Result<(), StoreError> {
-        self.inner.log().put_completions(rows).await
+        self.faults.refuse(REFUSE_COMPLETIONS)?;
+        self.inner.log().put_completions(rows).await?;
+        self.faults.forget(FORGET_COMPLETIONS)
     }
 
     async fn forget_tasks(&self, older_than: UnixMillis) -> Result<u64, StoreError> {

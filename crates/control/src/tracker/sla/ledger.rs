@@ -3,11 +3,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use batoff_delivery::PURGE_TARGET;
-use batoff_log::{Expect, Key, Kv, SCAN_ITEMS_MAX, StoreError, TaskRow, Write};
+use batoff_log::{Key, Kv, StoreError, TaskRow};
 use batoff_types::{Seq, SiteId, TaskId, UnixMillis};
 use futures_util::future::try_join_all;
 
 use super::slot::Slot;
+use crate::store::rows;
 use crate::tracker::live::{LiveTask, millis};
 use crate::tracker::view::{Breach, LateNode};
 
@@ -18,6 +19,8 @@ pub const SLOT: Duration = Duration::from_secs(300);
 const KEEP: Duration = Duration::from_secs(31 * 24 * 3_600);
 
 const ROWS: &str = "sla/";
+
+const NO_SLOT: &str = "is not the message of a slot";
 
 /// The scope of all sites together; no site has this name.
 const FLEET: &str = "*";
@@ -157,42 +160,27 @@ async fn add_to_row(kv: &dyn Kv, (scope, number): &Place, since: &Slot) -> Resul
     let key = key(scope, *number);
     let mut slot = row(kv, &key).await?;
     slot.add(since);
-    let write = Write::Put { value: slot.encode().into(), ttl: Some(KEEP) };
-    crate::catalog::unconditional(kv.cas(&key, Expect::Any, write).await)
+    rows::put_for(kv, &key, slot.encode(), KEEP).await
 }
 
 async fn row(kv: &dyn Kv, key: &Key) -> Result<Slot, StoreError> {
-    match kv.get(key).await? {
-        Some(row) => Slot::decode(&row.value)
-            .ok_or_else(|| StoreError::Corrupt(format!("the small record {key:?} cannot be read"))),
-        None => Ok(Slot::default()),
-    }
+    let row = rows::get(kv, key, |row| Slot::decode(row).ok_or(NO_SLOT)).await?;
+    Ok(row.unwrap_or_default())
 }
 
 /// The rows of the slots from `first` on.
-pub(super) async fn rows(
+pub(super) async fn rows_from(
     kv: &dyn Kv,
     scope: Option<&SiteId>,
     first: u64,
 ) -> Result<Vec<(u64, Slot)>, StoreError> {
     let scope = scope_name(scope);
-    let prefix = Key::from(format!("{ROWS}{scope}/"));
-    let mut after = first.checked_sub(1).map(|before| key(scope, before));
-    let mut slots = Vec::new();
-    loop {
-        let page = kv.scan(&prefix, after.as_ref(), SCAN_ITEMS_MAX).await?;
-        let Some((last, _)) = page.last() else { return Ok(slots) };
-        after = Some(last.clone());
-        for (key, row) in page {
-            let number = std::str::from_utf8(&key.as_bytes()[prefix.as_bytes().len()..])
-                .ok()
-                .and_then(|n| n.parse().ok());
-            let slot = number.zip(Slot::decode(&row.value));
-            slots.push(
-                slot.ok_or_else(|| StoreError::Corrupt(format!("the small record {key:?} cannot be read")))?,
-            );
-        }
-    }
+    let before = first.checked_sub(1).map(digits);
+    rows::all_after(kv, &format!("{ROWS}{scope}/"), before.as_deref(), |number, row| {
+        let number = number.parse().map_err(|_| "its key is no number of a slot")?;
+        Ok((number, Slot::decode(row).ok_or(NO_SLOT)?))
+    })
+    .await
 }
 
 /// What a start counts again: purges that were accepted or completed after the last write. Knows what the rows have.
@@ -254,5 +242,10 @@ fn scope_name(scope: Option<&SiteId>) -> &str {
 }
 
 fn key(scope: &str, number: u64) -> Key {
-    Key::from(format!("{ROWS}{scope}/{number:010}"))
+    Key::from(format!("{ROWS}{scope}/{}", digits(number)))
+}
+
+/// Of one width, so that keys are in the order of their slots.
+fn digits(number: u64) -> String {
+    format!("{number:010}")
 }
