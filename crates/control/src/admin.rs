@@ -22,8 +22,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Router, middleware};
+use http::Request;
 use http::header::AUTHORIZATION;
-use http::{Request, StatusCode};
 use subtle::ConstantTimeEq;
 
 use crate::api::problem::{Code, Problem};
@@ -66,8 +66,4 @@ async fn authenticate(State(services): State<Arc<Services>>, request: Request<Bo
     }
     let detail = "the operator's token is missing or wrong; it stands in admin.token in the data folder";
     Problem::detailed(Code::InvalidToken, detail).into_response()
-}
-
-fn no_content() -> Response {
-    StatusCode::NO_CONTENT.into_response()
 }

@@ -50,7 +50,6 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use axum::{Router, middleware};
-use batoff_log::StoreError;
 use http::{Method, Request, StatusCode};
 use tower::Layer;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -112,10 +111,4 @@ async fn other_method(request: Request<Body>) -> Response {
 /// A bug of ours. Whether a submission got as far as the log cannot be said, so the client is asked to repeat it.
 fn after_panic() -> Response {
     Problem::detailed(Code::OutcomeUnknown, "an internal error; it has been logged").into_response()
-}
-
-/// The answer when status cannot be read.
-pub(crate) fn store_error(error: StoreError) -> Problem {
-    tracing::warn!(%error, "the store cannot be read");
-    Problem::detailed(Code::Unavailable, "the store cannot be read now")
 }

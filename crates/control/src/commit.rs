@@ -143,11 +143,7 @@ impl Commit {
                 tracing::info!(%site, %task, %seq, request_id = &*request_id, items = items_total, soft, "purge accepted");
                 Ok(Accepted { task, seq, accepted_at, items_total, replayed: false })
             }
-            Some(Appended::Duplicate { seq, task }) => {
-                metrics::purge_replayed();
-                tracing::info!(%site, %task, %seq, request_id = &*request_id, "purge repeated");
-                self.replayed(seq, task).await
-            }
+            Some(Appended::Duplicate { seq, task }) => self.replayed(seq, task).await,
             Some(Appended::Conflict) => Err(CommitError::KeyReused),
             None => Err(CommitError::OutcomeUnknown { retry_after: RETRY_AFTER }),
         }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use batoff_control::api::problem::Code;
 use batoff_control::clock::Clock;
 use batoff_control::config::Config;
 use batoff_control::server::{self, StartError};
@@ -64,7 +65,8 @@ fn check(path: &Path, config: &Config) -> Result<(), Failure> {
 
 async fn serve(config: Config, flags: &Flags, arguments: &Arguments) -> Result<(), Failure> {
     config.log.install()?;
-    let recorder = metrics::install().map_err(|error| Failure::internal("the metrics recorder", error))?;
+    let recorder = metrics::install(Code::ALL.map(Code::as_str))
+        .map_err(|error| Failure::internal("the metrics recorder", error))?;
     let signals = Signals::listen(flags.exit_with_parent)?;
     if arguments.new_log_id {
         let log_id = EmbeddedStore::adopt_copy(&config.data.dir).map_err(StartError::from)?;

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
+use batoff_delivery::NodeState;
 use batoff_types::message::ResetReason;
 use batoff_types::{Cursor, NodeName, SelectorKind};
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
-
-use crate::api::problem::Code;
 
 /// Upper bounds in seconds; 2.0, the target, is among them.
 const PROPAGATION_BUCKETS: [f64; 13] = [0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0];
@@ -17,9 +16,6 @@ const COMMIT_BUCKETS: [f64; 11] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.
 
 /// Upper bounds of the records in one group commit.
 const BATCH_BUCKETS: [f64; 8] = [1.0, 2.0, 4.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0];
-
-/// The states of nodes, as the metric's label names them.
-pub const NODE_STATES: [&str; 4] = ["unknown", "away", "joining", "leased"];
 
 const ACCEPTED: &str = "batoff_control_purges_accepted_total";
 const REPLAYED: &str = "batoff_control_purges_replayed_total";
@@ -42,8 +38,9 @@ const LIVE_TASKS: &str = "batoff_control_live_tasks";
 const REPORTS_LOST: &str = "batoff_control_reports_lost_total";
 const UNREADABLE: &str = "batoff_control_unreadable_records_total";
 
-/// Installs the process's one recorder. What is recorded before is lost, so this comes first in `main`.
-pub fn install() -> Result<PrometheusHandle, BuildError> {
+/// Installs the process's one recorder. What is recorded before is lost, so this comes first in `main`. `codes` are those
+/// that a request may be refused with.
+pub fn install(codes: impl IntoIterator<Item = &'static str>) -> Result<PrometheusHandle, BuildError> {
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Full(PROPAGATION.into()), &PROPAGATION_BUCKETS)?
         .set_buckets_for_metric(Matcher::Full(COMMIT.into()), &COMMIT_BUCKETS)?
@@ -51,7 +48,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         .set_buckets_for_metric(Matcher::Full(COMMIT_BATCH.into()), &BATCH_BUCKETS)?
         .install_recorder()?;
     describe();
-    appear();
+    appear(codes);
     batoff_program::logs::describe_metrics();
     Ok(handle)
 }
@@ -83,15 +80,15 @@ fn describe() {
 }
 
 /// Makes every name appear at 0, so that a rate over it is right from the first event on.
-fn appear() {
+fn appear(codes: impl IntoIterator<Item = &'static str>) {
     for kind in SelectorKind::ALL {
         counter!(ACCEPTED, "kind" => kind.as_str()).increment(0);
     }
-    for code in Code::ALL {
-        counter!(REJECTED, "code" => code.as_str()).increment(0);
+    for code in codes {
+        counter!(REJECTED, "code" => code).increment(0);
     }
-    for state in NODE_STATES {
-        gauge!(NODES, "state" => state).set(0.0);
+    for state in NodeState::ALL {
+        gauge!(NODES, "state" => state.as_str()).set(0.0);
     }
     use ResetReason as Reason;
     for reason in
@@ -124,9 +121,9 @@ pub fn purge_replayed() {
     counter!(REPLAYED).increment(1);
 }
 
-/// A request was refused.
-pub fn request_rejected(code: Code) {
-    counter!(REJECTED, "code" => code.as_str()).increment(1);
+/// A request was refused with one of the codes that [`install`] was told.
+pub(crate) fn request_rejected(code: &'static str) {
+    counter!(REJECTED, "code" => code).increment(1);
 }
 
 /// A purge was completed.
@@ -139,9 +136,9 @@ pub(crate) fn sla_breach() {
     counter!(BREACHES).increment(1);
 }
 
-/// The number of nodes in one of [`NODE_STATES`].
-pub(crate) fn nodes(state: &'static str, count: usize) {
-    gauge!(NODES, "state" => state).set(count as f64);
+/// The number of nodes in that state.
+pub(crate) fn nodes(state: NodeState, count: usize) {
+    gauge!(NODES, "state" => state.as_str()).set(count as f64);
 }
 
 /// How far a node is behind.

@@ -399,7 +399,7 @@ impl Tracker {
         metrics::watermark(watermark);
         metrics::live_tasks(live);
         for state in batoff_delivery::NodeState::ALL {
-            metrics::nodes(state.as_str(), views.iter().filter(|view| view.state == state).count());
+            metrics::nodes(state, views.iter().filter(|view| view.state == state).count());
         }
         for view in views {
             metrics::node_lag(&view.name, view.lag, view.lag_records);

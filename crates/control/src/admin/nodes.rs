@@ -1,18 +1,21 @@
+//! Nodes: list them, take one out for good, let a name in again.
+
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::Response;
+use batoff_delivery::NodeState;
 use batoff_types::message::LeasePolicy;
 use batoff_types::{Body as RecordBody, NodeName};
 use http::{Request, StatusCode};
 use serde::Serialize;
 
-use super::no_content;
 use super::refusal::Refusal;
+use crate::api::RequestId;
+use crate::api::problem::store_error;
 use crate::api::query::Query;
-use crate::api::reply::json;
-use crate::api::{RequestId, store_error};
+use crate::api::reply::{json, no_content};
 use crate::clock::rfc3339;
 use crate::service::Services;
 use crate::tracker::{Membership, NodeStatus, RemoveRefused};
@@ -66,7 +69,7 @@ struct CacheDocument {
 /// Registered nodes; those that were removed, and whose names are blocked, stand by name beside them.
 pub(super) async fn list(State(services): State<Arc<Services>>) -> Response {
     let (removed, nodes): (Vec<_>, Vec<_>) =
-        services.tracker.nodes().into_iter().partition(|node| node.state == "removed");
+        services.tracker.nodes().into_iter().partition(|node| node.removed);
     let nodes: Vec<NodeDocument> = nodes.into_iter().map(NodeDocument::from).collect();
     let removed: Vec<String> = removed.iter().map(|node| node.node.to_string()).collect();
     json(StatusCode::OK, &serde_json::json!({ "nodes": nodes, "removed": removed }))
@@ -115,7 +118,7 @@ pub(super) async fn admit(
 
 impl From<NodeStatus> for NodeDocument {
     fn from(status: NodeStatus) -> Self {
-        let leased = status.state == "leased" && !status.lease_remaining.is_zero();
+        let leased = status.state == NodeState::Leased && !status.lease_remaining.is_zero();
         let in_trouble = |cache: &str| status.troubles.iter().find(|trouble| trouble.cache == cache);
         let mut caches: Vec<CacheDocument> = status
             .caches
@@ -135,7 +138,7 @@ impl From<NodeStatus> for NodeDocument {
         Self {
             pop: status.node.pop().to_owned(),
             node: status.node.node().to_owned(),
-            state: status.state,
+            state: status.state.as_str(),
             connected: status.connected,
             on_lease_lost: status.policy.map(|policy| match policy {
                 LeasePolicy::Serve => "serve",

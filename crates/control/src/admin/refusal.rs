@@ -1,3 +1,5 @@
+//! How the operator is told no: as the customers are, and with `409 conflict`.
+
 use std::fmt::Display;
 
 use axum::response::{IntoResponse, Response};

@@ -1,3 +1,5 @@
+//! Sites: their hostnames, which belong to one site at a time, and their quotas.
+
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -7,11 +9,11 @@ use batoff_types::{HostPattern, SiteChange, SiteId, SiteLimits, SiteTable, TAGS_
 use http::{Request, StatusCode};
 use serde::{Deserialize, Serialize};
 
+use super::body;
 use super::refusal::{Conflict, Refusal};
-use super::{body, no_content};
-use crate::api::problem::{Code, ItemError, Problem};
-use crate::api::reply::json;
-use crate::api::{RequestId, store_error};
+use crate::api::RequestId;
+use crate::api::problem::{Code, ItemError, Problem, store_error};
+use crate::api::reply::{json, no_content};
 use crate::catalog::Site;
 use crate::commit::affected;
 use crate::service::Services;

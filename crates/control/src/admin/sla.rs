@@ -5,11 +5,10 @@ use axum::extract::State;
 use axum::response::Response;
 use http::{Request, StatusCode};
 
-use crate::api::problem::Problem;
+use crate::api::problem::{Problem, store_error};
 use crate::api::query::Query;
 use crate::api::reply::json;
 use crate::api::sla::{SlaDocument, window_of};
-use crate::api::store_error;
 use crate::service::Services;
 
 /// All sites together.

@@ -1,3 +1,5 @@
+//! Tokens: issue, list, revoke.
+
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -7,11 +9,10 @@ use batoff_types::{SiteId, UnixMillis};
 use http::{Request, StatusCode};
 use serde::{Deserialize, Serialize};
 
+use super::body;
 use super::refusal::Refusal;
-use super::{body, no_content};
-use crate::api::problem::{Code, ItemError, Problem};
-use crate::api::reply::json;
-use crate::api::store_error;
+use crate::api::problem::{Code, ItemError, Problem, store_error};
+use crate::api::reply::{json, no_content};
 use crate::catalog::{IssueError, NewToken, Scope, Token};
 use crate::clock::rfc3339;
 use crate::service::Services;

@@ -10,14 +10,13 @@ use axum::extract::{FromRequestParts, RawPathParams};
 use batoff_types::{SiteId, TaskId};
 use http::header::{AUTHORIZATION, EXPECT};
 use http::request::Parts;
-use http::{Extensions, HeaderMap, Request};
+use http::{HeaderMap, Request};
 
 use super::body::{self, BODY_BYTES_MAX, Received, Unread};
 use super::client_address;
-use super::idempotency;
 use super::problem::{Code, Problem};
 use super::request_id::RequestId;
-use super::signature::{Signature, Signed};
+use super::signature::{Signature, Signed, idempotency_key};
 use super::state::Api;
 use super::timestamp::Timestamp;
 use crate::catalog::{Scope, Token, TokenRefusal};
@@ -72,21 +71,37 @@ pub fn no_such_task() -> Problem {
     Problem::detailed(Code::NotFound, "this site has no such task; tasks are kept 30 days")
 }
 
-/// The client's address, as the bucket of failures counts it.
-pub fn address(api: &Api, headers: &HeaderMap, extensions: &Extensions) -> IpAddr {
-    client_address::of(headers, extensions, &api.services.config.api.trusted_proxies)
+/// A request that was not let in.
+#[derive(Debug)]
+pub struct NotAdmitted {
+    /// Why.
+    pub problem: Problem,
+    /// The client's address, as the bucket of failures counts it.
+    pub address: IpAddr,
 }
 
-/// Lets a request in, or says why not. After a refusal the rest of the body is read and thrown away.
-///
-/// `needed` says which scope the request needs; it is asked once the signature is accepted.
-pub async fn admit(
+impl From<NotAdmitted> for Problem {
+    fn from(refused: NotAdmitted) -> Self {
+        refused.problem
+    }
+}
+
+/// Lets a request in that needs this scope, or says why not. After a refusal the rest of the body is read and thrown
+/// away.
+pub async fn admit(api: &Api, request: Request<Body>, needed: Scope) -> Result<Admitted, NotAdmitted> {
+    let (parts, body) = request.into_parts();
+    let trusted = &api.services.config.api.trusted_proxies;
+    let address = client_address::of(&parts.headers, &parts.extensions, trusted);
+    look_at(api, parts, body, address, needed).await.map_err(|problem| NotAdmitted { problem, address })
+}
+
+async fn look_at(
     api: &Api,
-    request: Request<Body>,
-    needed: impl FnOnce(&Parts) -> Scope + Send,
+    mut parts: Parts,
+    body: Body,
+    address: IpAddr,
+    needed: Scope,
 ) -> Result<Admitted, Problem> {
-    let (mut parts, body) = request.into_parts();
-    let address = address(api, &parts.headers, &parts.extensions);
     let (bearer, token) = match find_token(api, &parts.headers) {
         Ok(found) => found,
         Err(problem) => {
@@ -104,9 +119,8 @@ pub async fn admit(
     };
     let site = param("site_id").filter(|site| *site == token.site.as_str());
     let exists = api.services.catalog.table().hostnames(token.site.as_str()).is_some();
-    let scope = needed(&parts);
-    if site.is_none() || !exists || !token.allows(scope) {
-        let detail = format!("the token is for another site, or has not the scope {}", scope.as_str());
+    if site.is_none() || !exists || !token.allows(needed) {
+        let detail = format!("the token is for another site, or has not the scope {}", needed.as_str());
         return Err(Problem::detailed(Code::ScopeDenied, detail));
     }
     let request_id =
@@ -188,7 +202,7 @@ fn verify(
     let prefix = api.public_prefix();
     let received = parts.uri.path_and_query().map_or("/", |target| target.as_str());
     let public = format!("{prefix}{received}");
-    let key = idempotency::sent(&parts.headers);
+    let key = idempotency_key(&parts.headers);
     let signed = Signed {
         timestamp: timestamp_text,
         method: parts.method.as_str(),

@@ -48,7 +48,7 @@ impl AuthFailures {
     }
 
     /// What is left for an address, and how long until it is all there again.
-    pub fn standing(&self, now: Moment, address: IpAddr) -> (u32, Duration) {
+    pub fn remaining(&self, now: Moment, address: IpAddr) -> (u32, Duration) {
         let mut bucket =
             self.addresses.get(&network(address)).map_or(Bucket::full(now), |bucket| *bucket.value());
         bucket.refill(RATE, now);
@@ -57,7 +57,7 @@ impl AuthFailures {
 
     /// The fields `RateLimit-Policy` and `RateLimit` for an address that nobody has authenticated from.
     pub fn describe(&self, now: Moment, address: IpAddr) -> (String, String) {
-        let (left, full_in) = self.standing(now, address);
+        let (left, full_in) = self.remaining(now, address);
         let secs = full_in.as_secs() + u64::from(full_in.subsec_nanos() > 0);
         let policy = format!("\"auth-failures\";q={FAILURES_MAX};w={FAILURES_MAX}");
         (policy, format!("\"auth-failures\";r={left};t={secs}"))
@@ -89,7 +89,7 @@ mod tests {
         assert_eq!(failures.count(at(0), address), Err(Duration::from_secs(1)));
         assert_eq!(failures.count(at(0), "192.0.2.2".parse().unwrap()), Ok(()));
         assert_eq!(failures.count(at(1), address), Ok(()));
-        assert_eq!(failures.standing(at(1), address), (0, Duration::from_secs(100)));
+        assert_eq!(failures.remaining(at(1), address), (0, Duration::from_secs(100)));
     }
 
     #[test]

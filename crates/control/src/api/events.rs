@@ -14,11 +14,10 @@ use http::Request;
 
 use super::admission::{self, admit};
 use super::document::TaskDocument;
-use super::problem::{Code, Problem};
+use super::problem::{Code, Problem, store_error};
 use super::query::Query;
 use super::reply::with_header;
 use super::state::Api;
-use super::store_error;
 use crate::catalog::Scope;
 use crate::tracker::TaskEvent;
 
@@ -53,7 +52,7 @@ const EVENT_ID_MAX: usize = 256;
     ))
 )]
 pub async fn stream(State(api): State<Arc<Api>>, request: Request<Body>) -> Result<Response, Problem> {
-    let admitted = admit(&api, request, |_| Scope::Read).await?;
+    let admitted = admit(&api, request, Scope::Read).await?;
     Query::parse(admitted.query(), &[])?;
     let site = api.site_streams.admit(&admitted.site).map_err(|full| no_room("site", full))?;
     let token = api.token_streams.admit(&admitted.token.id).map_err(|full| no_room("token", full))?;

@@ -1,19 +1,15 @@
 //! What makes a later submission a repeat of an earlier one: the same signature, or the same `Idempotency-Key`.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use batoff_log::Dedupe;
 use batoff_types::UnixMillis;
-use http::HeaderMap;
 use sha2::{Digest, Sha256};
 
 use super::admission::{self, Admitted};
 use super::problem::{Code, ItemError, Problem};
+use super::signature::IDEMPOTENCY_HEADER;
 use crate::catalog::TokenId;
-
-/// The header of the IETF draft.
-pub const HEADER: &str = "idempotency-key";
 
 /// The longest key, in characters.
 pub const KEY_LENGTH_MAX: usize = 255;
@@ -38,8 +34,8 @@ pub fn keys(admitted: &Admitted, now: UnixMillis) -> Result<Vec<Dedupe>, Problem
         fresh_for_ms: SIGNATURE_FRESH_MS,
         expires_at: after(admitted.timestamp.millis(), SIGNATURE_KEPT),
     }];
-    if admitted.headers().contains_key(HEADER) {
-        let key = admission::single(admitted.headers(), HEADER)
+    if admitted.headers().contains_key(IDEMPOTENCY_HEADER) {
+        let key = admission::single(admitted.headers(), IDEMPOTENCY_HEADER)
             .filter(|key| is_valid(key))
             .ok_or_else(malformed)?;
         keys.push(Dedupe {
@@ -50,14 +46,6 @@ pub fn keys(admitted: &Admitted, now: UnixMillis) -> Result<Vec<Dedupe>, Problem
         });
     }
     Ok(keys)
-}
-
-/// The header as it was sent, which is the last of the signed lines: several lines of it are one, with commas between
-/// (RFC 9110, 5.2).
-pub fn sent(headers: &HeaderMap) -> Option<Cow<'_, [u8]>> {
-    let mut lines = headers.get_all(HEADER).iter();
-    let first = lines.next()?.as_bytes();
-    Some(lines.fold(Cow::Borrowed(first), |all, line| [&all, &b", "[..], line.as_bytes()].concat().into()))
 }
 
 fn is_valid(key: &str) -> bool {

@@ -13,11 +13,10 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::admission::admit;
 use super::document::{TaskDocument, TaskListDocument};
-use super::problem::Problem;
+use super::problem::{Problem, store_error};
 use super::query::Query;
 use super::reply::{json, with_header};
 use super::state::Api;
-use super::store_error;
 use crate::catalog::Scope;
 use crate::tracker::{TaskFilter, TaskState};
 
@@ -45,7 +44,7 @@ const PARAMETERS: [&str; 5] = ["state", "kind", "since", "limit", "cursor"];
     )))
 )]
 pub async fn list(State(api): State<Arc<Api>>, request: Request<Body>) -> Result<Response, Problem> {
-    let admitted = admit(&api, request, |_| Scope::Read).await?;
+    let admitted = admit(&api, request, Scope::Read).await?;
     let query = Query::parse(admitted.query(), &PARAMETERS)?;
     let filter = TaskFilter {
         state: query.parsed("state", "pending, in_progress, completed or partial", TaskState::from_name)?,

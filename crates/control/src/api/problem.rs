@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
+use batoff_log::StoreError;
 use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -22,6 +23,12 @@ pub const ERRORS_MAX: usize = 200;
 
 /// Bytes of a bad item that are given back. A longer one is cut, and an ellipsis marks it; the pointer still names it.
 pub const VALUE_BYTES_MAX: usize = 8_192;
+
+/// The answer when the store does not say what was asked.
+pub(crate) fn store_error(error: StoreError) -> Problem {
+    tracing::warn!(%error, "the store cannot be read");
+    Problem::detailed(Code::Unavailable, "the store cannot be read now")
+}
 
 /// Why a request was refused. The names never change; clients switch on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, ToSchema)]

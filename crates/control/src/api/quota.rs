@@ -57,16 +57,16 @@ impl Rates {
     }
 }
 
-/// How a site's buckets stand.
+/// What a site may still submit now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct Remaining {
     /// What is left, and how long until it is all there again.
     pub items: (u32, Duration),
     /// The same for prefixes.
     pub prefixes: (u32, Duration),
 }
 
-impl Standing {
+impl Remaining {
     /// The field `RateLimit`.
     pub fn field(&self) -> String {
         let secs = |wait: Duration| wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
@@ -150,12 +150,12 @@ impl Quotas {
     }
 
     /// How the site stands now.
-    pub fn standing(&self, now: Moment, site: &SiteId, rates: Rates) -> Standing {
+    pub fn remaining(&self, now: Moment, site: &SiteId, rates: Rates) -> Remaining {
         let [mut items, mut prefixes] =
             self.sites.get(site).map_or([Bucket::full(now); 2], |entry| *entry.value());
         items.refill(rates.items, now);
         prefixes.refill(rates.prefixes, now);
-        Standing {
+        Remaining {
             items: (items.remaining(rates.items), items.until_full(rates.items)),
             prefixes: (prefixes.remaining(rates.prefixes), prefixes.until_full(rates.prefixes)),
         }
@@ -194,9 +194,9 @@ mod tests {
         let short = quotas.take(at(0), &shop(), rates(), cost(100, 2));
         assert_eq!(short.map_err(|short| short.wait), Err(Duration::from_secs(1)));
         assert_eq!(short.map_err(|short| (short.quota, short.left, short.needed)), Err(("prefixes", 1, 2)));
-        let standing = quotas.standing(at(0), &shop(), rates());
-        assert_eq!((standing.items.0, standing.prefixes.0), (9_900, 1));
-        assert_eq!(standing.field(), "\"items\";r=9900;t=1, \"prefixes\";r=1;t=59");
+        let remaining = quotas.remaining(at(0), &shop(), rates());
+        assert_eq!((remaining.items.0, remaining.prefixes.0), (9_900, 1));
+        assert_eq!(remaining.field(), "\"items\";r=9900;t=1, \"prefixes\";r=1;t=59");
         assert_eq!(quotas.take(at(1), &shop(), rates(), cost(100, 2)), Ok(()));
     }
 

@@ -32,7 +32,7 @@ pub async fn finish(State(clock): State<Clock>, mut request: Request, next: Next
 
     let mut response = next.run(request).await;
     if let Some(problem) = response.extensions_mut().remove::<Arc<Problem>>() {
-        metrics::request_rejected(problem.code);
+        metrics::request_rejected(problem.code.as_str());
         tracing::info!(
             request_id = request_id.as_str(), %method, path = %path.escape_debug(), code = problem.code.as_str(),
             detail = problem.detail.as_deref(), errors = problem.errors.len(), "request refused"
@@ -98,6 +98,13 @@ pub fn json(status: StatusCode, document: &impl serde::Serialize) -> Response {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// A reply without a body.
+pub fn no_content() -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
     response
 }
 

@@ -14,7 +14,18 @@
 use std::borrow::Cow;
 
 use hmac::{Hmac, KeyInit, Mac};
+use http::HeaderMap;
 use sha2::Sha256;
+
+/// The header of the IETF draft, whose value is the last of the signed lines.
+pub const IDEMPOTENCY_HEADER: &str = "idempotency-key";
+
+/// That header as it was sent: several lines of it are one, with commas between (RFC 9110, 5.2).
+pub fn idempotency_key(headers: &HeaderMap) -> Option<Cow<'_, [u8]>> {
+    let mut lines = headers.get_all(IDEMPOTENCY_HEADER).iter();
+    let first = lines.next()?.as_bytes();
+    Some(lines.fold(Cow::Borrowed(first), |all, line| [&all, &b", "[..], line.as_bytes()].concat().into()))
+}
 
 /// What a signature is made over.
 #[derive(Clone, Copy, Debug)]

@@ -11,11 +11,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::admission::admit;
-use super::problem::Problem;
+use super::problem::{Problem, store_error};
 use super::query::Query;
 use super::reply::json;
 use super::state::Api;
-use super::store_error;
 use crate::catalog::Scope;
 use crate::tracker::{Breach, LateNode, SlaView};
 
@@ -111,7 +110,7 @@ pub struct LateNodeDocument {
     responses((status = 200, description = "Propagation over the window", body = SlaDocument))
 )]
 pub async fn sla(State(api): State<Arc<Api>>, request: Request<Body>) -> Result<Response, Problem> {
-    let admitted = admit(&api, request, |_| Scope::Read).await?;
+    let admitted = admit(&api, request, Scope::Read).await?;
     let query = Query::parse(admitted.query(), &PARAMETERS)?;
     let window = window_of(&query)?;
     let view = api.services.tracker.sla(Some(&admitted.site), window.1).await.map_err(store_error)?;

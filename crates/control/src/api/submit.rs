@@ -8,14 +8,11 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use batoff_types::{Purge, Selector, SiteId};
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION};
-use http::request::Parts;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Request, StatusCode};
 
 use super::admission::{self, Admitted, admit};
-use super::document::{
-    self, AcceptedDocument, AnsweredDocument, DryRunDocument, ItemDocument, SubmittedDocument, time,
-};
+use super::document::{AcceptedDocument, AnsweredDocument, DryRunDocument, ItemDocument, SubmittedDocument};
 use super::idempotency;
 use super::items::{self, Cost};
 use super::problem::{Code, ItemError, Problem};
@@ -31,8 +28,7 @@ use crate::commit::{Accepted, CommitError, Submission};
 use crate::metrics;
 use crate::tracker::Counts;
 
-/// What the route takes.
-pub const PARAMETERS: [&str; 2] = ["dry_run", "wait"];
+const PARAMETERS: [&str; 2] = ["dry_run", "wait"];
 
 /// Nodes without an answer that a refusal names; further ones are told as a number.
 const UNCOUNTED_NAMED_MAX: usize = 5;
@@ -72,19 +68,20 @@ const COUNT_AGAIN: Duration = Duration::from_secs(2);
     )
 )]
 pub async fn submit(State(api): State<Arc<Api>>, request: Request<Body>) -> Response {
-    let address = admission::address(&api, request.headers(), request.extensions());
-    match admit(&api, request, scope_of).await {
+    let asked = SubmitQuery::of(request.uri().query());
+    // Whoever may read may try. A query that is not understood is no dry run.
+    let needed = if asked.as_ref().is_ok_and(|asked| asked.dry_run) { Scope::Read } else { Scope::Purge };
+    match admit(&api, request, needed).await {
         Ok(admitted) => {
-            let site = admitted.site.clone();
-            let rates = api.rates(&site);
-            let response = accept(&api, admitted, rates).await.into_response();
-            let standing = api.quotas.standing(api.services.clock.now(), &site, rates);
-            rate_limit(response, &rates.policy(), &standing.field())
+            let rates = api.rates(&admitted.site);
+            let response = accept(&api, &admitted, asked, rates).await.into_response();
+            let remaining = api.quotas.remaining(api.services.clock.now(), &admitted.site, rates);
+            rate_limit(response, &rates.policy(), &remaining.field())
         }
         // Nobody in particular is asking: the bucket that such a request is taken from is the address's.
-        Err(problem) => {
-            let (policy, field) = api.auth_failures.describe(api.services.clock.now(), address);
-            rate_limit(problem.into_response(), &policy, &field)
+        Err(refused) => {
+            let (policy, field) = api.auth_failures.describe(api.services.clock.now(), refused.address);
+            rate_limit(refused.problem.into_response(), &policy, &field)
         }
     }
 }
@@ -93,32 +90,42 @@ fn rate_limit(response: Response, policy: &str, field: &str) -> Response {
     with_header(with_header(response, "ratelimit-policy", policy), "ratelimit", field)
 }
 
-/// Whoever may read may try. A query that is not understood is no dry run.
-fn scope_of(parts: &Parts) -> Scope {
-    match is_dry_run(parts.uri.query()) {
-        Ok(true) => Scope::Read,
-        Ok(false) | Err(_) => Scope::Purge,
+/// What the query asks for.
+struct SubmitQuery {
+    query: Query,
+    dry_run: bool,
+}
+
+impl SubmitQuery {
+    fn of(query: Option<&str>) -> Result<Self, Problem> {
+        let query = Query::parse(query, &PARAMETERS)?;
+        let dry_run = query.flag("dry_run")?;
+        Ok(Self { query, dry_run })
     }
 }
 
-fn is_dry_run(query: Option<&str>) -> Result<bool, Problem> {
-    Query::parse(query, &PARAMETERS)?.flag("dry_run")
-}
-
-async fn accept(api: &Api, admitted: Admitted, rates: Rates) -> Result<Response, Problem> {
+async fn accept(
+    api: &Api,
+    admitted: &Admitted,
+    asked: Result<SubmitQuery, Problem>,
+    rates: Rates,
+) -> Result<Response, Problem> {
     check_media_type(admitted.headers())?;
     check_coding(admitted.headers())?;
-    let dry_run = is_dry_run(admitted.query())?;
+    let SubmitQuery { query, dry_run } = asked?;
     let request = PurgeRequest::parse(&admitted.body.bytes)?;
-    let wait = Wait::of(&admitted, dry_run)?;
-    let keys = idempotency::keys(&admitted, api.services.clock.wall())?;
+    let wait = Wait::of(&query, admitted.headers(), dry_run)?;
+    let keys = idempotency::keys(admitted, api.services.clock.wall())?;
     if !dry_run && let Some(known) = api.replays.find(&keys, api.services.clock.wall()) {
-        return wait.answer(api, &admitted, &repeat(&admitted, known)?).await;
+        return match known {
+            Known::Repeat(accepted) => answer(api, admitted, &wait, &accepted).await,
+            Known::Conflict => Err(key_reused()),
+        };
     }
     let table = api.services.catalog.table();
     let selectors = items::selectors(&request, &admitted.site, &table, rates.burst())?;
     if dry_run {
-        meter(api, &admitted)?;
+        meter(api, admitted)?;
         let counts = api.services.tracker.count(&admitted.site, &selectors).await;
         return Ok(json(StatusCode::OK, &dry_run_document(&selectors, &counts)));
     }
@@ -140,7 +147,7 @@ async fn accept(api: &Api, admitted: Admitted, rates: Rates) -> Result<Response,
                 api.quotas.give_back(&admitted.site, cost);
             }
             api.replays.remember(&keys, &accepted, accepted.accepted_at);
-            wait.answer(api, &admitted, &accepted).await
+            answer(api, admitted, &wait, &accepted).await
         }
         Err(error) => {
             if !matches!(error, CommitError::OutcomeUnknown { .. }) {
@@ -180,32 +187,21 @@ fn check_coding(headers: &HeaderMap) -> Result<(), Problem> {
     Err(Problem::detailed(Code::UnsupportedMediaType, detail).accepting("identity"))
 }
 
-fn repeat(admitted: &Admitted, known: Known) -> Result<Accepted, Problem> {
-    match known {
-        Known::Conflict => Err(key_reused()),
-        Known::Repeat(accepted) => {
-            metrics::purge_replayed();
-            tracing::info!(
-                site = %admitted.site, task = %accepted.task, seq = %accepted.seq,
-                request_id = admitted.request_id.as_str(), "purge repeated"
-            );
-            Ok(accepted)
-        }
+/// The reply to a purge that is durable, since now or since it was submitted first.
+async fn answer(
+    api: &Api,
+    admitted: &Admitted,
+    wait: &Wait,
+    accepted: &Accepted,
+) -> Result<Response, Problem> {
+    if accepted.replayed {
+        metrics::purge_replayed();
+        tracing::info!(
+            site = %admitted.site, task = %accepted.task, seq = %accepted.seq,
+            request_id = admitted.request_id.as_str(), "purge repeated"
+        );
     }
-}
-
-/// `202`.
-pub fn accepted_response(api: &Api, site: &SiteId, accepted: &Accepted) -> Response {
-    let document = AcceptedDocument {
-        task_id: accepted.task.to_string(),
-        state: document::State::Pending,
-        items_total: accepted.items_total,
-        items_done: 0,
-        started_at: time(accepted.accepted_at),
-    };
-    let location = format!("{}/v1/sites/{site}/purge/{}", api.public_prefix(), accepted.task);
-    let response = with_header(json(StatusCode::ACCEPTED, &document), LOCATION.as_str(), &location);
-    if accepted.replayed { with_header(response, "idempotency-replayed", "true") } else { response }
+    wait.answer(api, &admitted.site, accepted).await
 }
 
 /// Counting keeps every node busy, so it is not free.

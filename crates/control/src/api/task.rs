@@ -10,11 +10,10 @@ use http::{HeaderMap, Request, StatusCode};
 
 use super::admission::{admit, no_such_task};
 use super::document::{ItemDocument, PopDocument, TaskDocument};
-use super::problem::Problem;
+use super::problem::{Problem, store_error};
 use super::query::Query;
 use super::reply::{json, with_header};
 use super::state::Api;
-use super::store_error;
 use crate::catalog::Scope;
 
 /// The longest time a reply is held back, in seconds.
@@ -37,7 +36,7 @@ const PARAMETERS: [&str; 2] = ["wait", "include"];
     )))
 )]
 pub async fn task(State(api): State<Arc<Api>>, request: Request<Body>) -> Result<Response, Problem> {
-    let admitted = admit(&api, request, |_| Scope::Read).await?;
+    let admitted = admit(&api, request, Scope::Read).await?;
     let query = Query::parse(admitted.query(), &PARAMETERS)?;
     let preferred = preferred_wait(admitted.headers());
     let asked = query.number("wait", 0..=WAIT_SECS_MAX)?;

@@ -3,16 +3,15 @@
 use std::time::Duration;
 
 use axum::response::Response;
-use http::StatusCode;
+use batoff_types::SiteId;
 use http::header::LOCATION;
+use http::{HeaderMap, StatusCode};
 
-use super::admission::Admitted;
-use super::document::TaskDocument;
+use super::document::{AcceptedDocument, State, TaskDocument, time};
 use super::problem::{Code, ItemError, Problem};
 use super::query::Query;
 use super::reply::{json, with_header};
 use super::state::Api;
-use super::submit::{self, accepted_response};
 use super::task::{WAIT_SECS_MAX, preferred_wait};
 use crate::commit::Accepted;
 use crate::tracker::TaskState;
@@ -24,31 +23,23 @@ pub struct Wait {
 }
 
 impl Wait {
-    /// What the request asks for. A dry run has nothing to wait for.
-    pub fn of(admitted: &Admitted, dry_run: bool) -> Result<Self, Problem> {
-        let asked = Query::parse(admitted.query(), &submit::PARAMETERS)?.number("wait", 0..=WAIT_SECS_MAX)?;
+    /// What a submission asks for. A dry run has nothing to wait for.
+    pub fn of(query: &Query, headers: &HeaderMap, dry_run: bool) -> Result<Self, Problem> {
+        let asked = query.number("wait", 0..=WAIT_SECS_MAX)?;
         if dry_run && asked.is_some() {
             let error = ItemError::parameter("wait", "a dry run queues nothing that could be waited for");
             return Err(Problem::of_item(Code::InvalidRequest, error));
         }
-        Ok(Self {
-            asked,
-            preferred: preferred_wait(admitted.headers()).filter(|_| asked.is_none() && !dry_run),
-        })
+        Ok(Self { asked, preferred: preferred_wait(headers).filter(|_| asked.is_none() && !dry_run) })
     }
 
     /// `200` with the task if it is completed in time, else the `202` that it would have been without a wait. The purge is
     /// durable already, so nothing that goes wrong here makes it less.
-    pub async fn answer(
-        &self,
-        api: &Api,
-        admitted: &Admitted,
-        accepted: &Accepted,
-    ) -> Result<Response, Problem> {
-        let mut response = accepted_response(api, &admitted.site, accepted);
+    pub async fn answer(&self, api: &Api, site: &SiteId, accepted: &Accepted) -> Result<Response, Problem> {
+        let mut response = accepted_response(api, site, accepted);
         if let Some(secs) = self.asked.or(self.preferred).filter(|secs| *secs > 0) {
             let at_most = Duration::from_secs(secs);
-            let seen = api.services.tracker.wait(&admitted.site, accepted.task, at_most).await;
+            let seen = api.services.tracker.wait(site, accepted.task, at_most).await;
             if let Ok(Some(view)) = seen
                 && view.state == TaskState::Completed
             {
@@ -66,4 +57,18 @@ impl Wait {
             None => response,
         })
     }
+}
+
+/// `202`.
+fn accepted_response(api: &Api, site: &SiteId, accepted: &Accepted) -> Response {
+    let document = AcceptedDocument {
+        task_id: accepted.task.to_string(),
+        state: State::Pending,
+        items_total: accepted.items_total,
+        items_done: 0,
+        started_at: time(accepted.accepted_at),
+    };
+    let location = format!("{}/v1/sites/{site}/purge/{}", api.public_prefix(), accepted.task);
+    let response = with_header(json(StatusCode::ACCEPTED, &document), LOCATION.as_str(), &location);
+    if accepted.replayed { with_header(response, "idempotency-replayed", "true") } else { response }
 }

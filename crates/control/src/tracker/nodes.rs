@@ -2,6 +2,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use batoff_delivery::NodeState;
 use batoff_log::StoreError;
 use batoff_types::message::{LeasePolicy, Parents};
 use batoff_types::{Cursor, InstanceId, NodeName, Parent, Seq, UnixMillis};
@@ -13,8 +14,10 @@ use super::Tracker;
 pub struct NodeStatus {
     /// Its name.
     pub node: NodeName,
-    /// `unknown`, `away`, `joining`, `leased` or `removed`.
-    pub state: &'static str,
+    /// Whether it was removed; its name is blocked.
+    pub removed: bool,
+    /// What it may do as far as is known here.
+    pub state: NodeState,
     /// What it does without a lease; `None` until it has said so.
     pub policy: Option<LeasePolicy>,
     /// Whether it has a stream.
@@ -81,11 +84,8 @@ impl Tracker {
             let view = view.as_ref();
             NodeStatus {
                 node: name.clone(),
-                state: if entry.row.removed.is_some() {
-                    "removed"
-                } else {
-                    view.map_or("away", |view| view.state.as_str())
-                },
+                removed: entry.row.removed.is_some(),
+                state: view.map_or(NodeState::Away, |view| view.state),
                 policy: entry.row.policy,
                 connected: view.is_some_and(|view| view.connected),
                 instance: view.and_then(|view| view.instance),
