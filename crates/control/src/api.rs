@@ -19,6 +19,7 @@ mod admission;
 mod auth_failures;
 mod body;
 mod bucket;
+mod buckets;
 mod client_address;
 mod document;
 mod dry_runs;

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use batoff_types::{Moment, UnixMillis};
 use tokio::time::Instant;
@@ -21,10 +20,7 @@ pub struct Clock {
 impl Clock {
     /// The machine's clocks.
     pub fn system() -> Self {
-        Self::with_wall(|| {
-            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-        })
+        Self { origin: Instant::now(), wall: batoff_log::system_clock() }
     }
 
     /// The machine's monotonic clock beside a wall clock of the caller's, for tests.
@@ -54,11 +50,23 @@ impl fmt::Debug for Clock {
     }
 }
 
-/// As the APIs write times: RFC 3339, UTC, whole seconds.
+/// As the APIs write times: RFC 3339, UTC, whole seconds. A time beyond the year 9999 is told as the last second before.
 pub fn rfc3339(at: UnixMillis) -> String {
     let seconds = i64::try_from(at.as_secs()).unwrap_or(i64::MAX);
     jiff::Timestamp::from_second(seconds)
         .unwrap_or(jiff::Timestamp::MAX)
         .strftime("%Y-%m-%dT%H:%M:%SZ")
         .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_whole_seconds_of_utc() {
+        assert_eq!(rfc3339(UnixMillis(1_776_672_751_999)), "2026-04-20T08:12:31Z");
+        assert_eq!(rfc3339(UnixMillis(0)), "1970-01-01T00:00:00Z");
+        assert!(rfc3339(UnixMillis(u64::MAX)).starts_with("9999-12-3"));
+    }
 }

@@ -3,10 +3,11 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
+use batoff_program::gate::client_of;
 use batoff_types::Moment;
-use dashmap::DashMap;
 
-use super::bucket::{Bucket, Rate};
+use super::bucket::Rate;
+use super::buckets::Buckets;
 
 /// Failures an address may have at once.
 pub const FAILURES_MAX: u32 = 100;
@@ -19,40 +20,24 @@ const RATE: Rate = Rate { burst: FAILURES_MAX, per_minute: 60 };
 const ADDRESSES_MAX: usize = 65_536;
 
 /// The failures of all addresses. IPv6 addresses count by their /64, which is what one customer has.
-#[derive(Debug, Default)]
-pub struct AuthFailures {
-    addresses: DashMap<IpAddr, Bucket>,
+#[derive(Debug)]
+pub struct AuthFailures(Buckets<IpAddr>);
+
+impl Default for AuthFailures {
+    fn default() -> Self {
+        Self(Buckets::new(RATE, ADDRESSES_MAX, Some(Ipv6Addr::UNSPECIFIED.into())))
+    }
 }
 
 impl AuthFailures {
     /// Counts a failure, or says how long this address must wait to be told why it fails.
     pub fn count(&self, now: Moment, address: IpAddr) -> Result<(), Duration> {
-        let mut key = network(address);
-        if self.addresses.len() >= ADDRESSES_MAX && !self.addresses.contains_key(&key) {
-            self.addresses.retain(|_, bucket| {
-                bucket.refill(RATE, now);
-                bucket.remaining(RATE) < FAILURES_MAX
-            });
-            if self.addresses.len() >= ADDRESSES_MAX {
-                key = Ipv6Addr::UNSPECIFIED.into();
-            }
-        }
-        let mut bucket = self.addresses.entry(key).or_insert_with(|| Bucket::full(now));
-        bucket.refill(RATE, now);
-        let wait = bucket.wait_for(RATE, 1);
-        if wait > Duration::ZERO {
-            return Err(wait);
-        }
-        bucket.take(1);
-        Ok(())
+        self.0.take(now, client_of(address))
     }
 
     /// What is left for an address, and how long until it is all there again.
     pub fn remaining(&self, now: Moment, address: IpAddr) -> (u32, Duration) {
-        let mut bucket =
-            self.addresses.get(&network(address)).map_or(Bucket::full(now), |bucket| *bucket.value());
-        bucket.refill(RATE, now);
-        (bucket.remaining(RATE), bucket.until_full(RATE))
+        self.0.remaining(now, &client_of(address))
     }
 
     /// The fields `RateLimit-Policy` and `RateLimit` for an address that nobody has authenticated from.
@@ -61,13 +46,6 @@ impl AuthFailures {
         let secs = full_in.as_secs() + u64::from(full_in.subsec_nanos() > 0);
         let policy = format!("\"auth-failures\";q={FAILURES_MAX};w={FAILURES_MAX}");
         (policy, format!("\"auth-failures\";r={left};t={secs}"))
-    }
-}
-
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.into(),
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
     }
 }
 
@@ -95,9 +73,9 @@ mod tests {
     #[test]
     fn an_ipv6_customer_is_one_address_and_a_mapped_ipv4_is_itself() {
         let parse = |text: &str| text.parse::<IpAddr>().unwrap();
-        assert_eq!(network(parse("2001:db8:1:2::1")), network(parse("2001:db8:1:2:ffff::9")));
-        assert_ne!(network(parse("2001:db8:1:2::1")), network(parse("2001:db8:1:3::1")));
-        assert_eq!(network(parse("::ffff:192.0.2.1")), parse("192.0.2.1"));
+        assert_eq!(client_of(parse("2001:db8:1:2::1")), client_of(parse("2001:db8:1:2:ffff::9")));
+        assert_ne!(client_of(parse("2001:db8:1:2::1")), client_of(parse("2001:db8:1:3::1")));
+        assert_eq!(client_of(parse("::ffff:192.0.2.1")), parse("192.0.2.1"));
     }
 
     #[test]
@@ -110,7 +88,7 @@ mod tests {
             assert_eq!(failures.count(at(0), IpAddr::V4((ADDRESSES_MAX as u32 + n).into())), Ok(()));
         }
         assert!(failures.count(at(0), IpAddr::V4(u32::MAX.into())).is_err());
-        assert!(failures.addresses.len() <= ADDRESSES_MAX + 1);
+        assert!(failures.0.len() <= ADDRESSES_MAX + 1);
         assert_eq!(failures.count(at(3), IpAddr::V4(u32::MAX.into())), Ok(()));
     }
 }

@@ -1,19 +1,11 @@
 //! Tasks as JSON. The names and forms are the contract's.
 
-use batoff_types::{Selector, SelectorKind, UnixMillis};
+use batoff_types::{Selector, SelectorKind};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::clock::rfc3339;
 use crate::tracker::{NodeCounts, PopView, TaskState, TaskView};
-
-/// RFC 3339, UTC, whole seconds. A time beyond the year 9999 is told as the last second before.
-pub fn time(at: UnixMillis) -> String {
-    let secs = i64::try_from(at.as_secs()).unwrap_or(i64::MAX);
-    jiff::Timestamp::from_second(secs)
-        .unwrap_or(jiff::Timestamp::MAX)
-        .strftime("%Y-%m-%dT%H:%M:%SZ")
-        .to_string()
-}
 
 /// How far a task is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -221,8 +213,8 @@ impl From<&TaskView> for TaskDocument {
             state: view.state.into(),
             items_total: view.items_total(),
             items_done: view.items_done(),
-            started_at: time(view.started_at),
-            completed_at: view.completed_at.map(time),
+            started_at: rfc3339(view.started_at),
+            completed_at: view.completed_at.map(rfc3339),
             propagation_ms: view.propagation_ms,
             objects_evicted: view.objects_evicted,
             objects_final: view.objects_final,
@@ -284,13 +276,6 @@ impl From<PopView> for PopDocument {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_whole_seconds_of_utc() {
-        assert_eq!(time(UnixMillis(1_776_672_751_999)), "2026-04-20T08:12:31Z");
-        assert_eq!(time(UnixMillis(0)), "1970-01-01T00:00:00Z");
-        assert!(time(UnixMillis(u64::MAX)).starts_with("9999-12-3"));
-    }
 
     #[test]
     fn states_and_kinds_are_written_as_everywhere_else() {

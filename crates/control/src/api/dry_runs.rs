@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use batoff_types::Moment;
-use dashmap::DashMap;
 
-use super::bucket::{Bucket, Rate};
+use super::bucket::Rate;
+use super::buckets::Buckets;
 use crate::catalog::TokenId;
 
 /// Dry runs that a token may make at once.
@@ -18,25 +18,19 @@ const RATE: Rate = Rate { burst: DRY_RUNS_MAX, per_minute: 60 };
 const TOKENS_MAX: usize = 65_536;
 
 /// The buckets of all tokens.
-#[derive(Debug, Default)]
-pub struct DryRuns {
-    tokens: DashMap<TokenId, Bucket>,
+#[derive(Debug)]
+pub struct DryRuns(Buckets<TokenId>);
+
+impl Default for DryRuns {
+    fn default() -> Self {
+        Self(Buckets::new(RATE, TOKENS_MAX, None))
+    }
 }
 
 impl DryRuns {
     /// Takes one, or says when there is one.
     pub fn take(&self, now: Moment, token: TokenId) -> Result<(), Duration> {
-        if self.tokens.len() >= TOKENS_MAX {
-            self.tokens.retain(|_, bucket| !bucket.rested(now));
-        }
-        let mut bucket = self.tokens.entry(token).or_insert_with(|| Bucket::full(now));
-        bucket.refill(RATE, now);
-        let wait = bucket.wait_for(RATE, 1);
-        if wait > Duration::ZERO {
-            return Err(wait);
-        }
-        bucket.take(1);
-        Ok(())
+        self.0.take(now, token)
     }
 }
 

@@ -7,12 +7,13 @@ use batoff_types::SiteId;
 use http::header::LOCATION;
 use http::{HeaderMap, StatusCode};
 
-use super::document::{AcceptedDocument, State, TaskDocument, time};
+use super::document::{AcceptedDocument, State, TaskDocument};
 use super::problem::{Code, ItemError, Problem};
 use super::query::Query;
 use super::reply::{json, with_header};
 use super::state::Api;
 use super::task::{WAIT_SECS_MAX, preferred_wait};
+use crate::clock::rfc3339;
 use crate::commit::Accepted;
 use crate::tracker::TaskState;
 
@@ -66,7 +67,7 @@ fn accepted_response(api: &Api, site: &SiteId, accepted: &Accepted) -> Response 
         state: State::Pending,
         items_total: accepted.items_total,
         items_done: 0,
-        started_at: time(accepted.accepted_at),
+        started_at: rfc3339(accepted.accepted_at),
     };
     let location = format!("{}/v1/sites/{site}/purge/{}", api.public_prefix(), accepted.task);
     let response = with_header(json(StatusCode::ACCEPTED, &document), LOCATION.as_str(), &location);
