@@ -1,3 +1,5 @@
+//! The command line: every flag and its help.
+
 use std::path::PathBuf;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! `batoff certs`: an authority of one's own, and the certificates of control plane, nodes and operators.
+
 mod authority;
 
 use std::net::IpAddr;

@@ -1,3 +1,5 @@
+//! Why a command did not do what was asked: the exit code, and the words with the remedy.
+
 use std::process::ExitCode;
 
 use batoff_client::{Error, Problem};

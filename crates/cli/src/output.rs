@@ -1,3 +1,5 @@
+//! What the command prints: text for people, tables that fit the terminal, JSON for programs.
+
 use std::io::{IsTerminal, Write};
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};

@@ -1,3 +1,5 @@
+//! `batoff purge`: submits, within the quotas, and waits until nothing is served any more.
+
 mod dry_run;
 mod input;
 mod items;

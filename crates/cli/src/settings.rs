@@ -1,3 +1,5 @@
+//! Where the APIs are and who asks: from flags, the environment and the configuration file, in that order.
+
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 

@@ -1,3 +1,5 @@
+//! `batoff sites`: the customers' sites, for the operator.
+
 use std::io::IsTerminal;
 
 use batoff_client::{AdminClient, NewSite, Site, SiteLimits, SitePatch};

@@ -1,3 +1,5 @@
+//! `batoff status`: how far purges are.
+
 use std::time::Duration;
 
 use batoff_client::{Counts, Include, Task};

@@ -1,3 +1,5 @@
+//! `batoff tokens`: a site's API tokens, for the operator.
+
 use std::time::SystemTime;
 
 use batoff_client::{Error, IssueToken, TokenReport};

@@ -1,3 +1,5 @@
+//! The operator's API: sites, tokens, nodes.
+
 mod model;
 
 use reqwest::header::{self, HeaderValue};

@@ -1,3 +1,5 @@
+//! The purge API as one token sees it: submit, look, wait.
+
 use std::time::{Duration, Instant};
 
 use reqwest::header::{self, HeaderValue};

@@ -1,3 +1,5 @@
+//! Where an API listens, whom to trust there, and the connection to it.
+
 use std::fmt;
 use std::path::Path;
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! A request until it is answered: sent again while that helps, and the answer read.
+
 use std::time::Duration;
 
 use reqwest::{Request, Response, StatusCode, header};

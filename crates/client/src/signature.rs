@@ -1,3 +1,5 @@
+//! How a submission is signed.
+
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

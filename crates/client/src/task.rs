@@ -1,3 +1,5 @@
+//! A purge that was accepted, and how far it is, as the API tells it.
+
 use std::fmt;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! A certificate authority in a folder, and what it issues.
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};

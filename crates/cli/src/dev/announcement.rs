@@ -1,3 +1,5 @@
+//! The line of JSON with which `batoff dev` says where everything is.
+
 use serde::Serialize;
 
 /// Everything that a script needs to know of a running system: the line of `batoff dev --json`. Its members are a

@@ -1,3 +1,5 @@
+//! One program that `batoff dev` runs: started, waited for until it says where it listens, stopped.
+
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::net::SocketAddr;

@@ -1,3 +1,5 @@
+//! `batoff dev --demo`: one purge of each kind, and what every PoP serves before and after it.
+
 use std::net::SocketAddr;
 use std::time::Duration;
 

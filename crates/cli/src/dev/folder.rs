@@ -1,3 +1,5 @@
+//! The folder in which `batoff dev` keeps keys, certificates, configurations, states and logs.
+
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,3 +1,5 @@
+//! Who runs in `batoff dev`, and on which ports.
+
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use batoff_types::NodeName;

@@ -1,3 +1,5 @@
+//! Brings up all that `batoff dev` runs, from the plan to the last node.
+
 use std::path::PathBuf;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! Keeps the programs of `batoff dev` running, and ends them in order.
+
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};

@@ -1,3 +1,5 @@
+//! What is to be purged, gathered from flags and files and checked before anything is sent.
+
 use std::fmt::Display;
 use std::io::Read;
 use std::path::Path;

@@ -1,3 +1,5 @@
+//! What the operator's API takes and gives, as plain data.
+
 use serde::{Deserialize, Serialize};
 
 /// A customer's site.
