@@ -2,75 +2,42 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 /// The addresses whose word about purges is taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Children(Vec<Network>);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Network {
-    address: IpAddr,
-    bits: u8,
-}
+pub struct Children(Vec<IpNet>);
 
 impl Children {
     /// From addresses and networks such as `192.0.2.7` and `2001:db8::/32`; the error is the rule that is broken.
     pub fn parse<S: AsRef<str>>(texts: &[S]) -> Result<Self, String> {
-        texts.iter().map(|text| Network::parse(text.as_ref())).collect::<Result<_, _>>().map(Self)
+        texts.iter().map(|text| network(text.as_ref())).collect::<Result<_, _>>().map(Self)
     }
 
     /// Whether a connection from `address` is one of theirs.
     pub fn contain(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        self.0.iter().any(|network| network.contains(address))
+        self.0.iter().any(|network| network.contains(&address))
     }
 }
 
-impl Network {
-    fn parse(text: &str) -> Result<Self, String> {
-        let (address, bits) = match text.split_once('/') {
-            Some((address, bits)) => (address, Some(bits)),
-            None => (text, None),
-        };
-        let address: IpAddr = address
-            .parse()
-            .map_err(|_| format!("{text:?} is not an address or a network like 10.0.0.0/8"))?;
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        let bits = match bits {
-            Some(bits) => bits.parse().ok().filter(|bits| *bits <= most),
-            None => Some(most),
-        };
-        let bits = bits.ok_or_else(|| format!("{text:?}: a prefix length is at most {most}"))?;
-        if bits == 0 {
-            return Err(format!(
-                "{text:?} is everybody, and a child can go past the cache; name the children"
-            ));
-        }
-        let network = Self { address, bits };
-        if network.address_bits() & !network.mask() != 0 {
-            return Err(format!("{text:?} has bits beyond its prefix length"));
-        }
-        Ok(network)
+fn network(text: &str) -> Result<IpNet, String> {
+    let address = text.split_once('/').map_or(text, |(address, _)| address).parse::<IpAddr>();
+    let address = address.map_err(|_| format!("{text:?} is not an address or a network like 10.0.0.0/8"))?;
+    let alone = IpNet::from(address);
+    let network: IpNet = if text.contains('/') {
+        text.parse()
+            .map_err(|_| format!("{text:?}: a prefix length is at most {}", alone.max_prefix_len()))?
+    } else {
+        alone
+    };
+    if network.prefix_len() == 0 {
+        return Err(format!("{text:?} is everybody, and a child can go past the cache; name the children"));
     }
-
-    fn contains(self, address: IpAddr) -> bool {
-        self.address.is_ipv4() == address.is_ipv4() && bits_of(address) & self.mask() == self.address_bits()
+    if network.trunc() != network {
+        return Err(format!("{text:?} has bits beyond its prefix length"));
     }
-
-    fn address_bits(self) -> u128 {
-        bits_of(self.address)
-    }
-
-    fn mask(self) -> u128 {
-        u128::MAX << (128 - u32::from(self.bits))
-    }
-}
-
-/// Left-aligned, so that a prefix is a prefix.
-fn bits_of(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(address) => u128::from(address.to_bits()) << 96,
-        IpAddr::V6(address) => address.to_bits(),
-    }
+    Ok(network)
 }
 
 #[cfg(test)]
