@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use slab::Slab;
+
 /// Entries with weights, up to a total weight.
 #[derive(Debug)]
 pub(super) struct Sieve<K, V> {
-    slots: Vec<Option<Slot<K, V>>>,
-    free: Vec<usize>,
+    slots: Slab<Slot<K, V>>,
     at: HashMap<K, usize>,
     newest: Option<usize>,
     oldest: Option<usize>,
@@ -31,8 +32,7 @@ struct Slot<K, V> {
 impl<K: Copy + Eq + Hash, V> Sieve<K, V> {
     pub(super) fn new(weight_max: u64) -> Self {
         Self {
-            slots: Vec::new(),
-            free: Vec::new(),
+            slots: Slab::new(),
             at: HashMap::new(),
             newest: None,
             oldest: None,
@@ -52,14 +52,14 @@ impl<K: Copy + Eq + Hash, V> Sieve<K, V> {
 
     /// The value, which counts as used.
     pub(super) fn get(&self, key: &K) -> Option<&V> {
-        let slot = self.slots.get(*self.at.get(key)?)?.as_ref()?;
+        let slot = self.slots.get(*self.at.get(key)?)?;
         slot.used.store(true, Ordering::Relaxed);
         Some(&slot.value)
     }
 
     /// The value, as if nobody had looked.
     pub(super) fn peek(&self, key: &K) -> Option<&V> {
-        self.slots.get(*self.at.get(key)?)?.as_ref().map(|slot| &slot.value)
+        self.slots.get(*self.at.get(key)?).map(|slot| &slot.value)
     }
 
     /// Puts a value in, in place of the one with this key, and gives what left: that one, then those there was no room
@@ -77,18 +77,9 @@ impl<K: Copy + Eq + Hash, V> Sieve<K, V> {
             }
         }
         let slot = Slot { key, value, weight, used: AtomicBool::new(false), newer: None, older: self.newest };
-        let index = match self.free.pop() {
-            Some(index) => {
-                self.slots[index] = Some(slot);
-                index
-            }
-            None => {
-                self.slots.push(Some(slot));
-                self.slots.len() - 1
-            }
-        };
-        if let Some(newest) = self.newest.and_then(|newest| self.slots[newest].as_mut()) {
-            newest.newer = Some(index);
+        let index = self.slots.insert(slot);
+        if let Some(newest) = self.newest {
+            self.slots[newest].newer = Some(index);
         }
         self.newest = Some(index);
         self.oldest = self.oldest.or(Some(index));
@@ -104,46 +95,34 @@ impl<K: Copy + Eq + Hash, V> Sieve<K, V> {
 
     pub(super) fn drain(&mut self) -> impl Iterator<Item = V> {
         let emptied = std::mem::replace(self, Self::new(self.weight_max));
-        emptied.slots.into_iter().flatten().map(|slot| slot.value)
+        emptied.slots.into_iter().map(|(_, slot)| slot.value)
     }
 
     fn evict(&mut self) -> Option<V> {
         let mut hand = self.hand.or(self.oldest)?;
         // Each round clears bits, so the second finds something.
-        while let Some(slot) = self.slots[hand].as_ref()
-            && slot.used.swap(false, Ordering::Relaxed)
-        {
-            hand = slot.newer.or(self.oldest)?;
+        while self.slots[hand].used.swap(false, Ordering::Relaxed) {
+            hand = self.slots[hand].newer.or(self.oldest)?;
         }
-        self.hand = self.slots[hand].as_ref().and_then(|slot| slot.newer);
-        let key = self.slots[hand].as_ref()?.key;
-        self.at.remove(&key);
+        self.hand = self.slots[hand].newer;
+        self.at.remove(&self.slots[hand].key);
         self.unlink(hand)
     }
 
     fn unlink(&mut self, index: usize) -> Option<V> {
-        let slot = self.slots.get_mut(index)?.take()?;
+        let slot = self.slots.try_remove(index)?;
         match slot.newer {
-            Some(newer) => {
-                if let Some(newer) = self.slots[newer].as_mut() {
-                    newer.older = slot.older;
-                }
-            }
+            Some(newer) => self.slots[newer].older = slot.older,
             None => self.newest = slot.older,
         }
         match slot.older {
-            Some(older) => {
-                if let Some(older) = self.slots[older].as_mut() {
-                    older.newer = slot.newer;
-                }
-            }
+            Some(older) => self.slots[older].newer = slot.newer,
             None => self.oldest = slot.newer,
         }
         if self.hand == Some(index) {
             self.hand = slot.newer;
         }
         self.weight -= slot.weight;
-        self.free.push(index);
         Some(slot.value)
     }
 }
