@@ -118,19 +118,19 @@ impl<L> Store<L> {
         let (split, hash, by_name) = self.file(url.key());
         let number = shard_of(hash);
         let mut shard = self.shards[number].write();
-        let mut shelves = self.tagged.hold(tags);
+        let mut locked = self.tagged.hold(tags);
         // Whatever will be needed lies anywhere in memory, up to three steps away: each step is waited for once.
-        black_box((shard.touch_slots(hash, by_name), shelves.touch_texts()));
+        black_box((shard.touch_slots(hash, by_name), locked.touch_texts()));
         let first = shard.touch_records(hash, by_name);
-        black_box(shelves.touch_tags());
-        black_box((shard.touch_record(first), shelves.touch_blocks()));
+        black_box(locked.touch_tags());
+        black_box((shard.touch_record(first), locked.touch_blocks()));
 
         let https = url.as_str().starts_with("https:");
         let overflows = tags.iter().any(|&(_, text)| text == OVERFLOW);
         let object = shard.draft(split.name, variant, token, (https, overflows), tags.len())?;
         let name = shard.name(object);
-        let numbers = shelves.enter(name);
-        drop(shelves);
+        let numbers = locked.enter(name);
+        drop(locked);
         shard.set_tags(object, numbers.iter().zip(tags).map(|(&number, &(print, _))| (number, print as u32)));
         let linked = numbers.len() == tags.len() && shard.link(object, hash, split, &self.order);
         let entering = Entering { store: self, shard, object, by_name, name, tags: numbers };

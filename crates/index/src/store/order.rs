@@ -15,7 +15,7 @@ pub(crate) struct Order {
 
 #[derive(Default)]
 struct Inner {
-    hosts: BTreeMap<Box<str>, Shelf>,
+    hosts: BTreeMap<Box<str>, HostDirectories>,
     /// Numbers of hosts that went.
     free: Vec<u32>,
     directories: u64,
@@ -23,7 +23,7 @@ struct Inner {
 }
 
 /// A host that holds anything.
-struct Shelf {
+struct HostDirectories {
     number: u32,
     /// `[:port]/a/b/`
     directories: BTreeSet<Box<str>>,
@@ -38,15 +38,15 @@ impl Order {
         let next = hosts.len() as u32;
         if !hosts.contains_key(host) {
             let number = free.pop().unwrap_or(next);
-            hosts.insert(host.into(), Shelf { number, directories: BTreeSet::new() });
+            hosts.insert(host.into(), HostDirectories { number, directories: BTreeSet::new() });
             *text_bytes += host.len() as u64;
         }
-        let Some(shelf) = hosts.get_mut(host) else { return next };
-        if shelf.directories.insert(rest.into()) {
+        let Some(of_host) = hosts.get_mut(host) else { return next };
+        if of_host.directories.insert(rest.into()) {
             *directories += 1;
             *text_bytes += rest.len() as u64;
         }
-        shelf.number
+        of_host.number
     }
 
     /// A directory lost its last object.
@@ -54,13 +54,13 @@ impl Order {
         let (host, rest) = host_and_rest(directory);
         let mut inner = self.inner.write();
         let Inner { hosts, free, directories, text_bytes } = &mut *inner;
-        let Some(shelf) = hosts.get_mut(host) else { return };
-        if shelf.directories.remove(rest) {
+        let Some(of_host) = hosts.get_mut(host) else { return };
+        if of_host.directories.remove(rest) {
             *directories -= 1;
             *text_bytes -= rest.len() as u64;
         }
-        if shelf.directories.is_empty() {
-            free.push(shelf.number);
+        if of_host.directories.is_empty() {
+            free.push(of_host.number);
             hosts.remove(host);
             *text_bytes -= host.len() as u64;
         }
@@ -85,29 +85,29 @@ impl Order {
         max: usize,
     ) -> Vec<Box<str>> {
         let inner = self.inner.read();
-        let Some(shelf) = inner.hosts.get(host) else { return Vec::new() };
+        let Some(of_host) = inner.hosts.get(host) else { return Vec::new() };
         let from = after.map_or(Bound::Included(prefix), Bound::Excluded);
-        let range = shelf.directories.range::<str, _>((from, Bound::Unbounded));
+        let range = of_host.directories.range::<str, _>((from, Bound::Unbounded));
         range.take_while(|rest| rest.starts_with(prefix)).take(max).cloned().collect()
     }
 
     /// A host's number, if it holds anything.
     pub(crate) fn number(&self, host: &str) -> Option<u32> {
-        self.inner.read().hosts.get(host).map(|shelf| shelf.number)
+        self.inner.read().hosts.get(host).map(|of_host| of_host.number)
     }
 
     /// The numbers of the hosts that are wanted.
     pub(crate) fn hosts_where(&self, wanted: impl Fn(&str) -> bool) -> Vec<u32> {
         let inner = self.inner.read();
         let wanted = inner.hosts.iter().filter(|(host, _)| wanted(host));
-        wanted.map(|(_, shelf)| shelf.number).collect()
+        wanted.map(|(_, of_host)| of_host.number).collect()
     }
 
     /// Memory held: the texts as they are, the sets' nodes by their usual filling of seven tenths.
     pub(crate) fn bytes(&self) -> u64 {
         let inner = self.inner.read();
         let nodes = inner.directories * size_of::<Box<str>>() as u64
-            + inner.hosts.len() as u64 * size_of::<(Box<str>, Shelf)>() as u64;
+            + inner.hosts.len() as u64 * size_of::<(Box<str>, HostDirectories)>() as u64;
         nodes * 10 / 7 + inner.text_bytes + (inner.free.capacity() * size_of::<u32>()) as u64
     }
 }

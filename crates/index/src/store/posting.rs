@@ -49,27 +49,27 @@ const STRUCK_MAX: u32 = 32;
 /// looked at for each that is taken away, and a list is an eighth longer than it needs to be, on average.
 const DEAD_SPARED: u32 = 4;
 
-/// Tags whose places are kept, before those are looked for that nobody goes on from.
-const PLACES_SPARED: usize = 64;
+/// Tags whose bookmarks are kept, before those are looked for that nobody goes on from.
+const BOOKMARKS_SPARED: usize = 64;
 
-/// A place among a tag's names: block and index, all names before it unvisited. Moved by whoever moves names.
-pub(crate) type Place = Arc<AtomicU64>;
+/// A bookmark among a tag's names: block and index, all names before it unvisited. Moved by whoever moves names.
+pub(crate) type TagBookmark = Arc<AtomicU64>;
 
-type Places = hashbrown::HashMap<u32, SmallVec<[Weak<AtomicU64>; 1]>, foldhash::fast::RandomState>;
+type Bookmarks = hashbrown::HashMap<u32, SmallVec<[Weak<AtomicU64>; 1]>, foldhash::fast::RandomState>;
 
 /// Some of the tags, behind one lock.
 #[derive(Default)]
-pub(crate) struct Shelf {
+pub(crate) struct TagShard {
     arena: Arena,
     by_text: Segments<16>,
-    /// By tag. Whoever holds a place may drop it without a word.
-    places: Places,
+    /// By tag. Whoever holds a bookmark may drop it without a word.
+    bookmarks: Bookmarks,
     /// So many tags, and those are looked for.
-    places_max: usize,
+    bookmarks_max: usize,
     pub(crate) tags: u64,
 }
 
-impl Shelf {
+impl TagShard {
     pub(crate) fn find(&self, hash: u64, text: &str) -> Option<u32> {
         self.by_text.find(hash, |tag| self.text_bytes(tag) == text.as_bytes())
     }
@@ -84,14 +84,14 @@ impl Shelf {
     }
 
     pub(crate) fn bytes(&self) -> u64 {
-        self.arena.bytes() + self.by_text.bytes() + self.places.allocation_size() as u64
+        self.arena.bytes() + self.by_text.bytes() + self.bookmarks.allocation_size() as u64
     }
 
     pub(crate) fn free_bytes(&self) -> u64 {
         self.arena.free_bytes()
     }
 
-    /// Reads what [`Shelf::guess`] will need.
+    /// Reads what [`TagShard::guess`] will need.
     #[inline]
     pub(crate) fn touch_text(&self, hash: u64) -> u64 {
         self.by_text.touch(hash)
@@ -104,7 +104,7 @@ impl Shelf {
         self.by_text.find(hash, |_| true)
     }
 
-    /// Reads what [`Shelf::enter`] and [`Shelf::leave`] will need first.
+    /// Reads what [`TagShard::enter`] and [`TagShard::leave`] will need first.
     #[inline]
     pub(crate) fn touch(&self, tag: u32) -> u32 {
         if tag == NONE {
@@ -115,7 +115,7 @@ impl Shelf {
         u32_at(record, NEWEST)
     }
 
-    /// Reads what [`Shelf::enter`] will need next, after [`Shelf::touch`] said where.
+    /// Reads what [`TagShard::enter`] will need next, after [`TagShard::touch`] said where.
     #[inline]
     pub(crate) fn touch_block(&self, block: u32) -> u8 {
         if block == NONE { 0 } else { self.arena.at(block)[LEN] }
@@ -184,7 +184,7 @@ impl Shelf {
         block.copy_within(REFS + (at + 1) * REF..REFS + len * REF, REFS + at * REF);
         put_u16(block, LEN, (len - 1) as u16);
         put_u32(self.arena.at_mut(tag), NAMES, names - 1);
-        self.move_places(tag, |of, index| {
+        self.move_bookmarks(tag, |of, index| {
             (of == newest).then_some((of, if index > at { index - 1 } else { index }))
         });
         true
@@ -202,27 +202,28 @@ impl Shelf {
         }
     }
 
-    /// A place before which all names lie that the tag has now.
-    pub(crate) fn open(&mut self, tag: u32) -> Place {
+    /// A bookmark before which all names lie that the tag has now.
+    pub(crate) fn open(&mut self, tag: u32) -> TagBookmark {
         let newest = u32_at(self.arena.at(tag), NEWEST);
-        let place = Arc::new(AtomicU64::new(pack(newest, self.len_of(newest))));
-        if self.places.len() >= self.places_max.max(PLACES_SPARED) {
-            self.places.retain(|_, places| places.iter().any(|place| place.strong_count() > 0));
-            self.places_max = self.places.len() * 2;
+        let bookmark = Arc::new(AtomicU64::new(pack(newest, self.len_of(newest))));
+        if self.bookmarks.len() >= self.bookmarks_max.max(BOOKMARKS_SPARED) {
+            self.bookmarks
+                .retain(|_, bookmarks| bookmarks.iter().any(|bookmark| bookmark.strong_count() > 0));
+            self.bookmarks_max = self.bookmarks.len() * 2;
         }
-        let places = self.places.entry(tag).or_default();
-        places.retain(|place| place.strong_count() > 0);
-        places.push(Arc::downgrade(&place));
-        place
+        let bookmarks = self.bookmarks.entry(tag).or_default();
+        bookmarks.retain(|bookmark| bookmark.strong_count() > 0);
+        bookmarks.push(Arc::downgrade(&bookmark));
+        bookmark
     }
 
-    /// The names right before the place, up to `max` and of one block only, in their order; none at all at the end. The
-    /// place itself is moved only from one block to the older one.
-    pub(crate) fn names(&self, place: &Place, max: usize, names: &mut Vec<Ref>) {
-        let (mut block, mut index) = unpack(place.load(Relaxed));
+    /// The names right before the bookmark, up to `max` and of one block only, in their order; none at all at the end. The
+    /// bookmark itself is moved only from one block to the older one.
+    pub(crate) fn names(&self, bookmark: &TagBookmark, max: usize, names: &mut Vec<Ref>) {
+        let (mut block, mut index) = unpack(bookmark.load(Relaxed));
         while block != NONE {
             index = index.min(self.len_of(block));
-            place.store(pack(block, index), Relaxed);
+            bookmark.store(pack(block, index), Relaxed);
             if index > 0 {
                 let bytes = self.arena.at(block);
                 names.extend((index.saturating_sub(max)..index).map(|at| ref_at(bytes, at)));
@@ -233,18 +234,18 @@ impl Shelf {
         }
     }
 
-    /// Moves the place before the `count` names that [`Shelf::names`] has just given.
-    pub(crate) fn pass(place: &Place, count: usize) {
-        let (block, index) = unpack(place.load(Relaxed));
+    /// Moves the bookmark before the `count` names that [`TagShard::names`] has just given.
+    pub(crate) fn pass(bookmark: &TagBookmark, count: usize) {
+        let (block, index) = unpack(bookmark.load(Relaxed));
         if block != NONE {
-            place.store(pack(block, index.saturating_sub(count)), Relaxed);
+            bookmark.store(pack(block, index.saturating_sub(count)), Relaxed);
         }
     }
 
-    /// Takes dead names away. `names` lay right before the place a moment ago; those that are not `alive` are dead for
-    /// good. The place then lies before all of them.
-    pub(crate) fn drop_dead(&mut self, tag: u32, place: &Place, names: &[Ref], alive: &[bool]) {
-        let (block, index) = unpack(place.load(Relaxed));
+    /// Takes dead names away. `names` lay right before the bookmark a moment ago; those that are not `alive` are dead for
+    /// good. The bookmark then lies before all of them.
+    pub(crate) fn drop_dead(&mut self, tag: u32, bookmark: &TagBookmark, names: &[Ref], alive: &[bool]) {
+        let (block, index) = unpack(bookmark.load(Relaxed));
         if block == NONE {
             return; // the tag itself has gone
         }
@@ -268,7 +269,7 @@ impl Shelf {
         put_u16(bytes, LEN, (len - dropped) as u16);
         let record = self.arena.at_mut(tag);
         put_u32(record, NAMES, u32_at(record, NAMES) - dropped as u32);
-        self.move_places(tag, |at, index| {
+        self.move_bookmarks(tag, |at, index| {
             let moved = if index >= to {
                 index - dropped
             } else if index > from {
@@ -278,15 +279,15 @@ impl Shelf {
             };
             (at == block).then_some((block, moved))
         });
-        place.store(pack(block, from), Relaxed);
+        bookmark.store(pack(block, from), Relaxed);
         if from == 0 {
             self.fit(tag, block);
         }
     }
 
     /// Whether a compaction has come to its end, or its tag has gone. In the first case the tag may become due again.
-    pub(crate) fn is_compacted(&mut self, tag: u32, place: &Place) -> bool {
-        let (block, index) = unpack(place.load(Relaxed));
+    pub(crate) fn is_compacted(&mut self, tag: u32, bookmark: &TagBookmark) -> bool {
+        let (block, index) = unpack(bookmark.load(Relaxed));
         if block == NONE {
             return true;
         }
@@ -305,10 +306,10 @@ impl Shelf {
             if older == NONE && newer == NONE {
                 return;
             }
-            // Nowhere is where the places of a tag are that has gone.
+            // Nowhere is where the bookmarks of a tag are that has gone.
             let before = if older == NONE { (newer, 0) } else { (older, self.len_of(older)) };
             self.join(tag, older, newer);
-            self.move_places(tag, |at, _| (at == block).then_some(before));
+            self.move_bookmarks(tag, |at, _| (at == block).then_some(before));
             self.arena.free(block, REFS + cap * REF);
         } else if len * 4 < cap * 3 {
             self.resize(tag, block, len + len / 16 + 1);
@@ -338,8 +339,8 @@ impl Shelf {
             self.arena.free(block, REFS + self.cap_of(block) * REF);
             block = older;
         }
-        self.move_places(tag, |_, _| Some((NONE, 0)));
-        self.places.remove(&tag);
+        self.move_bookmarks(tag, |_, _| Some((NONE, 0)));
+        self.bookmarks.remove(&tag);
         self.arena.free(tag, TEXT + text_len);
         self.tags -= 1;
         if self.tags == 0 {
@@ -388,7 +389,7 @@ impl Shelf {
         put_u16(bytes, LEN, len as u16);
         self.join(tag, older, new);
         self.join(tag, new, newer);
-        self.move_places(tag, |at, index| (at == old).then_some((new, index)));
+        self.move_bookmarks(tag, |at, index| (at == old).then_some((new, index)));
         self.arena.free(old, REFS + old_cap * REF);
         Some(new)
     }
@@ -405,11 +406,11 @@ impl Shelf {
         }
     }
 
-    fn move_places(&mut self, tag: u32, moved: impl Fn(u32, usize) -> Option<(u32, usize)>) {
-        for place in self.places.get(&tag).into_iter().flatten().filter_map(Weak::upgrade) {
-            let (block, index) = unpack(place.load(Relaxed));
+    fn move_bookmarks(&mut self, tag: u32, moved: impl Fn(u32, usize) -> Option<(u32, usize)>) {
+        for bookmark in self.bookmarks.get(&tag).into_iter().flatten().filter_map(Weak::upgrade) {
+            let (block, index) = unpack(bookmark.load(Relaxed));
             if let Some((block, index)) = moved(block, index) {
-                place.store(pack(block, index), Relaxed);
+                bookmark.store(pack(block, index), Relaxed);
             }
         }
     }
@@ -448,6 +449,6 @@ const fn pack(block: u32, index: usize) -> u64 {
     if block == NONE { 0 } else { (block as u64) << 32 | index as u64 }
 }
 
-const fn unpack(place: u64) -> (u32, usize) {
-    ((place >> 32) as u32, place as u32 as usize)
+const fn unpack(bookmark: u64) -> (u32, usize) {
+    ((bookmark >> 32) as u32, bookmark as u32 as usize)
 }

@@ -20,8 +20,8 @@ use super::tagged::{Left, Tagged};
 use crate::Variant;
 use crate::stats::Stats;
 
-/// A place in the list of a directory's objects: the next one to be visited. Moved on by whoever takes that one out.
-pub(crate) type Place = Arc<AtomicU32>;
+/// A bookmark in the list of a directory's objects: the next one to be visited. Moved on by whoever takes that one out.
+pub(crate) type DirectoryBookmark = Arc<AtomicU32>;
 
 /// Objects by URL, and by directory in lists, the newest first. Whoever goes through such a list therefore comes to its
 /// end, however fast objects are added.
@@ -34,7 +34,7 @@ pub(crate) struct Shard<L> {
     directories: Arena,
     directory_names: Segments<16>,
     generations: Generations,
-    places: Vec<Weak<AtomicU32>>,
+    bookmarks: Vec<Weak<AtomicU32>>,
     pub(crate) entries: u64,
     pub(crate) urls: u64,
     /// Objects by the host's number.
@@ -50,7 +50,7 @@ impl<L> Shard<L> {
             directories: Arena::default(),
             directory_names: Segments::default(),
             generations: Generations::default(),
-            places: Vec::new(),
+            bookmarks: Vec::new(),
             entries: 0,
             urls: 0,
             by_host: Vec::new(),
@@ -181,8 +181,8 @@ impl<L> Shard<L> {
     pub(crate) fn unlink(&mut self, object: u32, order: &Order) {
         let bytes = self.records.at(object);
         let (at, next, previous) = (record::directory(bytes), record::next(bytes), record::previous(bytes));
-        if !self.places.is_empty() {
-            self.move_places(object, next);
+        if !self.bookmarks.is_empty() {
+            self.move_bookmarks(object, next);
         }
         if next != NONE {
             record::set_previous(self.records.at_mut(next), previous);
@@ -331,12 +331,12 @@ impl<L> Shard<L> {
         at.map_or(NONE, |at| directory::first(self.directories.at(at)))
     }
 
-    /// A place before an object.
-    pub(crate) fn open(&mut self, object: u32) -> Place {
-        let place = Arc::new(AtomicU32::new(object));
-        self.places.retain(|place| place.strong_count() > 0);
-        self.places.push(Arc::downgrade(&place));
-        place
+    /// A bookmark before an object.
+    pub(crate) fn open(&mut self, object: u32) -> DirectoryBookmark {
+        let bookmark = Arc::new(AtomicU32::new(object));
+        self.bookmarks.retain(|bookmark| bookmark.strong_count() > 0);
+        self.bookmarks.push(Arc::downgrade(&bookmark));
+        bookmark
     }
 
     /// Up to `max` objects of a directory's list, from this one on.
@@ -389,7 +389,7 @@ impl<L> Shard<L> {
         stats.urls += self.urls;
         stats.bytes.urls += self.records.bytes()
             + self.names.bytes()
-            + (self.places.capacity() * size_of::<Weak<AtomicU32>>()) as u64;
+            + (self.bookmarks.capacity() * size_of::<Weak<AtomicU32>>()) as u64;
         stats.bytes.order += self.directories.bytes()
             + self.directory_names.bytes()
             + (self.by_host.capacity() * size_of::<u32>()) as u64;
@@ -417,11 +417,11 @@ impl<L> Shard<L> {
         self.directories.free(at, len);
     }
 
-    fn move_places(&mut self, from: u32, to: u32) {
-        self.places.retain(|place| {
-            let Some(place) = place.upgrade() else { return false };
-            if place.load(Relaxed) == from {
-                place.store(to, Relaxed);
+    fn move_bookmarks(&mut self, from: u32, to: u32) {
+        self.bookmarks.retain(|bookmark| {
+            let Some(bookmark) = bookmark.upgrade() else { return false };
+            if bookmark.load(Relaxed) == from {
+                bookmark.store(to, Relaxed);
             }
             true
         });

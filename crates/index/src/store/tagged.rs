@@ -10,12 +10,12 @@ use smallvec::SmallVec;
 
 use super::arena::NONE;
 use super::key::{SHARDS, shard_of};
-use super::posting::{Place, Ref, Shelf};
+use super::posting::{Ref, TagBookmark, TagShard};
 use crate::place::OVERFLOW;
 use crate::rules::Printer;
 use crate::stats::Stats;
 
-/// The low bits of a tag's number are its handle in its shelf.
+/// The low bits of a tag's number are its handle in its shard.
 const HANDLE_BITS: u32 = 28;
 const HANDLE: u32 = (1 << HANDLE_BITS) - 1;
 
@@ -34,7 +34,7 @@ pub(crate) type Left = SmallVec<[(u32, Ref); 16]>;
 /// ([`Tagged::compact`]).
 pub(crate) struct Tagged {
     printer: Printer,
-    shelves: [RwLock<Shelf>; SHARDS],
+    shards: [RwLock<TagShard>; SHARDS],
     due: Mutex<VecDeque<Due>>,
     /// Looks at names, by [`Tagged::compact`].
     owed: AtomicUsize,
@@ -50,7 +50,7 @@ const LOOKS_OWED: usize = 6;
 /// A list that is to be compacted, and how far that has come.
 struct Due {
     number: u32,
-    place: Place,
+    bookmark: TagBookmark,
 }
 
 /// A walk over the objects of a tag: those that carried it when it began.
@@ -58,33 +58,33 @@ struct Due {
 pub(crate) struct TagWalk {
     /// The tag's; another tag may have it once the walk is over.
     pub(crate) number: u32,
-    place: Place,
+    bookmark: TagBookmark,
 }
 
-/// The shelves of one object's tags, held for it to be entered.
+/// The shards of one object's tags, held for it to be entered.
 ///
 /// Where a tag stands has to be waited for, then what stands there, then the list that it names: three waits for memory,
 /// which are the same three for all tags, and for whatever else is touched meanwhile, if each step is taken for all of
 /// them before the next one is taken for any.
-pub(crate) struct Shelves<'a> {
-    /// A bit for each shelf that is held.
+pub(crate) struct LockedTags<'a> {
+    /// A bit for each shard that is held.
     wanted: u32,
-    shelves: SmallVec<[RwLockWriteGuard<'a, Shelf>; 8]>,
+    shards: SmallVec<[RwLockWriteGuard<'a, TagShard>; 8]>,
     tags: &'a [(u64, &'a str)],
     guesses: SmallVec<[u32; 16]>,
 }
 
-impl Shelves<'_> {
+impl LockedTags<'_> {
     pub(crate) fn touch_texts(&self) -> u64 {
-        self.tags.iter().fold(0, |read, &(hash, _)| read ^ self.shelves[self.at(hash)].touch_text(hash))
+        self.tags.iter().fold(0, |read, &(hash, _)| read ^ self.shards[self.at(hash)].touch_text(hash))
     }
 
     pub(crate) fn touch_tags(&mut self) -> u32 {
         let mut read = 0;
         for &(hash, _) in self.tags {
-            let shelf = &self.shelves[self.at(hash)];
-            let guess = shelf.guess(hash).unwrap_or(NONE);
-            read ^= shelf.touch(guess);
+            let shard = &self.shards[self.at(hash)];
+            let guess = shard.guess(hash).unwrap_or(NONE);
+            read ^= shard.touch(guess);
             self.guesses.push(guess);
         }
         read
@@ -93,8 +93,8 @@ impl Shelves<'_> {
     pub(crate) fn touch_blocks(&self) -> u8 {
         let guessed = self.tags.iter().zip(&self.guesses);
         guessed.fold(0, |read, (&(hash, _), &guess)| {
-            let shelf = &self.shelves[self.at(hash)];
-            read ^ shelf.touch_block(shelf.touch(guess))
+            let shard = &self.shards[self.at(hash)];
+            read ^ shard.touch_block(shard.touch(guess))
         })
     }
 
@@ -103,14 +103,14 @@ impl Shelves<'_> {
         let mut numbers = Numbers::new();
         for (&(hash, tag), &guess) in self.tags.iter().zip(&self.guesses) {
             let guess = (guess != NONE).then_some(guess);
-            let shelf = self.at(hash);
-            let Some(handle) = self.shelves[shelf].enter(hash, tag, guess, object) else { break };
+            let shard = self.at(hash);
+            let Some(handle) = self.shards[shard].enter(hash, tag, guess, object) else { break };
             numbers.push((shard_of(hash) as u32) << HANDLE_BITS | handle);
         }
         numbers
     }
 
-    /// Which of the held shelves a tag is on: as many are before it as bits below its own.
+    /// Which of the held shards a tag is on: as many are before it as bits below its own.
     #[inline]
     fn at(&self, hash: u64) -> usize {
         (self.wanted & ((1 << shard_of(hash)) - 1)).count_ones() as usize
@@ -119,7 +119,7 @@ impl Shelves<'_> {
 
 impl Tagged {
     pub(crate) fn new(printer: Printer) -> Self {
-        Self { printer, shelves: Default::default(), due: Mutex::default(), owed: AtomicUsize::new(0) }
+        Self { printer, shards: Default::default(), due: Mutex::default(), owed: AtomicUsize::new(0) }
     }
 
     /// The tags with their fingerprints: to be had before any lock is.
@@ -134,39 +134,39 @@ impl Tagged {
         printed
     }
 
-    /// The shelves of these tags, in their order: nobody else who has one waits for a lower one.
-    pub(crate) fn hold<'a>(&'a self, tags: &'a [(u64, &'a str)]) -> Shelves<'a> {
+    /// The shards of these tags, in their order: nobody else who has one waits for a lower one.
+    pub(crate) fn hold<'a>(&'a self, tags: &'a [(u64, &'a str)]) -> LockedTags<'a> {
         let wanted = tags.iter().fold(0_u32, |wanted, &(hash, _)| wanted | 1 << shard_of(hash));
-        let mut shelves = SmallVec::new();
+        let mut shards = SmallVec::new();
         let mut left = wanted;
         while left != 0 {
-            shelves.push(self.shelves[left.trailing_zeros() as usize].write());
+            shards.push(self.shards[left.trailing_zeros() as usize].write());
             left &= left - 1;
         }
-        Shelves { wanted, shelves, tags, guesses: SmallVec::new() }
+        LockedTags { wanted, shards, tags, guesses: SmallVec::new() }
     }
 
     /// Objects left that carried these. Their order is changed.
     pub(crate) fn leave(&self, left: &mut [(u32, Ref)]) {
         self.owed.fetch_add(left.len() * LOOKS_OWED, Relaxed);
         left.sort_unstable_by_key(|&(number, _)| number);
-        let of_shelves = || left.chunk_by(|(a, _), (b, _)| a >> HANDLE_BITS == b >> HANDLE_BITS);
+        let of_shards = || left.chunk_by(|(a, _), (b, _)| a >> HANDLE_BITS == b >> HANDLE_BITS);
         // All of them at once, so that the memory of all tags is waited for at once, and then that of all lists.
-        let mut shelves: SmallVec<[RwLockWriteGuard<'_, Shelf>; SHARDS]> =
-            of_shelves().map(|left| self.at(left[0].0).0.write()).collect();
-        let each = |touch: &dyn Fn(&Shelf, u32) -> u32| {
-            let all = of_shelves().zip(&shelves);
-            all.fold(0, |read, (left, shelf)| {
-                left.iter().fold(read, |read, &(number, _)| read ^ touch(shelf, number & HANDLE))
+        let mut shards: SmallVec<[RwLockWriteGuard<'_, TagShard>; SHARDS]> =
+            of_shards().map(|left| self.at(left[0].0).0.write()).collect();
+        let each = |touch: &dyn Fn(&TagShard, u32) -> u32| {
+            let all = of_shards().zip(&shards);
+            all.fold(0, |read, (left, shard)| {
+                left.iter().fold(read, |read, &(number, _)| read ^ touch(shard, number & HANDLE))
             })
         };
-        black_box(each(&Shelf::touch));
-        black_box(each(&|shelf, tag| shelf.touch_block(shelf.touch(tag)).into()));
-        for (left, shelf) in of_shelves().zip(&mut shelves) {
+        black_box(each(&TagShard::touch));
+        black_box(each(&|shard, tag| shard.touch_block(shard.touch(tag)).into()));
+        for (left, shard) in of_shards().zip(&mut shards) {
             for &(number, object) in left {
-                if shelf.leave(number & HANDLE, object, |text| self.printer.text(text)) {
-                    let place = shelf.open(number & HANDLE);
-                    self.due.lock().push_back(Due { number, place });
+                if shard.leave(number & HANDLE, object, |text| self.printer.text(text)) {
+                    let bookmark = shard.open(number & HANDLE);
+                    self.due.lock().push_back(Due { number, bookmark });
                 }
             }
         }
@@ -175,8 +175,8 @@ impl Tagged {
     /// The object was entered a moment ago, and leaves without a trace.
     pub(crate) fn retract(&self, numbers: &[u32], object: Ref) {
         for &number in numbers {
-            let (shelf, handle) = self.at(number);
-            shelf.write().retract(handle, object);
+            let (shard, handle) = self.at(number);
+            shard.write().retract(handle, object);
         }
         let mut left: Left = numbers.iter().map(|&number| (number, object)).collect();
         self.leave(&mut left);
@@ -184,33 +184,33 @@ impl Tagged {
 
     /// Shows a tag's text.
     pub(crate) fn show(&self, number: u32, show: impl FnOnce(&str)) {
-        let (shelf, handle) = self.at(number);
-        show(shelf.read().text(handle));
+        let (shard, handle) = self.at(number);
+        show(shard.read().text(handle));
     }
 
     /// A walk over what carries the tag now.
     pub(crate) fn walk(&self, tag: &str) -> Option<TagWalk> {
         let hash = self.printer.text(tag);
         let number = shard_of(hash);
-        let mut shelf = self.shelves[number].write();
-        let handle = shelf.find(hash, tag)?;
-        let place = shelf.open(handle);
-        Some(TagWalk { number: (number as u32) << HANDLE_BITS | handle, place })
+        let mut shard = self.shards[number].write();
+        let handle = shard.find(hash, tag)?;
+        let bookmark = shard.open(handle);
+        Some(TagWalk { number: (number as u32) << HANDLE_BITS | handle, bookmark })
     }
 
     /// Up to `max` further names of objects, dead ones among them; none at all at the end.
     pub(crate) fn walk_on(&self, walk: &TagWalk, max: usize) -> Vec<Ref> {
-        let (shelf, _) = self.at(walk.number);
-        // For writing: nobody may move the place meanwhile.
-        let shelf = shelf.write();
+        let (shard, _) = self.at(walk.number);
+        // For writing: nobody may move the bookmark meanwhile.
+        let shard = shard.write();
         let mut names = Vec::with_capacity(max);
         while names.len() < max {
             let before = names.len();
-            shelf.names(&walk.place, max - before, &mut names);
+            shard.names(&walk.bookmark, max - before, &mut names);
             if names.len() == before {
                 break;
             }
-            Shelf::pass(&walk.place, names.len() - before);
+            TagShard::pass(&walk.bookmark, names.len() - before);
         }
         names
     }
@@ -218,13 +218,13 @@ impl Tagged {
     /// How many objects carry the tag.
     pub(crate) fn live(&self, tag: &str) -> u64 {
         let hash = self.printer.text(tag);
-        let shelf = self.shelves[shard_of(hash)].read();
-        shelf.find(hash, tag).map_or(0, |handle| u64::from(shelf.live(handle)))
+        let shard = self.shards[shard_of(hash)].read();
+        shard.find(hash, tag).map_or(0, |handle| u64::from(shard.live(handle)))
     }
 
     /// Whether no object carries any tag, so that no list names anything.
     pub(crate) fn is_empty(&self) -> bool {
-        self.shelves.iter().all(|shelf| shelf.read().tags == 0)
+        self.shards.iter().all(|shard| shard.read().tags == 0)
     }
 
     /// Goes through some of the lists in which too many names are dead, if it is time to. `alive` says of names whether they
@@ -241,21 +241,21 @@ impl Tagged {
         let mut names = Vec::with_capacity(COMPACTED_AT_ONCE);
         let mut parts = Vec::new();
         while names.len() < COMPACTED_AT_ONCE {
-            // A statement of its own: whoever holds a shelf may wait for this lock.
+            // A statement of its own: whoever holds a shard may wait for this lock.
             let due = self.due.lock().pop_front();
             let Some(due) = due else { break };
             let from = names.len();
-            // For writing: nobody may move the place meanwhile.
-            let shelf = self.at(due.number).0.write();
-            shelf.names(&due.place, COMPACTED_AT_ONCE - from, &mut names);
+            // For writing: nobody may move the bookmark meanwhile.
+            let shard = self.at(due.number).0.write();
+            shard.names(&due.bookmark, COMPACTED_AT_ONCE - from, &mut names);
             parts.push((due, from..names.len()));
         }
         let alive = alive(&names);
         for (due, part) in parts {
-            let (shelf, handle) = self.at(due.number);
-            let mut shelf = shelf.write();
-            shelf.drop_dead(handle, &due.place, &names[part.clone()], &alive[part]);
-            if !shelf.is_compacted(handle, &due.place) {
+            let (shard, handle) = self.at(due.number);
+            let mut shard = shard.write();
+            shard.drop_dead(handle, &due.bookmark, &names[part.clone()], &alive[part]);
+            if !shard.is_compacted(handle, &due.bookmark) {
                 // In this order, as in `leave`.
                 self.due.lock().push_back(due);
             }
@@ -264,17 +264,17 @@ impl Tagged {
 
     /// Fills in what this part knows.
     pub(crate) fn describe(&self, stats: &mut Stats) {
-        for shelf in &self.shelves {
-            let shelf = shelf.read();
-            stats.tags += shelf.tags;
-            stats.bytes.tags += shelf.bytes();
-            stats.bytes.free += shelf.free_bytes();
+        for shard in &self.shards {
+            let shard = shard.read();
+            stats.tags += shard.tags;
+            stats.bytes.tags += shard.bytes();
+            stats.bytes.free += shard.free_bytes();
         }
         stats.overflowing = self.live(OVERFLOW);
         stats.tags -= u64::from(stats.overflowing > 0);
     }
 
-    fn at(&self, number: u32) -> (&RwLock<Shelf>, u32) {
-        (&self.shelves[(number >> HANDLE_BITS) as usize], number & HANDLE)
+    fn at(&self, number: u32) -> (&RwLock<TagShard>, u32) {
+        (&self.shards[(number >> HANDLE_BITS) as usize], number & HANDLE)
     }
 }

@@ -8,7 +8,7 @@ use super::arena::NONE;
 use super::held::{Act, Held};
 use super::key::{directory_hash, shard_of};
 use super::posting::Ref;
-use super::shard::{Place, Shard};
+use super::shard::{DirectoryBookmark, Shard};
 use super::tagged::{Left, TagWalk};
 use super::{Store, local};
 use crate::place::host_of;
@@ -38,7 +38,7 @@ pub(crate) struct InDirectory {
     names: Box<str>,
     hash: u64,
     /// The next one; `None` before the first.
-    place: Option<Place>,
+    bookmark: Option<DirectoryBookmark>,
 }
 
 /// A walk through the objects that carry a tag: those that did when the walk began.
@@ -55,7 +55,7 @@ impl<L> Store<L> {
     /// A walk through the directory `host[:port]/a/b/`.
     pub(crate) fn enter_directory(&self, directory: &str, names: &str) -> InDirectory {
         let hash = directory_hash(&self.hashes, directory);
-        InDirectory { directory: directory.into(), names: names.into(), hash, place: None }
+        InDirectory { directory: directory.into(), names: names.into(), hash, bookmark: None }
     }
 
     /// Visits the objects whose name begins as the walk wants it. `budget` falls with every object that was looked at.
@@ -70,8 +70,8 @@ impl<L> Store<L> {
                 break Progress::More;
             }
             let mut shard = self.shards[shard_of(walk.hash)].write();
-            let next = match &walk.place {
-                Some(place) => place.load(Relaxed),
+            let next = match &walk.bookmark {
+                Some(bookmark) => bookmark.load(Relaxed),
                 None => shard.first(walk.hash, &walk.directory),
             };
             let objects = shard.list_from(next, PER_LOCK.min(*budget));
@@ -79,9 +79,9 @@ impl<L> Store<L> {
             if progress == Progress::Over {
                 break progress;
             }
-            match &walk.place {
-                Some(place) => place.store(next, Relaxed),
-                None => walk.place = Some(shard.open(next)),
+            match &walk.bookmark {
+                Some(bookmark) => bookmark.store(next, Relaxed),
+                None => walk.bookmark = Some(shard.open(next)),
             }
             if progress == Progress::Stopped {
                 break progress;
