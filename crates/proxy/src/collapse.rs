@@ -25,7 +25,7 @@ const SHARDS: usize = 16;
 
 /// The page that a key stands for, carried in the key.
 #[derive(Clone, Debug)]
-pub(crate) struct Page(pub(crate) PurgeUrl);
+pub(crate) struct KeyedPage(pub(crate) PurgeUrl);
 
 /// What a child wants that asks for it, carried in the key, too.
 #[derive(Clone, Copy, Debug)]
@@ -70,8 +70,10 @@ impl Collapse {
         if matches!(stub.0.lock_status(), LockStatus::Dangling | LockStatus::AgeTimeout) {
             return false;
         }
-        let (page, asked) = (key.extensions.get::<Page>(), key.extensions.get::<AskedBy>());
-        let (Some(Page(url)), Some(fetch)) = (page, stub.extensions().get::<Fetch>()) else { return true };
+        let (page, asked) = (key.extensions.get::<KeyedPage>(), key.extensions.get::<AskedBy>());
+        let (Some(KeyedPage(url)), Some(fetch)) = (page, stub.extensions().get::<Fetch>()) else {
+            return true;
+        };
         let now = self.index.begin_fill();
         asked.is_none_or(|AskedBy(asked)| self.shield.reach(*asked, now, fetch.good).is_some())
             && self.index.check(url, &CacheTags::default(), fetch.token) != Verdict::Gone

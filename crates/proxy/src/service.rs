@@ -38,7 +38,7 @@ mod response;
 
 pub(crate) use self::header_read::HeaderRead;
 use crate::answer::{Answer, NO_OWNER, NOT_VOUCHED_FOR};
-use crate::collapse::{AskedBy, COLLAPSE_MAX, Collapse, Page};
+use crate::collapse::{AskedBy, COLLAPSE_MAX, Collapse, KeyedPage};
 use crate::figures::{self, Left, NotStored};
 use crate::origin::Origins;
 use crate::shield::{Asked, Demand, Shield, Through, X_BATOFF_SEQ};
@@ -272,7 +272,7 @@ impl ProxyHttp for Service {
             return Error::e_explain(ErrorType::InternalError, "a request without a page has no key");
         };
         let mut key = CacheKey::new(page.key.clone(), "");
-        key.extensions.insert(Page(page.url.clone()));
+        key.extensions.insert(KeyedPage(page.url.clone()));
         if let Some(asked) = ctx.child {
             key.extensions.insert(AskedBy(asked));
         }

@@ -10,7 +10,7 @@ use slab::Slab;
 /// Entries with weights, up to a total weight.
 #[derive(Debug)]
 pub(super) struct Sieve<K, V> {
-    slots: Slab<Slot<K, V>>,
+    residents: Slab<Resident<K, V>>,
     at: HashMap<K, usize>,
     newest: Option<usize>,
     oldest: Option<usize>,
@@ -20,7 +20,7 @@ pub(super) struct Sieve<K, V> {
 }
 
 #[derive(Debug)]
-struct Slot<K, V> {
+struct Resident<K, V> {
     key: K,
     value: V,
     weight: u64,
@@ -32,7 +32,7 @@ struct Slot<K, V> {
 impl<K: Copy + Eq + Hash, V> Sieve<K, V> {
     pub(super) fn new(weight_max: u64) -> Self {
         Self {
-            slots: Slab::new(),
+            residents: Slab::new(),
             at: HashMap::new(),
             newest: None,
             oldest: None,
@@ -52,14 +52,14 @@ impl<K: Copy + Eq + Hash, V> Sieve<K, V> {
 
     /// The value, which counts as used.
     pub(super) fn get(&self, key: &K) -> Option<&V> {
-        let slot = self.slots.get(*self.at.get(key)?)?;
-        slot.used.store(true, Ordering::Relaxed);
-        Some(&slot.value)
+        let resident = self.residents.get(*self.at.get(key)?)?;
+        resident.used.store(true, Ordering::Relaxed);
+        Some(&resident.value)
     }
 
     /// The value, as if nobody had looked.
     pub(super) fn peek(&self, key: &K) -> Option<&V> {
-        self.slots.get(*self.at.get(key)?).map(|slot| &slot.value)
+        self.residents.get(*self.at.get(key)?).map(|resident| &resident.value)
     }
 
     /// Puts a value in, in place of the one with this key, and gives what left: that one, then those there was no room
@@ -76,10 +76,11 @@ impl<K: Copy + Eq + Hash, V> Sieve<K, V> {
                 None => break,
             }
         }
-        let slot = Slot { key, value, weight, used: AtomicBool::new(false), newer: None, older: self.newest };
-        let index = self.slots.insert(slot);
+        let resident =
+            Resident { key, value, weight, used: AtomicBool::new(false), newer: None, older: self.newest };
+        let index = self.residents.insert(resident);
         if let Some(newest) = self.newest {
-            self.slots[newest].newer = Some(index);
+            self.residents[newest].newer = Some(index);
         }
         self.newest = Some(index);
         self.oldest = self.oldest.or(Some(index));
@@ -95,35 +96,35 @@ impl<K: Copy + Eq + Hash, V> Sieve<K, V> {
 
     pub(super) fn drain(&mut self) -> impl Iterator<Item = V> {
         let emptied = std::mem::replace(self, Self::new(self.weight_max));
-        emptied.slots.into_iter().map(|(_, slot)| slot.value)
+        emptied.residents.into_iter().map(|(_, resident)| resident.value)
     }
 
     fn evict(&mut self) -> Option<V> {
         let mut hand = self.hand.or(self.oldest)?;
         // Each round clears bits, so the second finds something.
-        while self.slots[hand].used.swap(false, Ordering::Relaxed) {
-            hand = self.slots[hand].newer.or(self.oldest)?;
+        while self.residents[hand].used.swap(false, Ordering::Relaxed) {
+            hand = self.residents[hand].newer.or(self.oldest)?;
         }
-        self.hand = self.slots[hand].newer;
-        self.at.remove(&self.slots[hand].key);
+        self.hand = self.residents[hand].newer;
+        self.at.remove(&self.residents[hand].key);
         self.unlink(hand)
     }
 
     fn unlink(&mut self, index: usize) -> Option<V> {
-        let slot = self.slots.try_remove(index)?;
-        match slot.newer {
-            Some(newer) => self.slots[newer].older = slot.older,
-            None => self.newest = slot.older,
+        let resident = self.residents.try_remove(index)?;
+        match resident.newer {
+            Some(newer) => self.residents[newer].older = resident.older,
+            None => self.newest = resident.older,
         }
-        match slot.older {
-            Some(older) => self.slots[older].newer = slot.newer,
-            None => self.oldest = slot.newer,
+        match resident.older {
+            Some(older) => self.residents[older].newer = resident.newer,
+            None => self.oldest = resident.newer,
         }
         if self.hand == Some(index) {
-            self.hand = slot.newer;
+            self.hand = resident.newer;
         }
-        self.weight -= slot.weight;
-        Some(slot.value)
+        self.weight -= resident.weight;
+        Some(resident.value)
     }
 }
 
