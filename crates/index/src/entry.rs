@@ -1,3 +1,5 @@
+//! What a cache tells the index of an object, and what it is told: verdicts, refusals, what became of a hit.
+
 use std::sync::Arc;
 
 use batoff_types::{CacheTags, FillToken, PurgeUrl};

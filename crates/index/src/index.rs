@@ -1,3 +1,6 @@
+//! The facade: everything that a cache or the daemon may ask of the index. Decisions are made in `rules`, what is held
+//! lies in `store`, and `publish` brings the two together; here is the order in which they are called and locked.
+
 use std::borrow::Cow;
 use std::sync::Arc;
 

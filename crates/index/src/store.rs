@@ -3,7 +3,23 @@
 //! A URL is cut behind the last slash of its path: the *directory* is kept once, the *name* in the object's own record,
 //! a few bytes in a large allocation that a 28-bit handle names. All objects of a directory lie in one of 16 shards.
 //!
-//! Bytes an object and times stand in `benches/README.md`.
+//! | noun | is | where |
+//! | --- | --- | --- |
+//! | shard | one of 16 parts behind a lock: some of the directories, and all that lies in them | [`shard`] |
+//! | record | what is kept of one object, or of one directory, as bytes | [`record`] |
+//! | arena, handle | blocks of bytes in few allocations; 28 bits that name a block, and four more that name the shard | [`arena`] |
+//! | incarnation | how often a block was given back: tells who names what is here from who named what was | [`arena`] |
+//! | segments | handles by hash, with a value beside each: names with their locators, directories, tags | [`segments`] |
+//! | order | the directories in the order of their bytes, host by host | [`order`] |
+//! | tag shard | one of 16 parts behind a lock: some of the tags by text, and for each a list of names | [`posting`], all of them: [`tagged`] |
+//! | name in a list | a handle with an incarnation ([`Ref`]); *dead* once its object has left | [`posting`] |
+//! | block | a piece of a tag's list; the newest is written to, and walks go from it to the oldest | [`posting`] |
+//! | bookmark | where a walk goes on, in a directory's list or in a tag's; moved by whoever moves what it stands at | [`shard`], [`posting`] |
+//! | held | one object as it is shown to somebody, who says by an [`Act`] what becomes of it | [`held`] |
+//! | entering | an object that every walk finds and nobody can act on yet: kept or taken back by what is judged then | here |
+//!
+//! [`walks`] go through all that, and [`count`] counts without looking at objects. Bytes an object and times stand in
+//! `benches/README.md`.
 //!
 //! What costs time is waiting for memory, so what several searches need is read before any of them goes on. A lookup waits
 //! twice in a row (table, record), the directory's search beside it. An insert waits three times: for slots, for records,

@@ -1,3 +1,5 @@
+//! Going through the objects that lie in a place, a step at a time: from host to host, directory to directory.
+
 use std::collections::VecDeque;
 
 use batoff_types::{HostPattern, Hostname, SiteId, SiteTable};

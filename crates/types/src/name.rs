@@ -1,3 +1,5 @@
+//! Names of sites, nodes, PoPs and hosts: their grammar, and the normal form of a hostname.
+
 use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;

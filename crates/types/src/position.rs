@@ -1,3 +1,5 @@
+//! Where a record stands in the one order, and how far somebody has come; the numbers that say of which order.
+
 use std::fmt;
 use std::num::NonZeroU64;
 use std::str::FromStr;

@@ -1,3 +1,5 @@
+//! What a purge hits: [`Selector::matches`] is the specification.
+
 use std::fmt;
 
 use crate::{CacheTags, Hostname, PurgeUrl, SiteId, Tag, UrlPrefix};

@@ -1,3 +1,5 @@
+//! Whose a hostname is, at each place in the log.
+
 use std::collections::{BTreeMap, HashMap};
 
 use crate::{HostPattern, Hostname, SiteChange, SiteId, TAGS_PER_RESPONSE_LIMIT, TAGS_PER_RESPONSE_MAX};

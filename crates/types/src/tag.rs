@@ -1,3 +1,5 @@
+//! Tags: the grammar of one, and what is read of a response's `Cache-Tag`.
+
 use std::borrow::Borrow;
 use std::collections::HashSet;
 use std::fmt;

@@ -1,3 +1,5 @@
+//! What nodes say, as bytes and back.
+
 use std::time::Duration;
 
 use batoff_types::message::{

@@ -1,3 +1,5 @@
+//! Records of the log, as bytes and back; where what is not understood becomes wider.
+
 use batoff_types::{
     Body, HostPattern, Purge, Record, SEMANTICS_VERSION, Selector, Seq, SiteChange, SiteLimits, TaskId,
     UnixMillis,

@@ -1,3 +1,5 @@
+//! What nodes are told, as bytes and back; records that are encoded already go in as they are.
+
 use std::time::Duration;
 
 use batoff_types::message::{

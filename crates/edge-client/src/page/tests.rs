@@ -1,3 +1,5 @@
+//! A page that is changed while it is read, left behind, or not one.
+
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 use std::fs::File;

@@ -1,3 +1,5 @@
+//! The Bloom filter in front of the rules: most questions end here.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

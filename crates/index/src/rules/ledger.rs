@@ -1,3 +1,5 @@
+//! The rules as records see them: by name and by age, to be raised, folded and forgotten.
+
 use std::collections::BTreeMap;
 
 use batoff_types::{HostPattern, Seq, SiteTable};

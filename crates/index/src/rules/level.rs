@@ -1,3 +1,5 @@
+//! What one place has seen: the seqs of its hard and its soft purges, and the verdict that follows.
+
 use crate::Verdict;
 
 /// Older purges of one place that are remembered until their objects are swept.

@@ -1,3 +1,5 @@
+//! Fingerprints: what rules are found by.
+
 use std::hash::{BuildHasher, Hasher};
 
 use batoff_types::HostPattern;

@@ -1,3 +1,5 @@
+//! Rules by fingerprint, in a map whose copies share what did not change.
+
 use std::sync::Arc;
 
 /// Bits of the fingerprint that one level decides, and so how many ways it branches.

@@ -1,3 +1,5 @@
+//! Purged prefixes, in a trie whose copies share what did not change.
+
 use std::sync::Arc;
 
 use smallvec::SmallVec;

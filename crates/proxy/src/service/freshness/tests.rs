@@ -1,3 +1,5 @@
+//! How long a response is fresh, and how long it may be stale, as RFC 9111 has it.
+
 use super::*;
 
 fn response(fields: &[(&'static str, &str)]) -> ResponseHeader {
