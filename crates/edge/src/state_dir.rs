@@ -7,9 +7,10 @@
 //! be trusted is set aside, never guessed at: the node then stands nowhere, in a new generation, and is reset.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
+use batoff_program::durable;
 use batoff_types::{Generation, NodeName};
 use parking_lot::Mutex;
 
@@ -183,7 +184,7 @@ impl StateDir {
     pub fn save(&self, stored: &Stored) -> io::Result<()> {
         let bytes = codec::encode(stored);
         let _writers = self.generation.lock();
-        replace(&self.dir, STATE, &bytes)
+        durable::replace(&self.dir, STATE, &bytes)
     }
 }
 
@@ -196,19 +197,6 @@ fn owned(stored: Stored, is_ours: bool, owner: Option<&owner::Owner>) -> Result<
     }
 }
 
-fn replace(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
-    let temporary = dir.join(format!("{name}.new"));
-    let mut file = private::create(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&temporary, dir.join(name))?;
-    sync_dir(dir)
-}
-
-fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
-}
-
 /// Renames `path` to the first free `<path>.corrupt-<n>`.
 fn set_aside(dir: &Path, path: &Path) -> io::Result<PathBuf> {
     let mut n = 1_u64;
@@ -216,7 +204,7 @@ fn set_aside(dir: &Path, path: &Path) -> io::Result<PathBuf> {
         let aside = dir.join(format!("{STATE}.corrupt-{n}"));
         if !aside.try_exists()? {
             fs::rename(path, &aside)?;
-            sync_dir(dir)?;
+            durable::flush(dir)?;
             return Ok(aside);
         }
         n += 1;

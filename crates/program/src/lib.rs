@@ -15,6 +15,7 @@
 //! | [`watched`] | How long may a connection do nothing? |
 //! | [`http`] | How is an HTTP listener served within all that? |
 //! | [`grpc`] | And a gRPC one? |
+//! | [`durable`] | How is a file replaced so that no crash leaves half of one? |
 //! | [`process`] | Which build is it, and what does it use? |
 //! | [`descriptors`] | How many files may be open, and who gets them? |
 //!
@@ -22,6 +23,7 @@
 
 pub mod config;
 pub mod descriptors;
+pub mod durable;
 pub mod exit;
 #[cfg(feature = "main")]
 pub mod flags;

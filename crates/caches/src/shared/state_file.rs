@@ -1,9 +1,11 @@
 //! A file of an adapter's own in the state directory. Lost with it, so that nothing is believed that depends on a position
 //! which nobody remembers.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::Path;
+
+use batoff_program::durable;
 
 /// What was written last; `None` when nothing was.
 pub(crate) fn read(state: &Path, name: &str) -> io::Result<Option<String>> {
@@ -14,13 +16,7 @@ pub(crate) fn read(state: &Path, name: &str) -> io::Result<Option<String>> {
     }
 }
 
-/// Replaces the whole file. Durable when this returns; after an error the old text is still there.
+/// Replaces the whole file. Durable when this returns; after an error the old text is there or the new one.
 pub(crate) fn replace(state: &Path, name: &str, text: &str) -> io::Result<()> {
-    let draft = state.join(format!("{name}.new"));
-    let mut file = File::create(&draft)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&draft, state.join(name))?;
-    // The name is the folder's: without this a power cut could bring the old text back.
-    File::open(state)?.sync_all()
+    durable::replace(state, name, text.as_bytes())
 }

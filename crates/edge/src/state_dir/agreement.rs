@@ -4,6 +4,8 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
+use batoff_program::durable;
+
 const MARK: &str = "serves-without-lease";
 
 /// Whether it has been told.
@@ -22,5 +24,5 @@ pub(super) fn write(dir: &Path, agreed: bool) -> io::Result<()> {
             Ok(()) | Err(_) => {}
         }
     }
-    super::sync_dir(dir)
+    durable::flush(dir)
 }

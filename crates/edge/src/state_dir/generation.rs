@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use batoff_program::durable;
 use batoff_types::Generation;
 
 const PREFIX: &str = "generation-";
@@ -17,7 +18,7 @@ pub(super) fn read(dir: &Path) -> io::Result<Option<Generation>> {
 /// Marks `generation`; durable when this returns. Lower marks are removed afterwards.
 pub(super) fn write(dir: &Path, generation: Generation) -> io::Result<()> {
     super::private::create(&dir.join(format!("{PREFIX}{}", generation.0)))?.sync_all()?;
-    super::sync_dir(dir)?;
+    durable::flush(dir)?;
     for old in marks(dir)?.into_iter().filter(|mark| *mark < generation) {
         fs::remove_file(dir.join(format!("{PREFIX}{}", old.0)))?;
     }

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+use batoff_program::durable;
 use batoff_types::NodeName;
 
 use crate::provenance::Identity;
@@ -29,5 +30,5 @@ pub(super) fn read(dir: &Path) -> io::Result<Option<Owner>> {
 
 /// Durable when this returns.
 pub(super) fn write(dir: &Path, node: &NodeName, identity: Identity) -> io::Result<()> {
-    super::replace(dir, FILE, format!("node={node}\nidentity={identity}\n").as_bytes())
+    durable::replace(dir, FILE, format!("node={node}\nidentity={identity}\n").as_bytes())
 }
