@@ -83,3 +83,51 @@ async fn a_log_that_was_replaced_while_the_control_plane_was_down_resets_every_n
     system.settled().await;
     system.warm("/a").await;
 }
+
+/// Everything in a folder that has no folders.
+fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+/// The backup says that the node is strict, and knows nothing of the control plane's later starts.
+#[tokio::test]
+async fn a_backup_is_believed_by_its_nodes_and_counts_nobody_as_fenced_who_has_not_said_so_since() {
+    let mut system = System::start(SystemPlan { nodes: 1, ..SystemPlan::default() }).await;
+    system.warm("/a").await;
+    let backup = system.data_dir.with_extension("backup");
+    assert_eq!(system.control.stop().await, 0);
+    copy_folder(&system.data_dir, &backup);
+    for _ in 0..3 {
+        system.control.start().await.unwrap_or_else(|why| panic!("{why}"));
+        system.settled().await;
+        assert_eq!(system.control.stop().await, 0);
+    }
+    let resets_before = resets(&system, 0);
+    system.nodes[0].service.freeze();
+    std::fs::remove_dir_all(&system.data_dir).unwrap();
+    copy_folder(&backup, &system.data_dir);
+    let mut restored = system.control_once(&["--new-log-id"]);
+    restored.start().await.unwrap_or_else(|why| panic!("{why}"));
+
+    let task = system.customer.purge(&json!({"urls": [System::url("/a")]})).await.task();
+    let shown = eventually("the purge is partial", || async {
+        let shown = system.customer.task(&task, 1).await.json;
+        (shown["state"] == "partial").then_some(shown)
+    })
+    .await;
+    assert_eq!(
+        (&shown["nodes"]["fenced"], &shown["nodes"]["unreachable"]),
+        (&json!(0), &json!(1)),
+        "{shown}"
+    );
+
+    system.nodes[0].service.thaw();
+    system.customer.completed(&task).await;
+    system.settled().await;
+    assert!(resets(&system, 0) > resets_before, "it has begun anew in the restored log");
+    system.warm("/a").await;
+    assert_eq!(restored.stop().await, 0);
+}

@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use batoff_delivery::{Greeting, HelloRefused, LeaseTimes, Resume};
+use batoff_delivery::{HelloRefused, LeaseTimes, Resume};
 use batoff_log::{LogState, Store, StoreError};
 use batoff_program::vital::Vital;
 use batoff_types::message::{Ack, Counted, Heartbeat, Hello, LeaseGrant, Parents, Trouble};
@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::connection::CountDesk;
 use self::events::Events;
-use self::roll::{Entry, cut};
+use self::roll::cut;
 use self::state::{Finished, State};
 use crate::catalog::Catalog;
 use crate::clock::Clock;
@@ -80,6 +80,8 @@ pub struct Tracker {
     /// What the rows of confirmed cursors say.
     confirmed_rows: tokio::sync::Mutex<BTreeMap<u32, BTreeMap<String, u64>>>,
     lease_max: Mutex<Duration>,
+    /// Held by whoever writes a node's row, from reading what is to be written: an older one must not come last.
+    row_writes: tokio::sync::Mutex<()>,
     /// Held by whoever writes or reads the SLA's rows.
     sla_writes: tokio::sync::Mutex<()>,
     /// Through where nothing of the log needs to be read at the next start.
@@ -116,7 +118,8 @@ impl Tracker {
         options: TrackerOptions,
     ) -> Result<Arc<Self>, StoreError> {
         let TrackerOptions { times, live_max, draining, stopping, vital } = options;
-        let found = recover::recover(&store, &catalog, log, times, clock.now(), live_max).await?;
+        let found =
+            recover::recover(&store, &catalog, log, times, (clock.now(), clock.wall()), live_max).await?;
         let term = found.state.roster.term();
         let tracker = Arc::new(Self {
             store,
@@ -128,6 +131,7 @@ impl Tracker {
             known: watch::Sender::new(log.tail),
             confirmed_rows: tokio::sync::Mutex::default(),
             lease_max: Mutex::new(found.lease_max),
+            row_writes: tokio::sync::Mutex::default(),
             sla_writes: tokio::sync::Mutex::default(),
             saved: Mutex::new(found.through),
             term,
@@ -190,25 +194,16 @@ impl Tracker {
         resume: &Resume,
         connection: u64,
         mailbox: Mailbox,
-    ) -> Result<Result<Greeting, HelloRefused>, StoreError> {
-        let outcome = self.step(|state, now, _| state.handle_hello(now, hello, resume, connection, mailbox));
-        // Not only when it has just changed: the write may have failed at the Hello before this one.
-        let is_saved = {
-            let state = self.state.lock();
-            state.roll.get(&hello.node).is_none_or(Entry::is_durable)
-        };
-        if outcome.is_ok() && !is_saved {
-            self.save_node(&hello.node).await?;
-            // Written after a standstill it may have come too late for a successor.
-            let stood_still = self.step(|state, now, _| {
-                state.handle_tick(now);
-                state.roster.stood_still().is_some()
-            });
-            if stood_still {
-                return Ok(Err(HelloRefused::Unsure));
-            }
+    ) -> Result<Result<(), HelloRefused>, StoreError> {
+        let greeted = self.step(|state, now, _| state.handle_hello(now, hello, resume, connection, mailbox));
+        if let Err(refused) = greeted {
+            return Ok(Err(refused));
         }
-        Ok(outcome)
+        // Not only when it has just changed: the write may have failed at the Hello before this one.
+        if self.state.lock().roster.unsaved_word(&hello.node).is_some() {
+            self.save_node(&hello.node).await?;
+        }
+        Ok(self.step(|state, now, _| state.roster.may_welcome(now, &hello.node, connection)))
     }
 
     /// The answer to a heartbeat; `None` when the connection is no longer the node's.
@@ -368,6 +363,7 @@ impl Tracker {
     }
 
     async fn save_unsaved(&self) -> Result<(), StoreError> {
+        let _one_after_another = self.row_writes.lock().await;
         let mut unsaved = self.state.lock().roll.take_unsaved().into_iter();
         while let Some((name, row)) = unsaved.next() {
             if let Err(error) = saved::set_node(self.store.kv(), &name, row.as_ref()).await {
@@ -381,10 +377,11 @@ impl Tracker {
     }
 
     async fn save_node(&self, name: &NodeName) -> Result<(), StoreError> {
+        let _one_after_another = self.row_writes.lock().await;
         let row = self.state.lock().roll.get(name).map(|entry| entry.row.clone());
         saved::set_node(self.store.kv(), name, row.as_ref()).await?;
-        if let Some(entry) = self.state.lock().roll.get_mut(name) {
-            entry.handle_saved(row);
+        if let Some(word) = row.and_then(|row| row.word()) {
+            self.state.lock().roster.handle_word_saved(name, word);
         }
         Ok(())
     }

@@ -1,3 +1,7 @@
+//! The node's end of its stream: records in order, the cursor, acks and heartbeats, the lease, and whether the node may
+//! serve. Where a message leads is one function, `Inbox::dispatch`.
+
+mod catch_up;
 mod queue;
 mod reports;
 
@@ -12,11 +16,13 @@ use batoff_types::{
     Cursor, InstanceId, Moment, NodeName, Parent, Record, SEMANTICS_VERSION, Seq, TaskId, Term,
 };
 
+use self::catch_up::CatchUp;
 use self::queue::Queue;
 pub use self::queue::Received;
 use self::reports::Reports;
 use crate::Lease;
 use crate::lease::LowerTerm;
+use crate::rules::{Rule, Rules};
 
 /// The version of the stream's protocol that this build speaks.
 pub const PROTOCOL_VERSION: u32 = 1;
@@ -24,6 +30,9 @@ pub const PROTOCOL_VERSION: u32 = 1;
 /// Questions kept until the shell takes them. Of more than these the oldest go unanswered; whoever asked has a time
 /// limit for the answer.
 const COUNTS_MAX: usize = 64;
+
+/// Every heartbeat is answered. A stream on which no answer came for so long is dead, whatever TCP says and records do.
+const SILENCE_MAX: Duration = Duration::from_secs(3);
 
 /// No control plane is believed that wants heartbeats more often than this.
 const HEARTBEAT_INTERVAL_MIN: Duration = Duration::from_millis(5);
@@ -46,13 +55,36 @@ pub struct InboxConfig {
     pub queue_records: usize,
     /// The same in bytes of memory, approximately.
     pub queue_bytes: usize,
+    /// An available node: a control plane knows so, durably, and this node has made durable that it does.
+    pub agreed: bool,
+    /// Without an answer to heartbeats for so long the stream is dead.
+    pub silence_max: Duration,
+    rules: Rules,
 }
 
 impl InboxConfig {
-    /// With the default limits: 4,096 records, 8 MiB.
+    /// With the default limits: 4,096 records, 8 MiB; 3 s of silence. Nothing is agreed.
     pub fn new(node: NodeName, policy: LeasePolicy) -> Self {
-        let (version, caches, parents) = (String::new(), Vec::new(), Vec::new());
-        Self { node, policy, parents, version, caches, queue_records: 4_096, queue_bytes: 8 << 20 }
+        Self {
+            node,
+            policy,
+            parents: Vec::new(),
+            version: String::new(),
+            caches: Vec::new(),
+            queue_records: 4_096,
+            queue_bytes: 8 << 20,
+            agreed: false,
+            silence_max: SILENCE_MAX,
+            rules: Rules::default(),
+        }
+    }
+
+    /// Leaves out one rule, so that a simulation can show that it notices. For tests only.
+    #[cfg(feature = "mutations")]
+    #[must_use]
+    pub fn without(mut self, rule: Rule) -> Self {
+        self.rules = Rules { off: Some(rule) };
+        self
     }
 }
 
@@ -144,6 +176,9 @@ pub struct Inbox {
     refused: bool,
     /// What was last said of the parents in the log that is followed.
     parents: Parents,
+    catch_up: CatchUp,
+    /// When the control plane last answered, on the present stream.
+    heard: Option<Moment>,
 }
 
 impl Inbox {
@@ -177,6 +212,8 @@ impl Inbox {
             last_heartbeat: None,
             refused: false,
             parents: Parents::default(),
+            catch_up: CatchUp::default(),
+            heard: None,
         }
     }
 
@@ -195,6 +232,7 @@ impl Inbox {
         self.next_heartbeat = None;
         self.last_heartbeat = None;
         self.refused = false;
+        self.heard = None;
         Hello {
             node: self.config.node.clone(),
             instance: self.instance,
@@ -210,7 +248,11 @@ impl Inbox {
 
     /// Takes in a message. After an error nothing more is accepted until the next [`Inbox::hello`].
     pub fn handle(&mut self, now: Moment, message: ToNode) -> Result<(), InboxError> {
+        let is_answer = matches!(message, ToNode::Welcome(_) | ToNode::LeaseGrant(_));
         let outcome = self.dispatch(now, message);
+        if is_answer || (self.heard.is_some() && !self.config.rules.in_force(Rule::Answers)) {
+            self.heard = Some(now);
+        }
         if outcome.is_err() {
             self.phase = Phase::Silent;
             self.next_heartbeat = None;
@@ -238,10 +280,13 @@ impl Inbox {
             (Phase::Welcomed { reset_due: true }, _) => {
                 Err(InboxError::Unexpected("no Reset, though our position cannot be in that log"))
             }
-            (Phase::Welcomed { reset_due: false } | Phase::Following, message) => {
+            (Phase::Welcomed { reset_due: false }, message) => {
                 self.phase = Phase::Following;
+                self.catch_up.handle_accepted();
+                self.moved();
                 self.handle_following(now, message)
             }
+            (Phase::Following, message) => self.handle_following(now, message),
             (Phase::Resetting, message) => self.handle_following(now, message),
         }
     }
@@ -253,6 +298,10 @@ impl Inbox {
         self.phase = Phase::Welcomed { reset_due };
         self.heartbeat_interval = welcome.heartbeat_interval.max(HEARTBEAT_INTERVAL_MIN);
         self.next_heartbeat = Some(now);
+        self.catch_up.handle_welcome(&welcome, self.config.rules);
+        if !self.config.rules.in_force(Rule::CaughtUpInLog) {
+            self.moved();
+        }
         self.welcome = Some(welcome);
         Ok(())
     }
@@ -260,6 +309,7 @@ impl Inbox {
     fn handle_reset(&mut self, reset: Reset) {
         // Whatever the lease was granted on lies before the reset.
         self.lease.void();
+        self.catch_up.handle_reset(&reset);
         self.position = None;
         // That was a place in another order.
         self.parents = Parents::default();
@@ -318,7 +368,7 @@ impl Inbox {
             // The old objects are still here; a lease is for what remains.
             return Ok(self.lease.handle_term(grant.term)?);
         }
-        self.lease.handle_grant(grant)?;
+        self.lease.handle_grant(grant, self.config.rules)?;
         self.refused = grant.duration.is_zero();
         // A control plane that says nothing knows nothing of parents.
         let through = grant.parents_through.unwrap_or(Cursor::START);
@@ -387,6 +437,7 @@ impl Inbox {
         self.handed = self.handed.max(position.cursor);
         self.received = self.received.max(position.cursor);
         self.reports.add(report);
+        self.moved();
         if self.refused {
             self.ask_sooner();
         }
@@ -420,7 +471,71 @@ impl Inbox {
         if self.phase == Phase::Resetting {
             self.phase = Phase::Following;
         }
+        self.moved();
         self.ask_sooner();
+    }
+
+    /// The position may be another one, or count in another log.
+    fn moved(&mut self) {
+        if let Some(position) = self.position {
+            self.catch_up.handle_moved(position.cursor, self.config.rules);
+        }
+    }
+
+    /// Terms up to this one are stored: what was granted in them may be used.
+    pub fn handle_term_durable(&mut self, term: Term) {
+        self.lease.handle_durable(term, self.config.rules);
+    }
+
+    /// Whether this run has applied all that there was when it was welcomed, since its start or its last reset. Until
+    /// then it may stand before what its predecessor has acknowledged, or before what was completed while it counted as
+    /// fenced.
+    pub const fn has_caught_up(&self) -> bool {
+        self.catch_up.is_done()
+    }
+
+    /// An available node, whose control plane knows so by now: that is to be made durable, and then told by
+    /// [`Inbox::handle_agreed`]. True until then.
+    pub fn wants_to_agree(&self) -> bool {
+        self.config.policy == LeasePolicy::Serve && !self.config.agreed && self.has_caught_up()
+    }
+
+    /// It is durable that the control plane knows that this node serves without a lease.
+    pub fn handle_agreed(&mut self) {
+        self.config.agreed = true;
+    }
+
+    /// Whether an object may be served from the cache at `now`, as far as the lease goes. An available node that has not
+    /// agreed so with its control plane may still count as strict, and so is strict.
+    pub fn may_serve(&self, now: Moment) -> bool {
+        match self.config.policy {
+            LeasePolicy::Serve if self.config.agreed => true,
+            LeasePolicy::Serve | LeasePolicy::Revalidate => self.lease.may_serve(now),
+        }
+    }
+
+    /// What the node may say to have applied where another cache answers from what it holds on that ground; `None` until
+    /// it has caught up.
+    pub fn vouches_for(&self) -> Option<Position> {
+        self.position.filter(|_| self.has_caught_up() || !self.config.rules.in_force(Rule::Vouching))
+    }
+
+    /// When the stream is to be given up because nothing was answered, if nothing is until then; `None` before `Welcome`,
+    /// and while the queue is full, as it is the node itself that does not listen then.
+    pub fn silent_at(&self) -> Option<Moment> {
+        self.heard.filter(|_| self.wants_more()).map(|heard| heard + self.config.silence_max)
+    }
+
+    /// How long [`Inbox::silent_at`] lets a stream go without an answer.
+    pub const fn silence_max(&self) -> Duration {
+        self.config.silence_max
+    }
+
+    /// The shell has not read until now, so that nothing was heard says nothing.
+    pub fn handle_not_read(&mut self, now: Moment) {
+        if let Some(heard) = &mut self.heard {
+            *heard = (*heard).max(now);
+        }
     }
 
     /// How far the node is, with what happened on the way. Acks are cumulative; however many records were applied since

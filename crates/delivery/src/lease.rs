@@ -3,6 +3,8 @@ use std::time::Duration;
 use batoff_types::message::LeaseGrant;
 use batoff_types::{Moment, Term};
 
+use crate::rules::{Rule, Rules};
+
 /// The node's side of its lease: until when it may serve from its cache, by its own clock.
 ///
 /// Counted from when the node *sent* the heartbeat that the grant answers, while the control plane counts from when it
@@ -11,6 +13,10 @@ use batoff_types::{Moment, Term};
 pub struct Lease {
     valid_until: Moment,
     term: Term,
+    /// The highest term that is durable here.
+    durable: Term,
+    /// What was granted in a term that is not durable yet.
+    waiting: Moment,
 }
 
 /// A grant from a control plane that a later one has replaced.
@@ -21,8 +27,9 @@ pub(crate) struct LowerTerm {
 }
 
 impl Lease {
+    /// `max_term_seen` is durable.
     pub(crate) const fn new(max_term_seen: Term) -> Self {
-        Self { valid_until: Moment::ZERO, term: max_term_seen }
+        Self { valid_until: Moment::ZERO, term: max_term_seen, durable: max_term_seen, waiting: Moment::ZERO }
     }
 
     /// The first moment at which the node may no longer serve, by its own clock; [`Moment::ZERO`]: never had a lease.
@@ -53,16 +60,32 @@ impl Lease {
         Ok(())
     }
 
-    /// A grant of no length takes nothing away: the lease that runs was granted rightly.
-    pub(crate) fn handle_grant(&mut self, grant: &LeaseGrant) -> Result<(), LowerTerm> {
+    /// A grant of no length takes nothing away: the lease that runs was granted rightly. One of a term that is not durable
+    /// waits for [`Lease::handle_durable`].
+    pub(crate) fn handle_grant(&mut self, grant: &LeaseGrant, rules: Rules) -> Result<(), LowerTerm> {
         self.handle_term(grant.term)?;
-        self.valid_until = self.valid_until.max(grant.echo + grant.duration);
+        self.waiting = self.waiting.max(grant.echo + grant.duration);
+        self.use_granted(rules);
         Ok(())
+    }
+
+    /// Terms up to this one outlive the process.
+    pub(crate) fn handle_durable(&mut self, term: Term, rules: Rules) {
+        self.durable = self.durable.max(term);
+        self.use_granted(rules);
+    }
+
+    fn use_granted(&mut self, rules: Rules) {
+        if self.term <= self.durable || !rules.in_force(Rule::DurableTerm) {
+            self.valid_until = self.valid_until.max(self.waiting);
+            self.waiting = Moment::ZERO;
+        }
     }
 
     /// Gives the lease up.
     pub(crate) const fn void(&mut self) {
         self.valid_until = Moment::ZERO;
+        self.waiting = Moment::ZERO;
     }
 }
 
@@ -72,6 +95,12 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
+    /// The term is durable by then.
+    fn give(lease: &mut Lease, grant: LeaseGrant) -> Result<(), LowerTerm> {
+        lease.handle_durable(grant.term, Rules::default());
+        lease.handle_grant(&grant, Rules::default())
+    }
+
     fn grant(echo: u64, duration: Duration, term: u64) -> LeaseGrant {
         LeaseGrant { echo: Moment::from_micros(echo), duration, term: Term(term), parents_through: None }
     }
@@ -80,7 +109,7 @@ mod tests {
     fn a_lease_counts_from_when_the_heartbeat_was_sent() {
         let mut lease = Lease::new(Term(1));
         assert!(!lease.may_serve(Moment::ZERO));
-        lease.handle_grant(&grant(5_000, SECOND, 1)).unwrap();
+        give(&mut lease, grant(5_000, SECOND, 1)).unwrap();
         assert_eq!(lease.valid_until(), Moment::from_micros(1_005_000));
         assert!(lease.may_serve(Moment::from_micros(1_004_999)));
         assert!(!lease.may_serve(Moment::from_micros(1_005_000)), "the end itself is outside");
@@ -90,22 +119,35 @@ mod tests {
     #[test]
     fn a_late_or_empty_grant_never_shortens_a_lease() {
         let mut lease = Lease::new(Term(1));
-        lease.handle_grant(&grant(9_000, SECOND, 1)).unwrap();
-        lease.handle_grant(&grant(5_000, SECOND, 1)).unwrap();
-        lease.handle_grant(&grant(20_000, Duration::ZERO, 1)).unwrap();
+        give(&mut lease, grant(9_000, SECOND, 1)).unwrap();
+        give(&mut lease, grant(5_000, SECOND, 1)).unwrap();
+        give(&mut lease, grant(20_000, Duration::ZERO, 1)).unwrap();
         assert_eq!(lease.valid_until(), Moment::from_micros(1_009_000));
     }
 
     #[test]
     fn a_replaced_control_plane_can_no_longer_grant() {
         let mut lease = Lease::new(Term(3));
-        assert_eq!(
-            lease.handle_grant(&grant(0, SECOND, 2)),
-            Err(LowerTerm { given: Term(2), seen: Term(3) })
-        );
+        assert_eq!(give(&mut lease, grant(0, SECOND, 2)), Err(LowerTerm { given: Term(2), seen: Term(3) }));
         assert!(!lease.may_serve(Moment::from_micros(1)));
-        lease.handle_grant(&grant(0, SECOND, 4)).unwrap();
+        give(&mut lease, grant(0, SECOND, 4)).unwrap();
         assert_eq!(lease.term(), Term(4));
-        assert!(lease.handle_grant(&grant(0, SECOND, 3)).is_err());
+        assert!(give(&mut lease, grant(0, SECOND, 3)).is_err());
+    }
+
+    #[test]
+    fn a_lease_of_a_term_that_is_not_durable_is_not_used() {
+        let (mut lease, rules) = (Lease::new(Term(3)), Rules::default());
+        lease.handle_grant(&grant(5_000, SECOND, 3), rules).unwrap();
+        lease.handle_grant(&grant(9_000, SECOND, 4), rules).unwrap();
+        assert_eq!(lease.valid_until(), Moment::from_micros(1_005_000), "that of the durable term goes on");
+        lease.handle_durable(Term(3), rules);
+        assert_eq!(lease.valid_until(), Moment::from_micros(1_005_000));
+        lease.handle_durable(Term(4), rules);
+        assert_eq!(lease.valid_until(), Moment::from_micros(1_009_000));
+        lease.handle_grant(&grant(20_000, SECOND, 5), rules).unwrap();
+        lease.void();
+        lease.handle_durable(Term(5), rules);
+        assert_eq!(lease.valid_until(), Moment::ZERO, "given up before it was ever used");
     }
 }

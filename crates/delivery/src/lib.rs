@@ -8,27 +8,40 @@
 //! **Invariants, by what is absent:** no socket, no clock, no async, no protobuf, no disk. `now` is an argument;
 //! `handle_*` takes news in, `poll_*` takes work out.
 //!
-//! The invariants that the asserts name:
+//! What has to be true, under these names in asserts, tests and the simulation:
 //!
-//! - **I1** once a purge is completed, no node under a valid lease has a cursor below it;
+//! - **I1** once a purge is completed, no node that may serve has a cursor below it;
+//! - **I2** a purge that was accepted reaches every node, however often machines and streams fail;
 //! - **I3** cursors and the watermark never go back, never skip;
+//! - **I4** a purge is completed within [`PURGE_TARGET`] while all nodes are strict;
 //! - **I5** memory is bounded by configuration.
+//!
+//! What brings it about, in short ([`Rule`] is the whole list; each can be left out in a simulation, which notices):
+//!
+//! - **G1** a lease is granted only at or after everything that may have been completed without the node;
+//! - **G2** a node that does not get on gets no further lease;
+//! - **G3** a node that is joining and does not get on is not waited for;
+//! - **G4** a lease of one run of a daemon counts until it has run out, and the next run gets none before.
+//!
+//! Where to look: who may be welcomed, `roster/greeting.rs`; who gets a lease, `roster/judge.rs`; what becomes of it,
+//! `roster/node.rs`; what is completed, `roster/watermark.rs`; what may be recorded, `roster/saved.rs`; when a node may
+//! serve without a lease, and for what it vouches, `inbox/catch_up.rs`.
 
 mod inbox;
 mod lease;
 mod outbox;
 mod resume;
 mod roster;
+mod rules;
 mod times;
 
 pub use self::inbox::{Inbox, InboxConfig, InboxError, OutOfOrder, PROTOCOL_VERSION, Received};
 pub use self::lease::Lease;
 pub use self::outbox::{Outbox, OutboxLimits, ProtocolError, ToSend};
 pub use self::resume::{LogView, Resume, judge_hello};
-#[cfg(feature = "mutations")]
-pub use self::roster::rules::Rule;
 pub use self::roster::{
     Completed, Greeting, HelloRefused, LateNode, Lateness, NodeCounts, NodeState, NodeView, PathGap,
-    PathPlace, Recovered, RecoveredNode, Refusal, Roster, RosterEvent, STOOD_STILL_MAX,
+    PathPlace, Recovered, RecoveredNode, Refusal, Roster, RosterEvent, STOOD_STILL_MAX, Word,
 };
+pub use self::rules::Rule;
 pub use self::times::{InvalidTimes, LeaseTimes, PURGE_TARGET};

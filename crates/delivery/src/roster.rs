@@ -1,27 +1,33 @@
+//! All nodes, and through where every purge is completed: the control plane's half of the proof. Who may be welcomed stands in
+//! `greeting`, who gets a lease in `judge`, what becomes of it in `node`, through where a node counts in `Node::safe`, and
+//! the least of those is the watermark.
+
 mod counts;
 mod durable;
+mod greeting;
 mod judge;
 mod node;
 mod paths;
-pub(crate) mod rules;
+mod saved;
 mod view;
 mod watermark;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
-use batoff_types::message::{Heartbeat, Hello, LeaseGrant, LeasePolicy};
+use batoff_types::message::{Heartbeat, LeaseGrant, LeasePolicy};
 use batoff_types::{Cursor, Moment, NodeName, Parent, Seq, Term};
 
 use self::durable::DurableTimes;
+pub use self::greeting::{Greeting, HelloRefused, Word};
 use self::judge::Judge;
 use self::node::{Event, Hold, Node};
 use self::paths::{Behind, Paths};
 pub use self::paths::{PathGap, PathPlace};
-use self::rules::{Rule, Rules};
 pub use self::view::{LateNode, Lateness, NodeCounts, NodeState, NodeView, Refusal};
 use self::watermark::SafePlaces;
-use crate::{LeaseTimes, Resume};
+use crate::LeaseTimes;
+use crate::rules::{Rule, Rules};
 
 /// The least step of a [`Moment`]: deadlines are over one step after they are reached.
 const STEP: Duration = Duration::from_micros(1);
@@ -65,35 +71,6 @@ pub struct RecoveredNode {
     pub parents: Option<Vec<Parent>>,
     /// Whether a later record removed it. It counts until the leases of earlier control planes have run out.
     pub removed: bool,
-}
-
-/// The answer to a `Hello`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Greeting {
-    /// The older connection of the same node, to be ended with `GoAwayReason::Replaced`.
-    pub replaced: Option<u64>,
-    /// The policy differs from the one known: it must be durable before `Welcome` is sent.
-    pub policy_changed: bool,
-}
-
-/// Why a `Hello` is not taken in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum HelloRefused {
-    /// The node must be registered first: append the record, then call [`Roster::handle_registered`].
-    #[error("the node is not registered; it has to be admitted first")]
-    Unregistered,
-    /// The node is being decommissioned.
-    #[error("the node has been removed; admit it again to let it connect")]
-    Removed,
-    /// A stream of the node that was opened later is known: this `Hello` was long on its way, and its daemon is gone. The
-    /// shell, which numbers the streams, tells; taken at its word it could turn the node's policy back.
-    #[error("a stream that this node opened later is known")]
-    Late,
-    /// This process stood still, and does not know yet whether another has started with the log meanwhile.
-    #[error(
-        "this control plane stood still and is finding out whether it was replaced; ask again, or another one"
-    )]
-    Unsure,
 }
 
 /// Records whose completion became true.
@@ -192,7 +169,10 @@ impl Roster {
     fn recover(&mut self, now: Moment, recovered: RecoveredNode) {
         let registered = Cursor::after(recovered.registered);
         let mut node = Node::new(recovered.name, registered, recovered.policy, now);
+        node.word = recovered.policy.zip(recovered.parents.clone()).map(Word::of);
+        node.durable_word.clone_from(&node.word);
         node.confirmed = recovered.confirmed.max(registered);
+        node.confirmed_alone = recovered.confirmed;
         if recovered.confirmed > registered {
             node.acked = recovered.confirmed;
         }
@@ -251,48 +231,6 @@ impl Roster {
             });
             self.redraw_paths();
         }
-    }
-
-    /// A node connected, and resumes at `resume`.
-    pub fn handle_hello(
-        &mut self,
-        now: Moment,
-        hello: &Hello,
-        resume: &Resume,
-        connection: u64,
-    ) -> Result<Greeting, HelloRefused> {
-        self.advance(now);
-        if self.stood_still.is_some() {
-            // A Welcome tells the node that its policy is known, durably; a successor would know nothing of it.
-            return Err(HelloRefused::Unsure);
-        }
-        let &index = self.by_name.get(&hello.node).ok_or(HelloRefused::Unregistered)?;
-        let judge = self.judge();
-        let outcome = self.change(now, index, |node, durable| {
-            if node.removal.is_some() {
-                return Err(HelloRefused::Removed);
-            }
-            let back = judge.take_instance(node, hello.instance, durable.tail());
-            let alert = back && !node.alerted;
-            node.alerted |= back;
-            node.cursor = Cursor::START;
-            if let Resume::At(cursor) = resume {
-                debug_assert!(*cursor <= durable.tail(), "I3: resumed at {cursor}, beyond the tail");
-                node.acknowledge(*cursor);
-            }
-            let policy_changed = node.policy.replace(hello.policy) != Some(hello.policy);
-            node.refusal = None;
-            judge.hear(now, node, durable);
-            let replaced = node.connection.replace(connection).filter(|old| *old != connection);
-            Ok((Greeting { replaced, policy_changed }, alert))
-        });
-        self.raise_watermark();
-        let (greeting, alert) = outcome.unwrap_or(Err(HelloRefused::Unregistered))?;
-        self.set_behind(index, Behind::of(&hello.parents));
-        if alert {
-            self.push_event(RosterEvent::TwoInstances { node: hello.node.clone() });
-        }
-        Ok(greeting)
     }
 
     /// A heartbeat came; this is the answer to send, with a lease or, of no length, without one. `None` when the

@@ -232,6 +232,7 @@ impl<L: Clone + Send + Sync + 'static> Opened<L> {
 
         let mut inbox = InboxConfig::new(self.config.node, self.config.policy);
         inbox.parents = self.config.parents;
+        inbox.agreed = self.fence.is_agreed();
         inbox.version = env!("CARGO_PKG_VERSION").to_owned();
         inbox.caches = caches.iter().map(|cache| cache.name().to_owned()).collect();
         let instance = InstanceId::from_ulid(Ulid::from_parts(boottime().as_micros(), rand::random()));

@@ -63,10 +63,6 @@ struct Following<L: Clone> {
     troubles: Vec<Trouble>,
     /// Whose each hostname is where the stream resumed; `None` once a record was applied since.
     sites: Option<batoff_types::SiteTable>,
-    /// The tail when the stream was welcomed, until it is reached.
-    catching_up_to: Option<batoff_types::Cursor>,
-    /// Whether this run has once reached a tail, since the last reset.
-    caught_up: bool,
     /// Why nothing is known of the parents, as it was logged last.
     parents_unknown: String,
 }
@@ -84,8 +80,6 @@ impl<L: Clone + Send + Sync + 'static> Follower<L> {
             backoff: Backoff::new(),
             troubles: Vec::new(),
             sites: None,
-            catching_up_to: None,
-            caught_up: false,
             parents_unknown: String::new(),
         };
         stop.run_until_cancelled(following.run()).await;
@@ -187,14 +181,14 @@ impl<L: Clone + Send + Sync + 'static> Following<L> {
     fn moved(&mut self) {
         let cursor = self.with.inbox.cursor();
         ::metrics::gauge!("batoff_edge_acked_seq").set(cursor.get() as f64);
-        if self.catching_up_to.is_some_and(|tail| cursor >= tail) && self.with.inbox.position().is_some() {
-            self.catching_up_to = None;
-            self.caught_up = true;
-            self.with.status.set_caught_up(true);
+        let caught_up = self.with.inbox.has_caught_up();
+        self.with.status.set_caught_up(caught_up);
+        if self.with.inbox.wants_to_agree() {
             self.agree();
         }
         if let Some(position) = self.with.inbox.position() {
-            self.with.standing.set(position.log_id, self.with.index.generation(), self.caught_up);
+            let vouches = self.with.inbox.vouches_for().is_some();
+            self.with.standing.set(position.log_id, self.with.index.generation(), vouches);
         }
         self.store();
     }
@@ -206,7 +200,7 @@ impl<L: Clone + Send + Sync + 'static> Following<L> {
             return;
         }
         let parents = self.with.inbox.parents();
-        if self.caught_up {
+        if self.with.inbox.has_caught_up() {
             self.with.path.tell(self.with.index.generation(), parents.through);
         } else {
             self.with.path.forget();
@@ -233,12 +227,10 @@ impl<L: Clone + Send + Sync + 'static> Following<L> {
         });
     }
 
-    /// Brings the fence in line with the lease. A lease of a term that is not durable yet is not used: after a crash an
-    /// older control plane could be believed again.
-    fn renew(&self) {
-        if self.with.inbox.max_term() > *self.with.durable_term.borrow() {
-            return;
-        }
+    /// Brings the fence in line with the lease.
+    fn renew(&mut self) {
+        let durable = *self.with.durable_term.borrow();
+        self.with.inbox.handle_term_durable(durable);
         let until = self.with.inbox.lease().valid_until();
         if until == self.with.fence.until() {
             return;

@@ -1,3 +1,5 @@
+//! The control plane of a run: the real roster and outboxes, with a disk that is late or broken in the place of the real one.
+
 mod ends;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -5,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use batoff_delivery::{
-    Outbox, OutboxLimits, PathPlace, Recovered, RecoveredNode, Resume, Roster, RosterEvent, judge_hello,
+    HelloRefused, Outbox, OutboxLimits, PathPlace, Recovered, RecoveredNode, Resume, Roster, RosterEvent,
+    Word, judge_hello,
 };
 use batoff_types::message::{
     Count, Counted, FromNode, GoAway, GoAwayReason, Heartbeat, Hello, LeasePolicy, Parents, ToNode, Welcome,
@@ -14,6 +17,7 @@ use batoff_types::{Body, Cursor, LogId, Moment, Parent, Seq, Term};
 
 use crate::cache::VARIANTS;
 use crate::catalog::URLS;
+use crate::node::Node;
 use crate::oracle::Violation;
 use crate::switch::Switch;
 use crate::world::{Event, World};
@@ -34,8 +38,12 @@ pub(crate) struct Control {
     pub(crate) roster: Roster,
     term: Term,
     streams: BTreeMap<u64, Stream>,
+    /// Streams that said `Hello` and are not welcomed yet: by which node, and where they resume.
+    greeted: BTreeMap<u64, (usize, Resume)>,
     /// Streams that were opened to it, once it has a successor. Others reach that one.
     pub(crate) opened: BTreeSet<u64>,
+    /// Streams up to this one were opened before it started, and ended with its predecessor.
+    opened_before: u64,
     /// How much of the log it knows.
     tail: Cursor,
     pub(crate) frozen_until: u64,
@@ -62,16 +70,12 @@ pub(crate) struct Ledger {
 }
 
 /// What is stored of one node.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Known {
     registered: u64,
     pub(crate) removed: bool,
     pub(crate) confirmed: Cursor,
-    policy: Option<LeasePolicy>,
-    /// It has said what it fetches through.
-    has_said: bool,
-    /// The newest stream that said `Hello`.
-    stream: u64,
+    word: Option<Word>,
 }
 
 /// Which control plane.
@@ -109,7 +113,9 @@ impl Control {
 
     /// Whether what is said on that stream comes to it.
     fn is_reached_by(&self, connection: u64) -> bool {
-        self.streams.contains_key(&connection) || self.opened.contains(&connection)
+        self.streams.contains_key(&connection)
+            || self.greeted.contains_key(&connection)
+            || self.opened.contains(&connection)
     }
 }
 
@@ -118,13 +124,14 @@ impl World {
     pub(crate) fn start_control(&mut self) {
         self.term += 1;
         self.starts.push(self.now);
+        self.judge_words();
         let nodes = self.nodes.iter().zip(&self.ledger.nodes).filter_map(|(node, known)| {
             Some(RecoveredNode {
                 name: node.name.clone(),
                 registered: Seq::new(known.registered)?,
                 confirmed: known.confirmed,
-                policy: known.policy,
-                parents: known.has_said.then(|| node.parents.clone()),
+                policy: known.word.as_ref().map(|word| word.policy),
+                parents: known.word.as_ref().map(|word| word.parents.clone()),
                 removed: known.removed,
             })
         });
@@ -135,6 +142,8 @@ impl World {
             completed: self.ledger.completed,
             nodes: nodes.collect(),
         };
+        let is_unknown = |node: &RecoveredNode| !node.removed && node.policy.is_none();
+        self.policies_unknown = recovered.nodes.iter().any(is_unknown);
         // Its clock has nothing to do with that of its predecessor.
         let offset = self.random.below(1_000_000_000) as u64;
         let roster = self.roster(Moment::from_micros(offset), recovered);
@@ -142,7 +151,9 @@ impl World {
             roster,
             term: Term(self.term),
             streams: BTreeMap::new(),
+            greeted: BTreeMap::new(),
             opened: BTreeSet::new(),
+            opened_before: self.last_connection(),
             tail: self.log.tail(),
             frozen_until: 0,
             mailbox: Vec::new(),
@@ -162,6 +173,20 @@ impl World {
             }
         }
         self.collect(Who::Present);
+    }
+
+    /// Who is recorded as strict does not serve without a lease.
+    fn judge_words(&mut self) {
+        let strict = |known: &Known| {
+            let word = known.word.as_ref().filter(|_| !known.removed);
+            word.is_some_and(|word| word.policy == LeasePolicy::Revalidate)
+        };
+        let known = self.nodes.iter().zip(&self.ledger.nodes).filter(|(_, known)| strict(known));
+        let wrong = known.filter(|(node, _)| node.serves_without_lease());
+        let wrong: Vec<_> = wrong
+            .map(|(node, _)| format!("{} counts as strict, and serves without a lease", node.name))
+            .collect();
+        wrong.into_iter().for_each(|what| self.fail(Violation::Ground(what)));
     }
 
     pub(crate) fn plane(&mut self, who: Who) -> Option<&mut Control> {
@@ -184,6 +209,9 @@ impl World {
         let who = if replaced { Who::Predecessor } else { Who::Present };
         let now = self.now;
         let Some(control) = self.plane(who) else { return };
+        if !replaced && connection <= control.opened_before {
+            return;
+        }
         if control.frozen_until > now {
             return control.mailbox.push((index, connection, message));
         }
@@ -230,11 +258,6 @@ impl World {
     }
 
     fn greet(&mut self, who: Who, index: usize, connection: u64, hello: &Hello) {
-        let known = &mut self.ledger.nodes[self.nodes[index].identity];
-        if connection < known.stream {
-            // Of a stream that is long dead: its successor has another policy, perhaps.
-            return;
-        }
         let mut task_at = hello.position.and_then(|at| self.log.task_at(at.cursor));
         if self.without == Some(Switch::LogIdentity) {
             task_at = hello.position.and_then(|at| at.task);
@@ -247,35 +270,85 @@ impl World {
         }
         let resume = judge_hello(hello, &view, task_at);
         let Ok(greeting) = control.roster.handle_hello(control.clock(now), hello, &resume, connection) else {
-            // Removed; it tries again and again.
+            // Removed, or late; it tries again and again.
             return;
         };
-        let term = control.term;
+        control.greeted.retain(|_, (node, _)| *node != index);
+        control.greeted.insert(connection, (index, resume));
+        let (unsaved, term) = (control.roster.unsaved_word(&name).cloned(), control.term);
+        let policies_known = control.roster.nodes(control.clock(now)).all(|view| view.policy.is_some());
         let old = greeting.replaced.and_then(|old| Some((old, control.streams.remove(&old)?.node)));
         if let Some((old, node)) = old {
             self.send_away(node, old, GoAwayReason::Replaced);
         }
-        match who {
-            Who::Present => {
-                let known = &mut self.ledger.nodes[self.nodes[index].identity];
-                (known.stream, known.policy, known.has_said) = (connection, Some(hello.policy), true);
-            }
-            // It cannot make durable what the node says, so there is no Welcome.
-            Who::Predecessor => {
-                let known = &self.ledger.nodes[self.nodes[index].identity];
-                if known.policy != Some(hello.policy) || !known.has_said {
-                    return;
-                }
+        if self.policies_unknown && policies_known && who == Who::Present {
+            // Until here a strict node counted as one that may serve without a lease.
+            self.policies_unknown = false;
+            self.starts.push(now);
+        }
+        if let Some(word) = unsaved.filter(|_| who == Who::Present && self.log.broken_until <= now) {
+            let quick = self.random.chance(0.7);
+            let takes = self.random.between(0.0, if quick { 0.003 } else { 0.3 });
+            self.after(takes, Event::WordSaved { node: index, connection, term, word });
+        }
+        self.welcome(who, connection);
+    }
+
+    /// What a node said has reached the disk, unless its control plane is no more: then that is not known.
+    pub(crate) fn word_saved(&mut self, node: usize, connection: u64, term: Term, word: Word) {
+        let now = self.now;
+        let is_present = self.control.as_ref().is_some_and(|control| control.term == term);
+        if !is_present {
+            return;
+        }
+        if !self.control_runs() {
+            let thawed = self.control_frozen_until();
+            return self.at(thawed, Event::WordSaved { node, connection, term, word });
+        }
+        if self.log.broken_until > now {
+            return;
+        }
+        let Node { identity, name, .. } = &self.nodes[node];
+        self.ledger.nodes[*identity].word = Some(word.clone());
+        if let Some(control) = &mut self.control {
+            control.roster.handle_word_saved(name, word);
+        }
+        self.welcome(Who::Present, connection);
+        self.push(Who::Present, connection);
+        self.collect(Who::Present);
+    }
+
+    /// Answers a `Hello`, if that may be done by now. Otherwise it is when more is durable, or the node comes again.
+    fn welcome(&mut self, who: Who, connection: u64) {
+        let now = self.now;
+        let Some(control) = self.plane(who) else { return };
+        let Some((index, resume)) = control.greeted.get(&connection).cloned() else { return };
+        let (moment, term) = (control.clock(now), control.term);
+        let name = self.nodes[index].name.clone();
+        let Some(control) = self.plane(who) else { return };
+        match control.roster.may_welcome(moment, &name, connection) {
+            Ok(()) => {}
+            Err(HelloRefused::Unsaved) => return,
+            Err(_) => {
+                control.greeted.remove(&connection);
+                return;
             }
         }
-        if let Some(control) = self.plane(who) {
-            control.streams.insert(connection, Stream { node: index, outbox: Outbox::new(&resume, LIMITS) });
+        control.greeted.remove(&connection);
+        let Node { identity, policy, .. } = &self.nodes[index];
+        let durable = self.ledger.nodes[*identity].word.as_ref().map(|word| word.policy);
+        if durable != Some(*policy) && self.nodes[index].connection() == connection {
+            let what = format!("{name} is welcomed as {policy:?}, and {durable:?} is durable");
+            self.fail(Violation::Ground(what));
         }
+        let Some(control) = self.plane(who) else { return };
+        control.streams.insert(connection, Stream { node: index, outbox: Outbox::new(&resume, LIMITS) });
+        let tail = control.tail;
         let sites = self.log.sites_at(resume.cursor());
         let welcome = Welcome {
-            log_id: view.log_id,
+            log_id: self.log.id,
             term,
-            tail: view.tail,
+            tail: if who == Who::Predecessor { tail } else { self.log.tail() },
             lease: self.times.lease,
             heartbeat_interval: self.times.heartbeat,
             reconnect_min: Duration::from_millis(50),
@@ -391,15 +464,26 @@ impl World {
     }
 
     fn store_cursors(&mut self) {
-        let Some(control) = &self.control else { return };
-        for (node, known) in self.nodes.iter().zip(&mut self.ledger.nodes) {
-            // Not while a lease of another incarnation may run: after a crash nobody would know of it.
-            let view = control.roster.node(control.clock(self.now), &node.name);
-            if let Some(view) = view.filter(|view| !view.held) {
-                known.confirmed = view.confirmed;
+        let Some(control) = &mut self.control else { return };
+        let moment = control.clock(self.now);
+        for (name, confirmed) in control.roster.confirmed_to_save(moment) {
+            let known = self.nodes.iter().zip(&mut self.ledger.nodes).find(|(node, _)| node.name == *name);
+            if let Some((_, known)) = known {
+                known.confirmed = confirmed;
             }
         }
+        let log_id = self.log.id;
+        let behind = self.nodes.iter().filter_map(|node| {
+            let known = self.ledger.nodes[node.identity].confirmed;
+            let least = node.orphans_applied(self.now, log_id).filter(|applied| *applied < known).min()?;
+            Some(format!(
+                "{} is saved at {known:?}, and a cache of it with a lease is at {least:?}",
+                node.name
+            ))
+        });
+        let behind: Vec<_> = behind.collect();
         self.ledger.completed = control.roster.watermark();
+        behind.into_iter().for_each(|what| self.fail(Violation::Ground(what)));
     }
 
     /// Asks a node how much a purge would hit.
@@ -492,6 +576,7 @@ impl World {
     /// The log is replaced by a backup that ends at `through`.
     pub(crate) fn restore_log(&mut self, through: Cursor) {
         let keeps_identity = self.without == Some(Switch::LogIdentity);
+        let keeps_words = self.without == Some(Switch::RestoredWord);
         let old: LogId = self.log.id;
         self.log.restore(through, keeps_identity);
         self.oracle.restored(through.get());
@@ -499,6 +584,14 @@ impl World {
         for known in &mut self.ledger.nodes {
             // Acks of the old log say nothing of the new one.
             known.confirmed = if keeps_identity { known.confirmed.min(through) } else { Cursor::START };
+            // What nodes said of themselves is as old as the backup: some had another policy then.
+            match &mut known.word {
+                Some(word) if keeps_words && word.policy == LeasePolicy::Serve => {
+                    word.policy = LeasePolicy::Revalidate;
+                }
+                Some(_) if keeps_words => {}
+                word => *word = None,
+            }
         }
         self.predecessor = None;
         self.outcome.faults.logs_replaced += 1;

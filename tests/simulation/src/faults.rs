@@ -159,5 +159,9 @@ impl World {
         let behind = self.random.below(16) as u64;
         let through = self.log.tail().get().saturating_sub(behind).max(self.log.last_administrative());
         self.restore_log(Cursor::new(through));
+        // Somebody is at work: a node starts with another policy, perhaps, and stands in the old log.
+        let node = self.random.below(self.ledger.nodes.len());
+        self.nodes[node].changes_policy = true;
+        self.crash_node(node);
     }
 }

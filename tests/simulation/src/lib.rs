@@ -49,7 +49,7 @@ pub use self::switch::Switch;
 /// How to make a run.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// The rule to leave out, if any. Those of the roster need the feature `mutations`.
+    /// The rule to leave out, if any. Those of the state machines need the feature `mutations`.
     pub without: Option<Switch>,
     /// Its faults; `None`: the seed chooses.
     pub profile: Option<Profile>,

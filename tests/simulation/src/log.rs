@@ -12,6 +12,8 @@ pub(crate) struct Log {
     records: Vec<Record>,
     /// No append succeeds until then.
     pub(crate) broken_until: u64,
+    /// It has everything up to here in common with the log before it.
+    pub(crate) restored_through: u64,
     /// Backups that were restored.
     pub(crate) replaced: u8,
     tasks: u64,
@@ -20,7 +22,15 @@ pub(crate) struct Log {
 impl Log {
     pub(crate) const fn new() -> Self {
         let records = Vec::new();
-        Self { id: LogId::from_bytes([1; 16]), first: 1, records, broken_until: 0, replaced: 0, tasks: 0 }
+        Self {
+            id: LogId::from_bytes([1; 16]),
+            first: 1,
+            records,
+            broken_until: 0,
+            restored_through: 0,
+            replaced: 0,
+            tasks: 0,
+        }
     }
 
     pub(crate) fn append(&mut self, body: Body, now: u64) -> &Record {
@@ -83,6 +93,7 @@ impl Log {
         self.records.truncate(through.get() as usize);
         self.first = self.first.min(through.get() + 1);
         self.replaced += 1;
+        self.restored_through = through.get();
         if !keeps_identity {
             self.id = LogId::from_bytes([1 + self.replaced; 16]);
         }

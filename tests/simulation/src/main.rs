@@ -73,7 +73,9 @@ fn main() -> anyhow::Result<ExitCode> {
 fn simulate(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let (without, profile) = (arguments.without, arguments.profile);
     if without.is_some_and(Switch::needs_feature) && cfg!(not(feature = "mutations")) {
-        anyhow::bail!("rules of the roster can be left out only in a build with --features mutations");
+        anyhow::bail!(
+            "rules of the state machines can be left out only in a build with --features mutations"
+        );
     }
     let mut summary = Summary::default();
     if let Some(seed) = arguments.seed {

@@ -46,6 +46,11 @@ impl Network {
         *cut = until.max(*cut);
     }
 
+    /// Whether nothing more comes through on that stream.
+    pub(crate) fn is_broken(&self, connection: u64, direction: Direction) -> bool {
+        self.broken.contains(&(connection, direction))
+    }
+
     /// When a message that is sent now arrives; `None`: never, and no later one of its stream.
     pub(crate) fn send(
         &mut self,

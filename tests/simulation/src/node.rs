@@ -7,6 +7,7 @@ use batoff_types::message::{Count, Counted, FromNode, LeasePolicy, Position, Rec
 use batoff_types::{Cursor, Generation, InstanceId, LogId, Moment, NodeName, Parent, SiteTable, Term};
 
 use crate::cache::{Cache, Kind};
+use crate::network::Direction;
 use crate::oracle::Violation;
 use crate::profile::Profile;
 use crate::switch::Switch;
@@ -15,6 +16,10 @@ use crate::world::{Event, World, seconds};
 /// Without an answer to its heartbeats for this long, three of them, a node connects anew. Other messages do not count:
 /// they may still come when nothing that the node says gets through any more.
 const SILENCE: f64 = 0.8;
+
+/// A node has noticed by then that what it says does not get through: its last words may have been on their way, and
+/// the answers to them, as long as messages ever are.
+const UNHEARD_MAX: f64 = 6.0;
 
 /// Records that wait in a node's inbox, at most, give or take one message.
 pub(crate) const QUEUE_RECORDS: usize = 64;
@@ -33,10 +38,14 @@ pub(crate) struct Node {
     /// Sent away: not to connect before that.
     waits_until: u64,
     pub(crate) policy: LeasePolicy,
+    /// Its next daemon has another one, where that may be.
+    pub(crate) changes_policy: bool,
     /// What it fetches through.
     pub(crate) parents: Vec<Parent>,
     /// The term in which it was last granted a lease.
     leased_in: Term,
+    /// The highest term that is stored, or on its way there.
+    storing_term: Term,
     /// Seconds of its clock in a second.
     rate: f64,
     pub(crate) inbox: Inbox,
@@ -46,7 +55,14 @@ pub(crate) struct Node {
     /// Which run of the daemon this is; what was begun in another is void.
     pub(crate) life: u64,
     connection: u64,
-    heard: u64,
+    /// When it said `Hello` on that.
+    connected_at: u64,
+    /// The log of the control plane that last welcomed it.
+    welcomed_to: Option<LogId>,
+    /// Nothing that it says gets through on its stream since then.
+    unheard_since: Option<u64>,
+    /// The furthest that any of its runs has acknowledged, in which log.
+    acknowledged: Option<(LogId, Cursor)>,
     /// Records are applied one after another: what was begun, and when it is done.
     work: VecDeque<(u64, Work)>,
     busy_until: u64,
@@ -61,10 +77,6 @@ pub(crate) struct Node {
     wake_at: Option<Moment>,
     /// How often it is about to die right after an ack, before its next heartbeat.
     pub(crate) dies_after_ack: u8,
-    /// It is available, and its control plane may still take it for strict.
-    turns_available: bool,
-    /// What this daemon must have applied before a parent's cache may answer it; `None`: not known yet.
-    catching_up_to: Option<Cursor>,
     /// I3: what this daemon has said to have applied since its last reset.
     said: Cursor,
 }
@@ -76,6 +88,8 @@ pub(crate) struct Stored {
     snapshot: Option<(LogId, Snapshot)>,
     generation: Generation,
     term: Term,
+    /// A control plane knows that it serves without a lease.
+    agreed: bool,
 }
 
 /// The cache of a daemon that died, which goes on serving by the lease it had.
@@ -83,6 +97,7 @@ pub(crate) struct Stored {
 pub(crate) struct Orphan {
     pub(crate) until: Moment,
     leased_in: Term,
+    log_id: Option<LogId>,
     pub(crate) cache: Cache,
 }
 
@@ -103,15 +118,18 @@ impl Node {
     ) -> Self {
         let pop = ["fra1", "gru1", "sin1"][index % 3];
         let name: NodeName = crate::catalog::parse(&format!("{pop}/edge-{index}"));
-        let inbox = Self::daemon(&name, policy, &[], 0, None, Term(0));
+        let stored = Stored::default();
+        let inbox = Self::daemon(&name, policy, &[], 0, None, &stored, without);
         Self {
             name,
             identity: index,
             gone: false,
             waits_until: 0,
             policy,
+            changes_policy: false,
             parents: Vec::new(),
             leased_in: Term(0),
+            storing_term: Term(0),
             rate,
             inbox,
             cache: Cache::new(kind, without),
@@ -119,36 +137,39 @@ impl Node {
             frozen_until: 0,
             life: 0,
             connection: 0,
-            heard: 0,
+            connected_at: 0,
+            welcomed_to: None,
+            unheard_since: None,
+            acknowledged: None,
             work: VecDeque::new(),
             busy_until: 0,
             mailbox: VecDeque::new(),
             sites: SiteTable::default(),
-            stored: Stored::default(),
+            stored,
             orphans: Vec::new(),
             slots_until: Moment::ZERO,
             wake_at: None,
             dies_after_ack: 0,
-            turns_available: false,
-            catching_up_to: None,
             said: Cursor::START,
         }
     }
 
     /// It fetches through these, from its first daemon on.
-    pub(crate) fn put_behind(&mut self, parents: &[Parent]) {
+    pub(crate) fn put_behind(&mut self, parents: &[Parent], without: Option<Switch>) {
         self.parents = parents.to_vec();
-        self.inbox = Self::daemon(&self.name, self.policy, parents, self.life, None, Term(0));
+        let stored = &self.stored;
+        self.inbox = Self::daemon(&self.name, self.policy, parents, self.life, None, stored, without);
     }
 
-    /// The next daemon has another policy. Until the control plane has heard so, it completes purges on the ground that
-    /// this node is fenced; so a node that turns available serves only once it has caught up with what it was told then.
+    /// The next daemon has another policy. One that turns strict forgets first that it was ever known as available.
     fn change_policy(&mut self) {
         self.policy = match self.policy {
             LeasePolicy::Serve => LeasePolicy::Revalidate,
             LeasePolicy::Revalidate => LeasePolicy::Serve,
         };
-        self.turns_available = self.policy == LeasePolicy::Serve;
+        if self.policy == LeasePolicy::Revalidate {
+            self.stored.agreed = false;
+        }
     }
 
     fn daemon(
@@ -157,13 +178,22 @@ impl Node {
         parents: &[Parent],
         life: u64,
         position: Option<Position>,
-        term: Term,
+        stored: &Stored,
+        without: Option<Switch>,
     ) -> Inbox {
         let instance = InstanceId::from_bytes(u128::from(life + 1).to_be_bytes());
         let mut config = InboxConfig::new(name.clone(), policy);
         config.parents = parents.to_vec();
         config.queue_records = QUEUE_RECORDS;
-        Inbox::new(config, instance, position, term)
+        config.silence_max = Duration::from_micros(seconds(SILENCE));
+        config.agreed = stored.agreed;
+        #[cfg(feature = "mutations")]
+        if let Some(rule) = without.and_then(Switch::rule) {
+            config = config.without(rule);
+        }
+        #[cfg(not(feature = "mutations"))]
+        let _ = without;
+        Inbox::new(config, instance, position, stored.term)
     }
 
     /// Its clock runs on while it is frozen.
@@ -175,16 +205,16 @@ impl Node {
         (moment.as_micros() as f64 / self.rate).ceil() as u64
     }
 
-    /// Where it stands, for its parent. A daemon that has not caught up since its start may stand before what its
-    /// predecessor acknowledged, and what is stored meanwhile would be older than what was completed.
-    pub(crate) fn position_for_parent(&self) -> Option<Position> {
-        self.inbox.position().filter(|_| self.has_caught_up())
+    pub(crate) const fn connection(&self) -> u64 {
+        self.connection
     }
 
-    /// Whether it has applied what its first `Welcome` said there was.
-    pub(crate) fn has_caught_up(&self) -> bool {
-        let position = self.inbox.position();
-        self.catching_up_to.zip(position).is_some_and(|(tail, position)| position.cursor >= tail)
+    /// How far the caches of its dead daemons are that may still serve by a lease, as far as they follow that log.
+    pub(crate) fn orphans_applied(&self, time: u64, log_id: LogId) -> impl Iterator<Item = Cursor> {
+        let clock = self.clock(time);
+        let running =
+            self.orphans.iter().filter(move |orphan| clock < orphan.until && orphan.log_id == Some(log_id));
+        running.map(|orphan| orphan.cache.index.applied())
     }
 
     pub(crate) fn runs(&self, time: u64) -> bool {
@@ -200,12 +230,14 @@ impl Node {
         if self.frozen_until > time {
             return false;
         }
+        let clock = self.clock(time);
         let files = self.cache.kind == Kind::Files;
-        match self.policy {
-            LeasePolicy::Serve if self.turns_available => self.has_caught_up(),
-            LeasePolicy::Serve => self.up || files,
-            LeasePolicy::Revalidate => self.is_leased(time) || files && self.clock(time) < self.slots_until,
-        }
+        self.up && self.inbox.may_serve(clock)
+            || files && (self.serves_without_lease() || clock < self.slots_until)
+    }
+
+    pub(crate) fn serves_without_lease(&self) -> bool {
+        self.policy == LeasePolicy::Serve && self.stored.agreed
     }
 }
 
@@ -215,7 +247,8 @@ impl World {
         let now = self.now;
         let node = &mut self.nodes[index];
         node.connection = connection;
-        node.heard = now;
+        node.connected_at = now;
+        node.unheard_since = None;
         node.wake_at = None;
         let hello = node.inbox.hello();
         let name = node.name.to_string();
@@ -232,17 +265,28 @@ impl World {
 
     /// A node looks now and then whether its stream is alive.
     pub(crate) fn supervise(&mut self, index: usize, life: u64) {
-        let node = &self.nodes[index];
+        let now = self.now;
+        let node = &mut self.nodes[index];
         if !node.up || node.life != life {
             return;
         }
-        if node.frozen_until > self.now {
-            return self.at(node.frozen_until, Event::Supervise { node: index, life });
+        if node.frozen_until > now {
+            let thaws = node.frozen_until;
+            return self.at(thaws, Event::Supervise { node: index, life });
         }
-        let alone = node.connection == 0 || self.now - node.heard > seconds(SILENCE);
+        let clock = node.clock(now);
+        if !node.inbox.wants_more() {
+            node.inbox.handle_not_read(clock);
+        }
+        let silent = match node.inbox.silent_at() {
+            Some(at) => clock > at,
+            None => node.inbox.wants_more() && now - node.connected_at > seconds(SILENCE),
+        };
+        let alone = node.connection == 0 || silent;
         if alone && node.waits_until <= self.now {
             self.connect(index);
         }
+        self.judge_stream(index);
         self.pump(index);
         self.after(0.1, Event::Supervise { node: index, life });
     }
@@ -279,14 +323,13 @@ impl World {
         loop {
             let node = &mut self.nodes[index];
             if !node.inbox.wants_more() {
+                let clock = node.clock(now);
+                node.inbox.handle_not_read(clock);
                 break;
             }
             let Some((connection, mut message)) = node.mailbox.pop_front() else { break };
             if connection != node.connection {
                 continue;
-            }
-            if matches!(message, ToNode::Welcome(_) | ToNode::LeaseGrant(_)) {
-                node.heard = now;
             }
             let moment = node.clock(now);
             if let ToNode::LeaseGrant(grant) = &mut message
@@ -295,29 +338,114 @@ impl World {
             {
                 grant.duration += moment.since(grant.echo);
             }
-            let granted = match &message {
-                ToNode::LeaseGrant(grant) if !grant.duration.is_zero() => Some(grant.term),
-                _ => None,
-            };
+            let until = node.inbox.lease().valid_until();
             match node.inbox.handle(moment, message) {
-                Ok(()) => {
-                    if let Some(term) = granted {
-                        node.leased_in = term;
-                        self.judge_leases(index);
-                    }
-                }
+                Ok(()) => self.note_lease(index, until),
                 Err(InboxError::LowerTerm { .. }) => {
                     node.connection = 0;
                     self.outcome.lower_terms += 1;
                 }
                 Err(error) => failed = Some(format!("{}: {error}", node.name)),
             }
-            let node = &mut self.nodes[index];
-            node.stored.term = node.inbox.max_term();
+            self.store_term(index);
             self.pump(index);
         }
         if let Some(error) = failed {
             self.fail(Violation::Cursor(error));
+        }
+    }
+
+    /// A term that is new here is on its way to the disk.
+    fn store_term(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        let term = node.inbox.max_term();
+        if term <= node.storing_term {
+            return;
+        }
+        node.storing_term = term;
+        let (life, quick) = (node.life, self.random.chance(0.7));
+        let takes = self.random.between(0.0, if quick { 0.003 } else { 0.4 });
+        self.after(takes, Event::TermStored { node: index, life, term });
+    }
+
+    pub(crate) fn term_stored(&mut self, index: usize, life: u64, term: Term) {
+        let node = &mut self.nodes[index];
+        if node.life != life || !node.up {
+            return;
+        }
+        node.stored.term = node.stored.term.max(term);
+        let until = node.inbox.lease().valid_until();
+        node.inbox.handle_term_durable(term);
+        self.note_lease(index, until);
+    }
+
+    /// Its lease may have become longer.
+    fn note_lease(&mut self, index: usize, before: Moment) {
+        let node = &mut self.nodes[index];
+        if node.inbox.lease().valid_until() <= before {
+            return;
+        }
+        node.leased_in = node.inbox.max_term();
+        if node.leased_in > node.stored.term {
+            let what = format!("{} uses a lease of {:?}, which is not stored", node.name, node.leased_in);
+            self.fail(Violation::Leases(what));
+        }
+        self.judge_leases(index);
+    }
+
+    /// A node begins to serve without a lease: it has applied all that was completed while it counted as fenced.
+    fn judge_agreement(&mut self, index: usize) {
+        let node = &self.nodes[index];
+        let position = node.inbox.position();
+        let common = position.map_or(0, |position| {
+            // Of another log it knows what that has in common with this one.
+            let of_this = if position.log_id == self.log.id { u64::MAX } else { self.log.restored_through };
+            position.cursor.get().min(of_this)
+        });
+        let watermark = self.oracle.watermark();
+        if position.map(|position| position.log_id) != node.welcomed_to {
+            let what = format!(
+                "{} begins to serve without a lease at {position:?}, and was welcomed to {:?}",
+                node.name, node.welcomed_to
+            );
+            self.fail(Violation::Ground(what));
+        } else if common < watermark {
+            let what = format!(
+                "{} begins to serve without a lease at {position:?}, and |{watermark} is completed",
+                node.name
+            );
+            self.fail(Violation::Ground(what));
+        }
+    }
+
+    /// What it says to have applied, where others rely on that, is not less than what an earlier run acknowledged.
+    pub(crate) fn judge_vouching(&mut self, index: usize) {
+        let node = &self.nodes[index];
+        if let (Some(position), Some((log_id, acknowledged))) = (node.inbox.vouches_for(), node.acknowledged)
+            && position.log_id == log_id
+            && position.cursor < acknowledged
+        {
+            let what = format!(
+                "{} vouches for {:?}, and an earlier run acknowledged {acknowledged:?}",
+                node.name, position.cursor
+            );
+            self.fail(Violation::Ground(what));
+        }
+    }
+
+    /// A stream on which nothing that the node says gets through is given up in time.
+    fn judge_stream(&mut self, index: usize) {
+        let now = self.now;
+        let node = &mut self.nodes[index];
+        if node.connection == 0 || !self.network.is_broken(node.connection, Direction::Up) {
+            node.unheard_since = None;
+            return;
+        }
+        let since = *node.unheard_since.get_or_insert(now);
+        if now - since > seconds(UNHEARD_MAX) {
+            node.unheard_since = None;
+            let what = format!("{} has talked into a dead stream for {UNHEARD_MAX} s", node.name);
+            self.fail(Violation::Missed(what));
         }
     }
 
@@ -348,9 +476,15 @@ impl World {
         let node = &mut self.nodes[index];
         let (connection, life, moment) = (node.connection, node.life, node.clock(now));
         if let Some(welcome) = node.inbox.poll_welcome() {
-            node.catching_up_to.get_or_insert(welcome.tail);
             node.sites = welcome.sites.clone();
+            node.welcomed_to = Some(welcome.log_id);
         }
+        if node.inbox.wants_to_agree() {
+            node.stored.agreed = true;
+            node.inbox.handle_agreed();
+            self.judge_agreement(index);
+        }
+        let node = &mut self.nodes[index];
         if let Some(reset) = node.inbox.poll_reset() {
             let sites = node.sites.clone();
             self.begin_work(index, Work::Reset(reset, sites));
@@ -377,6 +511,11 @@ impl World {
         });
         let heartbeat = node.inbox.poll_heartbeat(moment).map(FromNode::Heartbeat);
         let ack = node.inbox.poll_ack().map(FromNode::Ack);
+        if let Some(position) = node.inbox.position().filter(|_| node.inbox.is_following()) {
+            let known = node.acknowledged.filter(|(log_id, _)| *log_id == position.log_id);
+            let furthest = known.map_or(position.cursor, |(_, cursor)| cursor.max(position.cursor));
+            node.acknowledged = Some((position.log_id, furthest));
+        }
         let wake = node.inbox.next_heartbeat_at().filter(|at| node.wake_at != Some(*at));
         if let Some(wake) = wake {
             node.wake_at = Some(wake);
@@ -555,13 +694,15 @@ impl World {
             } else {
                 let empty = Cache::new(node.cache.kind, self.without);
                 let cache = std::mem::replace(&mut node.cache, empty);
-                node.orphans.push(Orphan { until, leased_in: node.leased_in, cache });
+                let log_id = node.inbox.position().map(|position| position.log_id);
+                node.orphans.push(Orphan { until, leased_in: node.leased_in, log_id, cache });
             }
         }
         node.up = false;
         if forgets {
             self.outcome.faults.states_lost += 1;
             node.stored.snapshot = None;
+            node.stored.agreed = false;
         }
         let name = node.name.to_string();
         self.say(&name, || {
@@ -587,7 +728,6 @@ impl World {
         node.connection = 0;
         node.wake_at = None;
         node.said = Cursor::START;
-        node.catching_up_to = None;
         // A reset was begun after it was stored: it is not to be trusted.
         let generation = node.stored.generation;
         let stored = node.stored.snapshot.take_if(|(_, snapshot)| {
@@ -603,15 +743,18 @@ impl World {
         node.cache.restart(&self.catalog, snapshot);
         let in_process = matches!(node.cache.kind, Kind::Registered | Kind::Unregistered);
         let removed = self.ledger.nodes[node.identity].removed;
-        if self.mixed && in_process && !removed && self.random.chance(0.2) {
+        let changes = std::mem::take(&mut node.changes_policy);
+        if self.mixed && in_process && !removed && (changes || self.random.chance(0.2)) {
             node.change_policy();
             self.outcome.faults.policies_changed += 1;
         }
         let node = &mut self.nodes[index];
+        node.storing_term = node.stored.term;
+        let (stored, without) = (&node.stored, self.without);
         node.inbox =
-            Node::daemon(&node.name, node.policy, &node.parents, node.life, position, node.stored.term);
-        let (life, name) = (node.life, node.name.to_string());
-        self.say(&name, || format!("starts again from {:?}", position.map(|at| at.cursor)));
+            Node::daemon(&node.name, node.policy, &node.parents, node.life, position, stored, without);
+        let (life, name, policy) = (node.life, node.name.to_string(), node.policy);
+        self.say(&name, || format!("starts again, {policy:?}, from {:?}", position.map(|at| at.cursor)));
         self.supervise(index, life);
         if self.nodes[index].dies_after_ack > 0 {
             // So that there is something to acknowledge.

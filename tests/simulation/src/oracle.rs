@@ -10,6 +10,8 @@ use crate::world::seconds;
 pub enum Violation {
     /// I1: something was, or could have been, served though its purge was completed before.
     Served(String),
+    /// I1: something that completions rest on does not hold, though nothing was served on that ground yet.
+    Ground(String),
     /// I2: a purge did not reach a node.
     Missed(String),
     /// I3: a cursor or the watermark went back, or skipped.
@@ -26,7 +28,7 @@ impl Violation {
     /// The invariant's number, 1 to 5.
     pub const fn invariant(&self) -> usize {
         match self {
-            Self::Served(_) => 1,
+            Self::Served(_) | Self::Ground(_) => 1,
             Self::Missed(_) => 2,
             Self::Cursor(_) => 3,
             Self::Late(_) | Self::Leases(_) => 4,
@@ -38,6 +40,7 @@ impl Violation {
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (Self::Served(what)
+        | Self::Ground(what)
         | Self::Missed(what)
         | Self::Cursor(what)
         | Self::Late(what)
@@ -105,6 +108,10 @@ impl Oracle {
             }
         }
         self.watermark = self.watermark.max(through);
+    }
+
+    pub(crate) const fn watermark(&self) -> u64 {
+        self.watermark
     }
 
     /// A backup was restored that ends there.

@@ -51,14 +51,15 @@ impl World {
         let tags = Catalog::some_tags(&mut self.random);
         let (now, token) = (self.now, self.token(index));
         let void = !self.upstreams[self.nodes[index].identity].asked.is_empty()
-            && !self.nodes[index].has_caught_up();
+            && !self.nodes[index].inbox.has_caught_up();
+        self.judge_vouching(index);
         let node = &mut self.nodes[index];
         let fill = Fill {
             key,
             token,
             tags,
             fetched_at: now,
-            position: node.position_for_parent(),
+            position: node.inbox.vouches_for(),
             joined: 0,
             marked: false,
             void,

@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 
-use batoff_delivery::LeaseTimes;
-use batoff_types::Body;
+use batoff_delivery::{LeaseTimes, Word};
 use batoff_types::message::{FromNode, LeasePolicy, ToNode};
+use batoff_types::{Body, Term};
 
 use crate::cache::Kind;
 use crate::catalog::Catalog;
@@ -57,6 +57,18 @@ pub(crate) enum Event {
     Worked {
         node: usize,
         life: u64,
+    },
+    TermStored {
+        node: usize,
+        life: u64,
+        term: Term,
+    },
+    /// What a node said on a stream is durable.
+    WordSaved {
+        node: usize,
+        connection: u64,
+        term: Term,
+        word: Word,
     },
     Thaw(usize),
     Kick(usize),
@@ -131,7 +143,10 @@ pub(crate) struct World {
     pub(crate) term: u64,
     pub(crate) log: Log,
     pub(crate) ledger: Ledger,
-    /// Starts and thaws of the control plane.
+    /// Some node has not said yet what it does without a lease, and what it said earlier was not durable, or is forgotten
+    /// with a log that was restored.
+    pub(crate) policies_unknown: bool,
+    /// Starts and thaws of the control plane, and when it knew again what nodes do without a lease.
     pub(crate) starts: Vec<u64>,
     pub(crate) oracle: Oracle,
     pub(crate) outcome: Outcome,
@@ -180,7 +195,7 @@ impl World {
         let upstreams =
             if tiers { Upstream::draw(&mut random, &names) } else { vec![Upstream::default(); count] };
         for (node, upstream) in nodes.iter_mut().zip(&upstreams) {
-            node.put_behind(&upstream.named);
+            node.put_behind(&upstream.named, options.without);
         }
         let mut world = Self {
             without: options.without,
@@ -205,6 +220,7 @@ impl World {
             term: 0,
             log: Log::new(),
             ledger: Ledger::new(count),
+            policies_unknown: false,
             starts: Vec::new(),
             oracle: Oracle::default(),
             outcome: Outcome { seed, ..Outcome::default() },
@@ -257,6 +273,10 @@ impl World {
             Event::Wake { node, life } => self.wake(node, life),
             Event::Supervise { node, life } => self.supervise(node, life),
             Event::Worked { node, life } => self.worked(node, life),
+            Event::TermStored { node, life, term } => self.term_stored(node, life, term),
+            Event::WordSaved { node, connection, term, word } => {
+                self.word_saved(node, connection, term, word)
+            }
             Event::Thaw(node) => self.thaw(node),
             Event::Kick(node) => self.kick(node),
             Event::Crash(node) => self.crash_node(node),
@@ -295,6 +315,10 @@ impl World {
 
     pub(crate) fn next_connection(&mut self) -> u64 {
         self.connections += 1;
+        self.connections
+    }
+
+    pub(crate) const fn last_connection(&self) -> u64 {
         self.connections
     }
 

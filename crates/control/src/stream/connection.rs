@@ -315,7 +315,9 @@ fn broken(status: Status) -> End {
 
 fn refusal(refused: HelloRefused) -> Status {
     match refused {
-        HelloRefused::Unregistered | HelloRefused::Unsure => Status::unavailable(refused.to_string()),
+        HelloRefused::Unregistered | HelloRefused::Unsaved | HelloRefused::Unsure => {
+            Status::unavailable(refused.to_string())
+        }
         HelloRefused::Removed => Status::permission_denied(refused.to_string()),
         HelloRefused::Late => Status::aborted(refused.to_string()),
     }

@@ -38,6 +38,8 @@ mod tests {
     use batoff_log::Store;
     use batoff_log::embedded::{EmbeddedConfig, EmbeddedStore};
 
+    use batoff_types::Term;
+
     use super::*;
 
     #[tokio::test]
@@ -45,10 +47,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = EmbeddedStore::open(EmbeddedConfig::new(dir.path(), batoff_log::system_clock())).unwrap();
         let kv = store.kv();
-        let term = saved::next_term(kv).await.unwrap();
+        let term = saved::next_term(kv, Term(0)).await.unwrap();
         assert!(saved::is_still_ours(kv, term).await.unwrap());
         assert!(saved::is_still_ours(kv, term).await.unwrap(), "asking changes nothing");
-        let successor = saved::next_term(kv).await.unwrap();
+        let successor = saved::next_term(kv, Term(0)).await.unwrap();
         assert!(!saved::is_still_ours(kv, term).await.unwrap());
         assert!(saved::is_still_ours(kv, successor).await.unwrap());
         store.close().await;

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use batoff_delivery::{LeaseTimes, Recovered, RecoveredNode, Roster};
+use batoff_delivery::{LeaseTimes, PURGE_TARGET, Recovered, RecoveredNode, Roster};
 use batoff_log::{LogState, Store, StoreError, TaskRow};
-use batoff_types::{Body, Cursor, Moment, NodeName, Record, Seq, SiteChange};
+use batoff_types::{Body, Cursor, Moment, NodeName, Record, Seq, SiteChange, Term, UnixMillis};
 
 use super::progress::Progress;
 use super::roll::{NodeRow, Roll};
@@ -30,20 +30,40 @@ pub(super) async fn recover(
     catalog: &Catalog,
     log: &LogState,
     times: LeaseTimes,
-    now: Moment,
+    (now, wall): (Moment, UnixMillis),
     live_max: usize,
 ) -> Result<Found, StoreError> {
     let kv = store.kv();
-    let term = saved::next_term(kv).await?;
-    let known_max = saved::lease_max(kv).await?;
+    let rows = saved::nodes(kv).await?;
+    let is_restored = !rows.is_empty() && !saved::are_rows_of(kv, log.log_id).await?;
+    if is_restored {
+        tracing::warn!(
+            log_id = %log.log_id, nodes = rows.len(),
+            "what is recorded of nodes is of another log: each counts as one that may serve until it connects, and purges stay partial until then"
+        );
+    }
+    // Nodes believe no term that is lower than one they have seen, and the backup does not know what they have seen. No log
+    // has had so many starts.
+    let term = saved::next_term(kv, if is_restored { Term(wall.0) } else { Term(0) }).await?;
+    // A longer lease than the backup knows of may have been granted since; but never one that breaks the target.
+    let known_max = if is_restored { Some(PURGE_TARGET) } else { saved::lease_max(kv).await? };
     let lease_max = known_max.unwrap_or_default().max(times.lease);
-    if known_max != Some(lease_max) {
+    if is_restored || known_max != Some(lease_max) {
         saved::set_lease_max(kv, lease_max).await?;
     }
     let through = saved::through(kv).await?;
     let mut roll = Roll::default();
-    for (name, row, confirmed) in saved::nodes(kv).await? {
+    for (name, mut row, confirmed) in rows {
+        if is_restored {
+            // A node that has turned available since would be counted as one that stops without a lease.
+            (row.policy, row.parents) = (None, None);
+            saved::set_node(kv, &name, Some(&row)).await?;
+        }
         roll.restore(name, row, confirmed);
+    }
+    // Last: a start that ends before this does all of it again.
+    if is_restored || !saved::are_rows_of(kv, log.log_id).await? {
+        saved::set_rows_of(kv, log.log_id).await?;
     }
     let tail = log.tail;
     let completed = Cursor::new(through.completed).min(tail);

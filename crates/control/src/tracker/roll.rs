@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use batoff_delivery::Word;
 use batoff_types::message::{Hello, LeasePolicy, Trouble};
 use batoff_types::{Cursor, NodeName, Parent, Seq, UnixMillis};
 
@@ -84,15 +85,8 @@ pub(super) struct Entry {
     pub row: NodeRow,
     /// The furthest it has acknowledged on any connection.
     pub confirmed: Cursor,
-    /// The part of it that may be made durable. It stays behind while an earlier incarnation may hold a lease: after a
-    /// restart the number would be taken for that one's too, whose cache has not applied what this one has.
-    pub confirmed_alone: Cursor,
-    /// The latest of its streams, in the order in which they were opened.
-    pub newest_connection: u64,
-    /// The row that is durable, as far as the node's own word goes. Nothing may be said to the node while its policy or its
-    /// parents differ from the row's: a restart would count a node that serves without a lease as one that does not, and
-    /// one that fetches through others as one that does not.
-    durable: Option<(Option<LeasePolicy>, Option<Vec<Parent>>)>,
+    /// The part of it that may be made durable, as the roster last said.
+    pub confirmed_to_save: Cursor,
     pub said: Option<Said>,
     pub troubles: BTreeMap<String, (String, Option<Seq>)>,
     pub mailbox: Option<(u64, Mailbox)>,
@@ -150,9 +144,7 @@ impl Roll {
             index,
             pop,
             confirmed,
-            confirmed_alone: confirmed,
-            newest_connection: 0,
-            durable: Some(row.word()),
+            confirmed_to_save: confirmed,
             said: None,
             troubles: BTreeMap::new(),
             mailbox: None,
@@ -175,7 +167,7 @@ impl Roll {
             self.unsaved.push(name.clone());
             return true;
         }
-        let (policy, parents) = known.map(|row| row.word()).unwrap_or_default();
+        let (policy, parents) = known.map(|row| (row.policy, row.parents)).unwrap_or_default();
         let row = NodeRow { registered: seq, policy, parents, removed: None };
         self.restore(name.clone(), row, Cursor::after(seq));
         self.unsaved.push(name.clone());
@@ -236,11 +228,6 @@ impl Roll {
         self.entries.iter()
     }
 
-    /// The same, to be changed.
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&NodeName, &mut Entry)> {
-        self.entries.iter_mut()
-    }
-
     /// The nodes that a record written now waits for.
     pub(super) fn present(&self) -> &NodeSet {
         &self.present
@@ -292,23 +279,14 @@ impl Roll {
 }
 
 impl NodeRow {
-    /// What the node itself said.
-    fn word(&self) -> (Option<LeasePolicy>, Option<Vec<Parent>>) {
-        (self.policy, self.parents.clone())
+    /// What the node itself said, once it has said all of it.
+    pub(super) fn word(&self) -> Option<Word> {
+        let (policy, parents) = self.policy.zip(self.parents.clone())?;
+        Some(Word { policy, parents })
     }
 }
 
 impl Entry {
-    /// Whether what the node has said is durable.
-    pub(super) fn is_durable(&self) -> bool {
-        self.durable.as_ref() == Some(&self.row.word())
-    }
-
-    /// The row is durable like this.
-    pub(super) fn handle_saved(&mut self, row: Option<NodeRow>) {
-        self.durable = row.map(|row| row.word());
-    }
-
     pub(super) fn handle_hello(&mut self, hello: &Hello) {
         self.row.policy = Some(hello.policy);
         self.row.parents = Some(hello.parents.clone());

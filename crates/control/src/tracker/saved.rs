@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use batoff_log::{CasError, Expect, Key, Kv, SCAN_ITEMS_MAX, StoreError, Write};
 use batoff_types::message::LeasePolicy;
-use batoff_types::{Cursor, NodeName, Seq, Term};
+use batoff_types::{Cursor, LogId, NodeName, Seq, Term};
 use serde::{Deserialize, Serialize};
 
 use super::roll::NodeRow;
@@ -17,6 +17,9 @@ const LEASE_MAX: &str = "lease-max-ms";
 const THROUGH: &str = "tracker-through";
 const NODES: &str = "nodes/";
 const CONFIRMED: &str = "confirmed/";
+
+/// The log in whose time the rows of nodes were written.
+const ROWS_OF: &str = "tracker-rows-of";
 
 /// The confirmed cursors are kept in so many rows, so that a fleet costs a few writes a second and not one a node.
 const CONFIRMED_ROWS: u32 = 32;
@@ -41,17 +44,30 @@ pub(super) struct Through {
     pub sla: u64,
 }
 
-/// Raises the term; the new one is durable when this returns.
-pub(super) async fn next_term(kv: &dyn Kv) -> Result<Term, StoreError> {
+/// Whether the rows of nodes were written in the time of this log. In a data folder that was restored from a backup, or
+/// copied, they are of another one: older than what its nodes have been told since.
+pub(super) async fn are_rows_of(kv: &dyn Kv, log_id: LogId) -> Result<bool, StoreError> {
+    let known = kv.get(&Key::from(ROWS_OF)).await?;
+    Ok(known.is_some_and(|row| row.value == log_id.to_string().as_bytes()))
+}
+
+/// From here on they are.
+pub(super) async fn set_rows_of(kv: &dyn Kv, log_id: LogId) -> Result<(), StoreError> {
+    put(kv, &Key::from(ROWS_OF), log_id.to_string().into_bytes()).await
+}
+
+/// Raises the term, and to `at_least`; the new one is durable when this returns.
+pub(super) async fn next_term(kv: &dyn Kv, at_least: Term) -> Result<Term, StoreError> {
     let key = Key::from(TERM);
     loop {
         let (before, expect) = match kv.get(&key).await? {
             Some(row) => (number(&row.value, TERM)?, Expect::Version(row.version)),
             None => (0, Expect::Absent),
         };
-        let value = (before + 1).to_string().into_bytes().into();
+        let next = before.saturating_add(1).max(at_least.0);
+        let value = next.to_string().into_bytes().into();
         match kv.cas(&key, expect, Write::Put { value, ttl: None }).await {
-            Ok(_) => return Ok(Term(before + 1)),
+            Ok(_) => return Ok(Term(next)),
             Err(CasError::Conflict(_)) => {}
             Err(CasError::Store(error)) => return Err(error),
         }

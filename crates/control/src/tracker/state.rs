@@ -195,13 +195,9 @@ impl State {
         connection: u64,
         mailbox: Mailbox,
     ) -> Result<Greeting, HelloRefused> {
-        if self.roll.get(&hello.node).is_some_and(|entry| entry.newest_connection > connection) {
-            return Err(HelloRefused::Late);
-        }
         let greeting = self.roster.handle_hello(now, hello, resume, connection)?;
         let replaced = self.roll.get_mut(&hello.node).and_then(|entry| {
             entry.handle_hello(hello);
-            entry.newest_connection = connection;
             entry.mailbox.replace((connection, mailbox))
         });
         if let (Some(_), Some((_, old))) = (greeting.replaced, replaced) {
@@ -213,18 +209,15 @@ impl State {
         Ok(greeting)
     }
 
-    /// How far each node has confirmed, as far as it may be made durable.
+    /// How far each node has confirmed, as far as it may be made durable. One that counts no longer stays where it was.
     pub(super) fn confirmed_to_save(&mut self, now: Moment) -> Vec<(NodeName, Cursor)> {
         let Self { roster, roll, .. } = self;
-        let held = |name: &NodeName| roster.node(now, name).is_some_and(|view| view.held);
-        roll.iter_mut()
-            .map(|(name, entry)| {
-                if !held(name) {
-                    entry.confirmed_alone = entry.confirmed;
-                }
-                (name.clone(), entry.confirmed_alone)
-            })
-            .collect()
+        for (name, cursor) in roster.confirmed_to_save(now) {
+            if let Some(entry) = roll.get_mut(name) {
+                entry.confirmed_to_save = cursor;
+            }
+        }
+        roll.iter().map(|(name, entry)| (name.clone(), entry.confirmed_to_save)).collect()
     }
 
     /// The answer to a heartbeat; `None` when the connection is not the node's present one.

@@ -76,7 +76,92 @@ fn connected(cursor: u64) -> Inbox {
     let mut inbox = inbox(position(cursor));
     assert_eq!(inbox.hello().position, position(cursor));
     inbox.handle(at(1_000), welcome(LOG, 3, cursor)).unwrap();
+    inbox.handle_term_durable(Term(3));
     inbox
+}
+
+/// An available node that its control plane may still take for strict, at `cursor`.
+fn newly_available(cursor: u64) -> Inbox {
+    let config = InboxConfig::new("fra1/edge-1".parse().unwrap(), LeasePolicy::Serve);
+    let mut inbox = Inbox::new(config, InstanceId::from_bytes([1; 16]), position(cursor), Term(2));
+    inbox.hello();
+    inbox
+}
+
+/// Applies whatever waits.
+fn apply(inbox: &mut Inbox) {
+    while let Some(Received { record, .. }) = inbox.poll_record() {
+        inbox.handle_applied(record.seq, record.task, report(record.seq.get(), 0)).unwrap();
+    }
+}
+
+#[test]
+fn a_node_that_turns_available_serves_without_a_lease_once_it_has_caught_up() {
+    let mut inbox = newly_available(4);
+    inbox.handle(at(1_000), welcome(LOG, 3, 6)).unwrap();
+    inbox.handle(at(1_000), records(5..=5)).unwrap();
+    apply(&mut inbox);
+    assert!(!inbox.wants_to_agree() && !inbox.may_serve(at(1_000)));
+    assert_eq!(inbox.vouches_for(), None);
+    inbox.handle(at(1_000), records(6..=6)).unwrap();
+    apply(&mut inbox);
+    assert!(inbox.wants_to_agree() && !inbox.may_serve(at(1_000)), "not before that is durable");
+    assert_eq!(inbox.vouches_for(), position(6).map(|at| Position { task: Some(task(6)), ..at }));
+    inbox.handle_agreed();
+    assert!(inbox.may_serve(at(1_000)) && !inbox.wants_to_agree());
+}
+
+/// What was on its way to the applier when the stream broke comes back as applied, and counts in the old log.
+#[test]
+fn a_place_in_another_log_is_not_what_was_to_be_reached() {
+    let mut inbox = newly_available(100);
+    inbox.handle(at(1_000), welcome(LOG, 3, 102)).unwrap();
+    inbox.handle(at(1_000), records(101..=101)).unwrap();
+    let under_way = inbox.poll_record().unwrap().record;
+    inbox.hello();
+    inbox.handle(at(2_000), welcome(OTHER_LOG, 4, 95)).unwrap();
+    inbox.handle_applied(under_way.seq, under_way.task, report(101, 0)).unwrap();
+    assert!(!inbox.has_caught_up(), "|101 of the old log is not |95 of the new one");
+    let reset = Reset { log_id: OTHER_LOG, cursor: Cursor::new(94), reason: ResetReason::ForeignLog };
+    inbox.handle(at(2_000), ToNode::Reset(reset.clone())).unwrap();
+    inbox.handle_reset_applied(&reset);
+    assert!(!inbox.has_caught_up(), "one record is missing");
+    inbox.handle(at(2_000), records(95..=95)).unwrap();
+    apply(&mut inbox);
+    assert!(inbox.has_caught_up());
+}
+
+/// The same log, and still a reset: what the numbers say is not known before the position was accepted.
+#[test]
+fn a_position_counts_only_once_it_was_accepted() {
+    let mut inbox = newly_available(9);
+    inbox.handle(at(1_000), welcome(LOG, 3, 9)).unwrap();
+    assert!(!inbox.has_caught_up());
+    inbox.poll_heartbeat(at(1_000)).unwrap();
+    inbox.handle(at(1_001), grant(1_000, Duration::ZERO, 3)).unwrap();
+    assert!(inbox.has_caught_up());
+    inbox.handle(at(1_001), ToNode::Reset(reset(9))).unwrap();
+    assert!(!inbox.has_caught_up() && inbox.vouches_for().is_none());
+    inbox.handle_reset_applied(&reset(9));
+    assert!(inbox.has_caught_up());
+}
+
+#[test]
+fn only_answers_show_that_a_stream_is_alive() {
+    let mut inbox = inbox(position(4));
+    inbox.hello();
+    assert_eq!(inbox.silent_at(), None, "the shell waits for the Welcome");
+    inbox.handle(at(1_000), welcome(LOG, 2, 4)).unwrap();
+    assert_eq!(inbox.silent_at(), Some(at(4_000)));
+    inbox.handle(at(2_000), records(5..=5)).unwrap();
+    assert_eq!(inbox.silent_at(), Some(at(4_000)));
+    inbox.poll_heartbeat(at(2_000)).unwrap();
+    inbox.handle(at(2_500), grant(2_000, Duration::ZERO, 2)).unwrap();
+    assert_eq!(inbox.silent_at(), Some(at(5_500)));
+    inbox.handle_not_read(at(6_000));
+    assert_eq!(inbox.silent_at(), Some(at(9_000)));
+    inbox.hello();
+    assert_eq!(inbox.silent_at(), None);
 }
 
 /// Applies all that is queued; gives their numbers.

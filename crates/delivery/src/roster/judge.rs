@@ -2,9 +2,9 @@ use batoff_types::{Cursor, InstanceId, Moment};
 
 use super::durable::DurableTimes;
 use super::node::{Event, Hold, Node};
-use super::rules::{Rule, Rules};
 use super::{NodeState, Refusal, STEP};
 use crate::LeaseTimes;
+use crate::rules::{Rule, Rules};
 
 /// The rules on one node: who gets a lease, and when it is over.
 #[derive(Clone, Copy)]

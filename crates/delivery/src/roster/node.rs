@@ -1,10 +1,12 @@
+//! One node as the roster knows it: the diagram of its lease as one total match, and through where it counts as safe.
+
 use std::sync::Arc;
 
 use batoff_types::message::LeasePolicy;
 use batoff_types::{Cursor, InstanceId, Moment, NodeName, Parent};
 
-use super::NodeState;
 use super::paths::Behind;
+use super::{NodeState, Word};
 
 /// Incarnations that were replaced and are remembered, to notice one that comes back.
 const REPLACED_MAX: usize = 4;
@@ -79,6 +81,13 @@ pub(super) struct Node {
     pub(super) confirmed: Cursor,
     /// The furthest it has really acknowledged in this log; `confirmed` begins at its registration.
     pub(super) acked: Cursor,
+    /// The part of `confirmed` that may be made durable.
+    pub(super) confirmed_alone: Cursor,
+    /// What it has said of itself, and what of that is durable.
+    pub(super) word: Option<Word>,
+    pub(super) durable_word: Option<Word>,
+    /// The latest of its streams, in the order in which they were opened.
+    pub(super) newest: u64,
     /// What lies between it and the origins.
     pub(super) behind: Behind,
     /// The paths that it lies on.
@@ -114,6 +123,10 @@ impl Node {
             cursor: Cursor::START,
             confirmed: registered,
             acked: Cursor::START,
+            confirmed_alone: registered,
+            word: None,
+            durable_word: None,
+            newest: 0,
             behind: Behind::Unknown,
             on_paths: Vec::new(),
             until: now,

@@ -11,7 +11,7 @@ use batoff_types::{Cursor, NodeName, Parent};
 
 use super::Roster;
 use super::node::{Node, Safe};
-use super::rules::Rule;
+use crate::rules::Rule;
 
 /// Reasons kept with a path, at most; one is enough for it to count as nowhere.
 const GAPS_MAX: usize = 8;

@@ -1,9 +1,10 @@
 use std::time::Duration;
 
 use batoff_types::InstanceId;
-use batoff_types::message::{Reset, ResetReason};
+use batoff_types::message::{Hello, Reset, ResetReason};
 
 use super::*;
+use crate::Resume;
 
 /// One control plane in a story; times are milliseconds.
 struct Story {
@@ -396,12 +397,53 @@ fn a_control_plane_that_stood_still_welcomes_nobody_until_it_knows_that_the_log_
     assert_eq!(refused, Err(HelloRefused::Unsure));
     let noticed = story.roster.stood_still().expect("it noticed");
     story.roster.handle_still_ours(noticed);
-    assert!(
-        story
-            .roster
-            .handle_hello(story.now, &hello, &resume, 2)
-            .is_ok_and(|greeting| greeting.policy_changed)
-    );
+    assert!(story.roster.handle_hello(story.now, &hello, &resume, 2).is_ok());
+    assert_eq!(story.roster.unsaved_word(&name(1)), Some(&Word::said_by(&hello)));
+}
+
+#[test]
+fn a_node_is_welcomed_once_what_it_says_is_durable_and_was_in_time() {
+    let mut story = Story::calm(1);
+    let hello = hello(1, 2, AVAILABLE);
+    story.roster.handle_hello(story.now, &hello, &Resume::At(Cursor::new(1)), 2).unwrap();
+    let may = |story: &mut Story| story.roster.may_welcome(story.now, &name(1), 2);
+    assert_eq!(may(&mut story), Err(HelloRefused::Unsaved));
+    let other = Word { policy: LeasePolicy::Revalidate, parents: Vec::new() };
+    story.roster.handle_word_saved(&name(1), other);
+    assert_eq!(may(&mut story), Err(HelloRefused::Unsaved), "that is what it said before");
+    story.roster.handle_word_saved(&name(1), Word::said_by(&hello));
+    assert_eq!(may(&mut story), Ok(()));
+    assert_eq!(story.roster.may_welcome(story.now, &name(1), 1), Err(HelloRefused::Late));
+    // Whoever stood still may have written too late for its successor.
+    story.now = story.now + STOOD_STILL_MAX + Duration::from_micros(1);
+    assert_eq!(may(&mut story), Err(HelloRefused::Unsure));
+}
+
+#[test]
+fn a_hello_that_was_long_on_its_way_is_not_believed() {
+    let mut story = Story::calm(1);
+    let resume = Resume::At(Cursor::new(1));
+    story.roster.handle_hello(story.now, &hello(1, 3, AVAILABLE), &resume, 9).unwrap();
+    let late = story.roster.handle_hello(story.now, &hello(1, 2, STRICT), &resume, 8);
+    assert_eq!(late, Err(HelloRefused::Late));
+    let view = story.roster.node(story.now, &name(1)).unwrap();
+    assert_eq!((view.policy, view.instance), (AVAILABLE, Some(InstanceId::from_bytes([3; 16]))));
+}
+
+#[test]
+fn what_is_confirmed_is_saved_only_as_far_as_every_incarnation_is() {
+    let mut story = Story::calm(1);
+    let saved = |story: &mut Story| {
+        story.roster.confirmed_to_save(story.now).map(|(_, cursor)| cursor.get()).collect::<Vec<_>>()
+    };
+    story.beat(1, 1, story.roster.tail().get());
+    let before = saved(&mut story);
+    let purge = story.purge().get();
+    story.hello(1, 2, 2, purge - 1);
+    story.ack(1, 2, purge);
+    assert_eq!(saved(&mut story), before, "the first run's lease may serve what this one has purged");
+    story.pass(2_000);
+    assert_eq!(saved(&mut story), [purge]);
 }
 
 #[test]
@@ -492,8 +534,8 @@ fn a_node_of_unknown_policy_counts_as_available() {
     story.pass(3_000);
     assert_eq!((story.watermark(), story.state(1)), (1, NodeState::Away));
     // It says that it is strict: without a lease it serves nothing.
-    let greeting = story.hello(1, 1, 1, 1);
-    assert!(greeting.policy_changed);
+    story.hello(1, 1, 1, 1);
+    assert!(story.roster.unsaved_word(&name(1)).is_some());
     assert_eq!(story.watermark(), 5);
 }
 
@@ -504,8 +546,8 @@ fn a_strict_node_that_becomes_available_counts_as_such_at_once_and_takes_nothing
     let fenced = story.purge().get();
     assert_eq!(story.watermark(), fenced);
     let resume = Resume::At(Cursor::new(1));
-    let greeting = story.roster.handle_hello(story.now, &hello(1, 2, AVAILABLE), &resume, 2).unwrap();
-    assert!(greeting.policy_changed);
+    story.roster.handle_hello(story.now, &hello(1, 2, AVAILABLE), &resume, 2).unwrap();
+    assert!(story.roster.unsaved_word(&name(1)).is_some());
     story.purge();
     story.roster.handle_disconnected(story.now, &name(1), 2);
     story.pass(3_000);

@@ -13,9 +13,6 @@ use super::connect::{self, ConnectError, Stream, WELCOME_MAX};
 use crate::apply::{Order, Outcome};
 use crate::boottime;
 
-/// Every heartbeat is answered. A stream on which no answer came for so long is dead, whatever TCP says and records do.
-const SILENCE_MAX: Duration = Duration::from_secs(3);
-
 /// Why a stream ended.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Ended {
@@ -41,25 +38,22 @@ enum Event {
     HeartbeatDue,
     TermDurable,
     Silence,
+    NotWelcomed,
     Reload,
 }
 
 impl<L: Clone + Send + Sync + 'static> Following<L> {
     pub(super) async fn session(&mut self, mut stream: Stream) -> Ended {
         let mut welcomed = false;
-        let mut heard = Instant::now();
+        let opened = Instant::now();
         loop {
             if !self.with.inbox.wants_more() {
                 // It is us who do not listen.
-                heard = Instant::now();
+                self.with.inbox.handle_not_read(boottime());
             }
-            let limit = if welcomed { self.silence_max() } else { WELCOME_MAX };
-            match self.next_event(&mut stream, heard + limit).await {
+            let welcome_until = (!welcomed).then_some(opened + WELCOME_MAX);
+            match self.next_event(&mut stream, welcome_until).await {
                 Event::Message(Ok(Some(message))) => {
-                    // Records are no answer: with one direction broken they go on coming, and our acks go nowhere.
-                    if matches!(message, ToNode::Welcome(_) | ToNode::LeaseGrant(_)) {
-                        heard = Instant::now();
-                    }
                     if let Err(error) = self.with.inbox.handle(boottime(), message) {
                         if matches!(error, InboxError::Gap { .. }) {
                             ::metrics::counter!("batoff_edge_gaps_total").increment(1);
@@ -87,7 +81,13 @@ impl<L: Clone + Send + Sync + 'static> Following<L> {
                 Event::TermDurable => self.renew(),
                 Event::RoomForOrders | Event::HeartbeatDue => {}
                 Event::Silence => {
-                    return Ended::Failed(format!("nothing heard for {:.1} s", limit.as_secs_f64()));
+                    return Ended::Failed(format!(
+                        "no answer for {:.1} s",
+                        self.with.inbox.silence_max().as_secs_f64()
+                    ));
+                }
+                Event::NotWelcomed => {
+                    return Ended::Failed(format!("no Welcome within {} s", WELCOME_MAX.as_secs()));
                 }
                 Event::Reload => {
                     match connect::check_files(&self.with.control).await {
@@ -105,10 +105,11 @@ impl<L: Clone + Send + Sync + 'static> Following<L> {
         }
     }
 
-    async fn next_event(&mut self, stream: &mut Stream, silent_at: Instant) -> Event {
+    async fn next_event(&mut self, stream: &mut Stream, welcome_until: Option<Instant>) -> Event {
         let inbox = &self.with.inbox;
         let wants_more = inbox.wants_more();
         let heartbeat_in = inbox.next_heartbeat_at().map(|at| at.since(boottime()));
+        let silent_in = inbox.silent_at().map(|at| at.since(boottime()));
         tokio::select! {
             Some(outcome) = self.with.apply.outcomes.recv() => Event::Outcome(outcome),
             // Not reading is how the control plane learns that this node is slow.
@@ -117,7 +118,8 @@ impl<L: Clone + Send + Sync + 'static> Following<L> {
             Ok(_) = self.with.apply.orders.reserve(), if inbox.queued() > 0 => Event::RoomForOrders,
             Ok(()) = self.with.durable_term.changed() => Event::TermDurable,
             () = self.with.reload.notified() => Event::Reload,
-            () = tokio::time::sleep_until(silent_at), if wants_more => Event::Silence,
+            () = sleep(silent_in) => Event::Silence,
+            () = sleep_until(welcome_until) => Event::NotWelcomed,
         }
     }
 
@@ -131,7 +133,6 @@ impl<L: Clone + Send + Sync + 'static> Following<L> {
         );
         self.backoff.set_limits(welcome.reconnect_min, welcome.reconnect_max);
         self.sites = Some(welcome.sites.clone());
-        self.catching_up_to = Some(welcome.tail);
         self.with.status.connected();
         // The term is to be durable before anything is done in it.
         self.store();
@@ -142,13 +143,13 @@ impl<L: Clone + Send + Sync + 'static> Following<L> {
 
     /// The control plane has answered our `Hello`, so it knows our policy, durably; and everything that it completed
     /// before, while it may have counted us as fenced, is in force here.
-    pub(super) fn agree(&self) {
-        if self.with.fence.is_agreed() {
-            return;
-        }
+    pub(super) fn agree(&mut self) {
         // Once in the life of a state directory, and an empty file: not worth a thread of its own.
         match self.with.state.set_serves_without_lease(true) {
-            Ok(()) => self.with.fence.agree(),
+            Ok(()) => {
+                self.with.inbox.handle_agreed();
+                self.with.fence.agree();
+            }
             Err(error) => tracing::error!(
                 %error,
                 "cannot remember that this node serves without a lease; it stops without one until it can"
@@ -160,13 +161,10 @@ impl<L: Clone + Send + Sync + 'static> Following<L> {
     fn pump(&mut self, outgoing: &mpsc::Sender<FromNode>) -> Option<Ended> {
         if let Some(reset) = self.with.inbox.poll_reset() {
             self.with.status.set_caught_up(false);
-            self.caught_up = false;
             self.with.standing.clear();
             self.renew();
             self.store();
             let Some(sites) = self.sites.take() else { return Some(Ended::SitesUnknown) };
-            let tail = self.catching_up_to.unwrap_or(reset.cursor);
-            self.catching_up_to = Some(tail.max(reset.cursor));
             if self.with.apply.orders.try_send(Order::Reset { reset, sites }).is_err() {
                 return Some(Ended::Failed("too much is under way for a reset; connecting again".to_owned()));
             }
@@ -201,10 +199,6 @@ impl<L: Clone + Send + Sync + 'static> Following<L> {
         }
         self.with.inbox.poll_go_away().map(Ended::GoAway)
     }
-
-    fn silence_max(&self) -> Duration {
-        SILENCE_MAX
-    }
 }
 
 fn tell(outgoing: &mpsc::Sender<FromNode>, trouble: Trouble) {
@@ -215,6 +209,13 @@ fn tell(outgoing: &mpsc::Sender<FromNode>, trouble: Trouble) {
 async fn sleep(duration: Option<Duration>) {
     match duration {
         Some(duration) => tokio::time::sleep(duration).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant).await,
         None => std::future::pending().await,
     }
 }

@@ -3,9 +3,9 @@ use std::time::Duration;
 use batoff_types::message::{Heartbeat, Hello, LeasePolicy, Reset, ResetReason};
 use batoff_types::{InstanceId, LogId, Moment, Seq, Term};
 
-use super::super::rules::Rules;
 use super::super::{Recovered, RecoveredNode};
 use super::*;
+use crate::rules::Rules;
 use crate::{LeaseTimes, Resume};
 
 /// A control plane whose nodes stand on paths; times are milliseconds.

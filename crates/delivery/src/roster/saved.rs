@@ -1,0 +1,23 @@
+//! What may be recorded of how far nodes are.
+
+use batoff_types::{Cursor, Moment, NodeName};
+
+use super::Roster;
+use crate::rules::Rule;
+
+impl Roster {
+    /// How far each node has confirmed, as far as that may be made durable.
+    ///
+    /// While a lease of an earlier incarnation may run, only what that one has applied: after a restart of the control
+    /// plane the number would be taken for its cache too, and nothing would be known of the hold.
+    pub fn confirmed_to_save(&mut self, now: Moment) -> impl Iterator<Item = (&NodeName, Cursor)> {
+        self.advance(now);
+        let alone = self.rules.in_force(Rule::SavedAlone);
+        self.nodes.iter_mut().flatten().map(move |node| {
+            if node.holds.is_empty() || !alone {
+                node.confirmed_alone = node.confirmed;
+            }
+            (&node.name, node.confirmed_alone)
+        })
+    }
+}
