@@ -46,6 +46,23 @@ fn what_the_documents_name_is_there() {
 }
 
 #[test]
+fn commands_name_benchmarks_and_test_binaries_that_exist() {
+    let manifests = files().into_iter().filter(|file| file.ends_with("Cargo.toml"));
+    let manifests: String = manifests.map(|file| read(&root().join(file))).collect();
+    let mut wrong = Vec::new();
+    for document in documents() {
+        let text = document.text();
+        let words: Vec<&str> = text.split(|c: char| c.is_whitespace() || c == '`').collect();
+        for pair in words.windows(2).filter(|pair| matches!(pair[0], "--bench" | "--test")) {
+            if pair[1] != "NAME" && !manifests.contains(&format!("name = \"{}\"", pair[1])) {
+                wrong.push(format!("{}: there is no target of {} {}", document.name, pair[0], pair[1]));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
 fn tests_that_the_documents_name_exist() {
     let sources = files().into_iter().filter(|file| file.ends_with(".rs"));
     let sources: Vec<String> = sources.map(|file| read(&root().join(file))).collect();
@@ -80,7 +97,7 @@ fn the_table_of_caches_has_a_row_for_each_feature() {
         let has = text.lines().any(|line| line.starts_with(&row));
         assert!(
             has,
-            "deploy/README.md lacks {row}: BATOFF_CACHE_MATRIX=<folder> ./tests/run caches writes the table"
+            "deploy/README.md lacks {row}: BATOFF_CACHE_MATRIX=<folder> ./tests/run --test caches writes the table"
         );
     }
 }

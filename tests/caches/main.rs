@@ -3,7 +3,7 @@
 //!
 //! A cache is added by a file with a [`Subject`](subject::Subject) and `conformance!`. Where a cache cannot do
 //! something it says why ([`Subject::lacks`](subject::Subject::lacks)), and the table that the stories write says so
-//! too: `BATOFF_CACHE_MATRIX=<folder> ./tests/run caches`.
+//! too: `BATOFF_CACHE_MATRIX=<folder> ./tests/run --test caches`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 #![allow(dead_code, reason = "each cache uses a part of the frame")]
