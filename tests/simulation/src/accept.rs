@@ -115,6 +115,7 @@ impl World {
             let moment = control.clock(now);
             control.roster.handle_appended(moment, tail);
             if removed {
+                control.believed.remove(&index);
                 control.roster.handle_registered(moment, &name, seq, Some(policy));
             } else {
                 control.roster.handle_removed(moment, &name);

@@ -42,6 +42,8 @@ pub(crate) struct Control {
     greeted: BTreeMap<u64, (usize, Resume)>,
     /// Streams that were opened to it, once it has a successor. Others reach that one.
     pub(crate) opened: BTreeSet<u64>,
+    /// The newest stream on which each registered node's Hello was believed.
+    pub(crate) believed: BTreeMap<usize, u64>,
     /// Streams up to this one were opened before it started, and ended with its predecessor.
     opened_before: u64,
     /// How much of the log it knows.
@@ -153,6 +155,7 @@ impl World {
             streams: BTreeMap::new(),
             greeted: BTreeMap::new(),
             opened: BTreeSet::new(),
+            believed: BTreeMap::new(),
             opened_before: self.last_connection(),
             tail: self.log.tail(),
             frozen_until: 0,
@@ -263,7 +266,7 @@ impl World {
             task_at = hello.position.and_then(|at| at.task);
         }
         let mut view = self.log.view();
-        let (now, name) = (self.now, self.nodes[index].name.clone());
+        let (now, name, identity) = (self.now, self.nodes[index].name.clone(), self.nodes[index].identity);
         let Some(control) = self.plane(who) else { return };
         if who == Who::Predecessor {
             view.tail = control.tail;
@@ -273,6 +276,7 @@ impl World {
             // Removed, or late; it tries again and again.
             return;
         };
+        let believed = control.believed.insert(identity, connection);
         control.greeted.retain(|_, (node, _)| *node != index);
         control.greeted.insert(connection, (index, resume));
         let (unsaved, term) = (control.roster.unsaved_word(&name).cloned(), control.term);
@@ -280,6 +284,10 @@ impl World {
         let old = greeting.replaced.and_then(|old| Some((old, control.streams.remove(&old)?.node)));
         if let Some((old, node)) = old {
             self.send_away(node, old, GoAwayReason::Replaced);
+        }
+        if believed.is_some_and(|newest| connection < newest) {
+            let what = format!("{name} is taken at its word of stream {connection}, after {believed:?}");
+            self.fail(Violation::Ground(what));
         }
         if self.policies_unknown && policies_known && who == Who::Present {
             // Until here a strict node counted as one that may serve without a lease.
