@@ -91,11 +91,11 @@ pub struct Catalog {
     table: ArcSwap<SiteTable>,
     history: Mutex<SiteHistory>,
     through: watch::Sender<Cursor>,
-    tokens: RwLock<Tokens>,
+    tokens: RwLock<TokenTable>,
 }
 
 #[derive(Default)]
-struct Tokens {
+struct TokenTable {
     by_hash: HashMap<[u8; 32], Arc<Token>>,
     by_site: HashMap<SiteId, BTreeMap<TokenId, Arc<Token>>>,
 }
@@ -282,7 +282,7 @@ impl Catalog {
     }
 }
 
-impl Tokens {
+impl TokenTable {
     fn insert(&mut self, token: Arc<Token>) {
         self.by_hash.insert(token.hash, Arc::clone(&token));
         self.by_site.entry(token.site.clone()).or_default().insert(token.id, token);
@@ -300,8 +300,8 @@ fn key_of(token: &Token) -> Key {
     Key::from(format!("{TOKENS}{}/{}", token.site, token.id))
 }
 
-async fn load_tokens(kv: &dyn Kv) -> Result<Tokens, StoreError> {
-    let mut tokens = Tokens::default();
+async fn load_tokens(kv: &dyn Kv) -> Result<TokenTable, StoreError> {
+    let mut tokens = TokenTable::default();
     for token in rows::all_under(kv, TOKENS, |_, value| row::decode_token(value)).await? {
         tokens.insert(Arc::new(token));
     }

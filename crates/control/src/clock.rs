@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use batoff_types::{Moment, UnixMillis};
 use tokio::time::Instant;
@@ -48,6 +49,11 @@ impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Clock").field("now", &self.now()).finish_non_exhaustive()
     }
+}
+
+/// Whole milliseconds, as they are counted and written.
+pub(crate) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// As the APIs write times: RFC 3339, UTC, whole seconds. A time beyond the year 9999 is told as the last second before.

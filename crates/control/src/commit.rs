@@ -136,7 +136,7 @@ impl Commit {
             body,
             dedupe,
         };
-        let hold = Hold { _slot: Some(slot), _sites: Some(sites), alone: None };
+        let hold = AppendHold { _slot: Some(slot), _sites: Some(sites), alone: None };
         match self.append(vec![new], hold).await?.first().copied() {
             Some(Appended::New { seq }) => {
                 metrics::purge_accepted(&kinds);
@@ -192,7 +192,7 @@ impl Commit {
                 }
             })
             .collect();
-        let appended = self.append(batch, Hold { alone, ..Hold::default() }).await?;
+        let appended = self.append(batch, AppendHold { alone, ..AppendHold::default() }).await?;
         Ok(appended.into_iter().rev().find_map(|one| match one {
             Appended::New { seq } | Appended::Duplicate { seq, .. } => Some(seq),
             Appended::Conflict => None,
@@ -211,7 +211,7 @@ impl Commit {
         }
     }
 
-    async fn append(&self, batch: Vec<NewRecord>, hold: Hold) -> Result<Vec<Appended>, CommitError> {
+    async fn append(&self, batch: Vec<NewRecord>, hold: AppendHold) -> Result<Vec<Appended>, CommitError> {
         let store = Arc::clone(&self.store);
         let catalog = Arc::clone(&self.catalog);
         let clock = self.clock.clone();
@@ -248,7 +248,7 @@ impl Commit {
 
 /// What an append keeps others from doing until it has ended.
 #[derive(Default)]
-struct Hold {
+struct AppendHold {
     _slot: Option<OwnedSemaphorePermit>,
     _sites: Option<OwnedRwLockReadGuard<()>>,
     /// With it, the append ends when the catalog has taken the record over.

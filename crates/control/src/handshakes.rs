@@ -41,7 +41,7 @@ const KNOWN_MAX: usize = 65_536;
 
 /// Why a handshake came to nothing.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Failed {
+pub(crate) enum HandshakeFailed {
     /// What TLS says.
     #[error("{0}")]
     Tls(#[from] io::Error),
@@ -91,12 +91,12 @@ impl Handshakes {
         socket: TcpStream,
         peer: IpAddr,
         patience: Duration,
-    ) -> Result<TlsStream<TcpStream>, Failed> {
+    ) -> Result<TlsStream<TcpStream>, HandshakeFailed> {
         let client = client_of(peer);
         let is_known = self.known.lock().contains_key(&client);
         let _pending = match is_known {
             true => None,
-            false => Some(self.strangers.admit(&client).map_err(|_| Failed::TooMany)?),
+            false => Some(self.strangers.admit(&client).map_err(|_| HandshakeFailed::TooMany)?),
         };
         let shaking = async {
             let hello = self.client_hello(socket, is_known).await?;
@@ -105,7 +105,7 @@ impl Handshakes {
             let _turn = turns.acquire().await;
             Ok(hello.into_stream(tls.config()).await?)
         };
-        tokio::time::timeout(patience, shaking).await.unwrap_or(Err(Failed::Late))
+        tokio::time::timeout(patience, shaking).await.unwrap_or(Err(HandshakeFailed::Late))
     }
 
     /// Somebody from there was let in.
@@ -121,17 +121,17 @@ impl Handshakes {
         &self,
         socket: TcpStream,
         is_known: bool,
-    ) -> Result<tokio_rustls::StartHandshake<TcpStream>, Failed> {
+    ) -> Result<tokio_rustls::StartHandshake<TcpStream>, HandshakeFailed> {
         let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), socket);
         let hello = tokio::time::timeout(CLIENT_HELLO_PATIENCE, hello);
         if is_known {
-            return Ok(hello.await.map_err(|_| Failed::Late)??);
+            return Ok(hello.await.map_err(|_| HandshakeFailed::Late)??);
         }
         let (number, displaced) = self.silent.lock().wait();
         let outcome = tokio::select! {
-            hello = hello => hello.map_err(|_| Failed::Late).and_then(|hello| Ok(hello?)),
+            hello = hello => hello.map_err(|_| HandshakeFailed::Late).and_then(|hello| Ok(hello?)),
             // An error: nobody has displaced it, nor ever will.
-            Ok(()) = displaced => Err(Failed::Displaced),
+            Ok(()) = displaced => Err(HandshakeFailed::Displaced),
         };
         self.silent.lock().spoke(number);
         outcome

@@ -14,13 +14,13 @@ const FRAMES_MAX: usize = 8;
 /// The newest records, encoded once and shared by all streams. It holds no list of streams: each has a position of its
 /// own and asks. A stream that has fallen out of the tail reads from the log until it has caught up.
 pub struct Hub {
-    inner: Mutex<Inner>,
+    inner: Mutex<Newest>,
     tail: watch::Sender<Cursor>,
     records_max: usize,
     bytes_max: usize,
 }
 
-struct Inner {
+struct Newest {
     /// The place before the first kept record.
     start: Cursor,
     records: VecDeque<Bytes>,
@@ -43,7 +43,7 @@ impl Hub {
     /// An empty tail at `start`, of at most `records_max` records and `bytes_max` bytes (whichever is reached first).
     pub fn new(start: Cursor, records_max: usize, bytes_max: usize) -> Arc<Self> {
         Arc::new(Self {
-            inner: Mutex::new(Inner { start, records: VecDeque::new(), bytes: 0, frames: VecDeque::new() }),
+            inner: Mutex::new(Newest { start, records: VecDeque::new(), bytes: 0, frames: VecDeque::new() }),
             tail: watch::Sender::new(start),
             records_max,
             bytes_max,

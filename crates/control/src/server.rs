@@ -13,7 +13,6 @@ use batoff_program::gate::{Gate, Limits};
 use batoff_program::listen::{ListenError, bind};
 use batoff_program::monitor;
 use batoff_program::vital::Vital;
-use batoff_types::LogId;
 use futures_util::Stream;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -33,7 +32,7 @@ use crate::hub::Hub;
 use crate::ids::TaskIds;
 use crate::init::{self, InitError, Secrets};
 use crate::service::Services;
-use crate::stream::{self, Nodes};
+use crate::stream;
 use crate::tls::{Tls, TlsError, TlsFiles};
 use crate::tracker::{Tracker, TrackerOptions};
 use crate::{admin, api, http_server, ops};
@@ -151,7 +150,7 @@ pub async fn start(
         stopping: parts.stopping,
         vital: parts.vital,
     };
-    running.run_listeners(parts.log.log_id, listeners, certificates, recorder);
+    running.run_listeners(listeners, certificates, recorder);
     Ok(running)
 }
 
@@ -206,6 +205,7 @@ impl Parts {
             config: Arc::new(config),
             clock,
             ids,
+            log_id: log.log_id,
             store,
             catalog,
             commit,
@@ -225,7 +225,7 @@ impl Parts {
         IO: AsyncRead + AsyncWrite + Connected + Send + Unpin + 'static,
     {
         let background = self.background(None);
-        let served = stream::serve_incoming(nodes(&self.services, self.log.log_id), incoming).await;
+        let served = stream::serve_incoming(Arc::clone(&self.services), incoming).await;
         self.stopping.cancel();
         background.wait().await;
         served
@@ -305,14 +305,13 @@ async fn open(dir: PathBuf, clock: Clock) -> Result<Arc<dyn Store>, OpenError> {
 impl Running {
     fn run_listeners(
         &mut self,
-        log_id: LogId,
         listeners: Listeners,
         certificates: Certificates,
         recorder: Option<PrometheusHandle>,
     ) {
         let services = &self.services;
         let draining = services.draining.clone();
-        let nodes = nodes(services, log_id);
+        let nodes = Arc::clone(services);
         let [api_gate, admin_gate, grpc_gate, metrics_gate] = gates(&services.config);
         let vital = self.vital.clone();
         self.tasks.spawn(vital.watch("grpc", &draining, async move {
@@ -378,20 +377,6 @@ impl Running {
             tracing::warn!("the store was not closed in time; nothing acknowledged is lost");
         }
     }
-}
-
-fn nodes(services: &Services, log_id: LogId) -> Arc<Nodes> {
-    Arc::new(Nodes {
-        store: Arc::clone(&services.store),
-        log_id,
-        catalog: Arc::clone(&services.catalog),
-        commit: Arc::clone(&services.commit),
-        hub: Arc::clone(&services.hub),
-        tracker: Arc::clone(&services.tracker),
-        config: services.config.grpc.clone(),
-        streams_max: services.config.limits.node_connections,
-        draining: services.draining.clone(),
-    })
 }
 
 /// The connections of API, admin API, gRPC and metrics: as many as wanted, or their parts of what the system lets this

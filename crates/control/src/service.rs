@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use batoff_log::Store;
+use batoff_types::LogId;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::Catalog;
@@ -21,6 +22,8 @@ pub struct Services {
     pub clock: Clock,
     /// New task ids (request ids may be made from them too).
     pub ids: Arc<TaskIds>,
+    /// Which log it is.
+    pub log_id: LogId,
     /// Log, small records, health of both.
     pub store: Arc<dyn Store>,
     /// Sites and tokens.

@@ -13,11 +13,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use batoff_log::Store;
 use batoff_program::gate::{Gate, Limits};
 use batoff_program::grpc::TellActivity;
+use batoff_types::NodeName;
 use batoff_types::message::FromNode;
-use batoff_types::{LogId, NodeName};
 use batoff_wire::grpc::server::{PurgeStream, PurgeStreamServer};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
@@ -25,19 +24,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 use tonic::{Request, Response, Status, Streaming};
 
 use self::connection::Connection;
-use self::identity::Identity;
-use crate::catalog::Catalog;
-use crate::commit::Commit;
-use crate::config::GrpcConfig;
-use crate::hub::Hub;
+use self::identity::PeerIdentity;
 use crate::metrics;
+use crate::service::Services;
 use crate::tls::Tls;
-use crate::tracker::Tracker;
 
 /// Messages handed to a node's HTTP/2 stream and not yet taken by it. A node that reads slowly holds up only itself.
 const OUT_MAX: usize = 2;
@@ -51,74 +45,52 @@ const STREAMS_OF_NODE_MAX: usize = 8;
 /// Calls on one connection at one time: a stream, and a question of health.
 const CALLS_MAX: u32 = 8;
 
-/// What every stream works with.
-pub struct Nodes {
-    /// For records that have left the hub's tail, and the record that a node says it stands at.
-    pub store: Arc<dyn Store>,
-    /// The log's identity.
-    pub log_id: LogId,
-    /// Whose each hostname is, at any place.
-    pub catalog: Arc<Catalog>,
-    /// For the registration of nodes.
-    pub commit: Arc<Commit>,
-    /// The newest records.
-    pub hub: Arc<Hub>,
-    /// Cursors, leases, completion.
-    pub tracker: Arc<Tracker>,
-    /// As configured.
-    pub config: GrpcConfig,
-    /// Streams at one time.
-    pub streams_max: usize,
-    /// Ends every stream with `GoAway`.
-    pub draining: CancellationToken,
-}
-
 /// The gRPC service.
-pub(crate) struct Service {
-    nodes: Arc<Nodes>,
+pub(crate) struct NodeService {
+    services: Arc<Services>,
     next_connection: AtomicU64,
     streams: Arc<AtomicUsize>,
     of_node: Arc<Gate<NodeName>>,
 }
 
 #[tonic::async_trait]
-impl PurgeStream for Service {
+impl PurgeStream for NodeService {
     type ConnectStream = ReceiverStream<Result<Bytes, Status>>;
 
     async fn connect(
         &self,
         request: Request<Streaming<FromNode>>,
     ) -> Result<Response<Self::ConnectStream>, Status> {
-        if self.nodes.draining.is_cancelled() {
+        if self.services.draining.is_cancelled() {
             return Err(Status::unavailable("this control plane is stopping"));
         }
-        let place = Place::take(&self.streams, self.nodes.streams_max)
+        let permit = StreamPermit::take(&self.streams, self.services.config.limits.node_connections)
             .ok_or_else(|| Status::resource_exhausted("too many streams; see limits.node_connections"))?;
-        let identity = identity::of(&request, self.nodes.config.plaintext)?;
+        let identity = identity::of(&request, self.services.config.grpc.plaintext)?;
         let of_node = match &identity {
-            Identity::Certified(node) => Some(
+            PeerIdentity::Certified(node) => Some(
                 self.of_node
                     .admit(node)
                     .map_err(|full| Status::resource_exhausted(format!("streams of this node: {full}")))?,
             ),
-            Identity::Believed => None,
+            PeerIdentity::Believed => None,
         };
         let id = self.next_connection.fetch_add(1, Ordering::Relaxed);
         let (out, stream) = mpsc::channel(OUT_MAX);
-        let nodes = Arc::clone(&self.nodes);
+        let services = Arc::clone(&self.services);
         let inbound = request.into_inner();
         tokio::spawn(async move {
-            Connection::new(nodes, id, out).run(identity, inbound).await;
-            drop((place, of_node));
+            Connection::new(services, id, out).run(identity, inbound).await;
+            drop((permit, of_node));
         });
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 }
 
 /// One of the streams that may be open.
-struct Place(Arc<AtomicUsize>);
+struct StreamPermit(Arc<AtomicUsize>);
 
-impl Place {
+impl StreamPermit {
     fn take(streams: &Arc<AtomicUsize>, max: usize) -> Option<Self> {
         if streams.fetch_add(1, Ordering::Relaxed) >= max {
             streams.fetch_sub(1, Ordering::Relaxed);
@@ -129,7 +101,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for StreamPermit {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
         metrics::connections(-1.0);
@@ -138,40 +110,43 @@ impl Drop for Place {
 
 /// Serves nodes on `listener` until the process drains.
 pub async fn serve(
-    nodes: Arc<Nodes>,
+    services: Arc<Services>,
     listener: TcpListener,
     gate: Arc<Gate<IpAddr>>,
     tls: Option<Arc<Tls>>,
 ) -> Result<(), tonic::transport::Error> {
-    let draining = nodes.draining.clone();
-    let hello = Duration::from_millis(nodes.config.hello_timeout_ms);
+    let draining = services.draining.clone();
+    let hello = Duration::from_millis(services.config.grpc.hello_timeout_ms);
     match tls {
-        Some(tls) => serve_accepted(nodes, accept::tls(listener, gate, tls, hello, draining)).await,
-        None => serve_accepted(nodes, accept::plain(listener, gate, hello, draining)).await,
+        Some(tls) => serve_accepted(services, accept::tls(listener, gate, tls, hello, draining)).await,
+        None => serve_accepted(services, accept::plain(listener, gate, hello, draining)).await,
     }
 }
 
 /// Serves nodes on connections that were accepted elsewhere, until the process drains.
-pub async fn serve_incoming<S, IO>(nodes: Arc<Nodes>, incoming: S) -> Result<(), tonic::transport::Error>
+pub async fn serve_incoming<S, IO>(
+    services: Arc<Services>,
+    incoming: S,
+) -> Result<(), tonic::transport::Error>
 where
     S: Stream<Item = io::Result<IO>>,
     IO: AsyncRead + AsyncWrite + Connected + Send + Unpin + 'static,
 {
-    let hello = Duration::from_millis(nodes.config.hello_timeout_ms);
-    serve_accepted(nodes, incoming.map(move |io| io.map(|io| accept::elsewhere(io, None, hello)))).await
+    let hello = Duration::from_millis(services.config.grpc.hello_timeout_ms);
+    serve_accepted(services, incoming.map(move |io| io.map(|io| accept::elsewhere(io, None, hello)))).await
 }
 
-async fn serve_accepted<S, IO>(nodes: Arc<Nodes>, incoming: S) -> Result<(), tonic::transport::Error>
+async fn serve_accepted<S, IO>(services: Arc<Services>, incoming: S) -> Result<(), tonic::transport::Error>
 where
     S: Stream<Item = io::Result<accept::Incoming<IO>>>,
     IO: AsyncRead + AsyncWrite + Connected + Send + Unpin + 'static,
 {
     let (health, health_service) = tonic_health::server::health_reporter();
-    health.set_serving::<PurgeStreamServer<Service>>().await;
-    let draining = nodes.draining.clone();
-    let config = nodes.config.clone();
-    let service = Service {
-        nodes,
+    health.set_serving::<PurgeStreamServer<NodeService>>().await;
+    let draining = services.draining.clone();
+    let config = services.config.grpc.clone();
+    let service = NodeService {
+        services,
         // Never 0, and never the same twice.
         next_connection: AtomicU64::new(1),
         streams: Arc::default(),
@@ -190,7 +165,7 @@ where
         let draining = draining.clone();
         async move {
             draining.cancelled().await;
-            health.set_not_serving::<PurgeStreamServer<Service>>().await;
+            health.set_not_serving::<PurgeStreamServer<NodeService>>().await;
         }
     };
     let late = async {

@@ -5,21 +5,11 @@
 //! completions durable before they are told (`resolve`), and questions that are answered from memory where it knows
 //! and from the log's task rows where it does not (`query`).
 
-mod connection;
-mod events;
-mod live;
+mod durable;
 mod nodes;
-mod ownership;
-mod parents;
-mod progress;
-mod query;
-mod recover;
-mod resolve;
-mod roll;
-mod saved;
 mod sla;
 mod state;
-mod view;
+mod tasks;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,26 +24,24 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use self::connection::CountDesk;
-use self::events::Events;
-use self::roll::cut;
+use self::durable::{recover, saved};
+use self::nodes::mailbox::CountDesk;
+use self::nodes::roll::cut;
 use self::state::{Finished, State};
+use self::tasks::events::Events;
 use crate::catalog::Catalog;
-use crate::clock::Clock;
+use crate::clock::{Clock, millis};
 use crate::metrics;
 
-pub(crate) use self::connection::MAILBOX;
-pub use self::connection::{COUNT_PATIENCE, Directive, Mailbox};
-pub use self::nodes::{NodeStatus, RemoveRefused, TroubleView};
-pub use self::roll::Membership;
-pub use self::sla::SLA_SLOT;
-pub use self::view::{
-    Breach, Counts, LateNode, NodeCounts, PopView, SlaView, TaskEvent, TaskFilter, TaskPage, TaskState,
-    TaskView,
+pub(crate) use self::nodes::mailbox::MAILBOX;
+pub use self::nodes::mailbox::{COUNT_PATIENCE, Counts, Directive, Mailbox};
+pub use self::nodes::roll::Membership;
+pub use self::nodes::status::{NodeStatus, RemoveRefused, TroubleView};
+pub use self::sla::ledger::SLA_SLOT;
+pub use self::sla::view::{Breach, SLA_BREACHES_MAX, SlaView};
+pub use self::tasks::view::{
+    AwaitedNode, NodeCounts, PopView, TaskEvent, TaskFilter, TaskPage, TaskState, TaskView,
 };
-
-/// Breaches that one SLA answer lists.
-pub const SLA_BREACHES_MAX: usize = 100;
 
 /// How often time is told to the state. A lease's end is noticed at most so much later.
 const TICK: Duration = Duration::from_millis(10);
@@ -407,7 +395,7 @@ impl Tracker {
 /// The end of a purge's story: one line, found by its request id or its task.
 fn log_finished(Finished { task, slowest }: &Finished) {
     let (slowest, slowest_ms) = match slowest {
-        Some((node, after)) => (&**node, Some(live::millis(*after))),
+        Some((node, after)) => (&**node, Some(millis(*after))),
         None => ("-", None),
     };
     tracing::info!(

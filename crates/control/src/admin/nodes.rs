@@ -11,7 +11,7 @@ use batoff_types::{Body as RecordBody, NodeName};
 use http::{Request, StatusCode};
 use serde::Serialize;
 
-use super::refusal::Refusal;
+use super::refusal::AdminRefusal;
 use crate::api::RequestId;
 use crate::api::problem::store_error;
 use crate::api::query::Query;
@@ -80,15 +80,16 @@ pub(super) async fn remove(
     State(services): State<Arc<Services>>,
     Path((pop, node)): Path<(String, String)>,
     request: Request<Body>,
-) -> Result<Response, Refusal> {
+) -> Result<Response, AdminRefusal> {
     let force = Query::parse(request.uri().query(), &["force"])?.flag("force")?;
-    let name = NodeName::new(&pop, &node).map_err(|_| Refusal::no_such("node", format!("{pop}/{node}")))?;
+    let name =
+        NodeName::new(&pop, &node).map_err(|_| AdminRefusal::no_such("node", format!("{pop}/{node}")))?;
     if services.tracker.membership(&name) == Membership::Blocked {
         return Ok(no_content());
     }
     services.tracker.may_remove(&name, force).map_err(|refused| match refused {
-        RemoveRefused::Unknown => Refusal::no_such("node", &name),
-        RemoveRefused::Unconfirmed => Refusal::conflict(
+        RemoveRefused::Unknown => AdminRefusal::no_such("node", &name),
+        RemoveRefused::Unconfirmed => AdminRefusal::conflict(
             "the node serves without a lease and has not confirmed every purge: it may go on serving what was purged. \
              Stop it first, or repeat with ?force=true",
         ),
@@ -104,13 +105,14 @@ pub(super) async fn remove(
 pub(super) async fn admit(
     State(services): State<Arc<Services>>,
     Path((pop, node)): Path<(String, String)>,
-) -> Result<Response, Refusal> {
-    let name = NodeName::new(&pop, &node).map_err(|_| Refusal::no_such("node", format!("{pop}/{node}")))?;
+) -> Result<Response, AdminRefusal> {
+    let name =
+        NodeName::new(&pop, &node).map_err(|_| AdminRefusal::no_such("node", format!("{pop}/{node}")))?;
     if services.tracker.membership(&name) == Membership::Registered {
         return Ok(no_content());
     }
     if !services.tracker.admit(&name).await.map_err(store_error)? {
-        return Err(Refusal::no_such("node", &name));
+        return Err(AdminRefusal::no_such("node", &name));
     }
     tracing::info!(node = %name, "node admitted again");
     Ok(no_content())

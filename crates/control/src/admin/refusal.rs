@@ -12,7 +12,7 @@ use crate::commit::CommitError;
 
 /// Why the operator's API does not do what was asked: the customers' problems, and one more.
 #[derive(Debug)]
-pub(super) enum Refusal {
+pub(super) enum AdminRefusal {
     /// One of the customers' problems.
     Problem(Problem),
     /// It stands against something that exists: `409 conflict`.
@@ -26,7 +26,7 @@ pub(super) struct Conflict {
     pub errors: Vec<ItemError>,
 }
 
-impl Refusal {
+impl AdminRefusal {
     pub(super) fn conflict(detail: impl Into<String>) -> Self {
         Self::Conflict(Conflict { detail: detail.into(), errors: Vec::new() })
     }
@@ -36,13 +36,13 @@ impl Refusal {
     }
 }
 
-impl From<Problem> for Refusal {
+impl From<Problem> for AdminRefusal {
     fn from(problem: Problem) -> Self {
         Self::Problem(problem)
     }
 }
 
-impl From<CommitError> for Refusal {
+impl From<CommitError> for AdminRefusal {
     fn from(error: CommitError) -> Self {
         let text = error.to_string();
         let problem = match error {
@@ -62,7 +62,7 @@ impl From<CommitError> for Refusal {
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for AdminRefusal {
     fn into_response(self) -> Response {
         match self {
             Self::Problem(problem) => problem.into_response(),

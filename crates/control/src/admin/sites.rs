@@ -10,7 +10,7 @@ use http::{Request, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use super::body;
-use super::refusal::{Conflict, Refusal};
+use super::refusal::{AdminRefusal, Conflict};
 use crate::api::RequestId;
 use crate::api::problem::{Code, ItemError, Problem, store_error};
 use crate::api::reply::{json, no_content};
@@ -74,15 +74,15 @@ pub(super) async fn list(State(services): State<Arc<Services>>) -> Response {
 pub(super) async fn show(
     State(services): State<Arc<Services>>,
     Path(site): Path<String>,
-) -> Result<Response, Refusal> {
-    let site = services.catalog.site(&site).ok_or_else(|| Refusal::no_such("site", &site))?;
+) -> Result<Response, AdminRefusal> {
+    let site = services.catalog.site(&site).ok_or_else(|| AdminRefusal::no_such("site", &site))?;
     Ok(json(StatusCode::OK, &SiteDocument::from(site)))
 }
 
 pub(super) async fn create(
     State(services): State<Arc<Services>>,
     request: Request<Body>,
-) -> Result<Response, Refusal> {
+) -> Result<Response, AdminRefusal> {
     let (parts, new) = body::read::<NewSite>(request).await?;
     let site: SiteId = new.site_id.parse().map_err(|error| invalid("/site_id", &new.site_id, &error))?;
     let hostnames = parse(&new.hostnames)?;
@@ -92,12 +92,14 @@ pub(super) async fn create(
         .commit
         .change_sites(request_id(&parts), move |table| {
             if table.hostnames(name.as_str()).is_some() {
-                return Err(Refusal::conflict(format!(
+                return Err(AdminRefusal::conflict(format!(
                     "the site {name} exists already; PATCH it to change it"
                 )));
             }
             if table.iter().count() >= SITES_MAX {
-                return Err(Refusal::conflict(format!("there are {SITES_MAX} sites, which is the limit")));
+                return Err(AdminRefusal::conflict(format!(
+                    "there are {SITES_MAX} sites, which is the limit"
+                )));
             }
             changes(table, catalog, name, hostnames, limits, new.takes)
         })
@@ -113,7 +115,7 @@ pub(super) async fn change(
     State(services): State<Arc<Services>>,
     Path(site): Path<String>,
     request: Request<Body>,
-) -> Result<Response, Refusal> {
+) -> Result<Response, AdminRefusal> {
     let (parts, patch) = body::read::<SitePatch>(request).await?;
     let hostnames = patch.hostnames.as_deref().map(parse).transpose()?;
     let limits = patch.limits.map(|limits| limits.check()).transpose()?;
@@ -121,7 +123,7 @@ pub(super) async fn change(
     services
         .commit
         .change_sites(request_id(&parts), |table| {
-            let now = catalog.site(&site).ok_or_else(|| Refusal::no_such("site", &site))?;
+            let now = catalog.site(&site).ok_or_else(|| AdminRefusal::no_such("site", &site))?;
             let (hostnames, limits) = (hostnames.unwrap_or(now.hostnames), limits.unwrap_or(now.limits));
             changes(table, catalog, now.id, hostnames, limits, patch.takes)
         })
@@ -134,7 +136,7 @@ pub(super) async fn remove(
     State(services): State<Arc<Services>>,
     Path(site): Path<String>,
     request: Request<Body>,
-) -> Result<Response, Refusal> {
+) -> Result<Response, AdminRefusal> {
     let (parts, _) = request.into_parts();
     // First the tokens: should the rest fail, nobody can use what is left.
     services.catalog.revoke_all(&site).await.map_err(store_error)?;
@@ -146,9 +148,9 @@ pub(super) async fn remove(
                 .parse::<SiteId>()
                 .ok()
                 .and_then(|id| Some((id, table.hostnames(&name)?.to_vec())))
-                .ok_or_else(|| Refusal::no_such("site", &name))?;
+                .ok_or_else(|| AdminRefusal::no_such("site", &name))?;
             let limits = SiteLimits::default();
-            Ok::<_, Refusal>(vec![SiteChange { site: id, hostnames: None, affected: names, limits }])
+            Ok::<_, AdminRefusal>(vec![SiteChange { site: id, hostnames: None, affected: names, limits }])
         })
         .await?;
     tracing::info!(site, "site removed");
@@ -163,7 +165,7 @@ fn changes(
     hostnames: Vec<HostPattern>,
     limits: SiteLimits,
     takes: bool,
-) -> Result<Vec<SiteChange>, Refusal> {
+) -> Result<Vec<SiteChange>, AdminRefusal> {
     let claimed = |name: &HostPattern| table.claimant(name).filter(|owner| **owner != site);
     let mut others: Vec<&SiteId> = hostnames.iter().filter_map(claimed).collect();
     others.sort_unstable();
@@ -175,7 +177,7 @@ fn changes(
             Some(ItemError::at(format!("/hostnames/{index}"), detail).with_value(name.to_string()))
         });
         let detail = "a hostname belongs to one site only".to_owned();
-        return Err(Refusal::Conflict(Conflict { detail, errors: errors.collect() }));
+        return Err(AdminRefusal::Conflict(Conflict { detail, errors: errors.collect() }));
     }
     let giving_up = others.into_iter().filter_map(|other| {
         let rest: Vec<HostPattern> = table

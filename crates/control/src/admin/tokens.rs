@@ -10,7 +10,7 @@ use http::{Request, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use super::body;
-use super::refusal::Refusal;
+use super::refusal::AdminRefusal;
 use crate::api::problem::{Code, ItemError, Problem, store_error};
 use crate::api::reply::{json, no_content};
 use crate::catalog::{IssueError, NewToken, Scope, Token};
@@ -59,8 +59,8 @@ fn to_purge() -> Vec<String> {
 pub(super) async fn list(
     State(services): State<Arc<Services>>,
     Path(site): Path<String>,
-) -> Result<Response, Refusal> {
-    services.catalog.site(&site).ok_or_else(|| Refusal::no_such("site", &site))?;
+) -> Result<Response, AdminRefusal> {
+    services.catalog.site(&site).ok_or_else(|| AdminRefusal::no_such("site", &site))?;
     let tokens: Vec<TokenDocument> =
         services.catalog.tokens(&site).iter().map(|token| TokenDocument::from(&**token)).collect();
     Ok(json(StatusCode::OK, &serde_json::json!({ "tokens": tokens })))
@@ -70,9 +70,9 @@ pub(super) async fn issue(
     State(services): State<Arc<Services>>,
     Path(site): Path<String>,
     request: Request<Body>,
-) -> Result<Response, Refusal> {
+) -> Result<Response, AdminRefusal> {
     let (_, wanted) = body::read::<IssueToken>(request).await?;
-    let site: SiteId = site.parse().map_err(|_| Refusal::no_such("site", &site))?;
+    let site: SiteId = site.parse().map_err(|_| AdminRefusal::no_such("site", &site))?;
     let name = site.clone();
     let new = NewToken {
         site,
@@ -85,8 +85,8 @@ pub(super) async fn issue(
         label: label(wanted.label)?,
     };
     let issued = services.catalog.issue(new).await.map_err(|error| match error {
-        IssueError::NoSuchSite => Refusal::no_such("site", &name),
-        IssueError::TooMany => Refusal::conflict(error.to_string()),
+        IssueError::NoSuchSite => AdminRefusal::no_such("site", &name),
+        IssueError::TooMany => AdminRefusal::conflict(error.to_string()),
         IssueError::Store(error) => store_error(error).into(),
     })?;
     tracing::info!(site = %issued.token.site, token = %issued.token.id, label = &*issued.token.label, "token issued");
@@ -97,10 +97,10 @@ pub(super) async fn issue(
 pub(super) async fn revoke(
     State(services): State<Arc<Services>>,
     Path((site, token)): Path<(String, String)>,
-) -> Result<Response, Refusal> {
-    let id = token.parse().map_err(|()| Refusal::no_such("token", &token))?;
+) -> Result<Response, AdminRefusal> {
+    let id = token.parse().map_err(|()| AdminRefusal::no_such("token", &token))?;
     if !services.catalog.revoke(&site, id).await.map_err(store_error)? {
-        return Err(Refusal::no_such("token", &token));
+        return Err(AdminRefusal::no_such("token", &token));
     }
     tracing::info!(site, token, "token revoked");
     Ok(no_content())

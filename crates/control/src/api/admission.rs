@@ -12,7 +12,7 @@ use http::header::{AUTHORIZATION, EXPECT};
 use http::request::Parts;
 use http::{HeaderMap, Request};
 
-use super::body::{self, BODY_BYTES_MAX, Received, Unread};
+use super::body::{self, BODY_BYTES_MAX, ReadBody, Unread};
 use super::client_address;
 use super::problem::{Code, Problem};
 use super::request_id::RequestId;
@@ -43,7 +43,7 @@ pub struct Admitted {
     /// The signature that was accepted.
     pub signature: Signature,
     /// The raw body.
-    pub body: Received,
+    pub body: ReadBody,
     /// Everything else that was sent.
     pub parts: Parts,
     task: Option<String>,
@@ -165,7 +165,7 @@ fn find_token(api: &Api, headers: &HeaderMap) -> Result<(String, Arc<Token>), Pr
     }
 }
 
-async fn receive(headers: &HeaderMap, body: Body) -> Result<Received, Problem> {
+async fn receive(headers: &HeaderMap, body: Body) -> Result<ReadBody, Problem> {
     match body::read(body).await {
         Ok(received) => Ok(received),
         Err(Unread::TooLarge(rest)) => {
@@ -183,7 +183,7 @@ fn verify(
     api: &Api,
     parts: &Parts,
     token: &Token,
-    body: &Received,
+    body: &ReadBody,
 ) -> Result<(Timestamp, Signature), Problem> {
     let refuse = |detail: String| Problem::detailed(Code::BadSignature, detail);
     let field = |name: &'static str| {

@@ -23,7 +23,7 @@ const DISCARD_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// A whole body and its hash.
 #[derive(Clone, Debug)]
-pub struct Received {
+pub struct ReadBody {
     /// The raw bytes.
     pub bytes: Bytes,
     /// Their SHA-256.
@@ -40,7 +40,7 @@ pub enum Unread {
 }
 
 /// Reads a body to its end, or to the first byte over the limit.
-pub async fn read(mut body: Body) -> Result<Received, Unread> {
+pub async fn read(mut body: Body) -> Result<ReadBody, Unread> {
     let announced = http_body::Body::size_hint(&body).lower();
     if announced > BODY_BYTES_MAX as u64 {
         return Err(Unread::TooLarge(body));
@@ -61,7 +61,7 @@ pub async fn read(mut body: Body) -> Result<Received, Unread> {
     })
     .await;
     match whole {
-        Ok(Some(true)) => Ok(Received { bytes: bytes.freeze(), sha256: hash.finalize().into() }),
+        Ok(Some(true)) => Ok(ReadBody { bytes: bytes.freeze(), sha256: hash.finalize().into() }),
         Ok(None) => Err(Unread::TooLarge(body)),
         Ok(Some(false)) | Err(_) => Err(Unread::Broken),
     }

@@ -46,7 +46,7 @@ pub fn selectors(
 ) -> Result<Vec<Selector>, Problem> {
     check_limits(request, burst)?;
     let mut reading =
-        Reading { site, table, selectors: Vec::new(), code: None, errors: Vec::new(), foreign_only: true };
+        ItemReader { site, table, selectors: Vec::new(), code: None, errors: Vec::new(), foreign_only: true };
     for (place, text) in request.urls.iter().enumerate() {
         reading.url(place, text);
     }
@@ -88,7 +88,7 @@ fn check_limits(request: &PurgeRequest, burst: Cost) -> Result<(), Problem> {
     if errors.is_empty() { Ok(()) } else { Err(Problem::of_items(Code::TooManyItems, errors)) }
 }
 
-struct Reading<'a> {
+struct ItemReader<'a> {
     site: &'a SiteId,
     table: &'a SiteTable,
     selectors: Vec<Selector>,
@@ -97,7 +97,7 @@ struct Reading<'a> {
     foreign_only: bool,
 }
 
-impl Reading<'_> {
+impl ItemReader<'_> {
     fn url(&mut self, place: usize, text: &str) {
         match PurgeUrl::of_customer(text) {
             Ok(url) if self.owns(url.host()) => self.selectors.push(Selector::Url(url)),

@@ -56,7 +56,7 @@ impl PurgeRequest {
         if nesting(body) > NESTING_MAX {
             return Err(malformed(format!("the body is nested deeper than {NESTING_MAX}")));
         }
-        let mut reading = Reading::default();
+        let mut reading = BodyReader::default();
         let mut source = serde_json::Deserializer::from_str(text);
         reading.deserialize(&mut source).and_then(|()| source.end()).map_err(|error| {
             malformed(format!("the body is not a JSON object as the API takes it: {error}"))
@@ -102,13 +102,13 @@ fn nesting(body: &[u8]) -> usize {
 
 /// What has been read so far, and what was wrong with it.
 #[derive(Default)]
-struct Reading {
+struct BodyReader {
     request: PurgeRequest,
     seen: Vec<String>,
     errors: Vec<ItemError>,
 }
 
-impl Reading {
+impl BodyReader {
     fn report(&mut self, error: ItemError) {
         if self.errors.len() < ERRORS_MAX {
             self.errors.push(error);
@@ -159,7 +159,7 @@ impl Reading {
 
 const MEMBERS: [&str; 7] = ["urls", "prefixes", "tags", "hosts", "everything", "soft", "max_objects"];
 
-impl<'de> DeserializeSeed<'de> for &mut Reading {
+impl<'de> DeserializeSeed<'de> for &mut BodyReader {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -167,7 +167,7 @@ impl<'de> DeserializeSeed<'de> for &mut Reading {
     }
 }
 
-impl<'de> Visitor<'de> for &mut Reading {
+impl<'de> Visitor<'de> for &mut BodyReader {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -16,7 +16,7 @@ const KEYS_MAX: usize = 131_072;
 
 /// What is known of a repeat.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Known {
+pub enum KnownRepeat {
     /// The same request was accepted; this is its reply.
     Repeat(Accepted),
     /// One of its keys was used with another body.
@@ -45,7 +45,7 @@ struct Remembered {
 impl Replays {
     /// What is known under these keys at `now`. A conflict of any key wins; the rule for a single key is the log's
     /// ([`Dedupe`]): within its `fresh_for_ms` a repeat is a new purge.
-    pub fn find(&self, keys: &[Dedupe], now: UnixMillis) -> Option<Known> {
+    pub fn find(&self, keys: &[Dedupe], now: UnixMillis) -> Option<KnownRepeat> {
         let memory = self.memory.lock();
         let mut repeat = None;
         for key in keys {
@@ -53,12 +53,12 @@ impl Replays {
                 continue;
             };
             if first.body_hash != key.body_hash {
-                return Some(Known::Conflict);
+                return Some(KnownRepeat::Conflict);
             }
             let fresh_until = first.accepted.accepted_at.0.saturating_add(key.fresh_for_ms);
             if key.fresh_for_ms == 0 || now.0 >= fresh_until {
                 repeat.get_or_insert_with(|| {
-                    Known::Repeat(Accepted { replayed: true, ..first.accepted.clone() })
+                    KnownRepeat::Repeat(Accepted { replayed: true, ..first.accepted.clone() })
                 });
             }
         }
@@ -110,10 +110,10 @@ mod tests {
         }
     }
 
-    fn task(known: Option<Known>) -> Option<TaskId> {
+    fn task(known: Option<KnownRepeat>) -> Option<TaskId> {
         match known? {
-            Known::Repeat(accepted) => Some(accepted.task),
-            Known::Conflict => panic!("a conflict"),
+            KnownRepeat::Repeat(accepted) => Some(accepted.task),
+            KnownRepeat::Conflict => panic!("a conflict"),
         }
     }
 
@@ -140,7 +140,7 @@ mod tests {
             task(replays.find(&[key(3, 1, 2_000), key(2, 1, 0)], UnixMillis(1))),
             Some(accepted(1, 0).task)
         );
-        assert_eq!(replays.find(&[key(2, 9, 0)], UnixMillis(1)), Some(Known::Conflict));
+        assert_eq!(replays.find(&[key(2, 9, 0)], UnixMillis(1)), Some(KnownRepeat::Conflict));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::query::Query;
 use super::reply::json;
 use super::state::Api;
 use crate::catalog::Scope;
-use crate::tracker::{Breach, LateNode, SlaView};
+use crate::tracker::{AwaitedNode, Breach, SlaView};
 
 /// The promise: from durable to completed, in milliseconds.
 pub const TARGET_MS: u64 = 2_000;
@@ -166,8 +166,8 @@ impl From<Breach> for BreachDocument {
     }
 }
 
-impl From<LateNode> for LateNodeDocument {
-    fn from(late: LateNode) -> Self {
+impl From<AwaitedNode> for LateNodeDocument {
+    fn from(late: AwaitedNode) -> Self {
         Self {
             pop: late.node.pop().to_owned(),
             node: late.node.node().to_owned(),

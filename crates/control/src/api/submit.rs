@@ -19,7 +19,7 @@ use super::problem::{Code, ItemError, Problem};
 use super::purge_body::PurgeRequest;
 use super::query::Query;
 use super::quota::Rates;
-use super::replays::Known;
+use super::replays::KnownRepeat;
 use super::reply::{json, with_header};
 use super::state::Api;
 use super::waiting::Wait;
@@ -118,8 +118,8 @@ async fn accept(
     let keys = idempotency::keys(admitted, api.services.clock.wall())?;
     if !dry_run && let Some(known) = api.replays.find(&keys, api.services.clock.wall()) {
         return match known {
-            Known::Repeat(accepted) => answer(api, admitted, &wait, &accepted).await,
-            Known::Conflict => Err(key_reused()),
+            KnownRepeat::Repeat(accepted) => answer(api, admitted, &wait, &accepted).await,
+            KnownRepeat::Conflict => Err(key_reused()),
         };
     }
     let table = api.services.catalog.table();

@@ -1,3 +1,5 @@
+//! One node's stream: its `Hello`, the answer to it, and everything until the end.
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,11 +10,11 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
-use super::Nodes;
-use super::identity::Identity;
+use super::identity::PeerIdentity;
 use super::outgoing::Outgoing;
 use super::parents::ParentsFeed;
 use crate::metrics;
+use crate::service::Services;
 use crate::store::records::{RecordError, record_at};
 use crate::tracker::{Directive, MAILBOX, Membership};
 
@@ -25,13 +27,13 @@ const RECONNECT_LATE: Duration = Duration::from_secs(60);
 
 /// One node's stream, from its `Hello` to its end.
 pub(super) struct Connection {
-    nodes: Arc<Nodes>,
+    services: Arc<Services>,
     id: u64,
     out: mpsc::Sender<Result<Bytes, Status>>,
 }
 
 /// Why a stream ends.
-enum End {
+enum StreamEnd {
     /// The node went, or its connection broke.
     Gone,
     /// We send it away.
@@ -40,22 +42,22 @@ enum End {
     Failed(Status),
 }
 
-impl From<Status> for End {
+impl From<Status> for StreamEnd {
     fn from(status: Status) -> Self {
         Self::Failed(status)
     }
 }
 
 impl Connection {
-    pub(super) fn new(nodes: Arc<Nodes>, id: u64, out: mpsc::Sender<Result<Bytes, Status>>) -> Self {
-        Self { nodes, id, out }
+    pub(super) fn new(services: Arc<Services>, id: u64, out: mpsc::Sender<Result<Bytes, Status>>) -> Self {
+        Self { services, id, out }
     }
 
-    pub(super) async fn run(self, identity: Identity, mut inbound: Streaming<FromNode>) {
+    pub(super) async fn run(self, identity: PeerIdentity, mut inbound: Streaming<FromNode>) {
         match self.greet(&identity, &mut inbound).await {
             Ok((node, mut outgoing, mut mailbox)) => {
                 let end = self.follow(&node, &mut inbound, &mut outgoing, &mut mailbox).await;
-                self.nodes.tracker.handle_disconnected(&node, self.id);
+                self.services.tracker.handle_disconnected(&node, self.id);
                 self.close(&node, end, outgoing.sent()).await;
             }
             Err(status) => {
@@ -71,10 +73,10 @@ impl Connection {
     /// From `Hello` to `Welcome`.
     async fn greet(
         &self,
-        identity: &Identity,
+        identity: &PeerIdentity,
         inbound: &mut Streaming<FromNode>,
     ) -> Result<(NodeName, Outgoing, mpsc::Receiver<Directive>), Status> {
-        let patience = Duration::from_millis(self.nodes.config.hello_timeout_ms);
+        let patience = Duration::from_millis(self.services.config.grpc.hello_timeout_ms);
         let first = tokio::time::timeout(patience, inbound.message()).await;
         let hello = match first.map_err(|_| Status::deadline_exceeded("no Hello came in time"))?? {
             Some(FromNode::Hello(hello)) => hello,
@@ -98,7 +100,7 @@ impl Connection {
         self.register(&hello.node).await?;
         let resume = self.judge(&hello).await?;
         let (sender, mailbox) = mpsc::channel(MAILBOX);
-        let tracker = &self.nodes.tracker;
+        let tracker = &self.services.tracker;
         match tracker.handle_hello(&hello, &resume, self.id, sender).await {
             Ok(Ok(_)) => {}
             Ok(Err(refused)) => return Err(refusal(refused)),
@@ -110,10 +112,10 @@ impl Connection {
             }
         }
         let mut outgoing = Outgoing::new(
-            Arc::clone(&self.nodes.hub),
-            Arc::clone(&self.nodes.store),
+            Arc::clone(&self.services.hub),
+            Arc::clone(&self.services.store),
             &resume,
-            Duration::from_millis(self.nodes.config.gather_ms),
+            Duration::from_millis(self.services.config.grpc.gather_ms),
         );
         outgoing.push_message(&ToNode::Welcome(self.welcome(resume.cursor())));
         match resume {
@@ -137,15 +139,15 @@ impl Connection {
 
     /// A node that is new here is registered by a record of the log, before anything is decided about it.
     async fn register(&self, node: &NodeName) -> Result<(), Status> {
-        match self.nodes.tracker.membership(node) {
+        match self.services.tracker.membership(node) {
             Membership::Registered => Ok(()),
             Membership::Blocked => Err(refusal(HelloRefused::Removed)),
             Membership::Unknown => {
                 let body = Body::NodeRegistered(node.clone());
-                let seq = self.nodes.commit.append_body(body, &format!("register-{node}")).await.map_err(
+                let seq = self.services.commit.append_body(body, &format!("register-{node}")).await.map_err(
                     |error| Status::unavailable(format!("the node cannot be registered: {error}")),
                 )?;
-                self.nodes.tracker.knows(seq).await;
+                self.services.tracker.knows(seq).await;
                 tracing::info!(%node, %seq, "node registered");
                 Ok(())
             }
@@ -156,8 +158,9 @@ impl Connection {
         let unreadable = |error: &dyn std::fmt::Display| {
             Status::unavailable(format!("the purge log cannot be read: {error}"))
         };
-        let state = self.nodes.store.log().state().await.map_err(|error| unreadable(&error))?;
-        let log = LogView { log_id: self.nodes.log_id, first: state.first, tail: self.nodes.hub.tail() };
+        let state = self.services.store.log().state().await.map_err(|error| unreadable(&error))?;
+        let log =
+            LogView { log_id: self.services.log_id, first: state.first, tail: self.services.hub.tail() };
         let task = match &hello.position {
             Some(position) if position.cursor <= log.tail => {
                 self.task_at(position.cursor).await.map_err(|error| unreadable(&error))?
@@ -170,7 +173,7 @@ impl Connection {
     /// The task of the record right before a place, if the log still has it.
     async fn task_at(&self, cursor: Cursor) -> Result<Option<TaskId>, batoff_log::StoreError> {
         let Some(seq) = cursor.last() else { return Ok(None) };
-        match record_at(self.nodes.store.log(), seq).await {
+        match record_at(self.services.store.log(), seq).await {
             Ok(record) => Ok(record.map(|record| record.task)),
             // Nobody can say that it is the one which the node has applied: the node drops everything.
             Err(RecordError::Unreadable(_)) => Ok(None),
@@ -179,12 +182,12 @@ impl Connection {
     }
 
     fn welcome(&self, from: Cursor) -> Welcome {
-        let (tracker, config) = (&self.nodes.tracker, &self.nodes.config);
-        let sites = self.nodes.catalog.table_at(from);
+        let (tracker, config) = (&self.services.tracker, &self.services.config.grpc);
+        let sites = self.services.catalog.table_at(from);
         Welcome {
-            log_id: self.nodes.log_id,
+            log_id: self.services.log_id,
             term: tracker.term(),
-            tail: self.nodes.hub.tail(),
+            tail: self.services.hub.tail(),
             lease: tracker.times().lease,
             heartbeat_interval: tracker.times().heartbeat,
             reconnect_min: Duration::from_millis(config.reconnect_min_ms),
@@ -201,10 +204,10 @@ impl Connection {
         inbound: &mut Streaming<FromNode>,
         outgoing: &mut Outgoing,
         mailbox: &mut mpsc::Receiver<Directive>,
-    ) -> End {
-        let mut tail = self.nodes.hub.subscribe();
+    ) -> StreamEnd {
+        let mut tail = self.services.hub.subscribe();
         let mut parents =
-            ParentsFeed::new(self.nodes.tracker.watch_parents(node), self.nodes.config.gather_ms);
+            ParentsFeed::new(self.services.tracker.watch_parents(node), self.services.config.grpc.gather_ms);
         loop {
             tail.borrow_and_update();
             let ready = outgoing.is_ready();
@@ -217,78 +220,79 @@ impl Connection {
                             return end;
                         }
                     }
-                    Ok(None) => return End::Gone,
+                    Ok(None) => return StreamEnd::Gone,
                     Err(status) => return broken(status),
                 },
                 permit = self.out.reserve(), if ready => {
-                    let Ok(permit) = permit else { return End::Gone };
+                    let Ok(permit) = permit else { return StreamEnd::Gone };
                     if let Some(item) = outgoing.take() {
                         permit.send(Ok(item.bytes));
                         if let Some(through) = item.through {
-                            self.nodes.tracker.handle_sent(through);
+                            self.services.tracker.handle_sent(through);
                         }
                     }
                 }
                 fetched = outgoing.fetched() => if let Err(status) = fetched {
-                    return End::Failed(status);
+                    return StreamEnd::Failed(status);
                 },
                 () = sleep_until(records_at) => {}
                 _ = tail.changed(), if records_at.is_none() => {}
                 parents = parents.next() => outgoing.push_parents(parents),
                 directive = mailbox.recv(), if room => match directive {
                     Some(Directive::Count(count)) => outgoing.push_message(&ToNode::Count((*count).clone())),
-                    Some(Directive::GoAway(reason)) => return End::GoAway(reason),
+                    Some(Directive::GoAway(reason)) => return StreamEnd::GoAway(reason),
                     // Only a newer connection of the node takes the other end away.
-                    None => return End::GoAway(GoAwayReason::Replaced),
+                    None => return StreamEnd::GoAway(GoAwayReason::Replaced),
                 },
-                () = self.nodes.draining.cancelled() => return End::GoAway(GoAwayReason::Draining),
+                () = self.services.draining.cancelled() => return StreamEnd::GoAway(GoAwayReason::Draining),
             }
         }
     }
 
-    fn apply(&self, node: &NodeName, message: FromNode, outgoing: &mut Outgoing) -> Result<(), End> {
-        let tracker = &self.nodes.tracker;
+    fn apply(&self, node: &NodeName, message: FromNode, outgoing: &mut Outgoing) -> Result<(), StreamEnd> {
+        let tracker = &self.services.tracker;
         let acked = |outgoing: &mut Outgoing, cursor| {
             outgoing.outbox.handle_ack(cursor).map_err(|error| {
                 metrics::protocol_error();
-                End::Failed(Status::invalid_argument(error.to_string()))
+                StreamEnd::Failed(Status::invalid_argument(error.to_string()))
             })
         };
         match message {
             FromNode::Heartbeat(heartbeat) => {
                 acked(outgoing, heartbeat.cursor)?;
                 let grant = tracker.handle_heartbeat(node, self.id, &heartbeat);
-                outgoing.push_grant(grant.ok_or(End::GoAway(GoAwayReason::Replaced))?);
+                outgoing.push_grant(grant.ok_or(StreamEnd::GoAway(GoAwayReason::Replaced))?);
             }
             FromNode::Ack(ack) => {
                 acked(outgoing, ack.cursor)?;
                 if !tracker.handle_ack(node, self.id, &ack) {
-                    return Err(End::GoAway(GoAwayReason::Replaced));
+                    return Err(StreamEnd::GoAway(GoAwayReason::Replaced));
                 }
             }
             FromNode::Counted(counted) => tracker.handle_counted(node, &counted),
             FromNode::Trouble(trouble) => tracker.handle_trouble(node, &trouble),
             FromNode::Hello(_) => {
                 metrics::protocol_error();
-                return Err(End::Failed(Status::invalid_argument("a second Hello on one stream")));
+                return Err(StreamEnd::Failed(Status::invalid_argument("a second Hello on one stream")));
             }
         }
         Ok(())
     }
 
-    async fn close(&self, node: &NodeName, end: End, sent: Cursor) {
+    async fn close(&self, node: &NodeName, end: StreamEnd, sent: Cursor) {
         match end {
-            End::Gone => tracing::info!(%node, connection = self.id, %sent, "node disconnected"),
-            End::GoAway(reason) => {
+            StreamEnd::Gone => tracing::info!(%node, connection = self.id, %sent, "node disconnected"),
+            StreamEnd::GoAway(reason) => {
                 tracing::info!(%node, connection = self.id, %sent, ?reason, "node sent away");
                 let reconnect_after = match reason {
                     GoAwayReason::Draining | GoAwayReason::Protocol => RECONNECT_SOON,
                     GoAwayReason::Replaced | GoAwayReason::Removed => RECONNECT_LATE,
                 };
+                // Where else it may go: nowhere, as long as there is one control plane. Nodes follow it already.
                 let message = ToNode::GoAway(GoAway { reason, reconnect_after, endpoints: Vec::new() });
                 self.say_last(Ok(batoff_wire::encode_to_node(&message))).await;
             }
-            End::Failed(status) => {
+            StreamEnd::Failed(status) => {
                 tracing::warn!(%node, connection = self.id, %sent, %status, "a node's stream was ended");
                 self.say_last(Err(status)).await;
             }
@@ -297,19 +301,20 @@ impl Connection {
 
     /// A node that does not read is not waited for.
     async fn say_last(&self, last: Result<Bytes, Status>) {
-        let patience = Duration::from_millis(self.nodes.config.hello_timeout_ms).min(Duration::from_secs(1));
+        let patience =
+            Duration::from_millis(self.services.config.grpc.hello_timeout_ms).min(Duration::from_secs(1));
         let _ = tokio::time::timeout(patience, self.out.send(last)).await;
     }
 }
 
 /// A message that cannot be decoded is the node's fault, and is told to it; a broken connection is nobody's.
-fn broken(status: Status) -> End {
+fn broken(status: Status) -> StreamEnd {
     match status.code() {
         tonic::Code::InvalidArgument | tonic::Code::OutOfRange => {
             metrics::protocol_error();
-            End::Failed(status)
+            StreamEnd::Failed(status)
         }
-        _ => End::Gone,
+        _ => StreamEnd::Gone,
     }
 }
 

@@ -5,14 +5,14 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 /// Who a connection may speak for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Identity {
+pub(super) enum PeerIdentity {
     /// The node that its certificate names.
     Certified(NodeName),
     /// Plain text on loopback: whoever it says.
     Believed,
 }
 
-impl Identity {
+impl PeerIdentity {
     /// Whether the connection may say `Hello` as `node`; the refusal names both.
     pub(super) fn admit(&self, node: &NodeName) -> Result<(), Status> {
         match self {
@@ -25,14 +25,14 @@ impl Identity {
 }
 
 /// The identity of a request's connection.
-pub(super) fn of<T>(request: &Request<T>, plaintext: bool) -> Result<Identity, Status> {
+pub(super) fn of<T>(request: &Request<T>, plaintext: bool) -> Result<PeerIdentity, Status> {
     if plaintext {
-        return Ok(Identity::Believed);
+        return Ok(PeerIdentity::Believed);
     }
     let chain = request.peer_certs();
     let leaf = chain.as_ref().and_then(|chain| chain.first());
     let leaf = leaf.ok_or_else(|| Status::unauthenticated("a client certificate is needed"))?;
-    named_in(leaf).map(Identity::Certified).ok_or_else(|| {
+    named_in(leaf).map(PeerIdentity::Certified).ok_or_else(|| {
         Status::permission_denied(
             "the certificate names no node: its subject alternative names need exactly one URI of the form \
              spiffe://batoff/pop/<pop>/node/<node>",

@@ -16,7 +16,7 @@ use tonic::Status;
 
 use crate::hub::{Frame, Hub, fitting};
 
-type Fetch = Pin<Box<dyn Future<Output = Result<Frame, ReadError>> + Send>>;
+type FrameFetch = Pin<Box<dyn Future<Output = Result<Frame, ReadError>> + Send>>;
 
 /// What is to be sent to one node next: a position, the newest lease, and a few questions. Never a queue of records.
 pub(super) struct Outgoing {
@@ -31,12 +31,12 @@ pub(super) struct Outgoing {
     /// Only the newest counts.
     parents: Option<Parents>,
     messages: VecDeque<Bytes>,
-    fetching: Option<Fetch>,
+    fetching: Option<FrameFetch>,
     fetched: Option<Frame>,
 }
 
 /// Something to hand to the stream.
-pub(super) struct Item {
+pub(super) struct OutMessage {
     pub bytes: Bytes,
     /// The last record in it, if it holds records.
     pub through: Option<Seq>,
@@ -97,19 +97,19 @@ impl Outgoing {
     }
 
     /// What to hand to the stream now. Starts to read from the log when the records have left the tail.
-    pub(super) fn take(&mut self) -> Option<Item> {
+    pub(super) fn take(&mut self) -> Option<OutMessage> {
         if let Some(bytes) = self.messages.pop_front() {
-            return Some(Item { bytes, through: None });
+            return Some(OutMessage { bytes, through: None });
         }
         if let Some(grant) = self.grant.take() {
-            return Some(Item {
+            return Some(OutMessage {
                 bytes: batoff_wire::encode_to_node(&ToNode::LeaseGrant(grant)),
                 through: None,
             });
         }
         if let Some(parents) = self.parents.take() {
             let bytes = batoff_wire::encode_to_node(&ToNode::Parents(parents));
-            return Some(Item { bytes, through: None });
+            return Some(OutMessage { bytes, through: None });
         }
         let next = self.waiting()?;
         let bytes_max = self.outbox.limits().bytes;
@@ -125,7 +125,7 @@ impl Outgoing {
         };
         self.outbox.handle_sent(frame.last);
         self.not_before = Instant::now() + self.gather;
-        Some(Item { bytes: frame.bytes, through: Some(frame.last) })
+        Some(OutMessage { bytes: frame.bytes, through: Some(frame.last) })
     }
 
     /// Waits for records that are being read from the log; for ever when none are.
@@ -151,7 +151,7 @@ impl Outgoing {
     }
 }
 
-fn fetch(store: Arc<dyn Store>, next: ToSend, bytes_max: usize) -> Fetch {
+fn fetch(store: Arc<dyn Store>, next: ToSend, bytes_max: usize) -> FrameFetch {
     Box::pin(async move {
         let count = usize::try_from(next.last.get() - next.first.get() + 1).unwrap_or(usize::MAX);
         let mut records = store.log().read(next.first, count, bytes_max).await?;

@@ -1,138 +1,16 @@
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::time::Duration;
+//! Nodes, beside the rules of delivery: what is durable about them, what they say of themselves, how to reach them.
+//!
+//! | module | answers |
+//! | --- | --- |
+//! | [`roll`] | Which names are there, and what is known of each? |
+//! | [`mailbox`] | How is a node asked for something, and who waits for its answer? |
+//! | [`parents`] | What is a node told of the caches that it fetches through? |
+//! | [`status`] | How does a node look to the operator? |
+//! | [`query`] | What is answered to a question about nodes? |
 
-use batoff_delivery::NodeState;
-use batoff_log::StoreError;
-use batoff_types::message::{LeasePolicy, Parents};
-use batoff_types::{Cursor, InstanceId, NodeName, Parent, Seq, UnixMillis};
-
-use super::Tracker;
-
-/// A node as the operator sees it.
-#[derive(Clone, Debug)]
-pub struct NodeStatus {
-    /// Its name.
-    pub node: NodeName,
-    /// Whether it was removed; its name is blocked.
-    pub removed: bool,
-    /// What it may do as far as is known here.
-    pub state: NodeState,
-    /// What it does without a lease; `None` until it has said so.
-    pub policy: Option<LeasePolicy>,
-    /// Whether it has a stream.
-    pub connected: bool,
-    /// The run of its daemon that connected last.
-    pub instance: Option<InstanceId>,
-    /// The furthest it has acknowledged.
-    pub cursor: Cursor,
-    /// Records that it has not acknowledged.
-    pub lag_records: u64,
-    /// Age of the oldest of them.
-    pub lag: Duration,
-    /// How long its lease still runs.
-    pub lease_remaining: Duration,
-    /// Why its last heartbeat was answered without a lease.
-    pub refusal: Option<&'static str>,
-    /// When its last heartbeat came.
-    pub heard_at: Option<UnixMillis>,
-    /// Its daemon's version; empty until it has said so.
-    pub version: String,
-    /// The semantics that it understands.
-    pub semantics: Option<u32>,
-    /// The caches that it drives.
-    pub caches: Vec<String>,
-    /// Caches in the way.
-    pub troubles: Vec<TroubleView>,
-    /// The caches between its own and the origins; empty as long as it has not said so.
-    pub parents: Vec<Parent>,
-    /// How far those are; `None` without any.
-    pub path: Option<Parents>,
-}
-
-/// A cache that cannot be reached or refuses.
-#[derive(Clone, Debug)]
-pub struct TroubleView {
-    /// Which.
-    pub cache: String,
-    /// What it said.
-    pub message: String,
-    /// The record that waits behind it.
-    pub stuck: Option<Seq>,
-}
-
-/// Why a node may not be removed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RemoveRefused {
-    /// No such node, or removed already.
-    Unknown,
-    /// An available node that has not confirmed everything may go on serving what was purged; only by force.
-    Unconfirmed,
-}
-
-impl Tracker {
-    /// All nodes, removed ones that are still blocked included, by name.
-    pub fn nodes(&self) -> Vec<NodeStatus> {
-        let now = self.clock.now();
-        let mut state = self.state.lock();
-        let names: Vec<NodeName> = state.roll.iter().map(|(name, _)| name.clone()).collect();
-        let mut paths: HashMap<NodeName, Parents> =
-            names.into_iter().filter_map(|name| Some((name.clone(), state.parents_now(&name)?))).collect();
-        let state = &*state;
-        let mut status = |(name, entry): (&NodeName, &super::roll::Entry)| {
-            let view = state.roster.node(now, name);
-            let view = view.as_ref();
-            NodeStatus {
-                node: name.clone(),
-                removed: entry.row.removed.is_some(),
-                state: view.map_or(NodeState::Away, |view| view.state),
-                policy: entry.row.policy,
-                connected: view.is_some_and(|view| view.connected),
-                instance: view.and_then(|view| view.instance),
-                cursor: entry.confirmed,
-                lag_records: view.map_or(0, |view| view.lag_records),
-                lag: view.map_or(Duration::ZERO, |view| view.lag),
-                lease_remaining: view.map_or(Duration::ZERO, |view| view.lease_remaining),
-                refusal: view.and_then(|view| view.refusal).map(|refusal| refusal.as_str()),
-                heard_at: entry.heard_at,
-                version: entry.said.as_ref().map(|said| said.version.clone()).unwrap_or_default(),
-                semantics: entry.said.as_ref().map(|said| said.semantics),
-                caches: entry.said.as_ref().map(|said| said.caches.clone()).unwrap_or_default(),
-                troubles: entry
-                    .troubles
-                    .iter()
-                    .map(|(cache, (message, stuck))| TroubleView {
-                        cache: cache.clone(),
-                        message: message.clone(),
-                        stuck: *stuck,
-                    })
-                    .collect(),
-                parents: entry.row.parents.clone().unwrap_or_default(),
-                path: paths.remove(name),
-            }
-        };
-        state.roll.iter().map(&mut status).collect()
-    }
-
-    /// Whether the node may be removed now. An available node that is behind is removed only by force: it may go on
-    /// serving what was purged, and nobody would be told.
-    pub fn may_remove(&self, node: &NodeName, force: bool) -> Result<(), RemoveRefused> {
-        let state = self.state.lock();
-        let entry =
-            state.roll.get(node).filter(|entry| entry.row.removed.is_none()).ok_or(RemoveRefused::Unknown)?;
-        let strict = entry.row.policy == Some(LeasePolicy::Revalidate);
-        if !force && !strict && entry.confirmed < state.roster.tail() {
-            return Err(RemoveRefused::Unconfirmed);
-        }
-        Ok(())
-    }
-
-    /// Lets a removed name connect, and be registered, again. False when it is not blocked.
-    pub async fn admit(self: &Arc<Self>, node: &NodeName) -> Result<bool, StoreError> {
-        if !self.state.lock().roll.unblock(node) {
-            return Ok(false);
-        }
-        self.save_node(node).await?;
-        Ok(true)
-    }
-}
+pub(super) mod mailbox;
+pub(super) mod parents;
+mod query;
+pub(super) mod roll;
+pub(super) mod status;
+pub(super) mod voices;

@@ -1,78 +1,13 @@
 //! Was the promise kept? Counts by slots of five minutes, for each site and for all, kept as long as tasks.
-
-use std::collections::BTreeMap;
-use std::time::Duration;
-
-use batoff_log::StoreError;
-use batoff_types::{SiteId, UnixMillis};
-
-use self::slot::Slot;
-use super::live::millis;
-use super::view::SlaView;
-use super::{SLA_BREACHES_MAX, Tracker};
+//!
+//! | module | answers |
+//! | --- | --- |
+//! | [`slot`], `histogram` | What happened to the purges of one site within five minutes? |
+//! | [`ledger`] | Which of it is not in the rows yet, and how does it get there, once? |
+//! | [`query`] | How fast were purges over a window? |
 
 mod histogram;
-mod ledger;
+pub(super) mod ledger;
+mod query;
 mod slot;
-
-pub use self::ledger::SLOT as SLA_SLOT;
-pub(super) use self::ledger::{Completed, Ledger, Recount};
-
-impl Tracker {
-    /// Propagation of the site's purges (of all sites' for `None`) accepted within the last `window`, which is widened to
-    /// whole slots of [`SLA_SLOT`].
-    pub async fn sla(&self, site: Option<&SiteId>, window: Duration) -> Result<SlaView, StoreError> {
-        let since = UnixMillis(self.clock.wall().0.saturating_sub(millis(window)));
-        let first = ledger::number(since);
-        // Held while rows are written, so that nothing is seen twice or not at all.
-        let _writing = self.sla_writes.lock().await;
-        let mut slots: BTreeMap<u64, Slot> =
-            ledger::rows_from(self.store.kv(), site, first).await?.into_iter().collect();
-        let (unsaved, overdue) = {
-            let state = self.state.lock();
-            (state.ledger.unsaved(site, first), state.overdue(site, since))
-        };
-        for (number, since) in unsaved {
-            slots.entry(number).or_default().add(&since);
-        }
-        Ok(view(&slots, overdue))
-    }
-
-    /// Makes the counts durable. The rows then hold every purge before the returned place, completed or not.
-    pub(crate) async fn save_sla(&self) -> Result<u64, StoreError> {
-        let _writing = self.sla_writes.lock().await;
-        loop {
-            let (unsaved, is_last, through) = {
-                let mut state = self.state.lock();
-                let is_last = !state.ledger.is_behind();
-                (state.ledger.next_to_write(), is_last, state.completed_through().get())
-            };
-            let Some(unsaved) = unsaved else { return Ok(through) };
-            unsaved.write(self.store.kv()).await?;
-            self.state.lock().ledger.handle_written();
-            if is_last {
-                return Ok(through);
-            }
-        }
-    }
-}
-
-fn view(slots: &BTreeMap<u64, Slot>, overdue: u64) -> SlaView {
-    let mut sum = Slot::default();
-    slots.values().for_each(|slot| sum.add_other(slot));
-    let mut breaches: Vec<_> = slots.values().rev().flat_map(|slot| slot.breaches.iter().cloned()).collect();
-    breaches.sort_unstable_by_key(|breach| std::cmp::Reverse(breach.task));
-    breaches.truncate(SLA_BREACHES_MAX);
-    let judged = sum.took.count() + overdue;
-    let quantile = |per_mille| sum.took.quantile(per_mille).min(sum.max);
-    SlaView {
-        purges: sum.purges,
-        within_target: if judged == 0 { 1.0 } else { sum.within as f64 / judged as f64 },
-        p50: quantile(500),
-        p95: quantile(950),
-        p99: quantile(990),
-        p999: quantile(999),
-        max: sum.max,
-        breaches,
-    }
-}
+pub(super) mod view;

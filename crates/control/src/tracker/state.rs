@@ -1,3 +1,5 @@
+//! All that the tracker knows, and the steps that change it.
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -7,14 +9,15 @@ use batoff_delivery::{Greeting, HelloRefused, PURGE_TARGET, Resume, Roster, Rost
 use batoff_types::message::{Ack, GoAwayReason, Heartbeat, Hello, LeaseGrant, RecordReport};
 use batoff_types::{Body, Cursor, Moment, NodeName, Record, Seq, SiteId, TaskId, UnixMillis};
 
-use super::connection::{Directive, Mailbox};
-use super::events::Told;
-use super::live::{Completion, Decided, LiveTask};
-use super::parents::Voices;
-use super::progress::Progress;
-use super::roll::Roll;
-use super::sla::{Completed, Ledger};
-use super::view::{Breach, LateNode, NodeCounts, TaskState, TaskView};
+use super::nodes::mailbox::{Directive, Mailbox};
+use super::nodes::roll::Roll;
+use super::nodes::voices::Voices;
+use super::sla::ledger::{Judged, SlaLedger};
+use super::sla::view::Breach;
+use super::tasks::events::Told;
+use super::tasks::live::{Completion, Decided, LiveTask};
+use super::tasks::progress::TaskProgress;
+use super::tasks::view::{AwaitedNode, NodeCounts, TaskState, TaskView};
 use crate::metrics;
 
 /// Late nodes kept with a task that missed the target.
@@ -42,16 +45,16 @@ pub(super) struct State {
     /// The first place that memory knows all open tasks from; earlier open tasks are resolved from the log.
     spilled_through: Cursor,
     /// Completed by the rules, and to be made durable.
-    decided: VecDeque<Span>,
+    decided: VecDeque<DecidedSpan>,
     /// Tasks through here were looked at when the target passed.
     overdue_through: Cursor,
     /// Some node has been sent everything through here.
     sent_through: Cursor,
     late_reports: VecDeque<(NodeName, RecordReport)>,
     /// Tasks taken out of memory whose rows must be brought up to date first.
-    pub leaving: Vec<(TaskId, Progress)>,
+    pub leaving: Vec<(TaskId, TaskProgress)>,
     /// Counts for the SLA that are not durable yet.
-    pub ledger: Ledger,
+    pub ledger: SlaLedger,
     dirty: BTreeSet<Seq>,
     /// Changes that subscribers are to be told, oldest first.
     pub news: Vec<TaskView>,
@@ -69,7 +72,7 @@ pub(super) struct Finished {
 
 /// Records that were completed together.
 #[derive(Clone, Debug)]
-pub(super) struct Span {
+pub(super) struct DecidedSpan {
     pub after: Cursor,
     pub through: Cursor,
     pub at: UnixMillis,
@@ -81,7 +84,7 @@ impl State {
     pub(super) fn new(
         roster: Roster,
         roll: Roll,
-        ledger: Ledger,
+        ledger: SlaLedger,
         live_max: usize,
         spilled_through: Cursor,
     ) -> Self {
@@ -140,7 +143,7 @@ impl State {
     }
 
     /// A task that was accepted before this start and may not be completed yet; `known` is what its row says.
-    pub(super) fn restore(&mut self, record: &Record, known: Option<Progress>, now: Moment) {
+    pub(super) fn restore(&mut self, record: &Record, known: Option<TaskProgress>, now: Moment) {
         let Body::Purge(purge) = &record.body else { return };
         let mut task = LiveTask::new(record, purge, now, self.roll.present().clone());
         if let Some(known) = known {
@@ -300,7 +303,8 @@ impl State {
     /// What became true since the last call. To be called after every step that touches the roster.
     pub(super) fn settle(&mut self, now: Moment, wall: UnixMillis) {
         if let Some(completed) = self.roster.poll_completed() {
-            let span = Span { after: completed.after, through: completed.through, at: wall, moment: now };
+            let span =
+                DecidedSpan { after: completed.after, through: completed.through, at: wall, moment: now };
             self.decide(&span);
             self.decided.push_back(span);
         }
@@ -319,7 +323,7 @@ impl State {
         }
     }
 
-    fn decide(&mut self, span: &Span) {
+    fn decide(&mut self, span: &DecidedSpan) {
         let (Some(first), Some(last)) = (Some(span.after.next()), span.through.last()) else { return };
         if self.live.range(first..=last).next().is_none() {
             return;
@@ -339,15 +343,15 @@ impl State {
     }
 
     /// What is to be made durable next: at most `max` records of one span.
-    pub(super) fn next_decided(&self, max: u64) -> Option<Span> {
+    pub(super) fn next_decided(&self, max: u64) -> Option<DecidedSpan> {
         let span = self.decided.front()?;
         let through = Cursor::new(span.through.get().min(span.after.get() + max));
-        Some(Span { through, ..span.clone() })
+        Some(DecidedSpan { through, ..span.clone() })
     }
 
     /// The completions of this span, as [`State::next_decided`] gave it, are durable; `spilled` are those that were not in
     /// memory, which are older.
-    pub(super) fn handle_stored(&mut self, span: &Span, spilled: &[Completed]) {
+    pub(super) fn handle_stored(&mut self, span: &DecidedSpan, spilled: &[Judged]) {
         spilled.iter().for_each(|completed| self.ledger.handle_completed(completed));
         let seqs: Vec<Seq> =
             self.live.range(span.after.next()..span.through.next()).map(|(seq, _)| *seq).collect();
@@ -355,7 +359,7 @@ impl State {
             let Some(task) = self.live.get_mut(&seq) else { continue };
             if let Completion::Decided(decided) = std::mem::replace(&mut task.completion, Completion::Open) {
                 let nodes = decided.nodes;
-                self.ledger.handle_completed(&Completed::of_live(seq, task, decided.took));
+                self.ledger.handle_completed(&Judged::of_live(seq, task, decided.took));
                 task.completion = Completion::Stored(decided);
                 let view = task.view(seq, TaskState::Completed, nodes);
                 self.news.push(view.clone());
@@ -376,7 +380,7 @@ impl State {
     }
 
     /// Rows of completed tasks that have changed since they were written, at most `max`.
-    pub(super) fn take_dirty(&mut self, max: usize) -> Vec<(Seq, TaskId, Progress)> {
+    pub(super) fn take_dirty(&mut self, max: usize) -> Vec<(Seq, TaskId, TaskProgress)> {
         let mut rows = Vec::new();
         while rows.len() < max
             && let Some(seq) = self.dirty.pop_first()
@@ -548,7 +552,7 @@ impl State {
     }
 
     pub(super) fn counts_at(&self, seq: Seq) -> NodeCounts {
-        counts(self.roster.counts_at(seq))
+        self.roster.counts_at(seq)
     }
 
     /// The counts of all records from `first` through `last`, if they are the same.
@@ -558,16 +562,12 @@ impl State {
     }
 
     pub(super) fn pops_at(&self, seq: Seq) -> Arc<[(Arc<str>, NodeCounts)]> {
-        self.roster
-            .counts_by_pop(seq)
-            .into_iter()
-            .map(|(pop, nodes)| (Arc::from(pop), counts(nodes)))
-            .collect()
+        self.roster.counts_by_pop(seq).into_iter().map(|(pop, nodes)| (Arc::from(pop), nodes)).collect()
     }
 
-    fn late_at(&self, now: Moment, seq: Seq) -> Vec<LateNode> {
+    fn late_at(&self, now: Moment, seq: Seq) -> Vec<AwaitedNode> {
         let late = self.roster.late_at(seq).into_iter().take(LATE_MAX);
-        late.map(|late| LateNode { reason: self.reason(now, &late), node: late.node }).collect()
+        late.map(|late| AwaitedNode { reason: self.reason(now, &late), node: late.node }).collect()
     }
 
     /// Why a node is late: what the rules say, and what it said itself.
@@ -616,9 +616,4 @@ pub(super) fn sum(by_pop: &[(Arc<str>, NodeCounts)]) -> NodeCounts {
         fenced: sum.fenced + nodes.fenced,
         unreachable: sum.unreachable + nodes.unreachable,
     })
-}
-
-fn counts(nodes: batoff_delivery::NodeCounts) -> NodeCounts {
-    let batoff_delivery::NodeCounts { total, confirmed, fenced, unreachable } = nodes;
-    NodeCounts { total, confirmed, fenced, unreachable }
 }

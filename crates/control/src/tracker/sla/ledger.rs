@@ -1,3 +1,5 @@
+//! What happened to purges since the slots' rows were last written, and how it gets into them, once.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,13 +9,15 @@ use batoff_log::{Key, Kv, StoreError, TaskRow};
 use batoff_types::{Seq, SiteId, TaskId, UnixMillis};
 use futures_util::future::try_join_all;
 
-use super::slot::Slot;
+use super::slot::TimeSlot;
+use super::view::Breach;
+use crate::clock::millis;
 use crate::store::rows;
-use crate::tracker::live::{LiveTask, millis};
-use crate::tracker::view::{Breach, LateNode};
+use crate::tracker::tasks::live::LiveTask;
+use crate::tracker::tasks::view::AwaitedNode;
 
 /// Purges accepted within so much time are counted together.
-pub const SLOT: Duration = Duration::from_secs(300);
+pub const SLA_SLOT: Duration = Duration::from_secs(300);
 
 /// How long slots are kept: as long as tasks, and a day more.
 const KEEP: Duration = Duration::from_secs(31 * 24 * 3_600);
@@ -29,19 +33,19 @@ const FLEET: &str = "*";
 const WRITES_AT_ONCE: usize = 64;
 
 /// Whose purges a slot counts, and its number since 1970.
-type Place = (String, u64);
+type SlotKey = (String, u64);
 
 /// What happened since slots were last made durable.
 #[derive(Debug, Default)]
-pub(in crate::tracker) struct Ledger {
-    since: BTreeMap<Place, Slot>,
+pub(in crate::tracker) struct SlaLedger {
+    since: BTreeMap<SlotKey, TimeSlot>,
     /// On its way to the disk. Written as it is until that has succeeded, so that a row can tell whether it has it.
     writing: Option<Arc<Unsaved>>,
 }
 
 /// A purge that is completed.
 #[derive(Clone, Debug)]
-pub(in crate::tracker) struct Completed {
+pub(in crate::tracker) struct Judged {
     pub site: SiteId,
     pub seq: Seq,
     pub accepted_at: UnixMillis,
@@ -50,9 +54,9 @@ pub(in crate::tracker) struct Completed {
     pub breach: Option<Breach>,
 }
 
-impl Completed {
+impl Judged {
     /// Of the task of a row; `late` are the nodes that it waited for when the target passed, if it did.
-    pub(in crate::tracker) fn new(row: &TaskRow, took: Duration, late: Vec<LateNode>) -> Self {
+    pub(in crate::tracker) fn new(row: &TaskRow, took: Duration, late: Vec<AwaitedNode>) -> Self {
         Self::of(&row.site, row.task, row.seq, row.accepted_at, took, late)
     }
 
@@ -67,7 +71,7 @@ impl Completed {
         seq: Seq,
         accepted_at: UnixMillis,
         took: Duration,
-        late: Vec<LateNode>,
+        late: Vec<AwaitedNode>,
     ) -> Self {
         // Late nodes tell of a target that passed before a restart, from which `took` is counted anew.
         let is_breach = took >= PURGE_TARGET || !late.is_empty();
@@ -77,7 +81,7 @@ impl Completed {
     }
 }
 
-impl Ledger {
+impl SlaLedger {
     /// A purge is in the log.
     pub(in crate::tracker) fn handle_accepted(&mut self, site: &SiteId, seq: Seq, at: UnixMillis) {
         self.each(site, at, |slot| slot.handle_accepted(seq.get()));
@@ -89,8 +93,8 @@ impl Ledger {
     }
 
     /// Its completion is durable. In the order of the log.
-    pub(in crate::tracker) fn handle_completed(&mut self, completed: &Completed) {
-        let Completed { site, seq, accepted_at, took, breach } = completed;
+    pub(in crate::tracker) fn handle_completed(&mut self, completed: &Judged) {
+        let Judged { site, seq, accepted_at, took, breach } = completed;
         self.each(site, *accepted_at, |slot| {
             if slot.handle_completed(seq.get(), millis(*took), breach.is_none())
                 && let Some(breach) = breach
@@ -100,7 +104,7 @@ impl Ledger {
         });
     }
 
-    fn each(&mut self, site: &SiteId, at: UnixMillis, change: impl Fn(&mut Slot)) {
+    fn each(&mut self, site: &SiteId, at: UnixMillis, change: impl Fn(&mut TimeSlot)) {
         for scope in [site.as_str(), FLEET] {
             change(self.since.entry((scope.to_owned(), number(at))).or_default());
         }
@@ -119,15 +123,15 @@ impl Ledger {
         self.writing.is_some()
     }
 
-    /// What [`Ledger::next_to_write`] gave is durable.
+    /// What [`SlaLedger::next_to_write`] gave is durable.
     pub(in crate::tracker) fn handle_written(&mut self) {
         self.writing = None;
     }
 
     /// What is not in the rows, of the slots from `first` on.
-    pub(super) fn unsaved(&self, scope: Option<&SiteId>, first: u64) -> Vec<(u64, Slot)> {
+    pub(super) fn unsaved(&self, scope: Option<&SiteId>, first: u64) -> Vec<(u64, TimeSlot)> {
         let scope = scope_name(scope);
-        let of = |slots: &BTreeMap<Place, Slot>| -> Vec<(u64, Slot)> {
+        let of = |slots: &BTreeMap<SlotKey, TimeSlot>| -> Vec<(u64, TimeSlot)> {
             slots
                 .range((scope.to_owned(), first)..)
                 .take_while(|((of, _), _)| of == scope)
@@ -142,7 +146,7 @@ impl Ledger {
 
 /// Counts on their way to the disk.
 #[derive(Debug)]
-pub(in crate::tracker) struct Unsaved(BTreeMap<Place, Slot>);
+pub(in crate::tracker) struct Unsaved(BTreeMap<SlotKey, TimeSlot>);
 
 impl Unsaved {
     /// Adds them to the rows. When it fails it is to be repeated: a row tells what it has already.
@@ -156,15 +160,15 @@ impl Unsaved {
 }
 
 /// Only one control plane writes these rows, and one call at a time.
-async fn add_to_row(kv: &dyn Kv, (scope, number): &Place, since: &Slot) -> Result<(), StoreError> {
+async fn add_to_row(kv: &dyn Kv, (scope, number): &SlotKey, since: &TimeSlot) -> Result<(), StoreError> {
     let key = key(scope, *number);
     let mut slot = row(kv, &key).await?;
     slot.add(since);
     rows::put_for(kv, &key, slot.encode(), KEEP).await
 }
 
-async fn row(kv: &dyn Kv, key: &Key) -> Result<Slot, StoreError> {
-    let row = rows::get(kv, key, |row| Slot::decode(row).ok_or(NO_SLOT)).await?;
+async fn row(kv: &dyn Kv, key: &Key) -> Result<TimeSlot, StoreError> {
+    let row = rows::get(kv, key, |row| TimeSlot::decode(row).ok_or(NO_SLOT)).await?;
     Ok(row.unwrap_or_default())
 }
 
@@ -173,12 +177,12 @@ pub(super) async fn rows_from(
     kv: &dyn Kv,
     scope: Option<&SiteId>,
     first: u64,
-) -> Result<Vec<(u64, Slot)>, StoreError> {
+) -> Result<Vec<(u64, TimeSlot)>, StoreError> {
     let scope = scope_name(scope);
     let before = first.checked_sub(1).map(digits);
     rows::all_after(kv, &format!("{ROWS}{scope}/"), before.as_deref(), |number, row| {
         let number = number.parse().map_err(|_| "its key is no number of a slot")?;
-        Ok((number, Slot::decode(row).ok_or(NO_SLOT)?))
+        Ok((number, TimeSlot::decode(row).ok_or(NO_SLOT)?))
     })
     .await
 }
@@ -186,8 +190,8 @@ pub(super) async fn rows_from(
 /// What a start counts again: purges that were accepted or completed after the last write. Knows what the rows have.
 #[derive(Debug, Default)]
 pub(in crate::tracker) struct Recount {
-    rows: BTreeMap<Place, Slot>,
-    ledger: Ledger,
+    rows: BTreeMap<SlotKey, TimeSlot>,
+    ledger: SlaLedger,
 }
 
 impl Recount {
@@ -198,16 +202,16 @@ impl Recount {
         site: &SiteId,
         seq: Seq,
         at: UnixMillis,
-        completed: Option<&Completed>,
+        completed: Option<&Judged>,
     ) -> Result<(), StoreError> {
         for scope in [site.as_str(), FLEET] {
             let place = (scope.to_owned(), number(at));
             if !self.rows.contains_key(&place) {
                 let known = row(kv, &key(scope, number(at))).await?;
-                let counted = Slot {
+                let counted = TimeSlot {
                     accepted_through: known.accepted_through,
                     completed_through: known.completed_through,
-                    ..Slot::default()
+                    ..TimeSlot::default()
                 };
                 self.ledger.since.insert(place.clone(), counted);
                 self.rows.insert(place, known);
@@ -221,7 +225,7 @@ impl Recount {
     }
 
     /// What is to be added to the rows.
-    pub(in crate::tracker) fn finish(self) -> Ledger {
+    pub(in crate::tracker) fn finish(self) -> SlaLedger {
         let Self { rows, mut ledger } = self;
         ledger.since.retain(|place, slot| {
             rows.get(place).is_none_or(|row| {
@@ -234,7 +238,7 @@ impl Recount {
 }
 
 pub(super) fn number(at: UnixMillis) -> u64 {
-    at.as_secs() / SLOT.as_secs()
+    at.as_secs() / SLA_SLOT.as_secs()
 }
 
 fn scope_name(scope: Option<&SiteId>) -> &str {

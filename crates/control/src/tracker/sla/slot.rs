@@ -1,16 +1,19 @@
+//! What happened to the purges of one scope that were accepted within five minutes.
+
 use batoff_types::{SiteId, TaskId};
 use prost::Message;
 
 use super::histogram::Histogram;
-use crate::tracker::progress::LateRow;
-use crate::tracker::view::{Breach, LateNode};
+use super::view::Breach;
+use crate::tracker::tasks::progress::LateRow;
+use crate::tracker::tasks::view::AwaitedNode;
 
 /// Breaches kept of one slot, the newest.
 const BREACHES_MAX: usize = 20;
 
 /// What happened to the purges that were accepted within one slot of time.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Slot {
+pub(super) struct TimeSlot {
     pub purges: u64,
     /// All accepted purges through this seq are counted in `purges`. Tells a count that was written before a crash from
     /// one that was not.
@@ -27,7 +30,7 @@ pub(super) struct Slot {
     pub breaches: Vec<Breach>,
 }
 
-impl Slot {
+impl TimeSlot {
     pub(super) fn handle_accepted(&mut self, seq: u64) {
         if seq > self.accepted_through {
             self.purges += 1;
@@ -116,7 +119,7 @@ impl Slot {
                 site: breach.site.parse::<SiteId>().ok()?,
                 task: breach.task.parse::<TaskId>().ok()?,
                 propagation_ms: breach.propagation_ms,
-                late: breach.late.into_iter().filter_map(LateNode::from_row).collect(),
+                late: breach.late.into_iter().filter_map(AwaitedNode::from_row).collect(),
             })
         };
         Some(Self {
@@ -168,7 +171,7 @@ mod tests {
     use super::*;
 
     fn breach(task: u128, took: Option<u64>, late: bool) -> Breach {
-        let late = late.then(|| LateNode { node: "fra1/edge-1".parse().unwrap(), reason: "away".into() });
+        let late = late.then(|| AwaitedNode { node: "fra1/edge-1".parse().unwrap(), reason: "away".into() });
         Breach {
             site: "shop".parse().unwrap(),
             task: ulid::Ulid(task).to_string().parse().unwrap(),
@@ -179,18 +182,18 @@ mod tests {
 
     #[test]
     fn a_slot_is_read_back_as_it_was_written() {
-        let mut slot = Slot::default();
+        let mut slot = TimeSlot::default();
         slot.handle_accepted(7);
         slot.handle_completed(7, 2_345, false);
         slot.handle_breach(&breach(1, Some(2_345), true));
-        assert_eq!(Slot::decode(&slot.encode()), Some(slot));
-        assert_eq!(Slot::decode(b"\xff\xff"), None);
+        assert_eq!(TimeSlot::decode(&slot.encode()), Some(slot));
+        assert_eq!(TimeSlot::decode(b"\xff\xff"), None);
     }
 
     #[test]
     fn what_was_counted_before_a_crash_is_not_counted_after_it() {
-        let mut row = Slot::default();
-        let mut since = Slot::default();
+        let mut row = TimeSlot::default();
+        let mut since = TimeSlot::default();
         for seq in 1..=3 {
             since.handle_accepted(seq);
             since.handle_completed(seq, 10, true);
@@ -207,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_breach_is_told_once_with_all_that_is_known_of_it() {
-        let mut slot = Slot::default();
+        let mut slot = TimeSlot::default();
         slot.handle_breach(&breach(1, None, true));
         slot.handle_breach(&breach(1, Some(2_100), false));
         assert_eq!(slot.breaches, [breach(1, Some(2_100), true)]);

@@ -8,16 +8,16 @@ use batoff_delivery::{LeaseTimes, PURGE_TARGET, Recovered, RecoveredNode, Roster
 use batoff_log::{LogState, Store, StoreError, TaskRow};
 use batoff_types::{Body, Cursor, Moment, NodeName, Record, Seq, SiteChange, Term, UnixMillis};
 
-use super::progress::Progress;
-use super::roll::{NodeRow, Roll};
 use super::saved::{self, Through};
-use super::sla::{Completed, Ledger, Recount};
-use super::state::State;
 use crate::catalog::Catalog;
 use crate::store::records::{decode, pages};
+use crate::tracker::nodes::roll::{NodeRow, Roll};
+use crate::tracker::sla::ledger::{Judged, Recount, SlaLedger};
+use crate::tracker::state::State;
+use crate::tracker::tasks::progress::TaskProgress;
 
 /// Everything that a start finds.
-pub(super) struct Found {
+pub(in crate::tracker) struct Recovery {
     pub state: State,
     pub through: Through,
     /// Durable now; to be lowered to the configured lease once older leases have run out, if it is longer.
@@ -25,14 +25,14 @@ pub(super) struct Found {
 }
 
 /// Reads what is durable, replays the log after it into the catalog and the roll, and puts open tasks back into memory.
-pub(super) async fn recover(
+pub(in crate::tracker) async fn recover(
     store: &Arc<dyn Store>,
     catalog: &Catalog,
     log: &LogState,
     times: LeaseTimes,
     (now, wall): (Moment, UnixMillis),
     live_max: usize,
-) -> Result<Found, StoreError> {
+) -> Result<Recovery, StoreError> {
     let kv = store.kv();
     let rows = saved::nodes(kv).await?;
     let is_restored = !rows.is_empty() && !saved::are_rows_of(kv, log.log_id).await?;
@@ -71,7 +71,7 @@ pub(super) async fn recover(
     let needed = counted.min(Cursor::new(through.nodes)).min(catalog.saved_through());
     let from = needed.next().max(log.first);
     let replayed =
-        replay(store, catalog, &mut roll, Range { from, tail, counted, completed, live_max }).await?;
+        replay(store, catalog, &mut roll, ReplayRange { from, tail, counted, completed, live_max }).await?;
 
     let nodes =
         roll.iter().map(|(name, entry)| recovered_node(name, &entry.row, entry.confirmed, tail)).collect();
@@ -84,7 +84,7 @@ pub(super) async fn recover(
     for (record, known) in replayed.open {
         state.restore(&record, known, now);
     }
-    Ok(Found { state, through, lease_max })
+    Ok(Recovery { state, through, lease_max })
 }
 
 fn recovered_node(name: &NodeName, row: &NodeRow, confirmed: Cursor, tail: Cursor) -> RecoveredNode {
@@ -98,7 +98,7 @@ fn recovered_node(name: &NodeName, row: &NodeRow, confirmed: Cursor, tail: Curso
     }
 }
 
-struct Range {
+struct ReplayRange {
     from: Seq,
     tail: Cursor,
     /// Tasks through here are counted for the SLA.
@@ -109,21 +109,21 @@ struct Range {
 }
 
 struct Replayed {
-    open: Vec<(Record, Option<Progress>)>,
+    open: Vec<(Record, Option<TaskProgress>)>,
     /// Some open tasks through here found no room in memory.
     spilled: Cursor,
-    ledger: Ledger,
+    ledger: SlaLedger,
 }
 
 async fn replay(
     store: &Arc<dyn Store>,
     catalog: &Catalog,
     roll: &mut Roll,
-    Range { from, tail, counted, completed, live_max }: Range,
+    ReplayRange { from, tail, counted, completed, live_max }: ReplayRange,
 ) -> Result<Replayed, StoreError> {
     let mut spilled = Cursor::START;
     let mut recount = Recount::default();
-    let mut open: BTreeMap<Seq, (Record, Option<Progress>)> = BTreeMap::new();
+    let mut open: BTreeMap<Seq, (Record, Option<TaskProgress>)> = BTreeMap::new();
     let mut pages = pages(store.log(), from, tail);
     while let Some(page) = pages.next().await? {
         let mut through = Cursor::START;
@@ -141,7 +141,7 @@ async fn replay(
                 }
                 Body::Purge(purge) if !counted.covers(record.seq) => {
                     let Some(row) = store.log().find_task(record.task).await? else { continue };
-                    let known = row.completion.as_deref().and_then(Progress::decode);
+                    let known = row.completion.as_deref().and_then(TaskProgress::decode);
                     let done = known.as_ref().and_then(|known| done(&row, known));
                     recount
                         .handle(store.kv(), &purge.site, record.seq, row.accepted_at, done.as_ref())
@@ -166,7 +166,7 @@ async fn replay(
     Ok(Replayed { open: open.into_values().collect(), spilled, ledger: recount.finish() })
 }
 
-fn done(row: &TaskRow, known: &Progress) -> Option<Completed> {
+fn done(row: &TaskRow, known: &TaskProgress) -> Option<Judged> {
     let (_, took) = known.completed?;
-    Some(Completed::new(row, Duration::from_millis(took), known.late.clone()))
+    Some(Judged::new(row, Duration::from_millis(took), known.late.clone()))
 }

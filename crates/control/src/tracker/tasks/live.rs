@@ -1,16 +1,19 @@
+//! A task in memory: what nodes have confirmed and reported, and whether it is completed.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use batoff_types::{Moment, Purge, Record, Selector, Seq, SiteId, TaskId, UnixMillis};
 
-use super::progress::{Progress, WAITING_MAX};
-use super::roll::{NodeIndex, NodeSet, PopIndex, Roll};
-use super::view::{LateNode, NodeCounts, PopView, TaskState, TaskView};
+use super::progress::{TaskProgress, WAITING_MAX};
+use super::view::{AwaitedNode, NodeCounts, PopView, TaskState, TaskView};
+use crate::clock::millis;
+use crate::tracker::nodes::roll::{NodeIndex, NodeSet, PopIndex, Roll};
 
 /// A task whose progress is in memory.
 #[derive(Debug)]
-pub(super) struct LiveTask {
+pub(in crate::tracker) struct LiveTask {
     pub task: TaskId,
     pub site: SiteId,
     pub request_id: Arc<str>,
@@ -30,7 +33,7 @@ pub(super) struct LiveTask {
     /// Whether it became `partial`.
     pub partial: bool,
     /// Nodes that it waited for when the target passed.
-    pub late: Vec<LateNode>,
+    pub late: Vec<AwaitedNode>,
     pub completion: Completion,
     /// Whether memory knows more than the row in the log.
     pub dirty: bool,
@@ -38,7 +41,7 @@ pub(super) struct LiveTask {
 
 /// How far the completion of a task is.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Completion {
+pub(in crate::tracker) enum Completion {
     /// Some node may still serve what it purged.
     Open,
     /// No node can; not yet reported, because that is not yet durable.
@@ -49,7 +52,7 @@ pub(super) enum Completion {
 
 /// What was so when a task was completed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Decided {
+pub(in crate::tracker) struct Decided {
     pub at: UnixMillis,
     pub took: Duration,
     pub nodes: NodeCounts,
@@ -58,14 +61,19 @@ pub(super) struct Decided {
 
 /// What one PoP has done with a task.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct PopProgress {
+pub(in crate::tracker) struct PopProgress {
     pub objects: u64,
     /// From durable until the slowest node so far had confirmed.
     pub slowest: Option<Duration>,
 }
 
 impl LiveTask {
-    pub(super) fn new(record: &Record, purge: &Purge, durable_at: Moment, waiting: NodeSet) -> Self {
+    pub(in crate::tracker) fn new(
+        record: &Record,
+        purge: &Purge,
+        durable_at: Moment,
+        waiting: NodeSet,
+    ) -> Self {
         Self {
             task: record.task,
             site: purge.site.clone(),
@@ -86,7 +94,7 @@ impl LiveTask {
     }
 
     /// A node has confirmed it.
-    pub(super) fn handle_confirmed(&mut self, node: &Arc<str>, pop: PopIndex, after: Duration) {
+    pub(in crate::tracker) fn handle_confirmed(&mut self, node: &Arc<str>, pop: PopIndex, after: Duration) {
         if self.is_open() && self.slowest.as_ref().is_none_or(|(_, before)| *before <= after) {
             self.slowest = Some((Arc::clone(node), after));
         }
@@ -95,7 +103,13 @@ impl LiveTask {
     }
 
     /// A node has reported what it did.
-    pub(super) fn handle_report(&mut self, node: NodeIndex, pop: PopIndex, objects: u64, last: bool) {
+    pub(in crate::tracker) fn handle_report(
+        &mut self,
+        node: NodeIndex,
+        pop: PopIndex,
+        objects: u64,
+        last: bool,
+    ) {
         self.objects = self.objects.saturating_add(objects);
         let sum = &mut self.pops.entry(pop).or_default().objects;
         *sum = sum.saturating_add(objects);
@@ -103,11 +117,11 @@ impl LiveTask {
         self.dirty |= objects > 0 || settled;
     }
 
-    pub(super) fn is_open(&self) -> bool {
+    pub(in crate::tracker) fn is_open(&self) -> bool {
         self.completion == Completion::Open
     }
 
-    pub(super) fn stored(&self) -> Option<&Decided> {
+    pub(in crate::tracker) fn stored(&self) -> Option<&Decided> {
         match &self.completion {
             Completion::Stored(decided) => Some(decided),
             Completion::Open | Completion::Decided(_) => None,
@@ -122,14 +136,14 @@ impl LiveTask {
     }
 
     /// Whether nothing about it can change any more, and the row in the log says all.
-    pub(super) fn is_settled(&self) -> bool {
+    pub(in crate::tracker) fn is_settled(&self) -> bool {
         self.stored().is_some() && self.waiting.is_empty() && !self.dirty
     }
 
     /// What its row in the log is to say now.
-    pub(super) fn progress(&self, roll: &Roll) -> Progress {
+    pub(in crate::tracker) fn progress(&self, roll: &Roll) -> TaskProgress {
         let decided = self.decided();
-        Progress {
+        TaskProgress {
             completed: decided.map(|decided| (decided.at, millis(decided.took))),
             objects: self.objects,
             nodes: decided.map(|decided| decided.nodes).unwrap_or_default(),
@@ -141,7 +155,11 @@ impl LiveTask {
     }
 
     /// PoP by PoP, with the nodes as `by_pop` says.
-    pub(super) fn pop_views(&self, by_pop: &[(Arc<str>, NodeCounts)], roll: &Roll) -> Vec<PopView> {
+    pub(in crate::tracker) fn pop_views(
+        &self,
+        by_pop: &[(Arc<str>, NodeCounts)],
+        roll: &Roll,
+    ) -> Vec<PopView> {
         let view = |(pop, nodes): &(Arc<str>, NodeCounts)| {
             let done = roll.pop(pop).and_then(|index| self.pops.get(&index)).copied().unwrap_or_default();
             PopView {
@@ -155,7 +173,7 @@ impl LiveTask {
     }
 
     /// The task for the API; `state` and `nodes` as they are while it is not completed.
-    pub(super) fn view(&self, seq: Seq, state: TaskState, nodes: NodeCounts) -> TaskView {
+    pub(in crate::tracker) fn view(&self, seq: Seq, state: TaskState, nodes: NodeCounts) -> TaskView {
         let stored = self.stored();
         TaskView {
             task: self.task,
@@ -173,8 +191,4 @@ impl LiveTask {
             nodes: stored.map_or(nodes, |decided| decided.nodes),
         }
     }
-}
-
-pub(super) fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,3 +1,5 @@
+//! What happened to tasks lately, for those who listen: each holds a place and is told what it does not know yet.
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -12,14 +14,14 @@ use super::view::{TaskEvent, TaskState, TaskView};
 const EVENTS_MAX: usize = 8_192;
 
 /// What happened to tasks lately. Subscribers hold a position each; nothing is queued for them.
-pub(super) struct Events {
+pub(in crate::tracker) struct Events {
     term: Term,
-    inner: Mutex<Inner>,
+    inner: Mutex<Recent>,
     end: watch::Sender<u64>,
 }
 
 #[derive(Default)]
-struct Inner {
+struct Recent {
     /// Number of the first kept event.
     first: u64,
     kept: VecDeque<Kept>,
@@ -35,7 +37,7 @@ struct Kept {
 /// What a subscriber knows, whichever start of the control plane it heard it from: everything through each of these
 /// places was told to it as at least that, or was so before it came.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Told {
+pub(in crate::tracker) struct Told {
     pub accepted: Cursor,
     pub in_progress: Cursor,
     pub completed: Cursor,
@@ -55,7 +57,7 @@ impl Told {
     }
 
     /// What either knows.
-    pub(super) fn max(self, other: Self) -> Self {
+    pub(in crate::tracker) fn max(self, other: Self) -> Self {
         Self {
             accepted: self.accepted.max(other.accepted),
             in_progress: self.in_progress.max(other.in_progress),
@@ -64,12 +66,12 @@ impl Told {
     }
 
     /// Whether all of it can have been told of a log with that tail.
-    pub(super) fn fits(self, tail: Cursor) -> bool {
+    pub(in crate::tracker) fn fits(self, tail: Cursor) -> bool {
         self.accepted <= tail && self.in_progress <= tail && self.completed <= tail
     }
 
     /// Whether it is no news that the task is in this state.
-    pub(super) fn knows(self, task: &TaskView) -> bool {
+    pub(in crate::tracker) fn knows(self, task: &TaskView) -> bool {
         let done = self.completed.covers(task.seq);
         match task.state {
             TaskState::Pending => done || self.in_progress.covers(task.seq) || self.accepted.covers(task.seq),
@@ -82,7 +84,7 @@ impl Told {
 /// Where a subscriber stands. Written as the `id:` of an event, it is the place after that event: ids are told apart and
 /// sort as texts in the order of their events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(in crate::tracker) struct EventPlace {
     term: Term,
     /// The number of the next event.
     next: u64,
@@ -96,20 +98,20 @@ pub(super) struct Place {
 }
 
 /// What a subscriber gets.
-pub(super) enum Next {
+pub(in crate::tracker) enum Next {
     /// These, and go on from there.
-    Events(Vec<TaskEvent>, Place),
+    Events(Vec<TaskEvent>, EventPlace),
     /// Too old, or of another start: begin anew at this place with the present state of what may have changed.
-    Lost(Place),
+    Lost(EventPlace),
 }
 
 impl Events {
-    pub(super) fn new(term: Term) -> Self {
+    pub(in crate::tracker) fn new(term: Term) -> Self {
         Self { term, inner: Mutex::default(), end: watch::Sender::new(0) }
     }
 
     /// Takes over events, after which everything is told as far as `told` says.
-    pub(super) fn push(&self, news: Vec<TaskView>, told: Told) {
+    pub(in crate::tracker) fn push(&self, news: Vec<TaskView>, told: Told) {
         if news.is_empty() {
             return;
         }
@@ -132,22 +134,28 @@ impl Events {
     }
 
     /// Tells when there are more.
-    pub(super) fn subscribe(&self) -> watch::Receiver<u64> {
+    pub(in crate::tracker) fn subscribe(&self) -> watch::Receiver<u64> {
         self.end.subscribe()
     }
 
     /// The place after the newest event.
-    pub(super) fn end(&self, told: Told) -> Place {
+    pub(in crate::tracker) fn end(&self, told: Told) -> EventPlace {
         let inner = self.inner.lock();
-        Place { term: self.term, next: inner.first + inner.kept.len() as u64, step: 0, gap: false, told }
+        EventPlace { term: self.term, next: inner.first + inner.kept.len() as u64, step: 0, gap: false, told }
     }
 
     /// The site's events from `place` on that are news there, at most `max`.
-    pub(super) fn next(&self, place: Place, site: &SiteId, max: usize) -> Next {
+    pub(in crate::tracker) fn next(&self, place: EventPlace, site: &SiteId, max: usize) -> Next {
         let inner = self.inner.lock();
         let end = inner.first + inner.kept.len() as u64;
         if place.term != self.term || place.next < inner.first || place.next > end || place.step > 0 {
-            return Next::Lost(Place { term: self.term, next: end, step: 0, gap: false, told: place.told });
+            return Next::Lost(EventPlace {
+                term: self.term,
+                next: end,
+                step: 0,
+                gap: false,
+                told: place.told,
+            });
         }
         let mut place = place;
         let mut events = Vec::new();
@@ -157,7 +165,7 @@ impl Events {
                 break;
             }
             let news = kept.task.site == *site && !place.told.knows(&kept.task);
-            place = Place { next: place.next + 1, told: place.told.max(kept.told), ..place };
+            place = EventPlace { next: place.next + 1, told: place.told.max(kept.told), ..place };
             if news {
                 events.push(TaskEvent { id: place.to_id(), task: (*kept.task).clone() });
             }
@@ -166,10 +174,10 @@ impl Events {
     }
 }
 
-impl Place {
+impl EventPlace {
     /// After a subscriber that catches up was told of one more task; everything about it and its elders is told as far as
     /// `all` goes, and further while one is completed right after the other.
-    pub(super) fn caught_up(self, task: &TaskView, all: Told) -> Self {
+    pub(in crate::tracker) fn caught_up(self, task: &TaskView, all: Told) -> Self {
         let here = Cursor::after(task.seq);
         let gap = self.gap || task.state != TaskState::Completed;
         let told = self.told.max(Told {
@@ -181,19 +189,19 @@ impl Place {
     }
 
     /// Caught up: follows from now on.
-    pub(super) fn following(self) -> Self {
+    pub(in crate::tracker) fn following(self) -> Self {
         Self { step: 0, gap: false, ..self }
     }
 
     /// As `id:` of the event before it. Of one width, so that ids sort as texts, too.
-    pub(super) fn to_id(self) -> Arc<str> {
+    pub(in crate::tracker) fn to_id(self) -> Arc<str> {
         let Told { accepted, in_progress, completed } = self.told;
         let numbers = [self.next, self.step, completed.get(), in_progress.get(), accepted.get()];
         let rest: String = numbers.iter().map(|number| format!("-{number:013x}")).collect();
         format!("{:08x}{rest}", self.term.0).into()
     }
 
-    pub(super) fn from_id(id: &str) -> Option<Self> {
+    pub(in crate::tracker) fn from_id(id: &str) -> Option<Self> {
         let hex = |text: &str| {
             let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_hexdigit());
             u64::from_str_radix(text, 16).ok().filter(|_| plain)
@@ -214,7 +222,7 @@ mod tests {
     use batoff_types::{Selector, Seq, TaskId, UnixMillis};
 
     use super::*;
-    use crate::tracker::NodeCounts;
+    use crate::tracker::tasks::view::NodeCounts;
 
     fn task(site: &str, number: u64, state: TaskState) -> TaskView {
         TaskView {
@@ -246,8 +254,8 @@ mod tests {
         }
     }
 
-    fn at(term: u64, next: u64, told: Told) -> Place {
-        Place { term: Term(term), next, step: 0, gap: false, told }
+    fn at(term: u64, next: u64, told: Told) -> EventPlace {
+        EventPlace { term: Term(term), next, step: 0, gap: false, told }
     }
 
     fn seqs(next: Next) -> Vec<u64> {
@@ -267,10 +275,10 @@ mod tests {
         };
         assert_eq!(all.len(), 2);
         assert_eq!(end, events.end(told(3, 0, 0)));
-        let after_first = Place::from_id(&all[0].id).unwrap();
+        let after_first = EventPlace::from_id(&all[0].id).unwrap();
         assert_eq!(seqs(events.next(after_first, &shop, 100)), [3]);
         events.push(vec![pending("shop", 4)], told(4, 0, 0));
-        assert_eq!(seqs(events.next(Place::from_id(&all[1].id).unwrap(), &shop, 100)), [4]);
+        assert_eq!(seqs(events.next(EventPlace::from_id(&all[1].id).unwrap(), &shop, 100)), [4]);
     }
 
     #[test]
@@ -280,7 +288,7 @@ mod tests {
         for number in 0..EVENTS_MAX as u64 + 10 {
             events.push(vec![pending("shop", number + 1)], told(number + 1, 0, 0));
         }
-        let catching_up = Place { step: 7, ..at(3, 8_200, Told::default()) };
+        let catching_up = EventPlace { step: 7, ..at(3, 8_200, Told::default()) };
         for place in [
             at(3, 5, Told::default()),
             at(2, 8_000, Told::default()),
@@ -288,13 +296,13 @@ mod tests {
             catching_up,
         ] {
             assert_eq!(seqs(events.next(place, &shop, 1)), [0], "{place:?}");
-            assert_eq!(Place::from_id(&place.to_id()), Some(place));
+            assert_eq!(EventPlace::from_id(&place.to_id()), Some(place));
         }
         assert_eq!(seqs(events.next(at(3, 8_200, Told::default()), &shop, 1)), [8_201]);
         for id in
             ["", "1", "1-2", "1-2-3-4-5", "1-2-3-4-5-6-7", "a-b-c-d-e-g", "-1-2-3-4-5-6", "1-2-3-4-5-+6"]
         {
-            assert_eq!(Place::from_id(id), None, "{id}");
+            assert_eq!(EventPlace::from_id(id), None, "{id}");
         }
     }
 
@@ -305,7 +313,7 @@ mod tests {
         let completed = |number| task("shop", number, TaskState::Completed);
         events.push((1..=3).map(completed).collect(), told(3, 3, 3));
         let Next::Events(all, _) = events.next(at(3, 0, told(3, 3, 0)), &shop, 100) else { panic!("lost") };
-        let known = |id: &str| Place::from_id(id).unwrap().told.completed.get();
+        let known = |id: &str| EventPlace::from_id(id).unwrap().told.completed.get();
         assert_eq!(all.iter().map(|event| known(&event.id)).collect::<Vec<_>>(), [1, 2, 3]);
     }
 
@@ -333,7 +341,7 @@ mod tests {
         for number in 1..=300 {
             places.push(start.caught_up(&pending("shop", number), told(300, 17, 9)));
         }
-        places.push(Place { next: 16, ..start });
+        places.push(EventPlace { next: 16, ..start });
         places.push(at(10, 0, told(0, 0, 0)));
         let ids: Vec<_> = places.iter().map(|place| place.to_id()).collect();
         assert!(ids.is_sorted_by(|a, b| a < b), "{ids:?}");

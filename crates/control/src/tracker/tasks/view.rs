@@ -1,8 +1,11 @@
+//! Tasks as they look from outside.
+
 use std::sync::Arc;
 
+pub use batoff_delivery::NodeCounts;
 use batoff_types::{NodeName, Selector, SelectorKind, Seq, SiteId, TaskId, UnixMillis};
 
-/// How far a task is. See `api.md`: `completed` is a proof, not a guess.
+/// How far a task is. `completed` is a proof, not a guess.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TaskState {
     /// Durable, not yet sent to any node.
@@ -30,7 +33,7 @@ impl TaskState {
     }
 
     /// A task never goes back from a higher one to a lower one.
-    pub(super) const fn rank(self) -> u8 {
+    pub(in crate::tracker) const fn rank(self) -> u8 {
         match self {
             Self::Pending => 0,
             Self::InProgress => 1,
@@ -43,19 +46,6 @@ impl TaskState {
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.as_str() == name)
     }
-}
-
-/// How many registered nodes stand where, as seen from one purge. `total` counts nodes that are on their way, too.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NodeCounts {
-    /// All registered nodes.
-    pub total: u32,
-    /// Have acked it.
-    pub confirmed: u32,
-    /// Hold no lease and have therefore stopped serving.
-    pub fenced: u32,
-    /// May serve without a lease, and cannot be reached.
-    pub unreachable: u32,
 }
 
 /// A task as the API shows it.
@@ -153,57 +143,9 @@ pub struct TaskEvent {
     pub task: TaskView,
 }
 
-/// How many cached objects selectors would hit.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Objects a selector, in the question's order, summed over the nodes that answered.
-    pub objects: Vec<u64>,
-    /// Registered nodes.
-    pub nodes_total: u32,
-    /// Nodes that answered in time.
-    pub nodes_answered: u32,
-    /// Nodes that have not answered, or cannot say what their caches hold, and may serve from them: available ones,
-    /// whether or not they are connected, and strict ones that may have a lease.
-    pub missing: Vec<NodeName>,
-}
-
-/// A site's (or the fleet's) propagation over a window.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct SlaView {
-    /// Purges accepted within the window that were looked at.
-    pub purges: u64,
-    /// Those of them completed within the target, divided by all that are completed or past the target; 1 when none.
-    pub within_target: f64,
-    /// Median propagation, in milliseconds.
-    pub p50: u64,
-    /// 95th percentile.
-    pub p95: u64,
-    /// 99th percentile.
-    pub p99: u64,
-    /// 99.9th percentile.
-    pub p999: u64,
-    /// The slowest.
-    pub max: u64,
-    /// Tasks over the target, newest first, at most [`super::SLA_BREACHES_MAX`].
-    pub breaches: Vec<Breach>,
-}
-
-/// A task that took longer than the target.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Breach {
-    /// Whose.
-    pub site: SiteId,
-    /// Which.
-    pub task: TaskId,
-    /// How long it took; `None` while it is not completed.
-    pub propagation_ms: Option<u64>,
-    /// The nodes it waited for when the target passed, as far as kept.
-    pub late: Vec<LateNode>,
-}
-
 /// A node that a task waited for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LateNode {
+pub struct AwaitedNode {
     /// Which.
     pub node: NodeName,
     /// Why, in a word or a sentence.

@@ -9,14 +9,14 @@ use batoff_types::message::RecordReport;
 use batoff_types::{Body, NodeName, TaskId};
 use bytes::Bytes;
 
-use super::live::millis;
-use super::progress::Progress;
-use super::sla::Completed;
-use super::state::{Span, sum};
+use super::progress::TaskProgress;
 use super::view::PopView;
-use super::{Tracker, view};
+use crate::clock::millis;
 use crate::metrics;
 use crate::store::records::{RecordError, decode, pages, record_at};
+use crate::tracker::Tracker;
+use crate::tracker::sla::ledger::Judged;
+use crate::tracker::state::{DecidedSpan, sum};
 
 /// Completions that are made durable in one go.
 const BATCH: u64 = 512;
@@ -71,7 +71,7 @@ impl Tracker {
                 (span, rows, spilled)
             };
             // Older than any in memory.
-            let mut late: Vec<Completed> = Vec::new();
+            let mut late: Vec<Judged> = Vec::new();
             if spilled {
                 for (completed, row) in self.spilled_rows(&span).await? {
                     rows.push(row);
@@ -90,7 +90,7 @@ impl Tracker {
     /// The completions of tasks of a span that are not in memory: found in the log, or, where that was trimmed, not at
     /// all; their rows then say when they were last known to be open. A record that cannot be read ends it: whatever it
     /// purges, nothing more is called completed until somebody has seen to the log.
-    async fn spilled_rows(&self, span: &Span) -> Result<Vec<(Completed, (TaskId, Bytes))>, StoreError> {
+    async fn spilled_rows(&self, span: &DecidedSpan) -> Result<Vec<(Judged, (TaskId, Bytes))>, StoreError> {
         let mut rows = Vec::new();
         let mut pages = pages(self.store.log(), span.after.next(), span.through);
         while let Some(page) = pages.next().await? {
@@ -103,19 +103,24 @@ impl Tracker {
                     continue;
                 }
                 let Some(row) = self.store.log().find_task(record.task).await? else { continue };
-                let known = row.completion.as_deref().and_then(Progress::decode);
+                let known = row.completion.as_deref().and_then(TaskProgress::decode);
                 if known.as_ref().is_some_and(|known| known.completed.is_some()) {
                     continue;
                 }
                 let (progress, took) = self.late_completion(&row, known.unwrap_or_default(), span);
-                let completed = Completed::new(&row, took, progress.late.clone());
+                let completed = Judged::new(&row, took, progress.late.clone());
                 rows.push((completed, (record.task, progress.encode().into())));
             }
         }
         Ok(rows)
     }
 
-    fn late_completion(&self, row: &TaskRow, mut known: Progress, span: &Span) -> (Progress, Duration) {
+    fn late_completion(
+        &self,
+        row: &TaskRow,
+        mut known: TaskProgress,
+        span: &DecidedSpan,
+    ) -> (TaskProgress, Duration) {
         let state = self.state.lock();
         let took = span.moment.since(state.roster.durable_at(row.seq));
         let by_pop = state.pops_at(row.seq);
@@ -194,11 +199,11 @@ impl Tracker {
     async fn rows_with(
         &self,
         reports: &[(NodeName, RecordReport)],
-    ) -> Result<HashMap<TaskId, Progress>, StoreError> {
-        let mut rows: HashMap<TaskId, Progress> = HashMap::new();
+    ) -> Result<HashMap<TaskId, TaskProgress>, StoreError> {
+        let mut rows: HashMap<TaskId, TaskProgress> = HashMap::new();
         for (node, report) in reports {
             let Some(row) = self.row_at(report).await? else { continue };
-            let known = row.completion.as_deref().and_then(Progress::decode).unwrap_or_default();
+            let known = row.completion.as_deref().and_then(TaskProgress::decode).unwrap_or_default();
             add(rows.entry(row.task).or_insert(known), node, report);
         }
         Ok(rows)
@@ -221,9 +226,9 @@ impl Tracker {
     }
 }
 
-fn add(progress: &mut Progress, node: &NodeName, report: &RecordReport) {
+fn add(progress: &mut TaskProgress, node: &NodeName, report: &RecordReport) {
     progress.objects = progress.objects.saturating_add(report.objects);
-    if let Some(pop) = progress.pops.iter_mut().find(|pop: &&mut view::PopView| &*pop.pop == node.pop()) {
+    if let Some(pop) = progress.pops.iter_mut().find(|pop: &&mut PopView| &*pop.pop == node.pop()) {
         pop.objects_evicted = pop.objects_evicted.saturating_add(report.objects);
     }
     if report.last {

@@ -9,8 +9,8 @@ use batoff_types::message::LeasePolicy;
 use batoff_types::{Cursor, LogId, NodeName, Seq, Term};
 use serde::{Deserialize, Serialize};
 
-use super::roll::NodeRow;
 use crate::store::rows::{delete, put};
+use crate::tracker::nodes::roll::NodeRow;
 
 const TERM: &str = "term";
 const LEASE_MAX: &str = "lease-max-ms";
@@ -37,7 +37,7 @@ struct Row {
 /// Tasks through `completed` are completed, nodes' records through `nodes` are in their rows, tasks through `sla` are
 /// counted for the SLA.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Through {
+pub(in crate::tracker) struct Through {
     pub completed: u64,
     pub nodes: u64,
     #[serde(default)]
@@ -46,18 +46,18 @@ pub(super) struct Through {
 
 /// Whether the rows of nodes were written in the time of this log. In a data folder that was restored from a backup, or
 /// copied, they are of another one: older than what its nodes have been told since.
-pub(super) async fn are_rows_of(kv: &dyn Kv, log_id: LogId) -> Result<bool, StoreError> {
+pub(in crate::tracker) async fn are_rows_of(kv: &dyn Kv, log_id: LogId) -> Result<bool, StoreError> {
     let known = kv.get(&Key::from(ROWS_OF)).await?;
     Ok(known.is_some_and(|row| row.value == log_id.to_string().as_bytes()))
 }
 
 /// From here on they are.
-pub(super) async fn set_rows_of(kv: &dyn Kv, log_id: LogId) -> Result<(), StoreError> {
+pub(in crate::tracker) async fn set_rows_of(kv: &dyn Kv, log_id: LogId) -> Result<(), StoreError> {
     put(kv, &Key::from(ROWS_OF), log_id.to_string().into_bytes()).await
 }
 
 /// Raises the term, and to `at_least`; the new one is durable when this returns.
-pub(super) async fn next_term(kv: &dyn Kv, at_least: Term) -> Result<Term, StoreError> {
+pub(in crate::tracker) async fn next_term(kv: &dyn Kv, at_least: Term) -> Result<Term, StoreError> {
     let key = Key::from(TERM);
     loop {
         let (before, expect) = match kv.get(&key).await? {
@@ -75,7 +75,7 @@ pub(super) async fn next_term(kv: &dyn Kv, at_least: Term) -> Result<Term, Store
 }
 
 /// Whether no later control plane has started with this log, written in a way that it would have noticed.
-pub(super) async fn is_still_ours(kv: &dyn Kv, term: Term) -> Result<bool, StoreError> {
+pub(in crate::tracker) async fn is_still_ours(kv: &dyn Kv, term: Term) -> Result<bool, StoreError> {
     let key = Key::from(TERM);
     let Some(row) = kv.get(&key).await? else { return Ok(false) };
     if number(&row.value, TERM)? != term.0 {
@@ -89,30 +89,30 @@ pub(super) async fn is_still_ours(kv: &dyn Kv, term: Term) -> Result<bool, Store
 }
 
 /// The longest lease ever granted; `None` before the first start.
-pub(super) async fn lease_max(kv: &dyn Kv) -> Result<Option<Duration>, StoreError> {
+pub(in crate::tracker) async fn lease_max(kv: &dyn Kv) -> Result<Option<Duration>, StoreError> {
     match kv.get(&Key::from(LEASE_MAX)).await? {
         Some(row) => Ok(Some(Duration::from_millis(number(&row.value, LEASE_MAX)?))),
         None => Ok(None),
     }
 }
 
-pub(super) async fn set_lease_max(kv: &dyn Kv, lease: Duration) -> Result<(), StoreError> {
-    put(kv, &Key::from(LEASE_MAX), super::live::millis(lease).to_string().into_bytes()).await
+pub(in crate::tracker) async fn set_lease_max(kv: &dyn Kv, lease: Duration) -> Result<(), StoreError> {
+    put(kv, &Key::from(LEASE_MAX), crate::clock::millis(lease).to_string().into_bytes()).await
 }
 
-pub(super) async fn through(kv: &dyn Kv) -> Result<Through, StoreError> {
+pub(in crate::tracker) async fn through(kv: &dyn Kv) -> Result<Through, StoreError> {
     match kv.get(&Key::from(THROUGH)).await? {
         Some(row) => serde_json::from_slice(&row.value).map_err(|_| corrupt(THROUGH)),
         None => Ok(Through::default()),
     }
 }
 
-pub(super) async fn set_through(kv: &dyn Kv, through: Through) -> Result<(), StoreError> {
+pub(in crate::tracker) async fn set_through(kv: &dyn Kv, through: Through) -> Result<(), StoreError> {
     put(kv, &Key::from(THROUGH), json(&through)).await
 }
 
 /// All nodes' rows, with the cursors last saved for them.
-pub(super) async fn nodes(kv: &dyn Kv) -> Result<Vec<(NodeName, NodeRow, Cursor)>, StoreError> {
+pub(in crate::tracker) async fn nodes(kv: &dyn Kv) -> Result<Vec<(NodeName, NodeRow, Cursor)>, StoreError> {
     let mut confirmed: HashMap<String, u64> = HashMap::new();
     for (key, value) in scan(kv, CONFIRMED).await? {
         let row: BTreeMap<String, u64> = serde_json::from_slice(&value).map_err(|_| corrupt(&key))?;
@@ -129,7 +129,11 @@ pub(super) async fn nodes(kv: &dyn Kv) -> Result<Vec<(NodeName, NodeRow, Cursor)
 }
 
 /// Writes a node's row, or deletes it for `None`.
-pub(super) async fn set_node(kv: &dyn Kv, name: &NodeName, row: Option<&NodeRow>) -> Result<(), StoreError> {
+pub(in crate::tracker) async fn set_node(
+    kv: &dyn Kv,
+    name: &NodeName,
+    row: Option<&NodeRow>,
+) -> Result<(), StoreError> {
     let key = Key::from(format!("{NODES}{name}"));
     match row {
         Some(row) => put(kv, &key, encode(row)).await,
@@ -138,7 +142,7 @@ pub(super) async fn set_node(kv: &dyn Kv, name: &NodeName, row: Option<&NodeRow>
 }
 
 /// Writes the rows of confirmed cursors that differ from `saved`, which is what was written last.
-pub(super) async fn set_confirmed(
+pub(in crate::tracker) async fn set_confirmed(
     kv: &dyn Kv,
     nodes: &[(NodeName, Cursor)],
     saved: &mut BTreeMap<u32, BTreeMap<String, u64>>,

@@ -1,3 +1,5 @@
+//! All names ever registered and not forgotten, and what is known of each.
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -5,7 +7,7 @@ use batoff_delivery::Word;
 use batoff_types::message::{Hello, LeasePolicy, Trouble};
 use batoff_types::{Cursor, NodeName, Parent, Seq, UnixMillis};
 
-use super::connection::Mailbox;
+use super::mailbox::Mailbox;
 
 /// Caches in trouble that are remembered of one node; further ones are not shown.
 const TROUBLES_MAX: usize = 32;
@@ -15,21 +17,21 @@ const TROUBLE_BYTES_MAX: usize = 1_024;
 
 /// A number for a node, small and used again after the node is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct NodeIndex(u32);
+pub(in crate::tracker) struct NodeIndex(u32);
 
 /// A number for a PoP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct PopIndex(u32);
+pub(in crate::tracker) struct PopIndex(u32);
 
 /// A set of nodes: a bit each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct NodeSet {
+pub(in crate::tracker) struct NodeSet {
     words: Vec<u64>,
     len: usize,
 }
 
 impl NodeSet {
-    pub(super) fn insert(&mut self, node: NodeIndex) {
+    pub(in crate::tracker) fn insert(&mut self, node: NodeIndex) {
         let (word, bit) = place(node);
         if self.words.len() <= word {
             self.words.resize(word + 1, 0);
@@ -43,7 +45,7 @@ impl NodeSet {
     }
 
     /// Whether it was in the set.
-    pub(super) fn remove(&mut self, node: NodeIndex) -> bool {
+    pub(in crate::tracker) fn remove(&mut self, node: NodeIndex) -> bool {
         let (word, bit) = place(node);
         match self.words.get_mut(word) {
             Some(word) if *word & bit != 0 => {
@@ -55,15 +57,15 @@ impl NodeSet {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::tracker) fn len(&self) -> usize {
         self.len
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::tracker) fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = NodeIndex> {
+    pub(in crate::tracker) fn iter(&self) -> impl Iterator<Item = NodeIndex> {
         self.words.iter().enumerate().flat_map(|(word, bits)| {
             (0..64)
                 .filter(move |bit| bits & (1 << bit) != 0)
@@ -79,7 +81,7 @@ fn place(node: NodeIndex) -> (usize, u64) {
 /// What is known of a node beside the rules of delivery: what is durable about it, what it said of itself, and how to
 /// reach it.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(in crate::tracker) struct NodeEntry {
     pub index: Option<NodeIndex>,
     pub pop: PopIndex,
     pub row: NodeRow,
@@ -87,7 +89,7 @@ pub(super) struct Entry {
     pub confirmed: Cursor,
     /// The part of it that may be made durable, as the roster last said.
     pub confirmed_to_save: Cursor,
-    pub said: Option<Said>,
+    pub said: Option<Introduction>,
     pub troubles: BTreeMap<String, (String, Option<Seq>)>,
     pub mailbox: Option<(u64, Mailbox)>,
     pub heard_at: Option<UnixMillis>,
@@ -95,7 +97,7 @@ pub(super) struct Entry {
 
 /// The durable part.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct NodeRow {
+pub(in crate::tracker) struct NodeRow {
     pub registered: Seq,
     pub policy: Option<LeasePolicy>,
     /// What lies between it and the origins; `None` until it has said so.
@@ -106,7 +108,7 @@ pub(super) struct NodeRow {
 
 /// What a `Hello` says for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Said {
+pub(in crate::tracker) struct Introduction {
     pub version: String,
     pub caches: Vec<String>,
     pub semantics: u32,
@@ -125,8 +127,8 @@ pub enum Membership {
 
 /// All names ever registered and not forgotten.
 #[derive(Debug, Default)]
-pub(super) struct Roll {
-    entries: BTreeMap<NodeName, Entry>,
+pub(in crate::tracker) struct Roll {
+    entries: BTreeMap<NodeName, NodeEntry>,
     names: Vec<Option<NodeName>>,
     free: Vec<NodeIndex>,
     present: NodeSet,
@@ -137,10 +139,10 @@ pub(super) struct Roll {
 
 impl Roll {
     /// Takes over a durable row.
-    pub(super) fn restore(&mut self, name: NodeName, row: NodeRow, confirmed: Cursor) {
+    pub(in crate::tracker) fn restore(&mut self, name: NodeName, row: NodeRow, confirmed: Cursor) {
         let pop = self.pop_of(&name);
         let index = row.removed.is_none().then(|| self.take_index(&name));
-        let entry = Entry {
+        let entry = NodeEntry {
             index,
             pop,
             confirmed,
@@ -155,7 +157,7 @@ impl Roll {
     }
 
     /// A record registered the node. False when it was registered already, or the record is an old one.
-    pub(super) fn handle_registered(&mut self, name: &NodeName, seq: Seq) -> bool {
+    pub(in crate::tracker) fn handle_registered(&mut self, name: &NodeName, seq: Seq) -> bool {
         let known = self.entries.get(name).map(|entry| entry.row.clone());
         if known.as_ref().is_some_and(|row| row.removed.is_none_or(|removed| removed >= seq)) {
             return false;
@@ -175,7 +177,7 @@ impl Roll {
     }
 
     /// A record removed the node. False when it was removed already, or the record is an old one.
-    pub(super) fn handle_removed(&mut self, name: &NodeName, seq: Seq) -> bool {
+    pub(in crate::tracker) fn handle_removed(&mut self, name: &NodeName, seq: Seq) -> bool {
         let Some(entry) = self.entries.get_mut(name) else { return false };
         if entry.row.removed.is_some() || entry.row.registered >= seq {
             return false;
@@ -186,7 +188,7 @@ impl Roll {
     }
 
     /// The removal has taken effect: nothing waits for the node any more.
-    pub(super) fn handle_gone(&mut self, name: &NodeName) -> Option<NodeIndex> {
+    pub(in crate::tracker) fn handle_gone(&mut self, name: &NodeName) -> Option<NodeIndex> {
         let entry = self.entries.get_mut(name)?;
         entry.mailbox = None;
         let index = entry.index.take()?;
@@ -199,7 +201,7 @@ impl Roll {
     }
 
     /// Lets a removed name register again. False when it is not blocked.
-    pub(super) fn unblock(&mut self, name: &NodeName) -> bool {
+    pub(in crate::tracker) fn unblock(&mut self, name: &NodeName) -> bool {
         let blocked = self.entries.get(name).is_some_and(|entry| entry.row.removed.is_some());
         if blocked {
             self.handle_gone(name);
@@ -208,7 +210,7 @@ impl Roll {
         blocked
     }
 
-    pub(super) fn membership(&self, name: &NodeName) -> Membership {
+    pub(in crate::tracker) fn membership(&self, name: &NodeName) -> Membership {
         match self.entries.get(name) {
             None => Membership::Unknown,
             Some(entry) if entry.row.removed.is_some() => Membership::Blocked,
@@ -216,33 +218,33 @@ impl Roll {
         }
     }
 
-    pub(super) fn get(&self, name: &NodeName) -> Option<&Entry> {
+    pub(in crate::tracker) fn get(&self, name: &NodeName) -> Option<&NodeEntry> {
         self.entries.get(name)
     }
 
-    pub(super) fn get_mut(&mut self, name: &NodeName) -> Option<&mut Entry> {
+    pub(in crate::tracker) fn get_mut(&mut self, name: &NodeName) -> Option<&mut NodeEntry> {
         self.entries.get_mut(name)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&NodeName, &Entry)> {
+    pub(in crate::tracker) fn iter(&self) -> impl Iterator<Item = (&NodeName, &NodeEntry)> {
         self.entries.iter()
     }
 
     /// The nodes that a record written now waits for.
-    pub(super) fn present(&self) -> &NodeSet {
+    pub(in crate::tracker) fn present(&self) -> &NodeSet {
         &self.present
     }
 
-    pub(super) fn name_of(&self, node: NodeIndex) -> Option<Arc<str>> {
+    pub(in crate::tracker) fn name_of(&self, node: NodeIndex) -> Option<Arc<str>> {
         self.names.get(node.0 as usize)?.as_ref().map(|name| name.to_string().into())
     }
 
-    pub(super) fn pop(&self, name: &str) -> Option<PopIndex> {
+    pub(in crate::tracker) fn pop(&self, name: &str) -> Option<PopIndex> {
         self.pops.get(name).copied()
     }
 
     /// Rows to be made durable; `None` for a row that is to be deleted.
-    pub(super) fn take_unsaved(&mut self) -> Vec<(NodeName, Option<NodeRow>)> {
+    pub(in crate::tracker) fn take_unsaved(&mut self) -> Vec<(NodeName, Option<NodeRow>)> {
         let mut names = std::mem::take(&mut self.unsaved);
         names.sort_unstable();
         names.dedup();
@@ -253,7 +255,7 @@ impl Roll {
     }
 
     /// The row could not be made durable, or has changed.
-    pub(super) fn mark_unsaved(&mut self, name: NodeName) {
+    pub(in crate::tracker) fn mark_unsaved(&mut self, name: NodeName) {
         self.unsaved.push(name);
     }
 
@@ -280,18 +282,18 @@ impl Roll {
 
 impl NodeRow {
     /// What the node itself said, once it has said all of it.
-    pub(super) fn word(&self) -> Option<Word> {
+    pub(in crate::tracker) fn word(&self) -> Option<Word> {
         let (policy, parents) = self.policy.zip(self.parents.clone())?;
         Some(Word { policy, parents })
     }
 }
 
-impl Entry {
-    pub(super) fn handle_hello(&mut self, hello: &Hello) {
+impl NodeEntry {
+    pub(in crate::tracker) fn handle_hello(&mut self, hello: &Hello) {
         self.row.policy = Some(hello.policy);
         self.row.parents = Some(hello.parents.clone());
         self.troubles.clear();
-        self.said = Some(Said {
+        self.said = Some(Introduction {
             version: cut(&hello.version).to_owned(),
             caches: hello.caches.iter().take(TROUBLES_MAX).map(|name| cut(name).to_owned()).collect(),
             semantics: hello.semantics,
@@ -299,7 +301,7 @@ impl Entry {
     }
 
     /// Whether that was news.
-    pub(super) fn handle_trouble(&mut self, trouble: &Trouble) -> bool {
+    pub(in crate::tracker) fn handle_trouble(&mut self, trouble: &Trouble) -> bool {
         let cache = cut(&trouble.cache);
         if trouble.message.is_empty() {
             return self.troubles.remove(cache).is_some();
@@ -314,7 +316,7 @@ impl Entry {
 }
 
 /// As much of a node's text as is kept and logged.
-pub(super) fn cut(text: &str) -> &str {
+pub(in crate::tracker) fn cut(text: &str) -> &str {
     &text[..text.floor_char_boundary(TROUBLE_BYTES_MAX)]
 }
 

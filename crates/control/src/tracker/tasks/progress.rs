@@ -1,17 +1,19 @@
+//! How far a task is, as its row in the log says.
+
 use std::sync::Arc;
 
 use batoff_types::UnixMillis;
 use prost::Message;
 
-use super::view::{LateNode, NodeCounts, PopView};
+use super::view::{AwaitedNode, NodeCounts, PopView};
 
 /// Names of nodes still to report that are kept with a task that has left memory. With more than these, the task is
 /// never shown as final: that is said, rather than guessed.
-pub(super) const WAITING_MAX: usize = 64;
+pub(in crate::tracker) const WAITING_MAX: usize = 64;
 
 /// How far a task is, as it is kept with its row in the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Progress {
+pub(in crate::tracker) struct TaskProgress {
     /// When it was completed, and after how many milliseconds.
     pub completed: Option<(UnixMillis, u64)>,
     /// Objects made unservable, as far as reported.
@@ -25,16 +27,16 @@ pub(super) struct Progress {
     /// Whether there are more of those than are kept.
     pub waiting_more: bool,
     /// Nodes that it waited for when the target passed.
-    pub late: Vec<LateNode>,
+    pub late: Vec<AwaitedNode>,
 }
 
-impl Progress {
+impl TaskProgress {
     /// Whether all nodes have reported.
-    pub(super) fn is_final(&self) -> bool {
+    pub(in crate::tracker) fn is_final(&self) -> bool {
         self.waiting.is_empty() && !self.waiting_more
     }
 
-    pub(super) fn encode(&self) -> Vec<u8> {
+    pub(in crate::tracker) fn encode(&self) -> Vec<u8> {
         let row = ProgressRow {
             completed_at: self.completed.map(|(at, _)| at.0),
             propagation_ms: self.completed.map(|(_, took)| took),
@@ -57,7 +59,7 @@ impl Progress {
         row.encode_to_vec()
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(in crate::tracker) fn decode(bytes: &[u8]) -> Option<Self> {
         let row = ProgressRow::decode(bytes).ok()?;
         let pop = |pop: PopRow| PopView {
             pop: pop.name.into(),
@@ -72,7 +74,7 @@ impl Progress {
             pops: row.pops.into_iter().map(pop).collect(),
             waiting: row.waiting.into_iter().map(Into::into).collect(),
             waiting_more: row.waiting_more,
-            late: row.late.into_iter().filter_map(LateNode::from_row).collect(),
+            late: row.late.into_iter().filter_map(AwaitedNode::from_row).collect(),
         })
     }
 }
@@ -121,24 +123,24 @@ struct PopRow {
     objects: u64,
 }
 
-/// A [`LateNode`] as it is kept.
+/// An [`AwaitedNode`] as it is kept.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct LateRow {
+pub(in crate::tracker) struct LateRow {
     #[prost(string, tag = "1")]
     node: String,
     #[prost(string, tag = "2")]
     reason: String,
 }
 
-impl From<&LateNode> for LateRow {
-    fn from(late: &LateNode) -> Self {
+impl From<&AwaitedNode> for LateRow {
+    fn from(late: &AwaitedNode) -> Self {
         Self { node: late.node.to_string(), reason: late.reason.to_string() }
     }
 }
 
-impl LateNode {
+impl AwaitedNode {
     /// `None` for a name that is none.
-    pub(super) fn from_row(row: LateRow) -> Option<Self> {
+    pub(in crate::tracker) fn from_row(row: LateRow) -> Option<Self> {
         Some(Self { node: row.node.parse().ok()?, reason: row.reason.into() })
     }
 }
@@ -164,7 +166,7 @@ mod tests {
     #[test]
     fn progress_is_read_back_as_it_was_written() {
         let counts = NodeCounts { total: 3, confirmed: 2, fenced: 1, unreachable: 0 };
-        let progress = Progress {
+        let progress = TaskProgress {
             completed: Some((UnixMillis(1_745_145_600_123), 412)),
             objects: 318,
             nodes: counts,
@@ -176,11 +178,11 @@ mod tests {
             }],
             waiting: vec!["fra1/edge-1".into()],
             waiting_more: false,
-            late: vec![LateNode { node: "fra1/edge-1".parse().unwrap(), reason: "unreachable".into() }],
+            late: vec![AwaitedNode { node: "fra1/edge-1".parse().unwrap(), reason: "unreachable".into() }],
         };
-        assert_eq!(Progress::decode(&progress.encode()), Some(progress.clone()));
+        assert_eq!(TaskProgress::decode(&progress.encode()), Some(progress.clone()));
         assert!(!progress.is_final());
-        assert!(Progress::decode(&Progress::default().encode()).unwrap().is_final());
-        assert_eq!(Progress::decode(b"\xff\xff"), None);
+        assert!(TaskProgress::decode(&TaskProgress::default().encode()).unwrap().is_final());
+        assert_eq!(TaskProgress::decode(b"\xff\xff"), None);
     }
 }

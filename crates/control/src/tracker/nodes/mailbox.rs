@@ -1,3 +1,5 @@
+//! The way to a node's stream, and the questions that wait for nodes' answers.
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,8 +10,6 @@ use batoff_types::{NodeName, Selector, SiteId};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use super::view::Counts;
-
 /// How long a count waits for the nodes' answers.
 pub const COUNT_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -19,6 +19,20 @@ const COUNTS_MAX: usize = 4;
 
 /// Questions that wait to be sent to one node. When it is full the node counts as not having answered.
 pub(crate) const MAILBOX: usize = 16;
+
+/// How many cached objects selectors would hit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Objects a selector, in the question's order, summed over the nodes that answered.
+    pub objects: Vec<u64>,
+    /// Registered nodes.
+    pub nodes_total: u32,
+    /// Nodes that answered in time.
+    pub nodes_answered: u32,
+    /// Nodes that have not answered, or cannot say what their caches hold, and may serve from them: available ones,
+    /// whether or not they are connected, and strict ones that may have a lease.
+    pub missing: Vec<NodeName>,
+}
 
 /// What a node's stream is told to send beside records and leases.
 #[derive(Clone, Debug)]
@@ -33,13 +47,13 @@ pub enum Directive {
 pub type Mailbox = mpsc::Sender<Directive>;
 
 /// Questions to the nodes that wait for their answers.
-pub(super) struct CountDesk {
+pub(in crate::tracker) struct CountDesk {
     next: AtomicU64,
     turns: Semaphore,
-    open: Mutex<HashMap<u64, Open>>,
+    open: Mutex<HashMap<u64, OpenQuestion>>,
 }
 
-struct Open {
+struct OpenQuestion {
     waiting: Vec<NodeName>,
     answered: Vec<NodeName>,
     counts: Counts,
@@ -47,12 +61,12 @@ struct Open {
 }
 
 impl CountDesk {
-    pub(super) fn new() -> Self {
+    pub(in crate::tracker) fn new() -> Self {
         Self { next: AtomicU64::new(1), turns: Semaphore::new(COUNTS_MAX), open: Mutex::default() }
     }
 
     /// Asks the nodes that have a stream, and waits. `counting` are those that must have answered for the sum to hold.
-    pub(super) async fn ask(
+    pub(in crate::tracker) async fn ask(
         &self,
         site: &SiteId,
         selectors: &[Selector],
@@ -91,10 +105,11 @@ impl CountDesk {
         }
         let waiting = streams.iter().map(|(name, _)| name.clone()).collect();
         // Closes the question whatever happens to the caller.
-        let guard = Closing { desk: self, id };
-        self.open
-            .lock()
-            .insert(id, Open { waiting, answered: Vec::new(), counts: nothing.clone(), done: Some(done) });
+        let guard = QuestionGuard { desk: self, id };
+        self.open.lock().insert(
+            id,
+            OpenQuestion { waiting, answered: Vec::new(), counts: nothing.clone(), done: Some(done) },
+        );
         for (name, mailbox) in streams {
             if mailbox.try_send(Directive::Count(Arc::clone(&question))).is_err() {
                 self.settle(id, &name, None);
@@ -105,7 +120,7 @@ impl CountDesk {
     }
 
     /// A node has answered. An answer that nobody waits for, or of another length than the question, is dropped.
-    pub(super) fn handle_counted(&self, node: &NodeName, counted: &Counted) {
+    pub(in crate::tracker) fn handle_counted(&self, node: &NodeName, counted: &Counted) {
         self.settle(counted.id, node, Some(&counted.objects));
     }
 
@@ -130,18 +145,18 @@ impl CountDesk {
     }
 }
 
-struct Closing<'a> {
+struct QuestionGuard<'a> {
     desk: &'a CountDesk,
     id: u64,
 }
 
-impl Closing<'_> {
+impl QuestionGuard<'_> {
     fn close(self) -> Option<(Counts, Vec<NodeName>)> {
         self.desk.open.lock().remove(&self.id).map(|open| (open.counts, open.answered))
     }
 }
 
-impl Drop for Closing<'_> {
+impl Drop for QuestionGuard<'_> {
     fn drop(&mut self) {
         self.desk.open.lock().remove(&self.id);
     }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use batoff_types::Moment;
 
-use super::{Tracker, saved};
+use super::saved;
+use crate::tracker::Tracker;
 
 /// Before the store is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
@@ -14,7 +15,7 @@ impl Tracker {
     /// Makes the roster grant leases again, if nobody else has started with the log since `noticed`; otherwise drains.
     /// The answer is a write: what is only read could come from memory, and the disk may have been given to another
     /// machine.
-    pub(super) async fn ask_whose_the_log_is(self: Arc<Self>, noticed: Moment) {
+    pub(in crate::tracker) async fn ask_whose_the_log_is(self: Arc<Self>, noticed: Moment) {
         tracing::warn!(
             "this process stood still for a while; no lease is granted until the log is known to be its own"
         );

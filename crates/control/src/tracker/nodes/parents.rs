@@ -1,23 +1,16 @@
-use std::collections::HashMap;
-use std::sync::Arc;
-
 use batoff_delivery::{PathGap, PathPlace};
 use batoff_types::message::Parents;
 use batoff_types::{NodeName, Parent};
 use tokio::sync::watch;
 
-use super::state::State;
+use crate::tracker::state::State;
 
 /// Bytes of the reason that a node is told.
 const WHY_BYTES_MAX: usize = 512;
 
-/// What the streams of nodes are told of their parents. Nodes that name the same ones listen to one voice.
-#[derive(Debug, Default)]
-pub(super) struct Voices(HashMap<Arc<[Parent]>, watch::Sender<Parents>>);
-
 impl State {
     /// What is said of the parents that the node's `Hello` names, from now on; `None` when it names none.
-    pub(super) fn watch_parents(&mut self, node: &NodeName) -> Option<watch::Receiver<Parents>> {
+    pub(in crate::tracker) fn watch_parents(&mut self, node: &NodeName) -> Option<watch::Receiver<Parents>> {
         let parents = self.roster.parents_of(node)?;
         let now = said(self.roster.path_of(node)?);
         self.voices.0.retain(|_, voice| voice.receiver_count() > 0);
@@ -27,12 +20,12 @@ impl State {
     }
 
     /// What is to be said of the node's parents now.
-    pub(super) fn parents_now(&mut self, node: &NodeName) -> Option<Parents> {
+    pub(in crate::tracker) fn parents_now(&mut self, node: &NodeName) -> Option<Parents> {
         self.roster.path_of(node).map(said)
     }
 
     /// Tells what has changed since the last call.
-    pub(super) fn tell_parents(&mut self) {
+    pub(in crate::tracker) fn tell_parents(&mut self) {
         while let Some((parents, place)) = self.roster.poll_path() {
             let Some(voice) = self.voices.0.get(&parents) else { continue };
             let said = said(place);

@@ -1,3 +1,5 @@
+//! Questions about tasks: answered from memory where it knows, and from the log's rows where it does not.
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,13 +8,13 @@ use batoff_log::{LIST_TASKS_MAX, StoreError, TaskRow};
 use batoff_types::{Seq, SiteId, TaskId};
 use futures_util::stream::{self, BoxStream, StreamExt};
 
-use super::Tracker;
-use super::events::{Next, Place};
+use super::events::{EventPlace, Next};
 use super::live::LiveTask;
-use super::progress::Progress;
-use super::state::State;
+use super::progress::TaskProgress;
 use super::view::{NodeCounts, PopView, TaskEvent, TaskFilter, TaskPage, TaskState, TaskView};
 use crate::store::task_record;
+use crate::tracker::Tracker;
+use crate::tracker::state::State;
 
 /// Rows that one page of a filtered list looks at. When none of them fits, the page is empty and names where to go on.
 const ROWS_LOOKED_AT: usize = 5_000;
@@ -146,7 +148,7 @@ impl Tracker {
     ) -> Result<BoxStream<'static, TaskEvent>, StoreError> {
         let here = self.here();
         let place =
-            last_event_id.and_then(Place::from_id).filter(|place| place.told.fits(here.told.accepted));
+            last_event_id.and_then(EventPlace::from_id).filter(|place| place.told.fits(here.told.accepted));
         let place = place.unwrap_or(here);
         let (place, missed) = match self.events.next(place, site, 0) {
             Next::Events(_, place) => (place, Vec::new()),
@@ -160,14 +162,18 @@ impl Tracker {
             .boxed())
     }
 
-    fn here(&self) -> Place {
+    fn here(&self) -> EventPlace {
         let state = self.state.lock();
         self.events.end(state.told())
     }
 
     /// The present state of the tasks that have changed since all was so that the place's holder was told, and the place
     /// after them. Of more than [`CATCH_UP_MAX`] the newest.
-    async fn missed(&self, site: &SiteId, place: Place) -> Result<(Place, Vec<TaskEvent>), StoreError> {
+    async fn missed(
+        &self,
+        site: &SiteId,
+        place: EventPlace,
+    ) -> Result<(EventPlace, Vec<TaskEvent>), StoreError> {
         let mut tasks = Vec::new();
         let mut before = None;
         // Before any of them is looked at: what becomes so in between is told once more rather than never.
@@ -259,8 +265,8 @@ fn live_pops(state: &State, seq: Seq, task: &LiveTask) -> Vec<PopView> {
     }
 }
 
-pub(super) fn progress_of(row: &TaskRow) -> Option<Progress> {
-    row.completion.as_deref().and_then(Progress::decode)
+pub(in crate::tracker) fn progress_of(row: &TaskRow) -> Option<TaskProgress> {
+    row.completion.as_deref().and_then(TaskProgress::decode)
 }
 
 fn fits(view: &TaskView, filter: &TaskFilter) -> bool {
@@ -271,7 +277,7 @@ fn fits(view: &TaskView, filter: &TaskFilter) -> bool {
 struct Following {
     tracker: Arc<Tracker>,
     site: SiteId,
-    place: Place,
+    place: EventPlace,
     end: tokio::sync::watch::Receiver<u64>,
     /// What it was told while it caught up: events that happened meanwhile may be older than that.
     told: HashMap<Seq, TaskState>,

@@ -1,0 +1,11 @@
+//! What outlives this process, beside the log and the rows of tasks, and what a start makes of it.
+//!
+//! | module | answers |
+//! | --- | --- |
+//! | [`saved`] | What do the small records say: terms, nodes, how far all of them are? |
+//! | [`recover`] | What does a start find, and which tasks may be open? |
+//! | [`ownership`] | Is the log still ours, after this process stood still? |
+
+pub(super) mod ownership;
+pub(super) mod recover;
+pub(super) mod saved;

@@ -1,0 +1,81 @@
+//! Questions about nodes, and the names that are let in again.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use batoff_delivery::NodeState;
+use batoff_log::StoreError;
+use batoff_types::NodeName;
+use batoff_types::message::{LeasePolicy, Parents};
+
+use super::roll::NodeEntry;
+use super::status::{NodeStatus, RemoveRefused, TroubleView};
+use crate::tracker::Tracker;
+
+impl Tracker {
+    /// All nodes, removed ones that are still blocked included, by name.
+    pub fn nodes(&self) -> Vec<NodeStatus> {
+        let now = self.clock.now();
+        let mut state = self.state.lock();
+        let names: Vec<NodeName> = state.roll.iter().map(|(name, _)| name.clone()).collect();
+        let mut paths: HashMap<NodeName, Parents> =
+            names.into_iter().filter_map(|name| Some((name.clone(), state.parents_now(&name)?))).collect();
+        let state = &*state;
+        let mut status = |(name, entry): (&NodeName, &NodeEntry)| {
+            let view = state.roster.node(now, name);
+            let view = view.as_ref();
+            NodeStatus {
+                node: name.clone(),
+                removed: entry.row.removed.is_some(),
+                state: view.map_or(NodeState::Away, |view| view.state),
+                policy: entry.row.policy,
+                connected: view.is_some_and(|view| view.connected),
+                instance: view.and_then(|view| view.instance),
+                cursor: entry.confirmed,
+                lag_records: view.map_or(0, |view| view.lag_records),
+                lag: view.map_or(Duration::ZERO, |view| view.lag),
+                lease_remaining: view.map_or(Duration::ZERO, |view| view.lease_remaining),
+                refusal: view.and_then(|view| view.refusal).map(|refusal| refusal.as_str()),
+                heard_at: entry.heard_at,
+                version: entry.said.as_ref().map(|said| said.version.clone()).unwrap_or_default(),
+                semantics: entry.said.as_ref().map(|said| said.semantics),
+                caches: entry.said.as_ref().map(|said| said.caches.clone()).unwrap_or_default(),
+                troubles: entry
+                    .troubles
+                    .iter()
+                    .map(|(cache, (message, stuck))| TroubleView {
+                        cache: cache.clone(),
+                        message: message.clone(),
+                        stuck: *stuck,
+                    })
+                    .collect(),
+                parents: entry.row.parents.clone().unwrap_or_default(),
+                path: paths.remove(name),
+            }
+        };
+        state.roll.iter().map(&mut status).collect()
+    }
+
+    /// Whether the node may be removed now. An available node that is behind is removed only by force: it may go on
+    /// serving what was purged, and nobody would be told.
+    pub fn may_remove(&self, node: &NodeName, force: bool) -> Result<(), RemoveRefused> {
+        let state = self.state.lock();
+        let entry =
+            state.roll.get(node).filter(|entry| entry.row.removed.is_none()).ok_or(RemoveRefused::Unknown)?;
+        let strict = entry.row.policy == Some(LeasePolicy::Revalidate);
+        if !force && !strict && entry.confirmed < state.roster.tail() {
+            return Err(RemoveRefused::Unconfirmed);
+        }
+        Ok(())
+    }
+
+    /// Lets a removed name connect, and be registered, again. False when it is not blocked.
+    pub async fn admit(self: &Arc<Self>, node: &NodeName) -> Result<bool, StoreError> {
+        if !self.state.lock().roll.unblock(node) {
+            return Ok(false);
+        }
+        self.save_node(node).await?;
+        Ok(true)
+    }
+}

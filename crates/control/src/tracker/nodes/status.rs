@@ -1,0 +1,68 @@
+//! A node as the operator sees it.
+
+use std::time::Duration;
+
+use batoff_delivery::NodeState;
+use batoff_types::message::{LeasePolicy, Parents};
+use batoff_types::{Cursor, InstanceId, NodeName, Parent, Seq, UnixMillis};
+
+/// A node as the operator sees it.
+#[derive(Clone, Debug)]
+pub struct NodeStatus {
+    /// Its name.
+    pub node: NodeName,
+    /// Whether it was removed; its name is blocked.
+    pub removed: bool,
+    /// What it may do as far as is known here.
+    pub state: NodeState,
+    /// What it does without a lease; `None` until it has said so.
+    pub policy: Option<LeasePolicy>,
+    /// Whether it has a stream.
+    pub connected: bool,
+    /// The run of its daemon that connected last.
+    pub instance: Option<InstanceId>,
+    /// The furthest it has acknowledged.
+    pub cursor: Cursor,
+    /// Records that it has not acknowledged.
+    pub lag_records: u64,
+    /// Age of the oldest of them.
+    pub lag: Duration,
+    /// How long its lease still runs.
+    pub lease_remaining: Duration,
+    /// Why its last heartbeat was answered without a lease.
+    pub refusal: Option<&'static str>,
+    /// When its last heartbeat came.
+    pub heard_at: Option<UnixMillis>,
+    /// Its daemon's version; empty until it has said so.
+    pub version: String,
+    /// The semantics that it understands.
+    pub semantics: Option<u32>,
+    /// The caches that it drives.
+    pub caches: Vec<String>,
+    /// Caches in the way.
+    pub troubles: Vec<TroubleView>,
+    /// The caches between its own and the origins; empty as long as it has not said so.
+    pub parents: Vec<Parent>,
+    /// How far those are; `None` without any.
+    pub path: Option<Parents>,
+}
+
+/// A cache that cannot be reached or refuses.
+#[derive(Clone, Debug)]
+pub struct TroubleView {
+    /// Which.
+    pub cache: String,
+    /// What it said.
+    pub message: String,
+    /// The record that waits behind it.
+    pub stuck: Option<Seq>,
+}
+
+/// Why a node may not be removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RemoveRefused {
+    /// No such node, or removed already.
+    Unknown,
+    /// An available node that has not confirmed everything may go on serving what was purged; only by force.
+    Unconfirmed,
+}
