@@ -1,3 +1,5 @@
+//! What cannot be, alone or beside another key, and what would be right.
+
 use batoff_program::config::{ConfigError, ConfigFile};
 
 use super::{Config, GrpcConfig};
