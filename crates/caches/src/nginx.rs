@@ -1,7 +1,7 @@
 //! nginx's cache directory, driven from outside: no module in nginx, only files.
 //!
 //! ```text
-//!  nginx ──▶ cache files ──inotify──▶ watch ──▶ shelf ⇄ index
+//!  nginx ──▶ cache files ──inotify──▶ watch ──▶ register ⇄ index
 //!    ▲           ▲                               ▲
 //!    │           └── spoil, unlink; stale ───────┤
 //!    └── asks run_dir/{lease,slots,gen} ◀── lease, held, stamps
@@ -24,12 +24,16 @@ mod notes;
 mod oddities;
 mod past;
 mod permit;
+mod register;
 mod run_dir;
 mod scan;
 mod setup;
 mod share;
-mod shelf;
 mod spoiled;
+mod stale;
+mod tokens;
+mod trust;
+mod unlink;
 mod watch;
 
 use std::io;
@@ -59,10 +63,11 @@ use self::key::KeyTemplate;
 use self::name::FileName;
 use self::notes::Notes;
 use self::permit::Permit;
+use self::register::Register;
 use self::run_dir::RunDir;
 use self::scan::Scanner;
 use self::setup::setup;
-use self::shelf::{Shelf, Trust};
+use self::trust::Trust;
 use self::watch::{Heard, Watch, WatchError};
 use crate::section::{Beside, Section};
 use crate::shared::report::{CheckError, Report};
@@ -92,7 +97,7 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// One nginx, by its cache directory.
 pub struct Nginx {
-    shelf: Arc<Shelf>,
+    register: Arc<Register>,
     run_dir: Arc<RunDir>,
     gate: Arc<Gate>,
     permit: Arc<Permit>,
@@ -132,7 +137,7 @@ impl Nginx {
             })?;
 
         let names_host = key.names_host();
-        let shelf = Arc::new(Shelf::new(files, (&around.index, &around.path), key, daemon));
+        let register = Arc::new(Register::new(files, &around, key, daemon));
         let (run_dir, watch, gate) = (Arc::new(run_dir), Arc::new(watch), Arc::new(Gate::default()));
         let in_the_way = |error: io::Error| setup(format!("{}: {error}", section.run_dir.display()));
         run_dir.make_shares().map_err(in_the_way)?;
@@ -151,17 +156,17 @@ impl Nginx {
             around.policy == LeasePolicy::Revalidate || section.while_scanning == WhileScanning::Fence;
         let permit =
             Arc::new(Permit::new(slots, run_dir.slots(), Arc::clone(&gate), section.fence && strict));
-        run_dir.set_stamp(|| shelf.stamp()).map_err(in_the_way)?;
+        run_dir.set_stamp(|| register.tokens.stamp()).map_err(in_the_way)?;
         let held = Arc::new(Held::new(Arc::clone(&run_dir)).map_err(in_the_way)?);
         let ground = Arc::new(Ground::new(
-            (&shelf, &watch),
+            (&register, &watch),
             (&gate, &permit),
             (&run_dir, &held),
             (Notes::new(&section.run_dir, owner), lock),
         ));
 
         let nginx = Self {
-            shelf: Arc::clone(&shelf),
+            register: Arc::clone(&register),
             run_dir,
             gate: Arc::clone(&gate),
             permit,
@@ -184,7 +189,7 @@ impl Nginx {
 
     fn start(&self, section: &NginxSection, around: &Surroundings) -> Result<(), CacheOpenError> {
         let heard = Heard {
-            shelf: Arc::clone(&self.shelf),
+            register: Arc::clone(&self.register),
             gate: Arc::clone(&self.gate),
             permit: Arc::clone(&self.permit),
             fill_window: section.fill_window(),
@@ -199,13 +204,14 @@ impl Nginx {
             .name("nginx-watch".to_owned())
             .spawn(move || watch.run(&heard))
             .map_err(no_thread)?;
-        let (shelf, unlinked, stop) = (Arc::clone(&self.shelf), Arc::clone(&self.watch), around.stop.clone());
+        let (register, unlinked, stop) =
+            (Arc::clone(&self.register), Arc::clone(&self.watch), around.stop.clone());
         std::thread::Builder::new()
             .name("nginx-unlink".to_owned())
-            .spawn(move || spoiled::unlink(&shelf, &unlinked, || stop.is_cancelled()))
+            .spawn(move || unlink::run(&register, &unlinked, || stop.is_cancelled()))
             .map_err(no_thread)?;
         let scanner = Scanner {
-            shelf: Arc::clone(&self.shelf),
+            register: Arc::clone(&self.register),
             gate: Arc::clone(&self.gate),
             permit: Arc::clone(&self.permit),
             held: Arc::clone(&self.held),
@@ -218,9 +224,9 @@ impl Nginx {
             stop.run_until_cancelled(scanner.run()).await;
             watch.stop();
         });
-        let (notes, shelf, stop) =
-            (Arc::clone(&self.ground.notes), Arc::clone(&self.shelf), around.stop.clone());
-        tokio::spawn(async move { stop.run_until_cancelled(notes.run(&shelf)).await });
+        let (notes, register, stop) =
+            (Arc::clone(&self.ground.notes), Arc::clone(&self.register), around.stop.clone());
+        tokio::spawn(async move { stop.run_until_cancelled(notes.run(&register)).await });
         if around.path.has_parents() && self.fence {
             // What they have applied is not known yet.
             let awaited = self.held.await_parents_with_all(around.index.applied());
@@ -236,16 +242,16 @@ impl Nginx {
     /// Everything that has happened by now was looked at, and nothing purged is being received.
     async fn pass(&self, strictly: bool) -> Result<(), CacheTrouble> {
         self.watch.caught_up().await;
-        let shelf = Arc::clone(&self.shelf);
-        blocking(move || shelf.stop_purged_fills(strictly)).await
+        let register = Arc::clone(&self.register);
+        blocking(move || register.stop_purged_fills(strictly)).await
     }
 
     /// After this nothing that was fetched under an earlier stamp, and was purged since, can still appear, and no worker
     /// goes on with what it asked before.
     async fn stop_fills(&self) -> Result<(), CacheTrouble> {
         self.pass(false).await?;
-        let shelf = Arc::clone(&self.shelf);
-        blocking(move || shelf.remove_oddities()).await?;
+        let register = Arc::clone(&self.register);
+        blocking(move || register.remove_oddities()).await?;
         // A worker decides whether to store an answer, and makes the file, in one turn of its event loop.
         tokio::time::sleep(self.event_loop).await;
         self.pass(true).await
@@ -279,12 +285,14 @@ impl Nginx {
     /// What is fetched through parents that are behind may be what `records` hit. It would be judged by its stamp and taken
     /// out as soon as it is seen; held back, it is not stored for that moment either.
     fn await_parents(&self, records: &[Arc<Record>]) -> Result<(), CacheTrouble> {
-        let Some(through) = self.shelf.parents_through().filter(|_| self.fence) else { return Ok(()) };
+        let Some(through) = self.register.tokens.parents_through().filter(|_| self.fence) else {
+            return Ok(());
+        };
         let awaited = match records.last() {
             Some(last) if !self.names_host && !through.covers(last.seq) => {
                 self.held.await_parents_with_all(Cursor::after(last.seq))
             }
-            _ => self.held.await_parents(records, &self.shelf, through),
+            _ => self.held.await_parents(records, &self.register, through),
         };
         // They may have come there meanwhile.
         let awaited = awaited.and_then(|()| self.ground.keep_up_with_parents());
@@ -293,7 +301,7 @@ impl Nginx {
 
     fn set_stamp(&self) -> Result<(), CacheTrouble> {
         self.run_dir
-            .set_stamp(|| self.shelf.stamp())
+            .set_stamp(|| self.register.tokens.stamp())
             .map_err(|error| CacheTrouble(format!("run_dir: {error}")))
     }
 }
@@ -320,8 +328,8 @@ impl Cache<Locator> for Nginx {
 
     async fn evict(&self, objects: &[Match<Locator>]) -> Result<(), CacheTrouble> {
         let files: Vec<_> = objects.iter().filter_map(file_of).collect();
-        let shelf = Arc::clone(&self.shelf);
-        blocking(move || shelf.evict(&files)).await?;
+        let register = Arc::clone(&self.register);
+        blocking(move || register.evict(&files)).await?;
         // Each is an event, and the kernel's queue is finite. It holds those of many batches, so only the one before
         // this is waited for.
         let before = self.evictions_heard.lock().replace(self.watch.catch_up());
@@ -343,11 +351,11 @@ impl Cache<Locator> for Nginx {
         if adopts {
             tracing::warn!("what nginx has cached is taken over unseen, as `adopt = \"trust\"` says");
         }
-        if self.shelf.parents_through().is_some() {
-            let awaited = self.held.await_parents_anew(self.shelf.applied());
+        if self.register.tokens.parents_through().is_some() {
+            let awaited = self.held.await_parents_anew(self.register.applied());
             awaited.map_err(|error| CacheTrouble(format!("run_dir: {error}")))?;
         }
-        self.shelf.cut_past();
+        self.register.tokens.cut_past();
         self.gate.ask(if adopts { Trust::All } else { Trust::Stamped });
         self.permit.settle();
         self.stop_fills().await?;
@@ -370,7 +378,7 @@ impl Cache<Locator> for Nginx {
             // Served unseen meanwhile: nobody can say yet what there is, and under which hosts.
             return false;
         }
-        let held = match self.held.hold(records, &self.shelf) {
+        let held = match self.held.hold(records, &self.register) {
             Ok(held) => held,
             Err(error) => {
                 tracing::warn!(%error, "a host cannot be held back; the ack waits until everything is removed");
@@ -463,11 +471,11 @@ async fn look_after(ground: Arc<Ground>) {
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         every.tick().await;
-        let shelf = &ground.shelf;
-        metrics::gauge!("batoff_edge_nginx_files").set(shelf.files_known() as f64);
-        metrics::gauge!("batoff_edge_nginx_in_flight").set(shelf.files_in_flight() as f64);
-        metrics::gauge!("batoff_edge_nginx_spoiled_files").set(shelf.spoiled.len() as f64);
-        metrics::gauge!("batoff_edge_nginx_odd_files").set(shelf.oddities.len() as f64);
+        let register = &ground.register;
+        metrics::gauge!("batoff_edge_nginx_files").set(register.files_known() as f64);
+        metrics::gauge!("batoff_edge_nginx_in_flight").set(register.files_in_flight() as f64);
+        metrics::gauge!("batoff_edge_nginx_spoiled_files").set(register.spoiled.len() as f64);
+        metrics::gauge!("batoff_edge_nginx_odd_files").set(register.oddities.len() as f64);
         let looked = Arc::clone(&ground);
         // It does not end but with the daemon.
         let _ = tokio::task::spawn_blocking(move || looked.look()).await;
@@ -479,11 +487,11 @@ async fn follow_parents(ground: Arc<Ground>, mut path: PathChanges) {
     let mut last = Cursor::START;
     loop {
         path.changed().await;
-        let Some(through) = ground.shelf.parents_through() else { continue };
+        let Some(through) = ground.register.tokens.parents_through() else { continue };
         // First the stamp: what is stored when the shares are let go must have it.
-        let followed = ground.run_dir.set_stamp(|| ground.shelf.stamp()).and_then(|()| {
+        let followed = ground.run_dir.set_stamp(|| ground.register.tokens.stamp()).and_then(|()| {
             if through < last {
-                ground.held.await_parents_with_all(ground.shelf.applied())?;
+                ground.held.await_parents_with_all(ground.register.applied())?;
             }
             ground.held.parents_are_at(through)
         });

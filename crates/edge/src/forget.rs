@@ -14,11 +14,11 @@ use crate::saver::Wanted;
 use crate::{Path, boottime};
 
 /// The longest fill. A response that takes longer to come than this is not stored.
-pub(crate) const FILL_MAX: Duration = Duration::from_secs(3_600);
+const FILL_MAX: Duration = Duration::from_secs(3_600);
 
-/// The same while the index is crowded. A longer fill is lost then, which costs one more fetch; a rule that is widened
-/// for want of room costs a whole host its objects.
-const FILL_MAX_CROWDED: Duration = Duration::from_secs(600);
+/// The same while the index is crowded, so that no rule is forgotten before it is this old. A longer fill is lost then, which
+/// costs one more fetch; a rule that is widened for want of room costs a whole host its objects.
+pub const FILL_MAX_CROWDED: Duration = Duration::from_secs(600);
 
 /// Between two notes of where the node stands.
 const NOTE_EVERY: Duration = Duration::from_secs(60);

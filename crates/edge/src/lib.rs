@@ -38,6 +38,7 @@ pub use self::boottime::show_on_this_thread;
 pub use self::daemon::{Daemon, DaemonConfig, DaemonHandle, Opened, StartError};
 pub use self::fence::Fence;
 pub use self::follow::{Dial, Dialing};
+pub use self::forget::FILL_MAX_CROWDED;
 pub use self::overflow::Overflow;
 pub use self::path::{Path, PathChanges, STALE, X_BATOFF_STALE, is_marked_stale, marks_of_another_cache};
 pub use self::provenance::{Identity, InvalidIdentity, Provenance};

@@ -9,13 +9,13 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, FlockOperation, OFlags, flock, fstat, statat};
 
 use self::beneath::Plain;
-pub(super) use self::place::Place;
+pub(super) use self::folder_id::FolderId;
 use super::Levels;
 use super::header::{FIRST_READ, Header, SPOILED, STALE, TIMES_AT, Unreadable};
 use super::name::{FileName, InFlight};
 
 mod beneath;
-mod place;
+mod folder_id;
 
 /// The directory of `proxy_cache_path`.
 #[derive(Debug)]
@@ -94,9 +94,9 @@ impl Files {
     }
 
     /// Whether the places of these folders are still what stands at the path.
-    pub(super) fn are_there(&self, folders: &[(String, Place)]) -> bool {
+    pub(super) fn are_there(&self, folders: &[(String, FolderId)]) -> bool {
         let Ok(root) = beneath::root(&self.root) else { return false };
-        folders.iter().all(|(name, place)| Place::at(&root, name).is_ok_and(|now| now == *place))
+        folders.iter().all(|(name, place)| FolderId::at(&root, name).is_ok_and(|now| now == *place))
     }
 
     pub(super) fn read(&self, name: FileName) -> io::Result<Found> {

@@ -3,7 +3,7 @@
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::shelf::Trust;
+use super::trust::Trust;
 
 /// Passes over the directory, numbered: asked for by whoever finds that something may have been missed, done by the
 /// scanner.

@@ -6,18 +6,19 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rustix::fd::OwnedFd;
 
-use super::files::Place;
+use super::files::FolderId;
 use super::gate::Gate;
 use super::held::Held;
 use super::notes::Notes;
 use super::permit::Permit;
+use super::register::Register;
 use super::run_dir::RunDir;
-use super::shelf::{Shelf, Trust};
+use super::trust::Trust;
 use super::watch::Watch;
 
 /// Looked at once a second, the directory also before each ack.
 pub(super) struct Ground {
-    pub(super) shelf: Arc<Shelf>,
+    pub(super) register: Arc<Register>,
     pub(super) watch: Arc<Watch>,
     pub(super) gate: Arc<Gate>,
     pub(super) permit: Arc<Permit>,
@@ -25,41 +26,41 @@ pub(super) struct Ground {
     pub(super) held: Arc<Held>,
     pub(super) notes: Arc<Notes>,
     /// Held for the directory that stands at the path; dropped when another one does.
-    lock: Mutex<Option<(Place, OwnedFd)>>,
+    lock: Mutex<Option<(FolderId, OwnedFd)>>,
     /// What is wrong with the folder that nginx asks.
     trouble: Mutex<Option<String>>,
 }
 
 impl Ground {
     pub(super) fn new(
-        (shelf, watch): (&Arc<Shelf>, &Arc<Watch>),
+        (register, watch): (&Arc<Register>, &Arc<Watch>),
         (gate, permit): (&Arc<Gate>, &Arc<Permit>),
         (run_dir, held): (&Arc<RunDir>, &Arc<Held>),
         (notes, lock): (Notes, OwnedFd),
     ) -> Self {
         Self {
-            shelf: Arc::clone(shelf),
+            register: Arc::clone(register),
             watch: Arc::clone(watch),
             gate: Arc::clone(gate),
             permit: Arc::clone(permit),
             run_dir: Arc::clone(run_dir),
             held: Arc::clone(held),
             notes: Arc::new(notes),
-            lock: Mutex::new(Place::of(&lock).ok().map(|place| (place, lock))),
+            lock: Mutex::new(FolderId::of(&lock).ok().map(|place| (place, lock))),
             trouble: Mutex::default(),
         }
     }
 
     /// Whether what is watched stands at the path. If not, nothing is served until what stands there was read.
     pub(super) fn is_in_place(&self) -> bool {
-        if self.watch.is_in_place(&self.shelf.files) {
+        if self.watch.is_in_place(&self.register.files) {
             return true;
         }
         // Said and counted once, not at each look until it is there again.
         if self.gate.is_open() {
             metrics::counter!("batoff_edge_nginx_rescans_total", "reason" => "moved").increment(1);
             tracing::warn!(
-                path = %self.shelf.files.root().display(),
+                path = %self.register.files.root().display(),
                 "another directory stands at caches.nginx.path, or none: mounted, unmounted, or a link was moved; it is read anew"
             );
         }
@@ -77,19 +78,19 @@ impl Ground {
 
     /// Lets go what waits for parents that have come there.
     pub(super) fn keep_up_with_parents(&self) -> io::Result<()> {
-        self.shelf.parents_through().map_or(Ok(()), |through| self.held.parents_are_at(through))
+        self.register.tokens.parents_through().map_or(Ok(()), |through| self.held.parents_are_at(through))
     }
 
     /// The directory that stands at the path may be another one by now.
     fn keep_lock(&self) -> io::Result<()> {
-        let folder = self.shelf.files.folder("")?;
-        let place = Place::of(&folder)?;
+        let folder = self.register.files.folder("")?;
+        let place = FolderId::of(&folder)?;
         let mut lock = self.lock.lock();
         if lock.as_ref().is_some_and(|(locked, _)| *locked == place) {
             return Ok(());
         }
         *lock = None;
-        *lock = Some((place, self.shelf.files.lock()?));
+        *lock = Some((place, self.register.files.lock()?));
         Ok(())
     }
 
@@ -99,7 +100,7 @@ impl Ground {
         let named = |error: io::Error| io::Error::new(error.kind(), format!("caches.nginx.run_dir: {error}"));
         self.held.keep().map_err(named)?;
         if !self.run_dir.has_stamp() {
-            self.run_dir.set_stamp(|| self.shelf.stamp()).map_err(named)?;
+            self.run_dir.set_stamp(|| self.register.tokens.stamp()).map_err(named)?;
         }
         self.keep_up_with_parents().map_err(named)?;
         // Said when it failed first.

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use batoff_types::{Body, Cursor, Record, Selector, Seq};
 use parking_lot::Mutex;
 
+use super::register::Register;
 use super::run_dir::RunDir;
 use super::share::Share;
-use super::shelf::Shelf;
 
 /// Hosts held back at once. A purge that concerns more is waited for instead: nearly the whole node would ask its origins.
 const HOSTS_MAX: usize = 1_000;
@@ -58,14 +58,14 @@ impl Held {
     }
 
     /// Whether all that the records hit is held back now.
-    pub(super) fn hold(&self, records: &[Arc<Record>], shelf: &Shelf) -> io::Result<bool> {
+    pub(super) fn hold(&self, records: &[Arc<Record>], register: &Register) -> io::Result<bool> {
         let mut hosts = BTreeSet::new();
         let mut through = 0;
         for record in records {
             if record.seq.get() < self.sites_changed.load(Ordering::Acquire) {
                 return Ok(false);
             }
-            if !concerns(record, shelf, &mut hosts) || hosts.len() > HOSTS_MAX {
+            if !concerns(record, register, &mut hosts) || hosts.len() > HOSTS_MAX {
                 return Ok(false);
             }
             through = record.seq.get().max(through);
@@ -88,13 +88,13 @@ impl Held {
     pub(super) fn await_parents(
         &self,
         records: &[Arc<Record>],
-        shelf: &Shelf,
+        register: &Register,
         through: Cursor,
     ) -> io::Result<()> {
         for record in records.iter().filter(|record| !through.covers(record.seq)) {
             let mut hosts = BTreeSet::new();
             let told_by_hosts = record.seq.get() >= self.sites_changed.load(Ordering::Acquire)
-                && concerns(record, shelf, &mut hosts)
+                && concerns(record, register, &mut hosts)
                 && hosts.len() <= HOSTS_MAX;
             if told_by_hosts {
                 self.wait(hosts.iter().map(|host| Share::of(host)), record.seq.get())?;
@@ -210,7 +210,7 @@ impl Held {
 }
 
 /// Adds the hosts of what a record hits; false when they cannot all be named.
-fn concerns(record: &Record, shelf: &Shelf, hosts: &mut BTreeSet<String>) -> bool {
+fn concerns(record: &Record, register: &Register, hosts: &mut BTreeSet<String>) -> bool {
     let purge = match &record.body {
         Body::Purge(purge) => purge,
         Body::NodeRegistered(_) | Body::NodeRemoved(_) => return true,
@@ -227,7 +227,7 @@ fn concerns(record: &Record, shelf: &Shelf, hosts: &mut BTreeSet<String>) -> boo
             Selector::Host(host) => {
                 hosts.insert(host.as_str().to_owned());
             }
-            Selector::Tag(_) | Selector::Everything => match shelf.hosts_of(&purge.site) {
+            Selector::Tag(_) | Selector::Everything => match register.hosts_of(&purge.site) {
                 Some(all) => hosts.extend(all),
                 None => return false,
             },

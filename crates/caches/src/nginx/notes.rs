@@ -16,7 +16,7 @@ use batoff_types::PurgeUrl;
 use parking_lot::Mutex;
 use tokio::net::UnixDatagram;
 
-use super::shelf::Shelf;
+use super::register::Register;
 
 /// The socket's name in `run_dir`.
 const FILE: &str = "notes";
@@ -51,12 +51,12 @@ impl Notes {
     }
 
     /// Reads for ever.
-    pub(super) async fn run(&self, shelf: &Arc<Shelf>) {
+    pub(super) async fn run(&self, register: &Arc<Register>) {
         loop {
             match self.open() {
                 Ok((socket, place)) => {
                     *self.trouble.lock() = None;
-                    self.read(&socket, place, shelf).await;
+                    self.read(&socket, place, register).await;
                 }
                 Err(error) => {
                     let trouble =
@@ -69,14 +69,14 @@ impl Notes {
     }
 
     /// Until somebody has removed the socket.
-    async fn read(&self, socket: &UnixDatagram, place: (u64, u64), shelf: &Arc<Shelf>) {
+    async fn read(&self, socket: &UnixDatagram, place: (u64, u64), register: &Arc<Register>) {
         let mut line = vec![0; LINE_BYTES];
         loop {
             match tokio::time::timeout(LOOK, socket.recv(&mut line)).await {
                 Ok(Ok(read)) => {
                     let Some(url) = url(&line[..read]) else { continue };
-                    let shelf = Arc::clone(shelf);
-                    let _ = tokio::task::spawn_blocking(move || taken_back(&shelf, &url)).await;
+                    let register = Arc::clone(register);
+                    let _ = tokio::task::spawn_blocking(move || taken_back(&register, &url)).await;
                 }
                 Ok(Err(error)) => {
                     tracing::warn!(%error, "notes of nginx cannot be read");
@@ -112,8 +112,8 @@ impl Notes {
     }
 }
 
-fn taken_back(shelf: &Shelf, url: &PurgeUrl) {
-    match shelf.taken_back(url) {
+fn taken_back(register: &Register, url: &PurgeUrl) {
+    match register.taken_back(url) {
         Ok(0) => {}
         Ok(files) => {
             metrics::counter!("batoff_edge_nginx_taken_back_total").increment(files);

@@ -11,10 +11,10 @@ const APART: Duration = Duration::from_millis(500);
 
 /// What had been applied at certain moments, as far back as a fetch may have begun.
 #[derive(Debug, Default)]
-pub(super) struct Past(Mutex<Notes>);
+pub(super) struct Past(Mutex<Noted>);
 
 #[derive(Debug, Default)]
-struct Notes {
+struct Noted {
     notes: VecDeque<(Moment, FillToken)>,
     window: Duration,
     /// What is further back counts for nothing.

@@ -13,8 +13,9 @@ use super::gate::{Gate, Passes};
 use super::held::Held;
 use super::name::Named;
 use super::permit::Permit;
+use super::register::Register;
 use super::setup;
-use super::shelf::{Scan, Seen, Shelf};
+use super::trust::{Scan, Seen};
 use super::watch::Watch;
 
 /// After a pass that failed.
@@ -22,7 +23,7 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Makes the passes that the gate asks for.
 pub(super) struct Scanner {
-    pub(super) shelf: Arc<Shelf>,
+    pub(super) register: Arc<Register>,
     pub(super) gate: Arc<Gate>,
     pub(super) permit: Arc<Permit>,
     pub(super) held: Arc<Held>,
@@ -73,19 +74,19 @@ impl Scanner {
         let began = Instant::now();
         metrics::gauge!("batoff_edge_nginx_scanning").set(1.0);
         // A folder may have been removed and made anew.
-        setup::make_folders(&self.shelf.files)?;
-        let folders = self.shelf.files.folders();
+        setup::make_folders(&self.register.files)?;
+        let folders = self.register.files.folders();
         let mut scan = scan;
-        if !self.watch.is_in_place(&self.shelf.files) {
-            self.watch.renew(&self.shelf.files).map_err(|error| io::Error::other(error.to_string()))?;
+        if !self.watch.is_in_place(&self.register.files) {
+            self.watch.renew(&self.register.files).map_err(|error| io::Error::other(error.to_string()))?;
             // Other files may have the names of those that were known.
-            self.shelf.forget_all();
+            self.register.forget_all();
             scan.trust = scan.trust.of_another_directory();
             tracing::warn!(
                 "another directory stands at caches.nginx.path, or other folders in it; only what has a stamp is believed"
             );
         }
-        self.shelf.begin_pass(scan.pass);
+        self.register.begin_pass(scan.pass);
         let next = AtomicUsize::new(0);
         let failed = Mutex::new(None);
         std::thread::scope(|scope| {
@@ -111,10 +112,10 @@ impl Scanner {
         if self.is_void(scan) {
             return Ok(false);
         }
-        self.shelf.end_pass(scan.pass);
+        self.register.end_pass(scan.pass);
         metrics::gauge!("batoff_edge_nginx_scan_seconds").set(began.elapsed().as_secs_f64());
         tracing::info!(
-            files = self.shelf.files_known(),
+            files = self.register.files_known(),
             took = ?began.elapsed(),
             "the cache directory was read; everything in it has met the rules"
         );
@@ -123,13 +124,13 @@ impl Scanner {
 
     fn folder(&self, folder: &str, scan: Scan) -> io::Result<()> {
         let mut files = 0;
-        for entry in Dir::new(self.shelf.files.folder(folder)?)? {
+        for entry in Dir::new(self.register.files.folder(folder)?)? {
             match Named::parse(entry?.file_name().to_bytes()) {
                 Named::Object(name) => {
-                    self.shelf.admit(name, Seen::Scan(scan))?;
+                    self.register.admit(name, Seen::Scan(scan))?;
                     files += 1;
                 }
-                Named::InFlight(file) => self.shelf.begins(file),
+                Named::InFlight(file) => self.register.begins(file),
                 Named::Other => {}
             }
         }

@@ -1,26 +1,23 @@
 //! Files that cannot be served any more and still lie in the directory.
 //!
 //! To spoil a file is to write eight bytes; to unlink it is work for the file system, and where files have reached the disk
-//! it takes ten times as long and longer. Nothing is proved by it, so it is done behind the purge, by a thread of its own.
+//! it takes ten times as long and longer. Nothing is proved by it, so it is done behind the purge, by `unlink`.
 //!
 //! A power cut may undo either, as both reach the disk some seconds later. What was purged meets its rule again when the next
 //! daemon reads the directory: rules outlive it for ten minutes at least.
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
 use super::name::FileName;
-use super::shelf::Shelf;
-use super::watch::Watch;
 
 /// Files that are unlinked before the thread waits for `watch` to hear of them: each is an event, and the kernel's queue is
 /// finite.
 const AT_ONCE: usize = 512;
 
-/// Between two tries when the directory cannot be changed, and the longest that the thread sleeps.
+/// The longest wait for some.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// What is to be unlinked, oldest first.
@@ -52,7 +49,7 @@ impl Spoiled {
     }
 
     /// Takes the oldest, or waits a while for some.
-    fn take(&self) -> Vec<FileName> {
+    pub(super) fn take(&self) -> Vec<FileName> {
         let mut files = self.files.lock();
         if files.order.is_empty() {
             self.some.wait_for(&mut files, PAUSE);
@@ -63,32 +60,6 @@ impl Spoiled {
             files.names.remove(name);
         }
         taken
-    }
-}
-
-/// Unlinks what is spoiled, until `is_over`.
-pub(super) fn unlink(shelf: &Arc<Shelf>, watch: &Watch, is_over: impl Fn() -> bool) {
-    let mut said = false;
-    while !is_over() {
-        let mut files = shelf.spoiled.take().into_iter();
-        let many = files.len();
-        while let Some(name) = files.next() {
-            let Err(error) = shelf.files.remove_spoiled(name) else {
-                said = false;
-                continue;
-            };
-            if !said {
-                tracing::warn!(file = %name, %error, "what was purged cannot be unlinked; tried again. It is not served");
-                said = true;
-            }
-            shelf.spoiled.add(name);
-            files.by_ref().for_each(|name| shelf.spoiled.add(name));
-            std::thread::sleep(PAUSE);
-        }
-        if many > 0 {
-            // An error: the thread that hears has ended with the daemon.
-            let _ = watch.catch_up().blocking_recv();
-        }
     }
 }
 

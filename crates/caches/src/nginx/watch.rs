@@ -19,11 +19,12 @@ use tokio::sync::oneshot;
 pub(super) use self::source::WatchError;
 use self::source::{Batch, End, Event, Source};
 use super::WatchBy;
-use super::files::{Files, Place};
+use super::files::{Files, FolderId};
 use super::gate::Gate;
 use super::name::Named;
 use super::permit::Permit;
-use super::shelf::{Seen, Shelf, Trust};
+use super::register::Register;
+use super::trust::{Seen, Trust};
 
 /// The longest sleep when nothing happens.
 const IDLE: Duration = Duration::from_millis(500);
@@ -45,12 +46,12 @@ pub(super) struct Watch {
 /// A queue, and the folders that it tells of.
 struct Watched {
     source: Arc<Source>,
-    folders: Arc<[(String, Place)]>,
+    folders: Arc<[(String, FolderId)]>,
 }
 
 /// What the events are for.
 pub(super) struct Heard {
-    pub(super) shelf: Arc<Shelf>,
+    pub(super) register: Arc<Register>,
     pub(super) gate: Arc<Gate>,
     pub(super) permit: Arc<Permit>,
     /// See `NginxSection::fill_window_secs`.
@@ -117,7 +118,7 @@ impl Watch {
     pub(super) fn run(&self, heard: &Heard) {
         let mut busy = false;
         while !self.stop.load(Ordering::Acquire) {
-            heard.shelf.note(boottime(), heard.fill_window);
+            heard.register.tokens.note(boottime(), heard.fill_window);
             let source = Arc::clone(&self.watched.lock().source);
             self.sleep(&source, busy);
             busy = false;
@@ -216,20 +217,20 @@ impl Heard {
         let came = what.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO);
         let went = what.intersects(ReadFlags::MOVED_FROM | ReadFlags::DELETE);
         let looked_at = match *named {
-            Named::InFlight(ref file) if came && went => self.shelf.came_and_went(file),
+            Named::InFlight(ref file) if came && went => self.register.came_and_went(file),
             Named::InFlight(ref file) => {
                 if came {
-                    self.shelf.begins(file.clone());
+                    self.register.begins(file.clone());
                 } else if went {
-                    self.shelf.ended(file);
+                    self.register.ended(file);
                 }
                 Ok(())
             }
             Named::Object(file) if went && !came => {
-                self.shelf.gone(file);
+                self.register.gone(file);
                 Ok(())
             }
-            Named::Object(file) => self.shelf.admit(file, Seen::Event),
+            Named::Object(file) => self.register.admit(file, Seen::Event),
             Named::Other => Ok(()),
         };
         if let Err(error) = looked_at {

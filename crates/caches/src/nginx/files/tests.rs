@@ -104,7 +104,7 @@ fn what_must_not_be_stale_is_not_made_stale_and_what_is_fresh_is_not_taken_back(
 #[test]
 fn another_folder_at_the_path_is_told_from_the_one_before() {
     let (dir, files, ..) = directory();
-    let place = |name: &str| (name.to_owned(), Place::of(files.folder(name).unwrap()).unwrap());
+    let place = |name: &str| (name.to_owned(), FolderId::of(files.folder(name).unwrap()).unwrap());
     let before = [place(""), place("0")];
     assert!(files.are_there(&before));
     fs::rename(dir.path().join("cache/0"), dir.path().join("cache/aside")).unwrap();

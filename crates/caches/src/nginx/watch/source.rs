@@ -9,7 +9,7 @@ use rustix::fs::inotify::ReadFlags;
 use super::fanotify::Fanotify;
 use super::inotify::Inotify;
 use crate::nginx::WatchBy;
-use crate::nginx::files::{Files, Place};
+use crate::nginx::files::{Files, FolderId};
 use crate::nginx::name::Named;
 
 /// Bytes of news read at once.
@@ -62,7 +62,7 @@ impl Source {
     }
 
     /// Adds every folder, and says which ones those are.
-    pub(super) fn add(&self, files: &Files) -> Result<Vec<(String, Place)>, WatchError> {
+    pub(super) fn add(&self, files: &Files) -> Result<Vec<(String, FolderId)>, WatchError> {
         let (folders, holders) = (files.folders(), files.folders_above());
         let needed = folders.len() + holders.len();
         let all = holders.into_iter().map(|folder| (folder, Told::Folders));
@@ -77,7 +77,7 @@ impl Source {
         folder: &str,
         told: Told,
         needed: usize,
-    ) -> Result<Place, WatchError> {
+    ) -> Result<FolderId, WatchError> {
         let path = files.root().join(folder);
         let failed = |error| WatchError::Io(path.clone(), error);
         let opened = files.folder(folder).map_err(failed)?;
@@ -85,7 +85,7 @@ impl Source {
             Self::Inotify(inotify) => inotify.add(&opened, told, (&path, needed))?,
             Self::Fanotify(fanotify) => fanotify.add(&opened, told, &path)?,
         }
-        Place::of(&opened).map_err(failed)
+        FolderId::of(&opened).map_err(failed)
     }
 
     /// No fewer events than are in the queue now: when so many have been read, what was there has been read.

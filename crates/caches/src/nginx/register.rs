@@ -1,56 +1,48 @@
-//! What stands in the cache directory, and what the rules say about it.
+//! What stands in the cache directory, and what the rules say about it: every file is registered in the index under what its
+//! header says, and judged there.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use batoff_edge::{Overflow, Path};
+use batoff_edge::{FILL_MAX_CROWDED, Overflow};
 use batoff_index::{Effect, Entry, Index, Variant, Verdict};
 use batoff_types::{Cursor, FillToken, PurgeUrl, Selector, SiteId};
 use parking_lot::Mutex;
 
 use super::files::{Files, Found, Spoilt, Staled};
-use super::header::{Header, STALE, Stamp, Unreadable};
+use super::header::{Header, Unreadable};
 use super::key::KeyTemplate;
 use super::name::{FileName, InFlight};
 use super::oddities::Oddities;
-use super::past::{Past, VOID};
 use super::spoiled::Spoiled;
-use crate::Locator;
+use super::stale::StaleFiles;
+use super::tokens::Tokens;
+use super::trust::{Scan, Seen, Trust};
+use crate::{Locator, Surroundings};
 
 /// Locks by file name, so that whoever reads a file last registers it last.
 const STRIPES: usize = 64;
-
-/// A rule is forgotten once no fetch can have begun before it: this long after it at the earliest. What took longer and is
-/// as old is fetched again after a restart.
-const FILL_MAX: Duration = Duration::from_secs(600);
 
 /// Hosts remembered. With more, a purge of a tag cannot hold back its site host by host.
 const HOSTS_MAX: usize = 65_536;
 
 /// The files, registered in the index.
-pub(super) struct Shelf {
+pub(super) struct Register {
     pub(super) files: Files,
+    /// When what is in them was fetched.
+    pub(super) tokens: Tokens,
+    pub(super) oddities: Oddities,
+    pub(super) spoiled: Spoiled,
     index: Arc<Index<Locator>>,
-    /// How far what lies between here and the origins is.
-    path: Arc<Path>,
     key: KeyTemplate,
-    /// Whose stamps can be believed.
-    daemon: u64,
-    /// This run of it.
-    run: u32,
-    /// What was applied when this run began: its predecessors cannot have stamped anything with more.
-    opened: FillToken,
     stripes: [Mutex<()>; STRIPES],
     known: Mutex<HashMap<FileName, Known>>,
     in_flight: Mutex<HashSet<InFlight>>,
-    stale: Mutex<HashMap<FileName, Stale>>,
-    pub(super) oddities: Oddities,
+    stale: StaleFiles,
     overflow: Overflow,
-    pub(super) spoiled: Spoiled,
-    past: Past,
     /// Every host that an object was seen of.
     hosts: Mutex<HashSet<Box<str>>>,
     /// The scan under way, or the last one.
@@ -63,126 +55,28 @@ struct Known {
     seen_in: u64,
 }
 
-/// A file that was made stale.
-#[derive(Clone, Copy)]
-struct Stale {
-    /// What had been applied before.
-    through: FillToken,
-    mark: i64,
-    /// The origin has confirmed it since.
-    refreshed: bool,
-}
-
-/// How a file came to be looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Seen {
-    /// It appeared or changed.
-    Event,
-    /// It was there.
-    Scan(Scan),
-}
-
-/// A pass over the whole directory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Scan {
-    pub(super) pass: u64,
-    pub(super) trust: Trust,
-}
-
-/// What a scan believes of what it finds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Trust {
-    /// Files from before this run were judged by the run before, whose rules are still in force or were swept.
-    Restarted,
-    /// Only what was seen before, or has a stamp.
-    Running,
-    /// Only what has a stamp.
-    Stamped,
-    /// All of it: the operator vouches that nothing is older than a purge.
-    All,
-}
-
-impl Trust {
-    /// What a pass over files believes that were never seen here: what one over the old ones would, but nothing without a
-    /// stamp.
-    pub(super) const fn of_another_directory(self) -> Self {
-        match self {
-            Self::All => Self::All,
-            Self::Restarted | Self::Running | Self::Stamped => Self::Stamped,
-        }
-    }
-}
-
-impl Shelf {
-    pub(super) fn new(
-        files: Files,
-        (index, path): (&Arc<Index<Locator>>, &Arc<Path>),
-        key: KeyTemplate,
-        daemon: u64,
-    ) -> Self {
-        let opened = index.begin_fill();
+impl Register {
+    pub(super) fn new(files: Files, around: &Surroundings, key: KeyTemplate, daemon: u64) -> Self {
         Self {
             files,
-            index: Arc::clone(index),
-            path: Arc::clone(path),
+            tokens: Tokens::new(around, daemon),
+            oddities: Oddities::default(),
+            spoiled: Spoiled::default(),
+            index: Arc::clone(&around.index),
             key,
-            daemon,
-            run: rand::random_range(1..=u32::MAX),
-            opened,
             stripes: std::array::from_fn(|_| Mutex::default()),
             known: Mutex::default(),
             in_flight: Mutex::default(),
-            stale: Mutex::default(),
-            oddities: Oddities::default(),
+            stale: StaleFiles::default(),
             overflow: Overflow::default(),
-            spoiled: Spoiled::default(),
-            past: Past::default(),
             hosts: Mutex::default(),
             pass: AtomicU64::new(0),
         }
     }
 
-    /// What nginx is to write into what it fetches from now on.
-    pub(super) fn stamp(&self) -> Stamp {
-        Stamp { daemon: self.daemon, token: self.fill_token(), run: self.run }
-    }
-
-    /// The token of what is fetched from now on: the least position on its path.
-    fn fill_token(&self) -> FillToken {
-        self.path.token(self.index.begin_fill())
-    }
-
     /// What has been applied here.
     pub(super) fn applied(&self) -> Cursor {
         self.index.applied()
-    }
-
-    /// Through where the parents are; `None` without parents.
-    pub(super) fn parents_through(&self) -> Option<Cursor> {
-        self.path.through(self.index.generation())
-    }
-
-    /// The token of a stamp, if this daemon has given it out. One beyond what it has applied, or of another generation, is
-    /// from a past that was undone when its state was put back: nobody knows what it counted.
-    fn token_of(&self, stamp: &Stamp) -> Option<FillToken> {
-        let now = self.index.begin_fill();
-        let last = if stamp.run == self.run { now } else { self.opened };
-        let token = stamp.token;
-        let given_out = stamp.daemon == self.daemon
-            && token.generation == now.generation
-            && token.generation == last.generation
-            && token.applied <= last.applied;
-        given_out.then_some(token)
-    }
-
-    /// Notes what is applied now, for files without stamps.
-    pub(super) fn note(&self, now: batoff_types::Moment, window: Duration) {
-        self.past.note(now, self.fill_token(), window);
-    }
-
-    /// Everything was dropped.
-    pub(super) fn cut_past(&self) {
-        self.past.cut();
     }
 
     /// The hosts under which there may be objects of a site; `None` when they are too many to be known.
@@ -275,54 +169,34 @@ impl Shelf {
         }
     }
 
-    /// When the fetch of what lies there began, as far as that can be said for certain.
+    /// When the fetch of what lies there began.
     fn token(&self, name: FileName, header: &Header, seen: Seen) -> io::Result<FillToken> {
-        let now = self.index.begin_fill();
-        let ours = header.stamp.and_then(|stamp| self.token_of(&stamp));
-        let forgotten = FillToken { generation: now.generation, applied: self.index.forgotten_through() };
-        let token = match (seen, header.stamp, ours) {
-            (Seen::Scan(Scan { trust: Trust::All, .. }), ..) => return Ok(now),
-            (_, _, Some(token)) => token,
-            // Of another daemon, or of this one before it lost its state or was given an older one.
-            (_, Some(_), None) | (Seen::Scan(Scan { trust: Trust::Stamped, .. }), None, None) => VOID,
-            (Seen::Event | Seen::Scan(Scan { trust: Trust::Running, .. }), None, None) => {
-                self.past.before(batoff_edge::boottime()).unwrap_or(forgotten)
-            }
-            (Seen::Scan(Scan { trust: Trust::Restarted, .. }), None, None) => forgotten,
-        };
-        let refreshed = self.refreshed_since(name, header);
+        if matches!(seen, Seen::Scan(Scan { trust: Trust::All, .. })) {
+            return Ok(self.index.begin_fill());
+        }
+        let forgotten = self.tokens.of_the_forgotten();
+        let token = self.tokens.of_file(header, seen);
+        let refreshed = self.stale.refreshed_since(name, &header.times);
         let token = refreshed.map_or(token, |through| newer(token, through));
         // Rules are forgotten when everything that they hit has come and gone: they did not hit what is still here, unless
         // its fetch took longer than that.
         let was_here = match seen {
-            Seen::Event => self.known.lock().contains_key(&name),
             Seen::Scan(Scan { trust: Trust::Restarted, .. }) => true,
-            Seen::Scan(_) => self.known.lock().contains_key(&name),
+            Seen::Event | Seen::Scan(_) => self.known.lock().contains_key(&name),
         };
-        let lifted = was_here && token.generation == now.generation && token.applied < forgotten.applied;
+        let lifted =
+            was_here && token.generation == forgotten.generation && token.applied < forgotten.applied;
         if lifted && !self.took_too_long(name, header)? { Ok(forgotten) } else { Ok(token) }
     }
 
+    /// Whether its fetch took longer than a rule is kept at least: what took as long may be older than a rule that is
+    /// forgotten. It is fetched again after a restart.
     fn took_too_long(&self, name: FileName, header: &Header) -> io::Result<bool> {
         let Some(began) = header.began_ms else { return Ok(false) };
         let Some(written) = self.files.written_ms(name)? else { return Ok(false) };
         // Put back meanwhile, the clock cannot tell. (The kernel's is a little behind by itself.)
         let put_back = written.saturating_add(1_000) < began;
-        Ok(put_back || u128::from(written.saturating_sub(began)) > FILL_MAX.as_millis())
-    }
-
-    /// What had been applied when the file was made stale, if nginx has had it confirmed by the origin since: with our
-    /// mark in it, so by a request that began after that.
-    fn refreshed_since(&self, name: FileName, header: &Header) -> Option<FillToken> {
-        let mut all = self.stale.lock();
-        let stale = all.get_mut(&name)?;
-        if stale.mark != header.times.last_modified {
-            // Another file, or one that was refreshed while it was being made stale.
-            all.remove(&name);
-            return None;
-        }
-        stale.refreshed |= header.times.valid != STALE;
-        stale.refreshed.then_some(stale.through)
+        Ok(put_back || u128::from(written.saturating_sub(began)) > FILL_MAX_CROWDED.as_millis())
     }
 
     /// Brings the file of an object that a soft purge hit in line with the index.
@@ -331,8 +205,7 @@ impl Shelf {
         if !matches!(verdict, Some((Verdict::Stale, _))) {
             return Ok(());
         }
-        let settled = self.stale.lock().get(&name).is_some_and(|stale| !stale.refreshed);
-        if settled && header.times.valid == STALE {
+        if self.stale.is_settled(name, &header.times) {
             return Ok(());
         }
         self.make_stale(name)
@@ -353,12 +226,10 @@ impl Shelf {
 
     fn make_stale(&self, name: FileName) -> io::Result<()> {
         // A parent that is behind may confirm what was purged.
-        let through = self.fill_token();
+        let through = self.tokens.of_now();
         match self.files.make_stale(name, now_seconds())? {
             Staled::Nothing => {}
-            Staled::Marked(mark) => {
-                self.stale.lock().insert(name, Stale { through, mark, refreshed: false });
-            }
+            Staled::Marked(mark) => self.stale.add(name, through, mark),
             Staled::MustGo => self.take_out(name)?,
         }
         Ok(())
@@ -396,8 +267,8 @@ impl Shelf {
         Ok(files)
     }
 
-    /// A file's name was taken away. It is not looked whether it is there again: if so, that is an event that comes after
-    /// this one, and whoever waits for the events until now waits for that one too.
+    /// A file's name was taken away. Should the file be there again, then that is an event that comes after this one, and
+    /// whoever waits for the events until now waits for that one too.
     pub(super) fn gone(&self, name: FileName) {
         let _alone = self.stripe(name).lock();
         self.forget(name);
@@ -441,18 +312,7 @@ impl Shelf {
 
     fn is_purged_fill(&self, header: &Header) -> bool {
         let Some(url) = self.key.url(&header.key) else { return true };
-        let token = match header.stamp {
-            Some(stamp) => match self.token_of(&stamp) {
-                Some(token) => token,
-                None => return true,
-            },
-            None => match self.past.before(batoff_edge::boottime()) {
-                Some(token) => token,
-                None => {
-                    FillToken { generation: self.index.generation(), applied: self.index.forgotten_through() }
-                }
-            },
-        };
+        let Some(token) = self.tokens.of_fill(header) else { return true };
         self.index.check(&url, &header.tags, token) == Verdict::Gone
     }
 
@@ -496,7 +356,7 @@ impl Shelf {
 
     fn forget(&self, name: FileName) {
         self.oddities.is_regular(name);
-        self.stale.lock().remove(&name);
+        self.stale.forget(name);
         let Some(known) = self.known.lock().remove(&name) else { return };
         if let Ok(url) = PurgeUrl::from_key(&known.url) {
             self.index.remove(&url, Variant::from(name.0));

@@ -8,13 +8,13 @@ use rustix::fs::{AtFlags, StatxFlags, statx};
 /// A folder, told from any other that may come to stand at its path: by file system, number, and mount, as the same folder
 /// mounted anew is watched no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::nginx) struct Place {
+pub(in crate::nginx) struct FolderId {
     device: (u32, u32),
     number: u64,
     mount: u64,
 }
 
-impl Place {
+impl FolderId {
     /// What stands at a name below a folder; no link is followed at its end. With an empty name the folder itself.
     pub(super) fn at(folder: impl AsFd, name: &str) -> io::Result<Self> {
         let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::EMPTY_PATH;
