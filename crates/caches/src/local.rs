@@ -22,8 +22,8 @@ use ulid::Ulid;
 
 use self::adapter::Adapter;
 use self::member::Member;
+use self::members::Members;
 use self::page::PageFile;
-use self::roster::Roster;
 use crate::section::{Beside, NoArgs, Section};
 use crate::shared::report::{CheckError, Report};
 use crate::{CacheOpenError, Locator, Surroundings};
@@ -33,9 +33,9 @@ mod check;
 mod config;
 mod figures;
 mod member;
+mod members;
 mod object;
 mod page;
-mod roster;
 mod service;
 mod session;
 mod socket;
@@ -77,21 +77,21 @@ pub async fn open(
     let stop = around.stop.clone();
     let path = around.path.changes();
     let around = Arc::new(around);
-    let mut members = Vec::new();
+    let mut all = Vec::new();
     for (name, mode) in &section.caches {
         let page = PageFile::open(&section.pages, name, instance, group)?;
-        members.push(Arc::new(Member::new(name, *mode, section, page, Arc::clone(&around))));
+        all.push(Arc::new(Member::new(name, *mode, section, page, Arc::clone(&around))));
     }
-    let roster = Arc::new(Roster::new(instance, members.clone(), section, around));
+    let members = Arc::new(Members::new(instance, all.clone(), section, around));
     let listener = socket::listen(&section.socket, group).await?;
-    tokio::spawn(service::serve(listener, Arc::clone(&roster), stop.clone()));
-    tokio::spawn(refresh(members.clone(), roster, path, stop));
-    Ok(members.into_iter().map(|member| Box::new(Adapter::new(member)) as Box<dyn Cache<Locator>>).collect())
+    tokio::spawn(service::serve(listener, Arc::clone(&members), stop.clone()));
+    tokio::spawn(refresh(all.clone(), members, path, stop));
+    Ok(all.into_iter().map(|member| Box::new(Adapter::new(member)) as Box<dyn Cache<Locator>>).collect())
 }
 
 async fn refresh(
-    members: Vec<Arc<Member>>,
-    roster: Arc<Roster>,
+    all: Vec<Arc<Member>>,
+    members: Arc<Members>,
     mut path: PathChanges,
     stop: CancellationToken,
 ) {
@@ -100,9 +100,9 @@ async fn refresh(
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            _ = ticks.tick() => roster.measure(),
+            _ = ticks.tick() => members.measure(),
             () = path.changed() => {}
         }
-        members.iter().for_each(|member| member.refresh());
+        all.iter().for_each(|member| member.refresh());
     }
 }

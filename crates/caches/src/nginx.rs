@@ -12,6 +12,7 @@
 
 mod check;
 mod config;
+mod figures;
 mod files;
 mod gate;
 mod ground;
@@ -121,6 +122,7 @@ impl Nginx {
     /// # Errors
     /// When it cannot: wrong path or levels, no permission, limits of inotify, a key that no URL follows from.
     pub async fn open(section: &NginxSection, around: Surroundings) -> Result<Self, CacheOpenError> {
+        figures::describe();
         let key = KeyTemplate::parse(&section.key)
             .map_err(|why| setup(format!("caches.nginx.key = {:?} {why}", section.key)))?;
         if around.policy == LeasePolicy::Revalidate && !section.fence {

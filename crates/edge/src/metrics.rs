@@ -44,39 +44,11 @@ impl EvictReason {
 }
 
 /// Gauges that have no value until there is something to tell.
-const GAUGES: [(&str, &str); 12] = [
+const GAUGES: [(&str, &str); 4] = [
     ("batoff_edge_index_part_bytes", "Memory of the index in bytes, by what it is for, estimated"),
     ("batoff_edge_index_urls", "URLs of the objects in the index"),
     ("batoff_edge_index_tags", "Tags of the objects in the index"),
-    ("batoff_edge_nginx_files", "Files of nginx's cache that are known"),
-    ("batoff_edge_nginx_in_flight", "Files of nginx's cache that are being written"),
-    ("batoff_edge_nginx_spoiled_files", "Files of nginx's cache that are marked stale by a soft purge"),
-    ("batoff_edge_nginx_odd_files", "Files in nginx's cache folder that cannot be purged one by one"),
-    (
-        "batoff_edge_nginx_held_shares",
-        "Parts of the key space in which nginx asks the origin until a purge is through",
-    ),
-    ("batoff_edge_nginx_scan_progress", "Share of the cache folder that the scan has read, 0 to 1"),
-    ("batoff_edge_nginx_scan_seconds", "Seconds that the last scan of the cache folder took"),
-    ("batoff_edge_nginx_scanning", "1 while the cache folder is being scanned"),
     ("batoff_edge_trouble", "1 while a cache cannot be reached or refuses"),
-];
-
-/// Counters of the same kind.
-const COUNTERS: [(&str, &str); 7] = [
-    ("batoff_edge_cache_restarts_total", "Times a cache was found to have started anew"),
-    ("batoff_edge_nginx_events_total", "Events of files in nginx's cache folder"),
-    ("batoff_edge_nginx_overflows_total", "Times that events were lost because there were too many"),
-    (
-        "batoff_edge_nginx_rescans_total",
-        "Scans of the cache folder after the first, each because events may be missing",
-    ),
-    ("batoff_edge_nginx_scanned_files_total", "Files that scans have read"),
-    ("batoff_edge_nginx_tags_ignored_total", "Members of Cache-Tag that were not indexed"),
-    (
-        "batoff_edge_nginx_odd_files_total",
-        "Files in nginx's cache folder that were no cached objects of a known kind",
-    ),
 ];
 
 /// Installs this process's one recorder. Call it before anything records; what is recorded earlier is lost.
@@ -109,7 +81,7 @@ pub(crate) fn declare() {
     describe_gauge!("batoff_edge_sweep_backlog", "Records whose objects are still being removed");
     describe_gauge!("batoff_edge_lease_remaining_seconds", "Seconds until the lease ends; 0 without one");
     GAUGES.into_iter().for_each(|(name, help)| describe_gauge!(name, help));
-    COUNTERS.into_iter().for_each(|(name, help)| describe_counter!(name, help));
+    describe_counter!("batoff_edge_cache_restarts_total", "Times a cache was found to have started anew");
     describe_counter!(
         "batoff_edge_reconnects_total",
         "Attempts to open a stream to the control plane after one that failed or ended"

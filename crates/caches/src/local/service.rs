@@ -22,8 +22,8 @@ use tonic::transport::Server;
 use tonic::transport::server::{Connected, UdsConnectInfo};
 use tonic::{Request, Response, Status, Streaming};
 
+use super::members::Members;
 use super::object::Name;
-use super::roster::Roster;
 use super::{figures, watch};
 use crate::Surroundings;
 
@@ -45,8 +45,8 @@ const PATIENCE: Patience = Patience {
 };
 
 /// Serves the API until `stop`.
-pub async fn serve(listener: UnixListener, roster: Arc<Roster>, stop: CancellationToken) {
-    let api = LocalServer::new(Api { roster })
+pub async fn serve(listener: UnixListener, members: Arc<Members>, stop: CancellationToken) {
+    let api = LocalServer::new(Api { members })
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let places = Gate::new("local API", Limits { total: CONNECTIONS_MAX, each: OF_PROCESS_MAX });
@@ -122,7 +122,7 @@ impl AsyncWrite for Peer {
 }
 
 struct Api {
-    roster: Arc<Roster>,
+    members: Arc<Members>,
 }
 
 #[tonic::async_trait]
@@ -133,7 +133,7 @@ impl Local for Api {
         &self,
         request: Request<Streaming<pb::FromCache>>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let sent = watch::start(Arc::clone(&self.roster), request.into_inner());
+        let sent = watch::start(Arc::clone(&self.members), request.into_inner());
         Ok(Response::new(ReceiverStream::new(sent)))
     }
 
@@ -141,19 +141,19 @@ impl Local for Api {
         &self,
         _: Request<pb::BeginFillRequest>,
     ) -> Result<Response<pb::BeginFillReply>, Status> {
-        if self.roster.around.stop.is_cancelled() {
+        if self.members.around.stop.is_cancelled() {
             return Err(Status::unavailable("the daemon is stopping"));
         }
-        let Surroundings { index, path, .. } = &*self.roster.around;
+        let Surroundings { index, path, .. } = &*self.members.around;
         let token = Some(path.token(index.begin_fill()).into());
         Ok(Response::new(pb::BeginFillReply { token }))
     }
 
     async fn commit(&self, request: Request<pb::CommitRequest>) -> Result<Response<pb::CommitReply>, Status> {
         let pb::CommitRequest { session, object } = request.into_inner();
-        let (owner, session) = self.roster.session(session)?;
+        let (owner, session) = self.members.session(session)?;
         let object = object.ok_or_else(|| Status::invalid_argument("object: missing"))?;
-        let registered = self.roster.register(&session, &object)?;
+        let registered = self.members.register(&session, &object)?;
         figures::commit(owner.name(), registered.verdict);
         Ok(Response::new(pb::CommitReply {
             verdict: registered.verdict.into(),
@@ -163,7 +163,7 @@ impl Local for Api {
 
     async fn gone(&self, request: Request<pb::GoneRequest>) -> Result<Response<pb::GoneReply>, Status> {
         let pb::GoneRequest { session, objects } = request.into_inner();
-        let (_, session) = self.roster.session(session)?;
+        let (_, session) = self.members.session(session)?;
         if objects.len() > OBJECTS_PER_MESSAGE_MAX {
             let message = format!("objects: at most {OBJECTS_PER_MESSAGE_MAX}, not {}", objects.len());
             return Err(Status::invalid_argument(message));
@@ -171,7 +171,7 @@ impl Local for Api {
         let names: Result<Vec<_>, _> =
             objects.iter().map(|object| Name::parse(&session, &object.url, &object.handle)).collect();
         for name in names? {
-            let index = &self.roster.around.index;
+            let index = &self.members.around.index;
             let removed = index.remove_if(&name.url, name.variant(), |locator, _| name.is_at(locator));
             session.count_out(u64::from(removed.is_some()));
         }
@@ -180,11 +180,11 @@ impl Local for Api {
 
     async fn lookup(&self, request: Request<pb::LookupRequest>) -> Result<Response<pb::LookupReply>, Status> {
         let pb::LookupRequest { session, url, handle } = request.into_inner();
-        let (owner, session) = self.roster.session(session)?;
+        let (owner, session) = self.members.session(session)?;
         let name = Name::parse(&session, &url, &handle)?;
         // The lease before the verdict: it must not be newer than what is in force here.
-        let serve_until = owner.lease(&self.roster.around);
-        let state = match self.roster.around.index.lookup(&name.url, name.variant()) {
+        let serve_until = owner.lease(&self.members.around);
+        let state = match self.members.around.index.lookup(&name.url, name.variant()) {
             None => State::Unknown,
             Some((Judged::Fresh, _)) => State::Fresh,
             Some((Judged::Stale, _)) => State::Stale,
@@ -194,7 +194,7 @@ impl Local for Api {
     }
 
     async fn status(&self, _: Request<pb::StatusRequest>) -> Result<Response<pb::StatusReply>, Status> {
-        let instance = self.roster.instance.to_bytes().to_vec().into();
-        Ok(Response::new(pb::StatusReply { instance, caches: self.roster.status() }))
+        let instance = self.members.instance.to_bytes().to_vec().into();
+        Ok(Response::new(pb::StatusReply { instance, caches: self.members.status() }))
     }
 }

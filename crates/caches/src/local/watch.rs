@@ -9,7 +9,7 @@ use batoff_wire::local::pb::{self, Verdict, from_cache, to_cache::Body};
 use tokio::sync::mpsc;
 use tonic::{Code, Status, Streaming};
 
-use super::roster::{Owner, Roster};
+use super::members::{Members, Owner};
 use super::session::{CHANNEL_MESSAGES, NotConfirmed, Session};
 
 /// From the opening of the stream to its Hello.
@@ -18,10 +18,10 @@ const HELLO_WITHIN: Duration = Duration::from_secs(5);
 type ToCache = Result<pb::ToCache, Status>;
 
 /// Serves one stream to its end, beside the caller; what goes out on it.
-pub fn start(roster: Arc<Roster>, incoming: Streaming<pb::FromCache>) -> mpsc::Receiver<ToCache> {
+pub fn start(members: Arc<Members>, incoming: Streaming<pb::FromCache>) -> mpsc::Receiver<ToCache> {
     let (outgoing, sent) = mpsc::channel(CHANNEL_MESSAGES);
     tokio::spawn(async move {
-        if let Err(status) = run(&roster, incoming, outgoing.clone()).await {
+        if let Err(status) = run(&members, incoming, outgoing.clone()).await {
             // Nobody listens any more when the cache is gone.
             let _ = tokio::time::timeout(HELLO_WITHIN, outgoing.send(Err(status))).await;
         }
@@ -30,7 +30,7 @@ pub fn start(roster: Arc<Roster>, incoming: Streaming<pb::FromCache>) -> mpsc::R
 }
 
 async fn run(
-    roster: &Arc<Roster>,
+    members: &Arc<Members>,
     mut incoming: Streaming<pb::FromCache>,
     outgoing: mpsc::Sender<ToCache>,
 ) -> Result<(), Status> {
@@ -39,17 +39,17 @@ async fn run(
     let Some(pb::FromCache { body: Some(from_cache::Body::Hello(hello)) }) = first else {
         return Err(Status::invalid_argument("the first message must be a Hello"));
     };
-    let (owner, session) = roster.begin(hello, outgoing)?;
+    let (owner, session) = members.begin(hello, outgoing)?;
     tracing::info!(cache = owner.name(), session = session.id, software = %session.software, "a cache begins a session");
-    let ended = Stream::new(roster, &owner, &session).follow(incoming).await;
+    let ended = Stream::new(members, &owner, &session).follow(incoming).await;
     let why = ended.as_ref().err().map_or("the cache closed it", |status| status.message());
     tracing::info!(cache = owner.name(), session = session.id, why, "a session has ended");
-    roster.end(&owner, &session);
+    members.end(&owner, &session);
     ended
 }
 
 struct Stream<'a> {
-    roster: &'a Roster,
+    members: &'a Members,
     owner: &'a Owner,
     session: &'a Session,
     /// What has been purged before this has been met by everything that the cache holds, once it is in sync.
@@ -59,16 +59,16 @@ struct Stream<'a> {
 }
 
 impl<'a> Stream<'a> {
-    fn new(roster: &'a Roster, owner: &'a Owner, session: &'a Session) -> Self {
-        let began_at = roster.around.index.begin_fill();
-        Self { roster, owner, session, began_at, held_all: false, in_sync: false }
+    fn new(members: &'a Members, owner: &'a Owner, session: &'a Session) -> Self {
+        let began_at = members.around.index.begin_fill();
+        Self { members, owner, session, began_at, held_all: false, in_sync: false }
     }
 
     /// Takes what the cache says, until one side ends it.
     async fn follow(&mut self, mut incoming: Streaming<pb::FromCache>) -> Result<(), Status> {
         loop {
             let message = tokio::select! {
-                () = self.roster.around.stop.cancelled() => {
+                () = self.members.around.stop.cancelled() => {
                     return Err(Status::unavailable("the daemon is stopping; connect again"));
                 }
                 () = self.session.over.cancelled() => {
@@ -104,7 +104,7 @@ impl<'a> Stream<'a> {
         }
         let mut hit = Vec::new();
         for (at, object) in objects.iter().enumerate() {
-            let registered = match self.roster.register(self.session, object) {
+            let registered = match self.members.register(self.session, object) {
                 Ok(registered) => registered,
                 // Committed in this session while the cache was listing.
                 Err(status) if status.code() == Code::AlreadyExists => continue,

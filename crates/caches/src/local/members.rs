@@ -18,13 +18,13 @@ use super::session::Session;
 use crate::{Locator, Surroundings};
 
 /// The declared caches, and the sessions that there are.
-pub struct Roster {
+pub struct Members {
     pub instance: InstanceId,
     pub around: Arc<Surroundings>,
     pub objects_max: u64,
     /// Says which objects come with more tags than are indexed.
     pub overflow: Overflow,
-    members: Vec<Arc<Member>>,
+    all: Vec<Arc<Member>>,
     /// The session of `batoff-edge check local`: it holds nothing that is served, so nobody waits for it.
     check: Mutex<Option<Arc<Session>>>,
     /// In the upper half of each session's id, so that a session of an earlier process is not taken for one of ours.
@@ -56,17 +56,17 @@ impl Owner {
     }
 }
 
-impl Roster {
+impl Members {
     pub fn new(
         instance: InstanceId,
-        members: Vec<Arc<Member>>,
+        all: Vec<Arc<Member>>,
         section: &LocalSection,
         around: Arc<Surroundings>,
     ) -> Self {
         let run = rand::random_range(1..1 << 31);
         let (check, next_number) = (Mutex::new(None), AtomicU32::new(1));
         let (objects_max, overflow) = (section.objects_max, Overflow::default());
-        Self { instance, around, objects_max, members, overflow, check, run, next_number }
+        Self { instance, around, objects_max, all, overflow, check, run, next_number }
     }
 
     /// Begins a session for a cache that has said who it is.
@@ -132,7 +132,7 @@ impl Roster {
     pub fn session(&self, id: u64) -> Result<(Owner, Arc<Session>), Status> {
         let live = |session: &Option<Arc<Session>>| session.clone().filter(|session| session.id == id);
         let of_a_cache = self
-            .members
+            .all
             .iter()
             .find_map(|member| Some((Owner::Cache(Arc::clone(member)), live(&member.session())?)));
         of_a_cache
@@ -153,12 +153,12 @@ impl Roster {
                 page: member.page().display().to_string(),
             }
         };
-        self.members.iter().map(status).collect()
+        self.all.iter().map(status).collect()
     }
 
     /// Brings the gauges up to date.
     pub fn measure(&self) {
-        for member in &self.members {
+        for member in &self.all {
             let objects = member.session().map_or(0, |session| session.objects.load(Ordering::Relaxed));
             figures::objects(&member.name, objects);
         }
@@ -168,9 +168,9 @@ impl Roster {
         if name == CHECK {
             return Ok(Owner::Check);
         }
-        let member = self.members.iter().find(|member| member.name == name);
+        let member = self.all.iter().find(|member| member.name == name);
         member.map(|member| Owner::Cache(Arc::clone(member))).ok_or_else(|| {
-            let declared: Vec<_> = self.members.iter().map(|member| member.name.as_str()).collect();
+            let declared: Vec<_> = self.all.iter().map(|member| member.name.as_str()).collect();
             Status::permission_denied(format!(
                 "hello.cache: {name:?} is not declared under [caches.local.caches]; declared are: {}",
                 declared.join(", ")
