@@ -6,7 +6,7 @@ use std::sync::Arc;
 use batoff_caches::config::EdgeConfig;
 use batoff_caches::kinds::CacheKind;
 use batoff_caches::{Locator, Surroundings};
-use batoff_edge::{Daemon, DaemonConfig, certs, metrics};
+use batoff_edge::{DaemonConfig, certs, metrics};
 use batoff_index::IndexConfig;
 use batoff_program::exit::{Failure, end_on_panic, run};
 use batoff_program::flags::{self, Flags};
@@ -75,7 +75,7 @@ async fn serve(flags: Flags) -> Result<(), Failure> {
 
     let opened = {
         let keys_have_ports = config.caches.keys_have_ports();
-        Daemon::open::<Locator>(daemon, IndexConfig { keys_have_ports, ..IndexConfig::default() })?
+        DaemonConfig::open::<Locator>(daemon, IndexConfig { keys_have_ports, ..IndexConfig::default() })?
     };
     let listener = bind("metrics.listen", config.metrics.listen).await?;
     let address = listener.local_addr().unwrap_or(config.metrics.listen);

@@ -1,3 +1,12 @@
+//! The daemon of one node, from its configuration to its end.
+//!
+//! ```text
+//!  DaemonConfig ──open──▶ Opened ──start(caches)──▶ DaemonHandle ──shutdown──▶ position stored
+//!                 state read,      follower, applier,       fenced first
+//!                 index restored   saver, forgetter
+//! ```
+//! What it does is done by those tasks; here they are made, given what they share, and ended in order.
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,10 +73,6 @@ impl StartError {
     }
 }
 
-/// The daemon of one node.
-#[derive(Debug)]
-pub struct Daemon;
-
 /// A daemon whose state is read and whose index stands; not connected yet.
 pub struct Opened<L: Clone> {
     config: DaemonConfig,
@@ -97,15 +102,12 @@ pub struct DaemonHandle<L: Clone> {
     saving: JoinHandle<()>,
 }
 
-impl Daemon {
+impl DaemonConfig {
     /// Opens the state directory and restores the index: rules that were in force before are in force again before
     /// anything can be cached.
-    pub fn open<L: Clone + Send + Sync + 'static>(
-        config: DaemonConfig,
-        index: IndexConfig,
-    ) -> Result<Opened<L>, StartError> {
-        let endpoints = config.control.endpoints()?;
-        let opened = StateDir::open(&config.state_dir, &config.node)?;
+    pub fn open<L: Clone + Send + Sync + 'static>(self, index: IndexConfig) -> Result<Opened<L>, StartError> {
+        let endpoints = self.control.endpoints()?;
+        let opened = StateDir::open(&self.state_dir, &self.node)?;
         let (position, term) =
             opened.stored.as_ref().map_or((None, Term(0)), |stored| (stored.position, stored.term));
         let index = match opened.stored {
@@ -121,13 +123,13 @@ impl Daemon {
             }
         };
         tracing::info!(
-            node = %config.node,
+            node = %self.node,
             generation = opened.generation.0,
             cursor = %position.map_or(Cursor::START, |position| position.cursor),
             resumes = position.is_some(),
             "state read"
         );
-        let fence = Arc::new(fence(config.policy, &opened.state).map_err(|source| {
+        let fence = Arc::new(fence(self.policy, &opened.state).map_err(|source| {
             StartError::State(StateError::Access { path: opened.state.path().to_owned(), source })
         })?);
         let provenance = Provenance::new(opened.identity, Arc::clone(&fence));
@@ -135,9 +137,9 @@ impl Daemon {
         if let Some(position) = position {
             standing.set(position.log_id, index.generation(), false);
         }
-        let path = Arc::new(Path::new(!config.parents.is_empty()));
+        let path = Arc::new(Path::new(!self.parents.is_empty()));
         Ok(Opened {
-            config,
+            config: self,
             endpoints,
             dial: None,
             index: Arc::new(index),

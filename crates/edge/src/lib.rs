@@ -7,7 +7,7 @@
 //!                  fence ◀── may_serve() ── hit path of a cache    ack ──▶ control plane
 //! ```
 //!
-//! A cache in the same process embeds it: [`Daemon::open`] gives the index to register objects in and to ask at each
+//! A cache in the same process embeds it: [`DaemonConfig::open`] gives the index to register objects in and to ask at each
 //! hit, [`Opened::start`] connects, and [`DaemonHandle::may_serve`] is the last question before an object goes out.
 //!
 //! It is not: the log, the order of purges, or what a purge hits. Those come from the control plane, `batoff-delivery`
@@ -35,7 +35,7 @@ mod status;
 pub use self::boottime::boottime;
 #[cfg(feature = "virtual-time")]
 pub use self::boottime::show_on_this_thread;
-pub use self::daemon::{Daemon, DaemonConfig, DaemonHandle, Opened, StartError};
+pub use self::daemon::{DaemonConfig, DaemonHandle, Opened, StartError};
 pub use self::fence::Fence;
 pub use self::follow::{Dial, Dialing};
 pub use self::forget::FILL_MAX_CROWDED;

@@ -5,7 +5,7 @@ use std::path::Path;
 use async_trait::async_trait;
 use batoff_edge::cache::{Cache, CacheTrouble, Needs, Proof};
 use batoff_edge::config::{ControlSection, LeaseSection, NodeSection, PathSection, StateSection};
-use batoff_edge::{Daemon, DaemonConfig, Opened, StartError};
+use batoff_edge::{DaemonConfig, Opened, StartError};
 use batoff_index::IndexConfig;
 use batoff_program::config::{ConfigError, ConfigFile, load};
 use batoff_program::exit::Exit;
@@ -51,7 +51,7 @@ pub fn open(config: &Path) -> Result<(Purges, PurgeDaemon), StartError> {
         control: config.control,
         state_dir: config.state.dir,
     };
-    let opened = Daemon::open(daemon, IndexConfig::default())?;
+    let opened = DaemonConfig::open(daemon, IndexConfig::default())?;
     Ok((Purges::new(opened.index(), opened.fence(), opened.path()), PurgeDaemon(Mutex::new(Some(opened)))))
 }
 

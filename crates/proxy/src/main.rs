@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use batoff_edge::cache::InProcess;
-use batoff_edge::{Daemon, DaemonConfig, certs, metrics};
+use batoff_edge::{DaemonConfig, certs, metrics};
 use batoff_index::IndexConfig;
 use batoff_program::exit::{Exit, Failure, run};
 use batoff_program::flags::{self, Flags};
@@ -60,7 +60,7 @@ async fn serve(flags: Flags) -> Result<(), Failure> {
     figures::declare();
     let signals = Signals::listen(flags.exit_with_parent)?;
 
-    let opened = Daemon::open::<Locator>(daemon, IndexConfig::default())?;
+    let opened = DaemonConfig::open::<Locator>(daemon, IndexConfig::default())?;
     let proxy = &config.proxy;
     let store: &'static Store = Box::leak(Box::new(Store::new(
         opened.index(),

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use self::control_plane::{ControlPlane, LEASE, log_id, record, records, reset, task, welcome};
 use crate::cache::{Cache, CacheTrouble, Needs, Proof};
 use crate::config::ControlSection;
-use crate::{Daemon, DaemonConfig, DaemonHandle};
+use crate::{DaemonConfig, DaemonHandle};
 
 mod control_plane;
 mod tls;
@@ -41,7 +41,9 @@ fn start_with(
     policy: LeasePolicy,
     caches: Vec<Box<dyn Cache<()>>>,
 ) -> DaemonHandle<()> {
-    Daemon::open::<()>(config(dir.path(), &[control], policy), IndexConfig::default()).unwrap().start(caches)
+    DaemonConfig::open::<()>(config(dir.path(), &[control], policy), IndexConfig::default())
+        .unwrap()
+        .start(caches)
 }
 
 async fn until(what: impl Fn() -> bool) {
@@ -190,7 +192,7 @@ async fn after_a_restart_a_node_has_caught_up_only_with_what_there_was() {
     let dir = TempDir::new().unwrap();
     let mut control = ControlPlane::start().await;
     let same = config(dir.path(), &[&control], LeasePolicy::Serve);
-    let open = || Daemon::open::<()>(same.clone(), IndexConfig::default()).unwrap();
+    let open = || DaemonConfig::open::<()>(same.clone(), IndexConfig::default()).unwrap();
     let opened = open();
     let standing = opened.standing();
     assert_eq!(standing.log_of(opened.index().begin_fill()), None, "a new node stands nowhere");
@@ -227,7 +229,7 @@ async fn a_fill_counts_from_where_the_parents_are_as_far_as_that_was_told() {
     let mut control = ControlPlane::start().await;
     let parents = vec!["lon1".parse().unwrap(), "fra1/shield-1".parse().unwrap()];
     let child = DaemonConfig { parents, ..config(dir.path(), &[&control], LeasePolicy::Serve) };
-    let node = Daemon::open::<()>(child, IndexConfig::default()).unwrap().start(Vec::new());
+    let node = DaemonConfig::open::<()>(child, IndexConfig::default()).unwrap().start(Vec::new());
     let token = || node.begin_fill().applied.get();
     let mut stream = control.welcome(4).await;
     assert_eq!(stream.hello.parents.len(), 2);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use batoff_edge::cache::{Cache, CacheTrouble, Needs, Proof};
 use batoff_edge::config::ControlSection;
-use batoff_edge::{Daemon, DaemonConfig, Fence, StartError, StateError};
+use batoff_edge::{DaemonConfig, Fence, StartError, StateError};
 use batoff_index::{Index, IndexConfig};
 use batoff_types::message::LeasePolicy;
 use batoff_types::{NodeName, Record, Seq};
@@ -85,7 +85,7 @@ impl Node {
             state_dir: self.state.path().to_owned(),
         };
         let opened = loop {
-            match Daemon::open(config.clone(), IndexConfig::default()) {
+            match DaemonConfig::open(config.clone(), IndexConfig::default()) {
                 Ok(opened) => break opened,
                 // The last write of a daemon that died holds the directory a little longer.
                 Err(StartError::State(StateError::Locked(_))) => std::thread::sleep(Duration::from_millis(5)),

@@ -61,7 +61,7 @@ async fn a_node_proves_who_it_is_and_reads_renewed_certificates_on_reload() {
     write_identity(dir.path(), &authority);
     let mut control = control_plane(&authority).await;
     let config = secure(dir.path(), &control, "control.batoff.test");
-    let node = Daemon::open::<()>(config, IndexConfig::default()).unwrap().start(Vec::new());
+    let node = DaemonConfig::open::<()>(config, IndexConfig::default()).unwrap().start(Vec::new());
     let mut stream = control.welcome(3).await;
 
     // A file that cannot be read changes nothing.
@@ -88,7 +88,7 @@ async fn a_control_plane_with_another_name_or_authority_is_not_spoken_to() {
         write_identity(dir.path(), &authority);
         let control = control_plane(&authority).await;
         let config = secure(dir.path(), &control, server_name);
-        let node = Daemon::open::<()>(config, IndexConfig::default()).unwrap().start(Vec::new());
+        let node = DaemonConfig::open::<()>(config, IndexConfig::default()).unwrap().start(Vec::new());
         until(|| node.ready().unwrap_err().contains("cannot connect")).await;
         let reason = node.ready().unwrap_err();
         assert!(reason.contains("certificate"), "{reason}");
