@@ -21,8 +21,8 @@ use tokio_util::sync::CancellationToken;
 use ulid::Ulid;
 
 use self::adapter::Adapter;
+use self::declared::Declared;
 use self::member::Member;
-use self::members::Members;
 use self::page::PageFile;
 use crate::section::{Beside, NoArgs, Section};
 use crate::shared::report::{CheckError, Report};
@@ -31,9 +31,9 @@ use crate::{CacheOpenError, Locator, Surroundings};
 mod adapter;
 mod check;
 mod config;
+mod declared;
 mod figures;
 mod member;
-mod members;
 mod object;
 mod page;
 mod service;
@@ -82,7 +82,7 @@ pub async fn open(
         let page = PageFile::open(&section.pages, name, instance, group)?;
         all.push(Arc::new(Member::new(name, *mode, section, page, Arc::clone(&around))));
     }
-    let members = Arc::new(Members::new(instance, all.clone(), section, around));
+    let members = Arc::new(Declared::new(instance, all.clone(), section, around));
     let listener = socket::listen(&section.socket, group).await?;
     tokio::spawn(service::serve(listener, Arc::clone(&members), stop.clone()));
     tokio::spawn(refresh(all.clone(), members, path, stop));
@@ -91,7 +91,7 @@ pub async fn open(
 
 async fn refresh(
     all: Vec<Arc<Member>>,
-    members: Arc<Members>,
+    members: Arc<Declared>,
     mut path: PathChanges,
     stop: CancellationToken,
 ) {

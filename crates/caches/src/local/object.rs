@@ -9,7 +9,7 @@ use batoff_wire::local::pb::{self, Verdict};
 use sha2::{Digest, Sha256};
 use tonic::Status;
 
-use super::members::Members;
+use super::declared::Declared;
 use super::session::Session;
 use crate::Locator;
 
@@ -58,7 +58,7 @@ impl Name {
     }
 }
 
-impl Members {
+impl Declared {
     /// Enters an object into the index, if no purge lies between the beginning of its fetch and now.
     pub fn register(&self, session: &Session, object: &pb::Object) -> Result<Registered, Status> {
         let name = Name::parse(session, &object.url, &object.handle)?;

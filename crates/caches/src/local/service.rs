@@ -22,7 +22,7 @@ use tonic::transport::Server;
 use tonic::transport::server::{Connected, UdsConnectInfo};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::members::Members;
+use super::declared::Declared;
 use super::object::Name;
 use super::{figures, watch};
 use crate::Surroundings;
@@ -45,7 +45,7 @@ const PATIENCE: Patience = Patience {
 };
 
 /// Serves the API until `stop`.
-pub async fn serve(listener: UnixListener, members: Arc<Members>, stop: CancellationToken) {
+pub async fn serve(listener: UnixListener, members: Arc<Declared>, stop: CancellationToken) {
     let api = LocalServer::new(Api { members })
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
@@ -122,7 +122,7 @@ impl AsyncWrite for Peer {
 }
 
 struct Api {
-    members: Arc<Members>,
+    members: Arc<Declared>,
 }
 
 #[tonic::async_trait]

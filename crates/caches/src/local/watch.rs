@@ -9,7 +9,7 @@ use batoff_wire::local::pb::{self, Verdict, from_cache, to_cache::Body};
 use tokio::sync::mpsc;
 use tonic::{Code, Status, Streaming};
 
-use super::members::{Members, Owner};
+use super::declared::{Declared, Owner};
 use super::session::{CHANNEL_MESSAGES, NotConfirmed, Session};
 
 /// From the opening of the stream to its Hello.
@@ -18,7 +18,7 @@ const HELLO_WITHIN: Duration = Duration::from_secs(5);
 type ToCache = Result<pb::ToCache, Status>;
 
 /// Serves one stream to its end, beside the caller; what goes out on it.
-pub fn start(members: Arc<Members>, incoming: Streaming<pb::FromCache>) -> mpsc::Receiver<ToCache> {
+pub fn start(members: Arc<Declared>, incoming: Streaming<pb::FromCache>) -> mpsc::Receiver<ToCache> {
     let (outgoing, sent) = mpsc::channel(CHANNEL_MESSAGES);
     tokio::spawn(async move {
         if let Err(status) = run(&members, incoming, outgoing.clone()).await {
@@ -30,7 +30,7 @@ pub fn start(members: Arc<Members>, incoming: Streaming<pb::FromCache>) -> mpsc:
 }
 
 async fn run(
-    members: &Arc<Members>,
+    members: &Arc<Declared>,
     mut incoming: Streaming<pb::FromCache>,
     outgoing: mpsc::Sender<ToCache>,
 ) -> Result<(), Status> {
@@ -49,7 +49,7 @@ async fn run(
 }
 
 struct Stream<'a> {
-    members: &'a Members,
+    members: &'a Declared,
     owner: &'a Owner,
     session: &'a Session,
     /// What has been purged before this has been met by everything that the cache holds, once it is in sync.
@@ -59,7 +59,7 @@ struct Stream<'a> {
 }
 
 impl<'a> Stream<'a> {
-    fn new(members: &'a Members, owner: &'a Owner, session: &'a Session) -> Self {
+    fn new(members: &'a Declared, owner: &'a Owner, session: &'a Session) -> Self {
         let began_at = members.around.index.begin_fill();
         Self { members, owner, session, began_at, held_all: false, in_sync: false }
     }

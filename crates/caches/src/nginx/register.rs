@@ -19,7 +19,7 @@ use super::name::{FileName, InFlight};
 use super::oddities::Oddities;
 use super::spoiled::Spoiled;
 use super::stale::StaleFiles;
-use super::tokens::Tokens;
+use super::tokens::FillTokens;
 use super::trust::{Scan, Seen, Trust};
 use crate::{Locator, Surroundings};
 
@@ -33,7 +33,7 @@ const HOSTS_MAX: usize = 65_536;
 pub(super) struct Register {
     pub(super) files: Files,
     /// When what is in them was fetched.
-    pub(super) tokens: Tokens,
+    pub(super) tokens: FillTokens,
     pub(super) oddities: Oddities,
     pub(super) spoiled: Spoiled,
     index: Arc<Index<Locator>>,
@@ -59,7 +59,7 @@ impl Register {
     pub(super) fn new(files: Files, around: &Surroundings, key: KeyTemplate, daemon: u64) -> Self {
         Self {
             files,
-            tokens: Tokens::new(around, daemon),
+            tokens: FillTokens::new(around, daemon),
             oddities: Oddities::default(),
             spoiled: Spoiled::default(),
             index: Arc::clone(&around.index),

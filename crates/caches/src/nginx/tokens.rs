@@ -14,7 +14,7 @@ use crate::{Locator, Surroundings};
 
 /// Gives the tokens of fetches that begin, and tells those of what is there: by the stamp that the fill hop has put on it, or
 /// as old as it can be.
-pub(super) struct Tokens {
+pub(super) struct FillTokens {
     index: Arc<Index<Locator>>,
     /// How far what lies between here and the origins is.
     path: Arc<Path>,
@@ -27,7 +27,7 @@ pub(super) struct Tokens {
     past: Past,
 }
 
-impl Tokens {
+impl FillTokens {
     pub(super) fn new(around: &Surroundings, daemon: u64) -> Self {
         Self {
             index: Arc::clone(&around.index),

@@ -18,7 +18,7 @@ use super::session::Session;
 use crate::{Locator, Surroundings};
 
 /// The declared caches, and the sessions that there are.
-pub struct Members {
+pub struct Declared {
     pub instance: InstanceId,
     pub around: Arc<Surroundings>,
     pub objects_max: u64,
@@ -56,7 +56,7 @@ impl Owner {
     }
 }
 
-impl Members {
+impl Declared {
     pub fn new(
         instance: InstanceId,
         all: Vec<Arc<Member>>,
