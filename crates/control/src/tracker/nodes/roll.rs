@@ -6,6 +6,7 @@ use std::sync::Arc;
 use batoff_delivery::Word;
 use batoff_types::message::{Hello, LeasePolicy, Trouble};
 use batoff_types::{Cursor, NodeName, Parent, Seq, UnixMillis};
+use slab::Slab;
 
 use super::mailbox::Mailbox;
 
@@ -129,8 +130,8 @@ pub enum Membership {
 #[derive(Debug, Default)]
 pub(in crate::tracker) struct Roll {
     entries: BTreeMap<NodeName, NodeEntry>,
-    names: Vec<Option<NodeName>>,
-    free: Vec<NodeIndex>,
+    /// By their indices.
+    names: Slab<NodeName>,
     present: NodeSet,
     pops: HashMap<Arc<str>, PopIndex>,
     /// Rows that differ from what is durable.
@@ -193,10 +194,7 @@ impl Roll {
         entry.mailbox = None;
         let index = entry.index.take()?;
         self.present.remove(index);
-        if let Some(slot) = self.names.get_mut(index.0 as usize) {
-            *slot = None;
-        }
-        self.free.push(index);
+        self.names.try_remove(index.0 as usize);
         Some(index)
     }
 
@@ -236,7 +234,7 @@ impl Roll {
     }
 
     pub(in crate::tracker) fn name_of(&self, node: NodeIndex) -> Option<Arc<str>> {
-        self.names.get(node.0 as usize)?.as_ref().map(|name| name.to_string().into())
+        self.names.get(node.0 as usize).map(|name| name.to_string().into())
     }
 
     pub(in crate::tracker) fn pop(&self, name: &str) -> Option<PopIndex> {
@@ -268,13 +266,7 @@ impl Roll {
         if let Some(index) = self.entries.get(name).and_then(|entry| entry.index) {
             return index;
         }
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.names.push(None);
-            NodeIndex(u32::try_from(self.names.len() - 1).unwrap_or(u32::MAX))
-        });
-        if let Some(slot) = self.names.get_mut(index.0 as usize) {
-            *slot = Some(name.clone());
-        }
+        let index = NodeIndex(u32::try_from(self.names.insert(name.clone())).unwrap_or(u32::MAX));
         self.present.insert(index);
         index
     }
