@@ -25,7 +25,7 @@ use crate::lease::LowerTerm;
 use crate::rules::{Rule, Rules};
 
 /// The version of the stream's protocol that this build speaks.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = batoff_types::message::PROTOCOL_VERSION;
 
 /// Questions kept until the shell takes them. Of more than these the oldest go unanswered; whoever asked has a time
 /// limit for the answer.
