@@ -1,6 +1,6 @@
 //! Propagation on loopback: from acceptance to arrival at every node, and to `completed`, with 3 and with 100 node streams
-//! at 100 purges a second. The nodes apply at once and acknowledge; all of them run in this process, and the control plane
-//! in another.
+//! at 100 purges a second, or as many nodes as the arguments say. The nodes apply at once and acknowledge; all of them run
+//! in this process, and the control plane in another.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -13,8 +13,12 @@ const PURGES: usize = 1_000;
 const APART: Duration = Duration::from_millis(10);
 
 fn main() -> anyhow::Result<()> {
+    let mut asked: Vec<usize> = std::env::args().filter_map(|text| text.parse().ok()).collect();
+    if asked.is_empty() {
+        asked = vec![3, 100];
+    }
     tokio::runtime::Runtime::new()?.block_on(async {
-        for nodes in [3, 100] {
+        for nodes in asked {
             measure(nodes).await?;
         }
         Ok(())

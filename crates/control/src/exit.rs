@@ -12,6 +12,7 @@ impl Ends for StartError {
             Self::Secrets(error) => error.exit(),
             Self::Tls { .. } => Exit::Usage,
             Self::Listen(error) => error.exit(),
+            Self::Threads(_) => Exit::Temporary,
             Self::Open(error) => of_open(error),
             Self::Store(error) if error.retry_after().is_some() => Exit::Temporary,
             Self::Store(_) => Exit::Internal,

@@ -36,6 +36,7 @@ pub mod server;
 pub mod service;
 mod store;
 pub mod stream;
+mod streams_runtime;
 pub mod tls;
 pub mod tracker;
 

@@ -33,6 +33,7 @@ use crate::ids::TaskIds;
 use crate::init::{self, InitError, Secrets};
 use crate::service::Services;
 use crate::stream;
+use crate::streams_runtime::StreamsRuntime;
 use crate::tls::{Tls, TlsError, TlsFiles};
 use crate::tracker::{Tracker, TrackerOptions};
 use crate::{admin, api, http_server, ops};
@@ -72,6 +73,9 @@ pub enum StartError {
     /// An address cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// No threads for the nodes' streams.
+    #[error("the threads for the nodes' streams cannot be started: {0}")]
+    Threads(io::Error),
 }
 
 /// Where the listeners are.
@@ -106,6 +110,7 @@ pub struct Running {
     tls: Vec<Arc<Tls>>,
     tasks: TaskTracker,
     background: TaskTracker,
+    streams: StreamsRuntime,
     stopping: CancellationToken,
     /// Says when the process must not go on.
     vital: Vital,
@@ -135,6 +140,7 @@ pub async fn start(
     let store = open(config.data.dir.clone(), clock.clone()).await?;
     init::recognise(&config.data.dir, &secrets.master, store.kv()).await??;
     let parts = Parts::assemble(config, clock, store, secrets).await?;
+    let streams = StreamsRuntime::start().map_err(StartError::Threads)?;
     let listeners = Listeners::bind(&parts.services.config).await?;
     let addresses = listeners.addresses(&parts.services.config);
     let mut running = Running {
@@ -147,6 +153,7 @@ pub async fn start(
         tasks: TaskTracker::new(),
         background: parts.background(recorder.clone()),
         services: parts.services,
+        streams,
         stopping: parts.stopping,
         vital: parts.vital,
     };
@@ -314,11 +321,13 @@ impl Running {
         let nodes = Arc::clone(services);
         let [api_gate, admin_gate, grpc_gate, metrics_gate] = gates(&services.config);
         let vital = self.vital.clone();
-        self.tasks.spawn(vital.watch("grpc", &draining, async move {
+        let serving = async move {
             if let Err(error) = stream::serve(nodes, listeners.grpc, grpc_gate, certificates.grpc).await {
                 tracing::error!(%error, "nodes cannot be served");
             }
-        }));
+        };
+        // Apart from everything else: whatever a thousand streams have to do, a purge is accepted, and a record is fed.
+        self.tasks.spawn_on(vital.watch("grpc", &draining, serving), self.streams.handle());
         let proxies = services.config.api.trusted_proxies.clone();
         let patience = services.config.listeners.patience();
         let api = Listening { gate: api_gate, patience, proxies, tls: certificates.api };
