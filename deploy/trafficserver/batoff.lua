@@ -426,6 +426,12 @@ local function by_names(url, applied, newer, verdict)
   return verdict
 end
 
+-- Whether this is the request of a check, which is to find nothing stored.
+local function is_probe()
+  local probe = value(PROBE)
+  return probe ~= 0 and ts.client_request.header['X-Batoff-Probe'] == format('%d', probe or 0)
+end
+
 local newer = {}
 
 local function judge()
@@ -438,8 +444,7 @@ local function judge()
   if not lease or seconds * 1000000 + tonumber(now.nanos) / 1000 >= lease then
     return GONE
   end
-  local probe = value(PROBE)
-  if probe ~= 0 and ts.client_request.header['X-Batoff-Probe'] == format('%d', probe or 0) then
+  if is_probe() then
     return GONE
   end
   local stamp = ts.cached_response.header[STAMP]
@@ -504,10 +509,19 @@ function do_global_cache_lookup_complete()
   return 0
 end
 
+local function mark_probed()
+  ts.client_response.header['X-Batoff-Probed'] = ts.client_request.header['X-Batoff-Probe']
+  return 0
+end
+
 -- The moment before the origin is asked, each time that it is.
 local function stamp()
   ffi.C.clock_gettime(CLOCK_BOOTTIME, now)
-  local applied = ready(tonumber(now.seconds)) and value(APPLIED)
+  local is_ready = ready(tonumber(now.seconds))
+  if is_ready and is_probe() then
+    ts.hook(TS_LUA_HOOK_SEND_RESPONSE_HDR, mark_probed)
+  end
+  local applied = is_ready and value(APPLIED)
   return applied and epoch .. '.' .. format('%d', applied) or nil
 end
 

@@ -77,6 +77,15 @@ impl Daemon {
         self.ready().await;
     }
 
+    /// `batoff-edge check` with its configuration: whether it is content, and what it says.
+    pub fn check(&self, args: &[String]) -> (bool, String) {
+        let mut check = std::process::Command::new(batoff_tests::binary("batoff-edge"));
+        let output = check.arg("--config").arg(&self.config).arg("check").args(args).output();
+        let output = output.expect("batoff-edge runs");
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&text).into_owned())
+    }
+
     /// What it has logged.
     pub fn log(&self) -> String {
         self.process.log()

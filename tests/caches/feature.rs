@@ -59,11 +59,13 @@ pub enum Feature {
     TierHard,
     /// Behind a parent of the same kind that serves stale after a soft purge.
     TierSoft,
+    /// Behind a parent of the same kind that the configuration does not name: its check finds it.
+    TierUndeclared,
 }
 
 impl Feature {
     /// All of them, in the order of the table.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::Fill,
         Self::Url,
         Self::Spelling,
@@ -92,6 +94,7 @@ impl Feature {
         Self::Many,
         Self::TierHard,
         Self::TierSoft,
+        Self::TierUndeclared,
     ];
 
     /// As the table calls the row.
@@ -125,6 +128,7 @@ impl Feature {
             Self::Many => "one purge of many objects",
             Self::TierHard => "tiers: behind a parent that is behind",
             Self::TierSoft => "tiers: what a parent serves stale",
+            Self::TierUndeclared => "tiers: a parent that is not declared is found",
         }
     }
 

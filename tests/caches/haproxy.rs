@@ -80,6 +80,13 @@ impl Subject for Haproxy {
         self.visitors
     }
 
+    fn check(&self, page: &str) -> Option<Vec<String>> {
+        let args = ["haproxy", "--connect", &self.visitors().to_string(), "--host", HOSTS[0], "--page", page]
+            .map(str::to_owned)
+            .to_vec();
+        Some(args)
+    }
+
     fn daemon(&mut self) -> &mut Daemon {
         &mut self.daemon
     }
@@ -213,4 +220,35 @@ async fn the_check_is_content_with_what_we_ship_and_names_what_is_wrong() {
     stage.fill("/checked").await;
     let (content, text) = check();
     assert!(!content && text.contains("WRONG"), "{text}");
+}
+
+/// Starts another daemon that is to end by itself: its exit code, and what it says.
+fn second_daemon(stage: &mut Stage<Haproxy>, change: impl FnOnce(String) -> String) -> (Option<i32>, String) {
+    let dir = stage.subject.dir.clone();
+    let config = std::fs::read_to_string(stage.subject.daemon().config()).expect("the configuration");
+    let config = config.replace(&format!("{:?}", dir.join("state")), &format!("{:?}", dir.join("another")));
+    std::fs::write(dir.join("second.toml"), change(config)).expect("a file");
+    let mut daemon = std::process::Command::new(batoff_tests::binary("batoff-edge"));
+    let output = daemon.arg("--config").arg(dir.join("second.toml")).output().expect("batoff-edge runs");
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_daemons_do_not_drive_one_haproxy() {
+    let mut stage = Stage::<Haproxy>::strict().await;
+    let (code, said) = second_daemon(&mut stage, |config| config);
+    assert_eq!(code, Some(75), "{said}");
+    assert!(said.contains("another daemon drives the HAProxy"), "{said}");
+    stage.fill("/page").await;
+    stage.purge_url("/page").await;
+    assert!(!stage.hits("/page").await, "the first one is not disturbed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn maps_that_are_not_there_at_the_start_are_no_mistake_of_the_configuration() {
+    let mut stage = Stage::<Haproxy>::strict().await;
+    stage.subject.daemon().kill();
+    let (code, said) = second_daemon(&mut stage, |config| config.replace("/maps\"", "/later/maps\""));
+    assert_eq!(code, Some(75), "{said}");
+    assert!(said.contains("with all its maps"), "{said}");
 }

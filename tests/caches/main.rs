@@ -61,6 +61,7 @@ macro_rules! conformance {
             one_purge_takes_many_objects,
             a_child_does_not_keep_what_a_parent_that_is_behind_still_has,
             a_child_does_not_keep_what_a_parent_serves_stale,
+            a_parent_that_is_not_declared_is_found,
         );
     };
     ($subject:ty; $($story:ident),* $(,)?) => {

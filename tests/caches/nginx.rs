@@ -9,6 +9,7 @@ use batoff_tests::{PATIENCE, free_port};
 use crate::conformance;
 use crate::daemon::Daemon;
 use crate::feature::Feature;
+use crate::plane::HOSTS;
 use crate::process::Process;
 use crate::subject::{Policy, Setting, Subject};
 
@@ -85,6 +86,23 @@ impl Subject for Nginx {
 
     fn visitors(&self) -> SocketAddr {
         self.visitors
+    }
+
+    fn check(&self, page: &str) -> Option<Vec<String>> {
+        let args = [
+            "nginx",
+            "--connect",
+            &self.visitors().to_string(),
+            "--host",
+            HOSTS[0],
+            "--page",
+            page,
+            "--origin",
+            &format!("127.0.0.1:{}", self.checks),
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        Some(args)
     }
 
     fn daemon(&mut self) -> &mut Daemon {

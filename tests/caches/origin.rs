@@ -168,7 +168,8 @@ impl Origin {
                 continue;
             }
             let size = if held.is_some() { HELD_BODY_BYTES } else { 0 };
-            let body = format!("number={number}\n{}", "x".repeat(size));
+            let Request { host, body, .. } = &request;
+            let body = format!("number={number}\nhost={host}\nasked={body}\n{}", "x".repeat(size));
             let mut answer = format!(
                 "HTTP/1.1 {}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n{}",
                 page.status,
@@ -227,6 +228,7 @@ struct Request {
     method: String,
     target: String,
     host: String,
+    body: String,
     /// Asks only whether what it has is still right.
     conditional: bool,
 }
@@ -240,8 +242,9 @@ impl Request {
         }
         let mut words = line.split_ascii_whitespace().map(str::to_owned);
         let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        let mut request = Self { method, target, host: String::new(), conditional: false };
-        let mut length = 0;
+        let mut request =
+            Self { method, target, host: String::new(), body: String::new(), conditional: false };
+        let (mut length, mut is_chunked) = (0, false);
         loop {
             let mut line = String::new();
             if stream.read_line(&mut line).await? == 0 {
@@ -252,11 +255,23 @@ impl Request {
                 "host" => value.trim().clone_into(&mut request.host),
                 "if-none-match" => request.conditional = true,
                 "content-length" => length = value.trim().parse().unwrap_or(0),
+                "transfer-encoding" => is_chunked = true,
                 _ => {}
             }
         }
         let mut body = vec![0; length];
         stream.read_exact(&mut body).await?;
+        while is_chunked {
+            let mut size = String::new();
+            stream.read_line(&mut size).await?;
+            let size = usize::from_str_radix(size.trim(), 16).unwrap_or(0);
+            // With the end of line behind it.
+            let mut chunk = vec![0; size + 2];
+            stream.read_exact(&mut chunk).await?;
+            body.extend_from_slice(&chunk[..size]);
+            is_chunked = size > 0;
+        }
+        request.body = String::from_utf8_lossy(&body).into_owned();
         Ok(Some(request))
     }
 }

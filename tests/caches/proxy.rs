@@ -38,6 +38,10 @@ impl Subject for Proxy {
         self.visitors
     }
 
+    fn check(&self, _page: &str) -> Option<Vec<String>> {
+        None
+    }
+
     fn daemon(&mut self) -> &mut Daemon {
         &mut self.daemon
     }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use crate::conformance;
 use crate::daemon::Daemon;
 use crate::feature::Feature;
+use crate::plane::HOSTS;
 use crate::subject::{Setting, Subject};
 use crate::trafficserver::{Server, shipped};
 
@@ -56,6 +57,13 @@ impl Subject for PurgeByUrl {
 
     fn visitors(&self) -> SocketAddr {
         self.server.visitors
+    }
+
+    fn check(&self, page: &str) -> Option<Vec<String>> {
+        let args = ["http", "--connect", &self.visitors().to_string(), "--host", HOSTS[0], "--page", page]
+            .map(str::to_owned)
+            .to_vec();
+        Some(args)
     }
 
     fn daemon(&mut self) -> &mut Daemon {

@@ -66,6 +66,15 @@ impl<S: Subject> Stage<S> {
     /// Starts everything, with a second cache of the same kind between the one under test and the origin. Both are on
     /// available nodes: a parent that is held serves on.
     pub async fn behind_a_parent() -> Self {
+        Self::behind(&[PARENT]).await
+    }
+
+    /// The same, and the configuration of the cache under test does not name the other.
+    pub async fn behind_an_undeclared_parent() -> Self {
+        Self::behind(&[]).await
+    }
+
+    async fn behind(parents: &[&str]) -> Self {
         let dir = folder();
         let (origin, plane) = (Origin::start().await, Plane::start(dir.path()).await);
         let below = |name: &str| {
@@ -88,7 +97,7 @@ impl<S: Subject> Stage<S> {
             dir: &of_child,
             control: plane.grpc.clone(),
             origin: between.address(),
-            parents: &[PARENT],
+            parents,
             is_parent: false,
             ..setting
         };
@@ -179,6 +188,18 @@ impl<S: Subject> Stage<S> {
         let number =
             body.lines().next().and_then(|line| line.strip_prefix("number=")).and_then(|n| n.parse().ok());
         Ok(Answer { status, number: number.unwrap_or(0), asked: false })
+    }
+
+    /// Sends a request as it is, and gives the whole answer. It has to ask for the connection's end.
+    pub async fn raw(&self, request: &str) -> String {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+        let mut stream = tokio::net::TcpStream::connect(self.subject.visitors()).await.expect("a connection");
+        // A cache may refuse it before it has read all, and end the connection in its own way.
+        drop(stream.write_all(request.as_bytes()).await);
+        let mut answer = Vec::new();
+        drop(tokio::time::timeout(batoff_tests::PATIENCE, stream.read_to_end(&mut answer)).await);
+        String::from_utf8_lossy(&answer).into_owned()
     }
 
     /// Reads a page until it comes from the cache.

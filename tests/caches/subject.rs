@@ -38,6 +38,9 @@ pub trait Subject: Sized {
     /// What follows the control plane.
     fn daemon(&mut self) -> &mut Daemon;
 
+    /// What `batoff-edge check` is told to look at it with this page; `None` where there is no check, and its log tells.
+    fn check(&self, page: &str) -> Option<Vec<String>>;
+
     /// Kills the cache server and starts it again, on the same addresses and the same files.
     async fn restart_cache(&mut self);
 }

@@ -146,6 +146,14 @@ impl Subject for TrafficServer {
         self.server.visitors
     }
 
+    fn check(&self, page: &str) -> Option<Vec<String>> {
+        let args =
+            ["trafficserver", "--connect", &self.visitors().to_string(), "--host", HOSTS[0], "--page", page]
+                .map(str::to_owned)
+                .to_vec();
+        Some(args)
+    }
+
     fn daemon(&mut self) -> &mut Daemon {
         &mut self.daemon
     }
@@ -382,4 +390,21 @@ async fn a_table_that_somebody_removed_is_made_anew() {
     stage.purge_url("/page").await;
     assert!(stage.get("/page").await.number > old);
     stage.fill("/kept").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_of_the_rules_that_is_not_there_at_the_start_is_no_mistake_of_the_configuration() {
+    let mut stage = Stage::<TrafficServer>::strict().await;
+    stage.subject.daemon().kill();
+    let dir = stage.subject.folder("second");
+    std::fs::create_dir(&dir).expect("a folder");
+    let config = std::fs::read_to_string(stage.subject.daemon().config()).expect("the configuration");
+    // Nobody can make a folder there, as where a tmpfs is mounted late.
+    let config = config.replace(&format!("{:?}", stage.subject.rules), "\"/proc/later/rules\"");
+    std::fs::write(dir.join("daemon.toml"), config).expect("a file");
+    let mut daemon = std::process::Command::new(batoff_tests::binary("batoff-edge"));
+    let output = daemon.arg("--config").arg(dir.join("daemon.toml")).output().expect("batoff-edge runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(75), "{said}");
+    assert!(said.contains("/proc/later/rules") && said.contains("tmpfs"), "{said}");
 }

@@ -121,6 +121,13 @@ impl Subject for Varnish {
         self.server.visitors
     }
 
+    fn check(&self, page: &str) -> Option<Vec<String>> {
+        let args = ["varnish", "--connect", &self.visitors().to_string(), "--host", HOSTS[0], "--page", page]
+            .map(str::to_owned)
+            .to_vec();
+        Some(args)
+    }
+
     fn daemon(&mut self) -> &mut Daemon {
         &mut self.daemon
     }

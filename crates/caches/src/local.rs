@@ -24,7 +24,7 @@ use self::adapter::Adapter;
 use self::declared::Declared;
 use self::member::Member;
 use self::page::PageFile;
-use crate::section::{Beside, NoArgs, Section};
+use crate::section::{Beside, Section};
 use crate::shared::report::{CheckError, Report};
 use crate::{CacheOpenError, Locator, Surroundings};
 
@@ -44,10 +44,11 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
+pub use self::check::CheckArgs;
 pub use self::config::{LocalSection, Mode};
 
 impl Section for LocalSection {
-    type Look = NoArgs;
+    type Look = CheckArgs;
     const IS_REGISTRY: bool = true;
 
     fn validate(&self, beside: &Beside) -> Result<(), ConfigError> {
@@ -58,8 +59,8 @@ impl Section for LocalSection {
         open(self, around).await
     }
 
-    async fn check(&self, _: &NoArgs, _: &Beside<'_>) -> Result<Report, CheckError> {
-        check::check(self).await
+    async fn check(&self, with: &CheckArgs, beside: &Beside<'_>) -> Result<Report, CheckError> {
+        check::check(with, self, beside.has_parents).await
     }
 }
 

@@ -89,7 +89,7 @@ impl Section for NginxSection {
     }
 
     async fn check(&self, with: &CheckArgs, beside: &Beside<'_>) -> Result<Report, CheckError> {
-        check::check(with, self, beside.state_dir).await
+        check::check(with, self, beside.state_dir, beside.has_parents).await
     }
 }
 

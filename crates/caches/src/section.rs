@@ -56,7 +56,3 @@ pub struct Beside<'a> {
     /// The state directory.
     pub state_dir: &'a Path,
 }
-
-/// Nothing, for [`Section::Look`].
-#[derive(Clone, Copy, Debug, clap::Args)]
-pub struct NoArgs {}

@@ -71,6 +71,10 @@ impl<const CHANGE: usize> Subject for Changed<CHANGE> {
         self.0.visitors()
     }
 
+    fn check(&self, page: &str) -> Option<Vec<String>> {
+        self.0.check(page)
+    }
+
     fn daemon(&mut self) -> &mut Daemon {
         self.0.daemon()
     }

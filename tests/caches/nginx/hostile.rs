@@ -4,7 +4,7 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use batoff_tests::{binary, eventually};
+use batoff_tests::{binary, eventually, isolated};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -35,6 +35,53 @@ async fn a_cache_directory_whose_link_is_moved_is_read_anew_before_a_purge_is_co
     let stored = stage.fill("/page").await.number;
     stage.purge_url("/page").await;
     assert!(stage.get("/page").await.number > stored, "and it is watched from now on");
+}
+
+#[test]
+fn a_cache_directory_that_is_mounted_over_is_read_anew_and_so_is_the_one_below() {
+    isolated(&["nginx", "umount"], async || {
+        let stage = Stage::<Nginx>::strict().await;
+        let cache = stage.subject.cache();
+        let below = stage.fill("/page").await.number;
+        run("mount", &["-t", "tmpfs", "-o", "mode=0777", "none", text(&cache)]);
+        eventually("the new disk is in use", || async {
+            let answer = stage.get("/page").await;
+            (!answer.asked && answer.number > below).then_some(())
+        })
+        .await;
+        let above = stage.fill("/page").await.number;
+        stage.purge_url("/page").await;
+        assert!(stage.get("/page").await.number > above, "what stands there now was purged");
+        // The daemon holds the one that it watches.
+        run("umount", &["-l", text(&cache)]);
+        stage.purge_url("/another").await;
+        let answer = stage.get("/page").await;
+        assert!(answer.number > below, "it comes back as it was before the purge: {answer:?}");
+        stage.plane.leased("pop1").await;
+        let stored = stage.fill("/page").await.number;
+        stage.purge(json!({"everything": true})).await;
+        assert!(stage.get("/page").await.number > stored, "and it is watched from now on");
+    });
+}
+
+#[test]
+fn a_cache_directory_that_is_read_only_at_the_start_is_no_mistake_of_the_configuration() {
+    isolated(&["nginx", "umount"], async || {
+        let mut stage = Stage::<Nginx>::strict().await;
+        stage.fill("/page").await;
+        stage.subject.daemon().kill();
+        let cache = stage.subject.cache();
+        run("mount", &["--bind", text(&cache), text(&cache)]);
+        run("mount", &["-o", "remount,ro,bind", text(&cache)]);
+        let started = second_daemon(&mut stage, "second", |command| command);
+        let said = String::from_utf8_lossy(&started.stderr).into_owned();
+        assert_eq!(started.status.code(), Some(75), "{said}");
+        assert!(said.contains("mount it writable"), "{said}");
+        run("umount", &[text(&cache)]);
+        stage.subject.daemon().restart().await;
+        stage.plane.leased("pop1").await;
+        stage.fill("/page").await;
+    });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -79,3 +79,34 @@ pub async fn a_child_does_not_keep_what_a_parent_serves_stale<S: Subject>() {
     })
     .await;
 }
+
+pub async fn a_parent_that_is_not_declared_is_found<S: Subject>() {
+    story::<S>(Feature::TierUndeclared, async || {
+        let mut stage = Stage::<S>::behind_an_undeclared_parent().await;
+        let (found, said) = looked_at(&mut stage).await;
+        assert!(found, "{said}");
+        drop(stage);
+        if S::TIERS {
+            let mut stage = Stage::<S>::behind_a_parent().await;
+            let (found, said) = looked_at(&mut stage).await;
+            assert!(!found && !said.contains("WRONG"), "{said}");
+        }
+    })
+    .await;
+}
+
+/// Whether a cache behind the one under test is missed in its configuration, and all that is said.
+async fn looked_at<S: Subject>(stage: &mut Stage<S>) -> (bool, String) {
+    stage.fill("/checked").await;
+    let Some(args) = stage.subject.check("/checked") else {
+        let said = stage.subject.daemon().log();
+        return (said.contains("came from another cache"), said);
+    };
+    let (_, said) = stage.subject.daemon().check(&args);
+    // The second cache of the local API is not there in this story, and leases come and go on a busy machine.
+    let said: Vec<_> = said
+        .lines()
+        .filter(|line| !line.contains("img (page)") && !line.contains("it has a lease"))
+        .collect();
+    (said.iter().any(|line| line.starts_with("WRONG  no cache lies behind it")), said.join("\n"))
+}

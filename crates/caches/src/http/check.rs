@@ -1,15 +1,10 @@
 //! Shows on a running cache that one request takes a URL out of it.
 
-use std::time::Duration;
-
 use super::HttpSection;
 use super::adapter::request;
 use crate::shared::pipeline::{Address, Pipeline, Reply};
-use crate::shared::report::{CheckError, Report};
+use crate::shared::report::{AGING, CheckError, Report, marks_behind};
 use crate::shared::visitor::{VisitArgs, Visitor};
-
-/// Long enough to be seen in `Age`, which counts whole seconds.
-const AGING: Duration = Duration::from_millis(2_100);
 
 /// Makes the check.
 pub async fn check(args: &VisitArgs, section: &HttpSection) -> Result<Report, CheckError> {
@@ -40,10 +35,22 @@ pub async fn check(args: &VisitArgs, section: &HttpSection) -> Result<Report, Ch
         ),
     );
     if stored {
+        let fetched = visitor.read().await?;
         report.note(
-            age(&visitor.read().await?) < 2,
+            age(&fetched) < 2,
             "and takes the page out",
-            "the page is as old as before; the cache may store it under another URL: see target in [caches.http]",
+            "the page is as old as before: the cache may store it under another URL (see target in [caches.http]), or \
+             another cache lies behind it",
+        );
+        let marks = marks_behind(fetched.headers());
+        report.note(
+            marks.is_empty(),
+            "no cache lies behind it",
+            format!(
+                "the page comes with {}: that cache may still have what was purged, and this one stores it as new; have it \
+                 fetch from the origin itself",
+                marks.join(", ")
+            ),
         );
     }
     Ok(report)

@@ -15,7 +15,8 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
 
 use super::config::{CHECK, LocalSection, Mode};
-use crate::shared::report::{CheckError, Report};
+use crate::shared::report::{CheckError, Report, marks_behind, note_marks, note_parents};
+use crate::shared::visitor::{VisitArgs, Visitor};
 
 /// For the daemon to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -29,9 +30,27 @@ const UNOWNED: &str = "https://batoff-check.invalid/canary";
 /// The canary's handle.
 const HANDLE: &[u8] = b"canary";
 
+/// What to look at besides.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct CheckArgs {
+    /// Where a cache listens for visitors, in plain HTTP: host:port. A page there tells whether another cache lies behind it.
+    #[arg(long, value_name = "ADDRESS", requires = "host")]
+    pub connect: Option<String>,
+    /// The hostname to ask it for: one of the site's.
+    #[arg(long, value_name = "HOSTNAME", requires = "connect")]
+    pub host: Option<String>,
+    /// Path and query of a page there that may be cached.
+    #[arg(long, default_value = "/", value_name = "TARGET")]
+    pub page: String,
+}
+
 /// Makes the check. It registers an object of its own under a name of its own, and takes it back; nothing that is cached
 /// is touched.
-pub async fn check(section: &LocalSection) -> Result<Report, CheckError> {
+pub async fn check(
+    args: &CheckArgs,
+    section: &LocalSection,
+    has_parents: bool,
+) -> Result<Report, CheckError> {
     let mut report = Report::default();
     let mut client = connect(&section.socket).await?;
     report.holds(format!("the daemon answers at {}", section.socket.display()));
@@ -47,6 +66,18 @@ pub async fn check(section: &LocalSection) -> Result<Report, CheckError> {
         }
     }
     canary(&mut report, &mut client).await.map_err(|status| no_answer(&status))?;
+    if let (Some(connect), Some(host)) = (&args.connect, &args.host) {
+        // Under a query of the check's own, so that it has to be fetched.
+        let separator = if args.page.contains('?') { '&' } else { '?' };
+        let page = format!("{}{separator}batoff-check={:016x}", args.page, rand::random::<u64>());
+        let visit = VisitArgs { connect: connect.clone(), host: host.clone(), page };
+        let fetched = Visitor::new(&visit)?.read().await?;
+        if has_parents {
+            note_parents(&mut report, true, &fetched.headers(), &[]);
+        } else {
+            note_marks(&mut report, &marks_behind(fetched.headers()));
+        }
+    }
     Ok(report)
 }
 

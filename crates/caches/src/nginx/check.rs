@@ -40,6 +40,9 @@ pub struct CheckArgs {
     /// Where the fill hop finds the check's origin.
     #[arg(long, default_value = "127.0.0.1:9467", value_name = "ADDRESS")]
     pub origin: SocketAddr,
+    /// Path and query of a page there that may be cached, of the real origin: it tells whether another cache lies in between.
+    #[arg(long, default_value = "/", value_name = "TARGET")]
+    pub page: String,
     /// Also show that nginx stops without a lease: for a moment it gets everything from the origin.
     #[arg(long)]
     pub fence: bool,
@@ -58,7 +61,12 @@ struct Bench {
 }
 
 /// Makes the check.
-pub async fn check(args: &CheckArgs, section: &NginxSection, state: &Path) -> Result<Report, CheckError> {
+pub async fn check(
+    args: &CheckArgs,
+    section: &NginxSection,
+    state: &Path,
+    has_parents: bool,
+) -> Result<Report, CheckError> {
     let stopped = |error: String| CheckError(error);
     setup::check_directory(&section.path, section.levels).map_err(|error| stopped(error.to_string()))?;
     let files = Files::new(section.path.clone(), section.levels);
@@ -78,11 +86,11 @@ pub async fn check(args: &CheckArgs, section: &NginxSection, state: &Path) -> Re
         section: section.clone(),
         daemon: identity::read(state).map_err(|error| stopped(format!("{}: {error}", state.display())))?,
     };
-    bench.run(args.fence).await
+    bench.run(args, has_parents).await
 }
 
 impl Bench {
-    async fn run(mut self, fence: bool) -> Result<Report, CheckError> {
+    async fn run(mut self, args: &CheckArgs, has_parents: bool) -> Result<Report, CheckError> {
         let Some(file) = self.stored_and_served().await? else { return Ok(self.report) };
         self.says_what_it_is(file)?;
         self.removed_is_gone(file).await?;
@@ -95,10 +103,11 @@ impl Bench {
         self.collapses_nothing().await?;
         if self.section.fence {
             self.holds_back().await?;
-            if fence {
+            if args.fence {
                 self.stops_without_a_lease().await?;
             }
         }
+        self.parents_are_declared(args, has_parents).await?;
         Ok(self.report)
     }
 

@@ -10,7 +10,7 @@ use super::VarnishSection;
 use super::link::{Link, Probe};
 use super::orders::Orders;
 use crate::shared::pipeline::Reply;
-use crate::shared::report::{CheckError, Report};
+use crate::shared::report::{AGING, CheckError, Report, note_parents};
 use crate::shared::visitor::{VisitArgs, Visitor};
 
 /// How long a fetch in the background may take.
@@ -92,6 +92,7 @@ pub async fn check(
 
     let url = visitor.url()?;
     parents(&mut report, &mut link, &mut visitor, &url, has_parents).await?;
+    version = stored(&mut visitor).await?.unwrap_or(version);
     let prefix = url.as_str().parse().map_err(|error| CheckError(format!("--page: {error}")))?;
     let mut tries = vec![
         ("a purge by URL takes it", Selector::Url(url.clone())),
@@ -120,10 +121,8 @@ async fn parents(
     url: &batoff_types::PurgeUrl,
     has_parents: bool,
 ) -> Result<(), CheckError> {
-    if has_parents {
-        report.holds("the caches behind which it stands are declared");
-        return Ok(());
-    }
+    // So that a cache behind it has had the page for a while.
+    tokio::time::sleep(AGING).await;
     purge(link, url, Selector::Url(url.clone()), false).await?;
     let reply = visitor.read().await?;
     // Varnish itself writes the last entry of Via, and X-Varnish.
@@ -135,16 +134,7 @@ async fn parents(
         Some(others) => drop(headers.insert("via", others)),
         None => drop(headers.remove("via")),
     }
-    let marks = batoff_edge::marks_of_another_cache(&headers, &[]);
-    report.note(
-        marks.is_empty(),
-        "no cache lies behind it that is not declared",
-        format!(
-            "the page comes with {}: name that node (or its PoP) in [path] parents; without that its old pages are stored \
-             as new",
-            marks.join(", ")
-        ),
-    );
+    note_parents(report, has_parents, &headers, &[]);
     Ok(())
 }
 
@@ -237,6 +227,9 @@ async fn stored(visitor: &mut Visitor) -> Result<Option<String>, CheckError> {
 /// Varnish names two transactions in an answer that it has looked up: the visitor's, and the one that fetched it. The
 /// second is another one each time where an object was found and may not be served.
 fn fetched_by(reply: &Reply) -> String {
-    let transactions = reply.header("x-varnish").unwrap_or_default();
+    // The last is this Varnish's own; one before it came with the page, from another Varnish.
+    let headers = reply.headers();
+    let own = headers.get_all("x-varnish").iter().next_back().and_then(|own| own.to_str().ok());
+    let transactions = own.unwrap_or_default();
     transactions.split_whitespace().nth(1).unwrap_or_default().to_owned()
 }

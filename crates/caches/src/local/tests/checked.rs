@@ -4,8 +4,13 @@ use batoff_types::message::LeasePolicy::Revalidate;
 
 use super::node::{Node, eventually};
 use super::shelf::Cache;
-use crate::local::Mode;
-use crate::local::check::check;
+use crate::local::check::{self, CheckArgs};
+use crate::local::{LocalSection, Mode};
+use crate::shared::report::{CheckError, Report};
+
+async fn check(section: &LocalSection) -> Result<Report, CheckError> {
+    check::check(&CheckArgs::default(), section, false).await
+}
 
 #[tokio::test]
 async fn a_running_set_up_holds_and_what_is_missing_is_named() {

@@ -133,6 +133,28 @@ async fn a_commit_that_cannot_be_taken_says_why() {
     .await;
 }
 
+#[tokio::test]
+async fn what_a_cache_holds_with_a_token_that_was_never_given_out_is_evicted() {
+    let node = Node::start(Revalidate, &[("web", Mode::Page)]).await;
+    let now: pb::FillToken = node.index.begin_fill().into();
+    let (mut raw, _) = Raw::hello(&node).await;
+    let with = |path: &str, token| pb::Object { token: Some(token), ..object(path, 1) };
+    let objects = vec![
+        with("/now", now),
+        with("/ahead", pb::FillToken { applied: now.applied + 1, ..now }),
+        with("/never", pb::FillToken { applied: u64::MAX, ..now }),
+        with("/generation", pb::FillToken { generation: now.generation + 1, ..now }),
+    ];
+    raw.say(Some(Body::Held(pb::Held { objects }))).await;
+    raw.say(Some(Body::HeldAll(pb::HeldAll {}))).await;
+    let Some(to_cache::Body::Evict(evict)) = raw.next().await.unwrap() else { panic!("nothing is evicted") };
+    let gone: Vec<_> = evict.objects.iter().map(|object| object.url.as_str()).collect();
+    assert_eq!(gone, ["/ahead", "/never", "/generation"].map(url));
+    assert!(evict.objects.iter().all(|object| object.effect() == pb::Effect::Gone), "{evict:?}");
+    raw.say(Some(Body::Confirm(pb::Confirm { id: evict.id }))).await;
+    while !matches!(raw.next().await.unwrap(), Some(to_cache::Body::InSync(_))) {}
+}
+
 #[test]
 fn a_section_that_cannot_work_is_refused() {
     let refused = |text: &str, policy| {

@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use batoff_types::{Cursor, FillToken, Generation, PurgeUrl};
 
-use super::{Bench, PATIENCE};
+use super::{Bench, CheckArgs, PATIENCE};
 use crate::nginx::files::Found;
 use crate::nginx::header::Stamp;
 use crate::nginx::key::KeyTemplate;
 use crate::nginx::name::{FileName, Named};
 use crate::nginx::share::Share;
-use crate::shared::report::CheckError;
+use crate::shared::pipeline::Reply;
+use crate::shared::report::{AGING, CheckError, X_CACHE, drop_last, note_parents};
+use crate::shared::visitor::{VisitArgs, Visitor};
 
 /// Between two looks at whether something has happened.
 const LOOK: Duration = Duration::from_millis(10);
@@ -322,6 +324,39 @@ impl Bench {
             "without a lease nothing is served from the cache",
             "nginx does not ask for the lease: include batoff-strict.conf (or -available.conf) in the location",
         );
+        Ok(())
+    }
+
+    /// The check's own pages never come from where the site's do, so one of those is read: twice, so that a cache behind this
+    /// one has had it, and under a query of the check's own, so that nobody has it yet.
+    pub(super) async fn parents_are_declared(
+        &mut self,
+        args: &CheckArgs,
+        has_parents: bool,
+    ) -> Result<(), CheckError> {
+        let separator = if args.page.contains('?') { '&' } else { '?' };
+        let page = format!("{}{separator}batoff-check={}", args.page, self.canary.nonce());
+        let (connect, host) = (args.connect.to_string(), args.host.clone());
+        let mut visitor = Visitor::new(&VisitArgs { connect, host, page })?;
+        self.stored()?;
+        visitor.read().await?;
+        tokio::time::sleep(AGING).await;
+        for file in self.stored()? {
+            self.files.remove(file).map_err(stopped)?;
+        }
+        let fetched = visitor.read().await?;
+        let files = self.stored()?;
+        let again = visitor.read().await?;
+        let mut headers = fetched.headers();
+        // Its own is the last, if it writes one: unlike that of a page it changes when what is stored is read again.
+        let last = |reply: &Reply| reply.headers().get_all(X_CACHE).iter().next_back().cloned();
+        if files.is_empty() || last(&fetched) != last(&again) {
+            drop_last(&mut headers, &X_CACHE);
+        }
+        for file in files {
+            self.files.remove(file).map_err(stopped)?;
+        }
+        note_parents(&mut self.report, has_parents, &headers, &[]);
         Ok(())
     }
 
