@@ -280,7 +280,6 @@ impl World {
         control.greeted.retain(|_, (node, _)| *node != index);
         control.greeted.insert(connection, (index, resume));
         let (unsaved, term) = (control.roster.unsaved_word(&name).cloned(), control.term);
-        let policies_known = control.roster.nodes(control.clock(now)).all(|view| view.policy.is_some());
         let old = greeting.replaced.and_then(|old| Some((old, control.streams.remove(&old)?.node)));
         if let Some((old, node)) = old {
             self.send_away(node, old, GoAwayReason::Replaced);
@@ -289,17 +288,22 @@ impl World {
             let what = format!("{name} is taken at its word of stream {connection}, after {believed:?}");
             self.fail(Violation::Ground(what));
         }
-        if self.policies_unknown && policies_known && who == Who::Present {
-            // Until here a strict node counted as one that may serve without a lease.
-            self.policies_unknown = false;
-            self.starts.push(now);
-        }
+        self.note_policies();
         if let Some(word) = unsaved.filter(|_| who == Who::Present && self.log.broken_until <= now) {
             let quick = self.random.chance(0.7);
             let takes = self.random.between(0.0, if quick { 0.003 } else { 0.3 });
             self.after(takes, Event::WordSaved { node: index, connection, term, word });
         }
         self.welcome(who, connection);
+    }
+
+    /// Until all nodes have said, or are removed, a strict one counts as one that may serve without a lease.
+    fn note_policies(&mut self) {
+        let Some(control) = self.control.as_ref().filter(|_| self.policies_unknown) else { return };
+        if control.roster.nodes(control.clock(self.now)).all(|view| view.policy.is_some()) {
+            self.policies_unknown = false;
+            self.starts.push(self.now);
+        }
     }
 
     /// What a node said has reached the disk, unless its control plane is no more: then that is not known.
@@ -461,6 +465,7 @@ impl World {
                 control.roster.handle_still_ours(noticed);
             }
         }
+        self.note_policies();
         // Sometimes what the roster knows is stored; after a crash the rest is forgotten.
         if self.random.chance(0.03) {
             self.store_cursors();

@@ -272,6 +272,8 @@ impl World {
         }
         if node.frozen_until > now {
             let thaws = node.frozen_until;
+            // It has said nothing meanwhile.
+            node.unheard_since = None;
             return self.at(thaws, Event::Supervise { node: index, life });
         }
         let clock = node.clock(now);
