@@ -4,14 +4,18 @@
 //! | --- | --- |
 //! | [`live`] | What does memory know of a task? |
 //! | [`progress`] | What does its row in the log say? |
+//! | [`decide`] | Who says `completed`, and what is late? |
+//! | [`spill`] | What leaves memory? |
 //! | [`resolve`] | Which completions are durable, and may be told? |
 //! | [`query`] | What is answered to a question about tasks? |
 //! | [`events`] | What is told to those who listen, and what do they know already? |
 //! | [`view`] | How does all of it look from outside? |
 
+mod decide;
 pub(super) mod events;
 pub(super) mod live;
 pub(super) mod progress;
 mod query;
 mod resolve;
+mod spill;
 pub(super) mod view;

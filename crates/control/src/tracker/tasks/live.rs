@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use batoff_types::{Moment, Purge, Record, Selector, Seq, SiteId, TaskId, UnixMillis};
+use batoff_types::{Cursor, Moment, Purge, Record, Selector, Seq, SiteId, TaskId, UnixMillis};
 
 use super::progress::{TaskProgress, WAITING_MAX};
 use super::view::{AwaitedNode, NodeCounts, PopView, TaskState, TaskView};
@@ -48,6 +48,24 @@ pub(in crate::tracker) enum Completion {
     Decided(Decided),
     /// Durable, and reported.
     Stored(Decided),
+}
+
+/// A task at its end, for the log.
+#[derive(Debug)]
+pub(in crate::tracker) struct Finished {
+    pub task: TaskView,
+    /// The node that confirmed it last, and how long after it was durable; `None` when none has.
+    pub slowest: Option<(Arc<str>, Duration)>,
+}
+
+/// Records that were completed together.
+#[derive(Clone, Debug)]
+pub(in crate::tracker) struct DecidedSpan {
+    pub after: Cursor,
+    pub through: Cursor,
+    pub at: UnixMillis,
+    /// When, by the monotonic clock.
+    pub moment: Moment,
 }
 
 /// What was so when a task was completed.

@@ -9,6 +9,8 @@ use batoff_types::message::RecordReport;
 use batoff_types::{Body, NodeName, TaskId};
 use bytes::Bytes;
 
+use super::decide::sum;
+use super::live::DecidedSpan;
 use super::progress::TaskProgress;
 use super::view::PopView;
 use crate::clock::millis;
@@ -16,7 +18,6 @@ use crate::metrics;
 use crate::store::records::{RecordError, decode, pages, record_at};
 use crate::tracker::Tracker;
 use crate::tracker::sla::ledger::Judged;
-use crate::tracker::state::{DecidedSpan, sum};
 
 /// Completions that are made durable in one go.
 const BATCH: u64 = 512;

@@ -1,0 +1,230 @@
+//! Who says `completed`?
+//!
+//! ```text
+//!  a node acks, or its lease ends          delivery::Roster       through where no node can serve: the watermark
+//!        │ poll_completed                                         delivery::Completed, a range of records
+//!        ▼
+//!  State::decide           here            Completion::Decided    true, and told to nobody: a crash would take it back
+//!        │ next_decided, at most a batch of a DecidedSpan
+//!        ▼
+//!  Tracker::resolve        tasks/resolve   put_completions        on the disk, with those of tasks that memory has forgotten
+//!        │ handle_stored
+//!        ▼
+//!  State::handle_stored    here            Completion::Stored     durable, so it may be told
+//!        ├─▶ SlaLedger     sla/ledger      Judged                 within the two seconds, or a breach
+//!        ├─▶ Events        tasks/events    TaskState::Completed   to those who listen
+//!        └─▶ `completed`   Tracker         a cursor               to those who wait, and to every later question
+//! ```
+//!
+//! Nothing but the roster's watermark makes a task completed, and nothing is called so before that is durable: what a
+//! question is answered with (`LiveTask::view`, `query`) looks at `Stored` alone. What passes its target meanwhile becomes
+//! late, and `partial` when a node that may serve without a lease is away.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use batoff_delivery::PURGE_TARGET;
+use batoff_types::{Cursor, Moment, Seq, SiteId, UnixMillis};
+
+use super::live::{Completion, Decided, DecidedSpan, Finished, LiveTask};
+use super::view::{AwaitedNode, NodeCounts, TaskState};
+use crate::metrics;
+use crate::tracker::sla::ledger::Judged;
+use crate::tracker::sla::view::Breach;
+use crate::tracker::state::State;
+
+/// Late nodes kept with a task that missed the target.
+const LATE_MAX: usize = 16;
+
+/// Bytes of a reason that are kept with each.
+const REASON_BYTES_MAX: usize = 256;
+
+impl State {
+    pub(in crate::tracker) fn decide(&mut self, span: &DecidedSpan) {
+        let (Some(first), Some(last)) = (Some(span.after.next()), span.through.last()) else { return };
+        if self.live.range(first..=last).next().is_none() {
+            return;
+        }
+        // Both ends alike: so is everything between, for what a node has confirmed only ends somewhere once.
+        let (at_first, at_last) = (self.pops_at(first), self.pops_at(last));
+        let alike = at_first == at_last;
+        let seqs: Vec<Seq> = self.live.range(first..=last).map(|(seq, _)| *seq).collect();
+        for seq in seqs {
+            let by_pop = if alike { Arc::clone(&at_last) } else { self.pops_at(seq) };
+            let nodes = sum(&by_pop);
+            let Some(task) = self.live.get_mut(&seq) else { continue };
+            let took = span.moment.since(task.durable_at);
+            metrics::propagation(took);
+            task.completion = Completion::Decided(Decided { at: span.at, took, nodes, by_pop });
+        }
+    }
+
+    /// What is to be made durable next: at most `max` records of one span.
+    pub(in crate::tracker) fn next_decided(&self, max: u64) -> Option<DecidedSpan> {
+        let span = self.decided.front()?;
+        let through = Cursor::new(span.through.get().min(span.after.get() + max));
+        Some(DecidedSpan { through, ..span.clone() })
+    }
+
+    /// The completions of this span, as [`State::next_decided`] gave it, are durable; `spilled` are those that were not in
+    /// memory, which are older.
+    pub(in crate::tracker) fn handle_stored(&mut self, span: &DecidedSpan, spilled: &[Judged]) {
+        spilled.iter().for_each(|completed| self.ledger.handle_completed(completed));
+        let seqs: Vec<Seq> =
+            self.live.range(span.after.next()..span.through.next()).map(|(seq, _)| *seq).collect();
+        for seq in seqs {
+            let Some(task) = self.live.get_mut(&seq) else { continue };
+            if let Completion::Decided(decided) = std::mem::replace(&mut task.completion, Completion::Open) {
+                let nodes = decided.nodes;
+                self.ledger.handle_completed(&Judged::of_live(seq, task, decided.took));
+                task.completion = Completion::Stored(decided);
+                let view = task.view(seq, TaskState::Completed, nodes);
+                self.news.push(view.clone());
+                self.finished.push(Finished { task: view, slowest: task.slowest.take() });
+            }
+            if task.dirty {
+                self.dirty.insert(seq);
+            } else if task.is_settled() {
+                self.forget(seq);
+            }
+        }
+        if let Some(front) = self.decided.front_mut() {
+            front.after = front.after.max(span.through);
+            if front.after >= front.through {
+                self.decided.pop_front();
+            }
+        }
+    }
+
+    /// Everything through here is completed, and durably so.
+    pub(in crate::tracker) fn completed_through(&self) -> Cursor {
+        self.decided.front().map_or_else(|| self.roster.watermark(), |span| span.after)
+    }
+
+    /// Looks at tasks whose target has passed. To be called before every step: what completes a task late must not hide
+    /// which nodes it was waiting for.
+    pub(in crate::tracker) fn judge_overdue(&mut self, now: Moment) {
+        let is_overdue = |task: &LiveTask| now.since(task.durable_at) >= PURGE_TARGET;
+        while let Some((&seq, task)) = self.live.range(self.overdue_through.next()..).next()
+            && is_overdue(task)
+        {
+            self.overdue_through = Cursor::after(seq);
+            if task.is_open() {
+                self.handle_overdue(now, seq);
+            }
+        }
+    }
+
+    pub(in crate::tracker) fn handle_overdue(&mut self, now: Moment, seq: Seq) {
+        metrics::sla_breach();
+        let late = self.late_at(now, seq);
+        let Some(task) = self.live.get_mut(&seq) else { return };
+        tracing::warn!(task = %task.task, site = %task.site, request_id = &*task.request_id,
+            late = ?late.iter().map(|late| format!("{} {}", late.node, late.reason)).collect::<Vec<_>>(),
+            "purge not completed within the target");
+        task.late = late;
+        let breach = Breach {
+            site: task.site.clone(),
+            task: task.task,
+            propagation_ms: None,
+            late: task.late.clone(),
+        };
+        self.ledger.handle_breach(&breach, task.accepted_at);
+    }
+
+    /// The site's tasks (all sites' for `None`) accepted since then that are past the target and not completed, as far
+    /// as they are in memory.
+    pub(in crate::tracker) fn overdue(&self, site: Option<&SiteId>, since: UnixMillis) -> u64 {
+        let open = self.live.range(
+            self.completed_through().next()..self.overdue_through.next().max(self.completed_through().next()),
+        );
+        let counts = |task: &LiveTask| {
+            task.stored().is_none() && task.accepted_at >= since && site.is_none_or(|site| task.site == *site)
+        };
+        open.filter(|(_, task)| counts(task)).count() as u64
+    }
+
+    /// A node that keeps a purge from being completed keeps every later one from it too: so the newest tells whether
+    /// there is anything to do.
+    pub(in crate::tracker) fn mark_partial(&mut self, now: Moment) {
+        let open = |(_, task): &(&Seq, &LiveTask)| task.is_open() && !task.partial;
+        let candidates = self.live.range(..self.overdue_through.next()).rev();
+        let found: Vec<Seq> = candidates
+            .take_while(|(_, task)| task.is_open())
+            .filter(open)
+            .map(|(seq, _)| *seq)
+            .take_while(|seq| self.roster.is_partial(now, *seq))
+            .collect();
+        for seq in found.into_iter().rev() {
+            let counts = self.counts_at(seq);
+            if let Some(task) = self.live.get_mut(&seq) {
+                task.partial = true;
+                self.news.push(task.view(seq, TaskState::Partial, counts));
+            }
+        }
+    }
+
+    /// The state of a task whose completion is not durable.
+    pub(in crate::tracker) fn open_state(&self, now: Moment, seq: Seq, partial: bool) -> TaskState {
+        if !self.roster.tail().covers(seq) {
+            // Durable, and not heard of here yet: it is as young as can be.
+            TaskState::Pending
+        } else if partial || self.roster.is_partial(now, seq) {
+            TaskState::Partial
+        } else if self.sent_through.covers(seq) {
+            TaskState::InProgress
+        } else {
+            TaskState::Pending
+        }
+    }
+
+    pub(in crate::tracker) fn counts_at(&self, seq: Seq) -> NodeCounts {
+        self.roster.counts_at(seq)
+    }
+
+    /// The counts of all records from `first` through `last`, if they are the same.
+    pub(in crate::tracker) fn counts_between(&self, first: Seq, last: Seq) -> Option<NodeCounts> {
+        let at_last = self.counts_at(last);
+        (first == last || self.counts_at(first) == at_last).then_some(at_last)
+    }
+
+    pub(in crate::tracker) fn pops_at(&self, seq: Seq) -> Arc<[(Arc<str>, NodeCounts)]> {
+        self.roster.counts_by_pop(seq).into_iter().map(|(pop, nodes)| (Arc::from(pop), nodes)).collect()
+    }
+
+    pub(in crate::tracker) fn late_at(&self, now: Moment, seq: Seq) -> Vec<AwaitedNode> {
+        let late = self.roster.late_at(seq).into_iter().take(LATE_MAX);
+        late.map(|late| AwaitedNode { reason: self.reason(now, &late), node: late.node }).collect()
+    }
+
+    /// Why a node is late: what the rules say, and what it said itself.
+    pub(in crate::tracker) fn reason(&self, now: Moment, late: &batoff_delivery::LateNode) -> Arc<str> {
+        let mut reason = late.why.as_str().to_owned();
+        let view = self.roster.node(now, &late.node);
+        let connected = view.as_ref().is_some_and(|view| view.connected);
+        reason.push_str(if connected { ", connected" } else { ", no connection" });
+        if let Some(view) = view {
+            let plural = if view.lag_records == 1 { "" } else { "s" };
+            let _ = write!(reason, ", {} record{plural} behind", view.lag_records);
+        }
+        for (cache, (message, stuck)) in
+            self.roll.get(&late.node).into_iter().flat_map(|entry| &entry.troubles)
+        {
+            let _ = write!(reason, "; {cache}: {message}");
+            if let Some(stuck) = stuck {
+                let _ = write!(reason, " (since seq {stuck})");
+            }
+        }
+        reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
+        reason.into()
+    }
+}
+
+pub(in crate::tracker) fn sum(by_pop: &[(Arc<str>, NodeCounts)]) -> NodeCounts {
+    by_pop.iter().fold(NodeCounts::default(), |sum, (_, nodes)| NodeCounts {
+        total: sum.total + nodes.total,
+        confirmed: sum.confirmed + nodes.confirmed,
+        fenced: sum.fenced + nodes.fenced,
+        unreachable: sum.unreachable + nodes.unreachable,
+    })
+}

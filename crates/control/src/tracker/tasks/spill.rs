@@ -1,0 +1,115 @@
+//! Which tasks leave memory, and what must be written of them before they are forgotten.
+
+use std::time::Duration;
+
+use batoff_types::message::RecordReport;
+use batoff_types::{Cursor, Moment, NodeName, Seq, TaskId};
+
+use super::progress::TaskProgress;
+use crate::metrics;
+use crate::tracker::state::State;
+
+/// How long a completed task stays in memory for nodes that have not reported yet. Later reports change its row in the
+/// log.
+const SETTLE_FOR: Duration = Duration::from_secs(600);
+
+/// Reports on tasks that have left memory, waiting to be added to their rows. Further ones are dropped and counted:
+/// those tasks' counts stay too low, and are never shown as final.
+const LATE_REPORTS_MAX: usize = 16_384;
+
+impl State {
+    /// Rows of completed tasks that have changed since they were written, at most `max`.
+    pub(in crate::tracker) fn take_dirty(&mut self, max: usize) -> Vec<(Seq, TaskId, TaskProgress)> {
+        let mut rows = Vec::new();
+        while rows.len() < max
+            && let Some(seq) = self.dirty.pop_first()
+        {
+            if let Some(task) = self.live.get_mut(&seq) {
+                task.dirty = false;
+                rows.push((seq, task.task, task.progress(&self.roll)));
+            }
+        }
+        rows
+    }
+
+    /// Rows from [`State::take_dirty`] are durable, or could not be made so.
+    pub(in crate::tracker) fn handle_rewritten(
+        &mut self,
+        seqs: impl IntoIterator<Item = Seq>,
+        durable: bool,
+    ) {
+        for seq in seqs {
+            let Some(task) = self.live.get_mut(&seq) else { continue };
+            if !durable {
+                task.dirty = true;
+                self.dirty.insert(seq);
+            } else if task.is_settled() {
+                self.forget(seq);
+            }
+        }
+    }
+
+    /// A report on a task that has left memory.
+    pub(in crate::tracker) fn keep_late_report(&mut self, node: &NodeName, report: &RecordReport) {
+        if self.late_reports.len() < LATE_REPORTS_MAX {
+            self.late_reports.push_back((node.clone(), *report));
+        } else {
+            metrics::reports_lost(1);
+        }
+    }
+
+    /// Reports that could not be added to their rows yet, in their order; what finds no room is lost and counted.
+    pub(in crate::tracker) fn return_late_reports(&mut self, reports: Vec<(NodeName, RecordReport)>) {
+        let room = LATE_REPORTS_MAX.saturating_sub(self.late_reports.len());
+        metrics::reports_lost(reports.len().saturating_sub(room) as u64);
+        reports.into_iter().take(room).rev().for_each(|report| self.late_reports.push_front(report));
+    }
+
+    pub(in crate::tracker) fn take_late_reports(&mut self, max: usize) -> Vec<(NodeName, RecordReport)> {
+        let count = self.late_reports.len().min(max);
+        self.late_reports.drain(..count).collect()
+    }
+
+    /// Completed tasks that nodes have not reported on for a long time leave memory.
+    pub(in crate::tracker) fn handle_aging(&mut self, now: Moment) {
+        let old: Vec<Seq> = self
+            .live
+            .iter()
+            .take_while(|(_, task)| now.since(task.durable_at) > SETTLE_FOR)
+            .filter(|(_, task)| task.stored().is_some())
+            .map(|(seq, _)| *seq)
+            .collect();
+        for seq in old {
+            self.leave(seq);
+        }
+    }
+
+    /// Makes room: the oldest tasks leave memory, completed or not.
+    pub(in crate::tracker) fn spill(&mut self) {
+        while self.live.len() > self.live_max
+            && let Some((&seq, _)) = self.live.first_key_value()
+        {
+            self.leave(seq);
+        }
+    }
+
+    pub(in crate::tracker) fn leave(&mut self, seq: Seq) {
+        if let Some(task) = self.live.get(&seq) {
+            self.leaving.push((task.task, task.progress(&self.roll)));
+            self.spilled_through = self.spilled_through.max(Cursor::after(seq));
+        }
+        self.forget(seq);
+    }
+
+    pub(in crate::tracker) fn forget(&mut self, seq: Seq) {
+        if let Some(task) = self.live.remove(&seq) {
+            self.by_task.remove(&task.task);
+        }
+        self.dirty.remove(&seq);
+    }
+
+    /// Whether memory once knew tasks through here that it no longer knows.
+    pub(in crate::tracker) fn is_spilled(&self, seq: Seq) -> bool {
+        self.spilled_through.covers(seq)
+    }
+}
