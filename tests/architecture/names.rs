@@ -15,7 +15,7 @@ const HOMONYMS: &[(&str, usize)] = &[
     ("Book", 2),
     ("Breach", 2),
     ("Bucket", 2),
-    ("CheckArgs", 2),
+    ("CheckArgs", 3),
     ("Class", 2),
     ("Cli", 4),
     ("Command", 3),
