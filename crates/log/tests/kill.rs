@@ -28,8 +28,8 @@ fn what_was_acknowledged_before_a_kill_is_there_once() {
     let dir = tempfile::TempDir::new().unwrap();
     let mut acknowledged = BTreeMap::new();
     for round in 0..ROUNDS {
-        // Different moments: from the first commits on, in the middle, after many.
-        let before_the_kill = Duration::from_millis(40 + 60 * round);
+        // Different moments after the first ack: in the first commits, in the middle, after many.
+        let before_the_kill = Duration::from_millis(5 + 60 * round);
         let acks = run_and_kill(dir.path(), round, before_the_kill);
         assert!(!acks.is_empty(), "the child of round {round} appended something");
         for (seq, body) in acks {
@@ -59,14 +59,14 @@ fn run_and_kill(dir: &Path, round: u64, delay: Duration) -> Vec<(u64, String)> {
         .spawn()
         .unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let (first, heard) = std::sync::mpsc::channel();
     let reader = std::thread::spawn(move || {
         // The last line may be torn: then nobody has heard of it.
-        lines.map_while(Result::ok).filter_map(|line| parse(&line)).collect::<Vec<_>>()
+        let acks = lines.map_while(Result::ok).filter_map(|line| parse(&line));
+        acks.inspect(|_| first.send(()).unwrap_or_default()).collect::<Vec<_>>()
     });
-    std::thread::sleep(delay);
-    while !dir.join("LOG_ID").exists() {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    // However long the child takes to start on a busy machine. An error: it has ended without an ack, which is told below.
+    let _ = heard.recv();
     std::thread::sleep(delay);
     // SIGKILL.
     child.kill().unwrap();
