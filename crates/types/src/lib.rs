@@ -9,6 +9,7 @@
 //!
 //! [`Selector::matches`] is the specification of what a purge hits; every index and cache is tested against it.
 
+mod invisible;
 pub mod message;
 mod moment;
 mod name;
@@ -19,6 +20,7 @@ mod site_table;
 mod tag;
 mod url;
 
+pub use self::invisible::invisible;
 pub use self::moment::{Moment, UnixMillis};
 pub use self::name::{
     HOSTNAME_BYTES_MAX, HostPattern, Hostname, InvalidName, NodeName, PARENTS_MAX, Parent, SiteId,

@@ -6,6 +6,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::invisible;
+
 /// The longest tag, in bytes.
 pub const TAG_BYTES_MAX: usize = 256;
 
@@ -33,9 +35,24 @@ pub enum InvalidTag {
     /// A comma, white space or a control character.
     #[error("a tag must consist of visible characters and have no comma")]
     Character,
+    /// A character that nobody sees, as copying from a document leaves it behind; only for [`Tag::of_customer`].
+    #[error(
+        "a tag must not have an invisible character (such as a zero-width space or a direction mark); delete it, in Cache-Tag too"
+    )]
+    Invisible,
 }
 
 impl Tag {
+    /// A tag as a customer names it in a purge.
+    ///
+    /// # Errors
+    /// As of a tag; and an [invisible character](InvalidTag::Invisible): the tag would look like another one, complete, and
+    /// hit nothing.
+    pub fn of_customer(text: &str) -> Result<Self, InvalidTag> {
+        let tag = text.parse()?;
+        if invisible(text).is_some() { Err(InvalidTag::Invisible) } else { Ok(tag) }
+    }
+
     /// The tag as text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::invisible;
 use crate::name::{HOSTNAME_BYTES_MAX, Hostname};
 
 /// The longest URL or prefix, in bytes, as given and in normal form.
@@ -354,24 +355,13 @@ fn normalise(text: &str) -> Result<Normal, InvalidUrl> {
 
 /// What the standard takes and no customer means: it would be accepted, completed, and hit nothing.
 fn refuse_what_nobody_means(text: &str) -> Result<(), InvalidUrl> {
-    if text.chars().any(is_invisible) {
+    if invisible(text).is_some() {
         return Err(InvalidUrl::Invisible);
     }
     if text.trim_end_matches(' ').ends_with('*') {
         return Err(InvalidUrl::Wildcard);
     }
     Ok(())
-}
-
-/// Characters without a shape of their own: white space beyond ASCII, zero-width characters, direction marks and other
-/// format characters (Unicode's Default_Ignorable_Code_Point, without the selectors that belong to a visible neighbour).
-const fn is_invisible(c: char) -> bool {
-    matches!(c,
-        '\u{a0}' | '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{1680}'
-        | '\u{17b4}'..='\u{17b5}' | '\u{180e}' | '\u{2000}'..='\u{200f}' | '\u{2028}'..='\u{202f}'
-        | '\u{205f}'..='\u{206f}' | '\u{3000}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}'
-        | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e007f}'
-    )
 }
 
 /// Whether the authority has an `@`. The standard drops an empty user name (`https://@host/`), so the URL that it has

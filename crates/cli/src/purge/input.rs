@@ -38,7 +38,9 @@ pub fn collect(args: &PurgeArgs) -> Result<Items, Failure> {
         items.purge.prefixes.push(prefix.clone());
     }
     for tag in &args.tag {
-        bad.check::<Tag>(&format!("tag {tag:?}"), tag);
+        if let Err(error) = Tag::of_customer(tag) {
+            bad.add(&format!("tag {tag:?}"), &error);
+        }
         items.purge.tags.push(tag.clone());
     }
     for host in &args.host {
@@ -203,6 +205,8 @@ mod tests {
             let error = collected(&["--url", &text]).unwrap_err().to_string();
             assert!(error.contains(words), "{text:?}: {error}");
         }
+        let error = collected(&["--tag", "sale\u{200b}"]).unwrap_err().to_string();
+        assert!(error.contains("200b") && error.contains("delete it"), "{error}");
         let error = collected(&["--prefix", &format!("{url}/img/*")]).unwrap_err().to_string();
         assert!(error.contains("without the *"), "{error}");
         assert!(collected(&["--url", &format!("{url}/a*b")]).is_ok(), "a star in the middle is a character");

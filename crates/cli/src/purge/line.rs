@@ -1,5 +1,7 @@
 //! Lines of a file of URLs, and what in them nobody means.
 
+use batoff_types::invisible;
+
 /// The lines that are URLs, with their numbers as editors count them. A comment begins with `#`, at the beginning or
 /// behind white space.
 pub fn urls(text: &str) -> impl Iterator<Item = (usize, &str)> {
@@ -26,7 +28,7 @@ fn without_comment(line: &str) -> &str {
 /// remedy is part of the text.
 pub fn mistake(text: &str) -> Option<String> {
     let inside = text.trim();
-    if let Some(invisible) = text.chars().find(|character| is_invisible(*character)) {
+    if let Some(invisible) = invisible(text) {
         return Some(format!(
             "the invisible character U+{:04X} is in it: type the URL anew, or write the character percent-escaped if it \
              is meant",
@@ -51,14 +53,4 @@ pub fn mistake(text: &str) -> Option<String> {
         );
     }
     None
-}
-
-/// Characters that are not seen, and that nobody types: soft hyphen, no-break spaces, zero width, marks of direction, and
-/// the byte order mark.
-const fn is_invisible(character: char) -> bool {
-    matches!(
-        character,
-        '\u{a0}' | '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
-            | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202f}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}'
-    )
 }

@@ -117,7 +117,7 @@ impl ItemReader<'_> {
     }
 
     fn tag(&mut self, place: usize, text: &str) {
-        match text.parse::<Tag>() {
+        match Tag::of_customer(text) {
             Ok(tag) => self.selectors.push(Selector::Tag(tag)),
             Err(error) => self.malformed(Code::InvalidTag, "tags", place, text, error.to_string()),
         }
@@ -202,6 +202,10 @@ mod tests {
                 assert!(problem.errors[0].detail.contains(remedy), "{:?}", problem.errors[0].detail);
             }
         }
+        let tag = PurgeRequest { tags: strings(&["fine", "sale\u{200b}"]), ..PurgeRequest::default() };
+        let problem = read(&tag).unwrap_err();
+        assert_eq!((problem.code, problem.errors[0].pointer.as_deref()), (Code::InvalidTag, Some("/tags/1")));
+        assert!(problem.errors[0].detail.contains("delete it"), "{:?}", problem.errors[0].detail);
         let spaced =
             PurgeRequest { urls: strings(&["https://www.example.com/a b"]), ..PurgeRequest::default() };
         assert_eq!(read(&spaced).unwrap()[0].value(), "https://www.example.com/a%20b");

@@ -24,7 +24,8 @@ pub struct PurgeRequest {
     #[schema(max_items = 60, example = json!(["https://www.example.com/img/"]))]
     #[serde(default)]
     pub prefixes: Vec<String>,
-    /// Every object whose origin response carried the tag in `Cache-Tag`.
+    /// Every object whose origin response carried the tag in `Cache-Tag`: 1 to 256 bytes of UTF-8, no comma, no white space,
+    /// and no character that nobody sees (zero-width, direction marks).
     #[schema(max_items = 200, example = json!(["product:42", "category:shoes"]))]
     #[serde(default)]
     pub tags: Vec<String>,

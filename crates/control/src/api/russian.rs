@@ -44,7 +44,11 @@ fn holes<'a>(text: &'a str, template: &str) -> Option<Vec<&'a str>> {
 }
 
 /// The more exact ones first.
-const CATALOGUE: [(&str, &str); 100] = [
+const CATALOGUE: [(&str, &str); 101] = [
+    (
+        "a tag must not have an invisible character (such as a zero-width space or a direction mark); delete it, in Cache-Tag too",
+        "тег не должен содержать невидимых символов (пробел нулевой ширины, знак направления); удалите их, и в Cache-Tag тоже",
+    ),
     // Who is asking
     (
         "send exactly one header Authorization: Bearer bto_live_…",

@@ -1,6 +1,6 @@
 //! Tags, and the header that carries them.
 
-use batoff_types::InvalidTag::{self, Character, Empty, TooLong};
+use batoff_types::InvalidTag::{self, Character, Empty, Invisible, TooLong};
 use batoff_types::{CacheTags, TAG_BYTES_MAX, TAGS_PER_RESPONSE_LIMIT, TAGS_PER_RESPONSE_MAX, Tag};
 use proptest::prelude::*;
 
@@ -22,6 +22,22 @@ fn a_tag_is_visible_and_has_no_comma() {
     check("a\u{a0}b", Err(Character));
     check("a\tb", Err(Character));
     check("a\u{7f}", Err(Character));
+}
+
+#[test]
+fn a_customer_names_no_tag_with_a_character_that_nobody_sees() {
+    for invisible in
+        ['\u{ad}', '\u{200b}', '\u{200d}', '\u{200e}', '\u{202e}', '\u{2060}', '\u{feff}', '\u{3164}']
+    {
+        for text in [format!("sale{invisible}"), format!("{invisible}sale"), format!("sa{invisible}le")] {
+            assert_eq!(Tag::of_customer(&text), Err(Invisible), "{text:?}");
+            assert!(text.parse::<Tag>().is_ok(), "an origin may have written it: {text:?}");
+        }
+    }
+    assert_eq!(Tag::of_customer("a\u{a0}b"), Err(Character));
+    for text in ["product:42", "товар:42", "❤\u{fe0f}"] {
+        assert_eq!(Tag::of_customer(text), text.parse(), "{text:?}");
+    }
 }
 
 #[test]
