@@ -85,9 +85,6 @@ fn the_lower_layers_have_no_io_no_clock_and_no_async() {
     }
 }
 
-/// Crates in which not every file says at its door what it is for. The list only shrinks.
-const WITHOUT_A_SIGN: &[&str] = &["delivery"];
-
 /// Lines from which on a file needs a sign.
 const LONG: usize = 100;
 
@@ -108,12 +105,6 @@ fn a_long_file_and_the_root_of_a_module_say_what_they_are_for() {
             }
         });
     }
-    let done = WITHOUT_A_SIGN.iter().filter(|name| !without.contains_key(**name)).collect::<Vec<_>>();
-    assert!(
-        done.is_empty(),
-        "{done:?}: every file has a sign; strike it from the list (tests/architecture.rs)"
-    );
-    without.retain(|name, _| !WITHOUT_A_SIGN.contains(&name.as_str()));
     assert!(without.is_empty(), "these begin without `//!` and what they are for: {without:#?}");
 }
 

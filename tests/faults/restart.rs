@@ -56,8 +56,10 @@ async fn a_node_that_is_stopped_or_killed_serves_nothing_old_after_its_start() {
         assert_eq!(shown["nodes"]["fenced"], 1, "{shown}");
         system.nodes[0].service.start().await.unwrap_or_else(|why| panic!("{why}"));
         let answer = visitor.read(&system.nodes[0].proxy, HOST, "/a").await;
-        // Not kept either, where the daemon was killed before it had stored whose the host is, and nobody has told it yet.
-        assert!(["MISS", "BYPASS"].contains(&&*answer.x_cache), "the page is gone: {}", answer.x_cache);
+        // A killed daemon's last state may be from before it was told whose the host is, when the disk is slow: then nothing
+        // is kept for the host until it is told again.
+        let gone: &[&str] = if is_killed { &["MISS", "BYPASS"] } else { &["MISS"] };
+        assert!(gone.contains(&&*answer.x_cache), "the page is gone: {}", answer.x_cache);
         system.settled().await;
     }
 }

@@ -9,8 +9,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use batoff_types::message::{
-    Ack, Count, GoAway, Heartbeat, Hello, LeaseGrant, LeasePolicy, Parents, Position, RecordReport, Reset,
-    ToNode, Welcome,
+    Ack, Count, GoAway, Heartbeat, Hello, LeaseGrant, LeasePolicy, PROTOCOL_VERSION, Parents, Position,
+    RecordReport, Reset, ToNode, Welcome,
 };
 use batoff_types::{
     Cursor, InstanceId, Moment, NodeName, Parent, Record, SEMANTICS_VERSION, Seq, TaskId, Term,
@@ -23,9 +23,6 @@ use self::reports::Reports;
 use crate::Lease;
 use crate::lease::LowerTerm;
 use crate::rules::{Rule, Rules};
-
-/// The version of the stream's protocol that this build speaks.
-pub const PROTOCOL_VERSION: u32 = batoff_types::message::PROTOCOL_VERSION;
 
 /// Questions kept until the shell takes them. Of more than these the oldest go unanswered; whoever asked has a time
 /// limit for the answer.
@@ -300,6 +297,7 @@ impl Inbox {
         self.next_heartbeat = Some(now);
         self.catch_up.handle_welcome(&welcome, self.config.rules);
         if !self.config.rules.in_force(Rule::CaughtUpInLog) {
+            // Without the rule a place counts in whichever log is welcomed, and what counts is said at once.
             self.moved();
         }
         self.welcome = Some(welcome);

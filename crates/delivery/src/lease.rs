@@ -1,3 +1,5 @@
+//! The node's right to serve from its cache: until when, and in which term it was granted.
+
 use std::time::Duration;
 
 use batoff_types::message::LeaseGrant;

@@ -35,7 +35,7 @@ mod roster;
 mod rules;
 mod times;
 
-pub use self::inbox::{Inbox, InboxConfig, InboxError, OutOfOrder, PROTOCOL_VERSION, Received};
+pub use self::inbox::{Inbox, InboxConfig, InboxError, OutOfOrder, Received};
 pub use self::lease::Lease;
 pub use self::outbox::{Outbox, OutboxLimits, ProtocolError, ToSend};
 pub use self::resume::{LogView, Resume, judge_hello};

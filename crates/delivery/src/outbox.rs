@@ -1,3 +1,6 @@
+//! The control plane's end of one node's stream: how far it was sent, how far it has acknowledged, what may be sent next. A
+//! position, and never a queue of records.
+
 use batoff_types::{Cursor, Seq};
 
 use crate::Resume;

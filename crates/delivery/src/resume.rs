@@ -1,3 +1,5 @@
+//! Where a node's stream goes on: at the place that its `Hello` names, or nowhere, and then it drops everything.
+
 use batoff_types::message::{Hello, Reset, ResetReason};
 use batoff_types::{Cursor, LogId, Seq, TaskId};
 

@@ -1,3 +1,5 @@
+//! The times that the two-second promise rests on, and which combinations of them break it.
+
 use std::time::Duration;
 
 /// Within this time of becoming durable a purge is completed, whatever strict nodes do; available nodes that cannot be

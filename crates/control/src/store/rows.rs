@@ -77,7 +77,8 @@ async fn write(kv: &dyn Kv, key: &Key, write: Write) -> Result<(), StoreError> {
     }
 }
 
-fn unreadable(key: &Key, why: &str) -> StoreError {
+/// That this row cannot be read; it is logged.
+pub(crate) fn unreadable(key: &Key, why: &str) -> StoreError {
     let key = String::from_utf8_lossy(key.as_bytes()).into_owned();
     tracing::error!(key, why, "a small record cannot be read");
     StoreError::Corrupt(format!("the small record {key} cannot be read: {why}"))

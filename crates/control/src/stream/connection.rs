@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use batoff_delivery::{HelloRefused, LogView, PROTOCOL_VERSION, Resume, judge_hello};
-use batoff_types::message::{FromNode, GoAway, GoAwayReason, Hello, ResetReason, ToNode, Welcome};
+use batoff_delivery::{HelloRefused, LogView, Resume, judge_hello};
+use batoff_types::message::{
+    FromNode, GoAway, GoAwayReason, Hello, PROTOCOL_VERSION, ResetReason, ToNode, Welcome,
+};
 use batoff_types::{Body, Cursor, NodeName, PARENTS_MAX, TaskId};
 use bytes::Bytes;
 use tokio::sync::mpsc;

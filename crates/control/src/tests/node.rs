@@ -1,8 +1,8 @@
 use std::time::Duration;
 
-use batoff_delivery::PROTOCOL_VERSION;
 use batoff_types::message::{
-    Ack, FromNode, Heartbeat, Hello, LeasePolicy, Position, RecordReport, Reset, ToNode, Welcome,
+    Ack, FromNode, Heartbeat, Hello, LeasePolicy, PROTOCOL_VERSION, Position, RecordReport, Reset, ToNode,
+    Welcome,
 };
 use batoff_types::{Cursor, InstanceId, Moment, NodeName, Parent, SEMANTICS_VERSION, Seq, TaskId};
 use batoff_wire::grpc::client::PurgeStreamClient;

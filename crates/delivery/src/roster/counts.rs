@@ -1,3 +1,5 @@
+//! How many nodes stand how with one record, and which of them it waits for: for people, who see a purge on its way.
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -1,3 +1,6 @@
+//! When each record became durable, exactly for the newest and coarsely for the rest: how old is what a node has not
+//! acknowledged?
+
 use std::collections::VecDeque;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! Who gets a lease, who is waited for, and when a node is looked at again: G1 to G4 on one node.
+
 use batoff_types::{Cursor, InstanceId, Moment};
 
 use super::durable::DurableTimes;

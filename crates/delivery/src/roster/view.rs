@@ -1,3 +1,5 @@
+//! What people are shown of a node, a record and its lateness, and the names of all that in metrics and the admin API.
+
 use std::time::Duration;
 
 use batoff_types::message::LeasePolicy;

@@ -40,8 +40,9 @@ impl Bench {
         } else {
             "nginx stores nothing: the location must include batoff-strict.conf (or -available.conf), and go to the \
              upstream batoff_fill, whose server includes batoff-fill.conf; the daemon's run_dir must be the folder named \
-             in them; and a daemon with on_lease_lost = \"serve\" goes with batoff-available.conf, any other with \
-             batoff-strict.conf"
+             in them; a daemon with on_lease_lost = \"serve\" goes with batoff-available.conf, any other with \
+             batoff-strict.conf; and proxy_cache_key must name $host, or the daemon takes out what is stored, as of a \
+             host of no site"
         };
         self.report.note(served, "what is fetched is stored, and served again", why);
         let stored = self.stored()?.pop();

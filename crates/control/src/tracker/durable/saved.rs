@@ -4,12 +4,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use batoff_log::{CasError, Expect, Key, Kv, SCAN_ITEMS_MAX, StoreError, Write};
+use batoff_log::{CasError, Expect, Key, Kv, StoreError, Write};
 use batoff_types::message::LeasePolicy;
 use batoff_types::{Cursor, LogId, NodeName, Seq, Term};
 use serde::{Deserialize, Serialize};
 
-use crate::store::rows::{delete, put};
+use crate::store::rows::{all_under, delete, get, put, unreadable};
 use crate::tracker::nodes::roll::NodeRow;
 
 const TERM: &str = "term";
@@ -61,7 +61,7 @@ pub(in crate::tracker) async fn next_term(kv: &dyn Kv, at_least: Term) -> Result
     let key = Key::from(TERM);
     loop {
         let (before, expect) = match kv.get(&key).await? {
-            Some(row) => (number(&row.value, TERM)?, Expect::Version(row.version)),
+            Some(row) => (term_of(&row.value)?, Expect::Version(row.version)),
             None => (0, Expect::Absent),
         };
         let next = before.saturating_add(1).max(at_least.0);
@@ -78,7 +78,7 @@ pub(in crate::tracker) async fn next_term(kv: &dyn Kv, at_least: Term) -> Result
 pub(in crate::tracker) async fn is_still_ours(kv: &dyn Kv, term: Term) -> Result<bool, StoreError> {
     let key = Key::from(TERM);
     let Some(row) = kv.get(&key).await? else { return Ok(false) };
-    if number(&row.value, TERM)? != term.0 {
+    if term_of(&row.value)? != term.0 {
         return Ok(false);
     }
     match kv.cas(&key, Expect::Version(row.version), Write::Put { value: row.value, ttl: None }).await {
@@ -90,10 +90,7 @@ pub(in crate::tracker) async fn is_still_ours(kv: &dyn Kv, term: Term) -> Result
 
 /// The longest lease ever granted; `None` before the first start.
 pub(in crate::tracker) async fn lease_max(kv: &dyn Kv) -> Result<Option<Duration>, StoreError> {
-    match kv.get(&Key::from(LEASE_MAX)).await? {
-        Some(row) => Ok(Some(Duration::from_millis(number(&row.value, LEASE_MAX)?))),
-        None => Ok(None),
-    }
+    Ok(get(kv, &Key::from(LEASE_MAX), number).await?.map(Duration::from_millis))
 }
 
 pub(in crate::tracker) async fn set_lease_max(kv: &dyn Kv, lease: Duration) -> Result<(), StoreError> {
@@ -101,10 +98,8 @@ pub(in crate::tracker) async fn set_lease_max(kv: &dyn Kv, lease: Duration) -> R
 }
 
 pub(in crate::tracker) async fn through(kv: &dyn Kv) -> Result<Through, StoreError> {
-    match kv.get(&Key::from(THROUGH)).await? {
-        Some(row) => serde_json::from_slice(&row.value).map_err(|_| corrupt(THROUGH)),
-        None => Ok(Through::default()),
-    }
+    let read = |value: &[u8]| serde_json::from_slice(value).map_err(|_| "it is no such JSON");
+    Ok(get(kv, &Key::from(THROUGH), read).await?.unwrap_or_default())
 }
 
 pub(in crate::tracker) async fn set_through(kv: &dyn Kv, through: Through) -> Result<(), StoreError> {
@@ -113,19 +108,17 @@ pub(in crate::tracker) async fn set_through(kv: &dyn Kv, through: Through) -> Re
 
 /// All nodes' rows, with the cursors last saved for them.
 pub(in crate::tracker) async fn nodes(kv: &dyn Kv) -> Result<Vec<(NodeName, NodeRow, Cursor)>, StoreError> {
-    let mut confirmed: HashMap<String, u64> = HashMap::new();
-    for (key, value) in scan(kv, CONFIRMED).await? {
-        let row: BTreeMap<String, u64> = serde_json::from_slice(&value).map_err(|_| corrupt(&key))?;
-        confirmed.extend(row);
-    }
-    let mut nodes = Vec::new();
-    for (key, value) in scan(kv, NODES).await? {
-        let parsed = key.strip_prefix(NODES).and_then(|name| name.parse::<NodeName>().ok());
-        let (name, row) = parsed.zip(decode(&value)).ok_or_else(|| corrupt(&key))?;
+    let rows = all_under(kv, CONFIRMED, |_, value| {
+        serde_json::from_slice::<BTreeMap<String, u64>>(value).map_err(|_| "it is no map of cursors")
+    });
+    let confirmed: HashMap<String, u64> = rows.await?.into_iter().flatten().collect();
+    let nodes = all_under(kv, NODES, |name, value| {
+        let name = name.parse::<NodeName>().map_err(|_| "its key names no node")?;
+        let row = decode(value).ok_or("it is no row of a node")?;
         let cursor = confirmed.get(&name.to_string()).copied().unwrap_or_default();
-        nodes.push((name, row, Cursor::new(cursor)));
-    }
-    Ok(nodes)
+        Ok((name, row, Cursor::new(cursor)))
+    });
+    nodes.await
 }
 
 /// Writes a node's row, or deletes it for `None`.
@@ -159,19 +152,6 @@ pub(in crate::tracker) async fn set_confirmed(
         }
     }
     Ok(())
-}
-
-async fn scan(kv: &dyn Kv, prefix: &str) -> Result<Vec<(String, bytes::Bytes)>, StoreError> {
-    let prefix = Key::from(prefix);
-    let (mut rows, mut after) = (Vec::new(), None);
-    loop {
-        let page = kv.scan(&prefix, after.as_ref(), SCAN_ITEMS_MAX).await?;
-        let Some((last, _)) = page.last() else { return Ok(rows) };
-        after = Some(last.clone());
-        for (key, row) in page {
-            rows.push((String::from_utf8_lossy(key.as_bytes()).into_owned(), row.value));
-        }
-    }
 }
 
 fn encode(row: &NodeRow) -> Vec<u8> {
@@ -214,10 +194,10 @@ fn json(row: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(row).expect("a struct of strings and numbers")
 }
 
-fn number(bytes: &[u8], name: &str) -> Result<u64, StoreError> {
-    std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok()).ok_or_else(|| corrupt(name))
+fn number(bytes: &[u8]) -> Result<u64, &'static str> {
+    std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok()).ok_or("it is no number")
 }
 
-fn corrupt(name: &str) -> StoreError {
-    StoreError::Corrupt(format!("the small record {name} cannot be read"))
+fn term_of(value: &[u8]) -> Result<u64, StoreError> {
+    number(value).map_err(|why| unreadable(&Key::from(TERM), why))
 }
