@@ -94,6 +94,9 @@ pub enum RosterEvent {
     Removed {
         /// The name.
         node: NodeName,
+        /// The furthest it ever acknowledged, which nobody else keeps. All leases of the name have run out, so it may be made
+        /// durable.
+        confirmed: Cursor,
     },
 }
 
@@ -389,6 +392,10 @@ impl Roster {
         self.redraw_paths();
     }
 
+    fn node_of(&self, node: &NodeName) -> Option<&Node> {
+        self.nodes.get(*self.by_name.get(node)?)?.as_ref()
+    }
+
     const fn judge(&self) -> Judge {
         Judge { times: self.times, rules: self.rules }
     }
@@ -460,7 +467,7 @@ impl Roster {
         }
         self.by_name.remove(&node.name);
         self.free.push(index);
-        self.push_event(RosterEvent::Removed { node: node.name });
+        self.push_event(RosterEvent::Removed { node: node.name, confirmed: node.confirmed });
     }
 
     fn raise_watermark(&mut self) {

@@ -164,7 +164,8 @@ impl State {
         connection: u64,
         mailbox: Mailbox,
     ) -> Result<Greeting, HelloRefused> {
-        let greeting = self.roster.handle_hello(now, hello, resume, connection)?;
+        let greeting =
+            self.hear(now, &hello.node, |roster| roster.handle_hello(now, hello, resume, connection))?;
         let replaced = self.roll.get_mut(&hello.node).and_then(|entry| {
             entry.handle_hello(hello);
             entry.mailbox.replace((connection, mailbox))
@@ -172,21 +173,15 @@ impl State {
         if let (Some(_), Some((_, old))) = (greeting.replaced, replaced) {
             let _ = old.try_send(Directive::GoAway(GoAwayReason::Replaced));
         }
-        if let Resume::At(cursor) = resume {
-            self.confirm(now, &hello.node, *cursor);
-        }
         Ok(greeting)
     }
 
     /// How far each node has confirmed, as far as it may be made durable. One that counts no longer stays where it was.
     pub(super) fn confirmed_to_save(&mut self, now: Moment) -> Vec<(NodeName, Cursor)> {
         let Self { roster, roll, .. } = self;
-        for (name, cursor) in roster.confirmed_to_save(now) {
-            if let Some(entry) = roll.get_mut(name) {
-                entry.confirmed_to_save = cursor;
-            }
-        }
-        roll.iter().map(|(name, entry)| (name.clone(), entry.confirmed_to_save)).collect()
+        let gone = roll.iter().filter_map(|(name, entry)| Some((name, entry.left_at?)));
+        let counted = roster.confirmed_to_save(now).filter(|(name, _)| roll.get(name).is_some());
+        gone.chain(counted).map(|(name, cursor)| (name.clone(), cursor)).collect()
     }
 
     /// The answer to a heartbeat; `None` when the connection is not the node's present one.
@@ -198,8 +193,8 @@ impl State {
         connection: u64,
         heartbeat: &Heartbeat,
     ) -> Option<LeaseGrant> {
-        let grant = self.roster.handle_heartbeat(now, node, connection, heartbeat)?;
-        self.confirm(now, node, heartbeat.cursor);
+        let grant =
+            self.hear(now, node, |roster| roster.handle_heartbeat(now, node, connection, heartbeat))?;
         if let Some(entry) = self.roll.get_mut(node) {
             entry.heard_at = Some(wall);
         }
@@ -208,10 +203,9 @@ impl State {
 
     /// An ack. False when the connection is not the node's present one.
     pub(super) fn handle_ack(&mut self, now: Moment, node: &NodeName, connection: u64, ack: &Ack) -> bool {
-        if !self.roster.handle_ack(now, node, connection, ack.cursor) {
+        if !self.hear(now, node, |roster| roster.handle_ack(now, node, connection, ack.cursor)) {
             return false;
         }
-        self.confirm(now, node, ack.cursor);
         for report in &ack.reports {
             self.report(node, report);
         }
@@ -227,16 +221,26 @@ impl State {
         }
     }
 
-    fn confirm(&mut self, now: Moment, node: &NodeName, cursor: Cursor) {
-        let Some(entry) = self.roll.get_mut(node) else { return };
-        if cursor <= entry.confirmed {
+    /// Lets the roster hear something of a node, and tells tasks what the node has confirmed by it.
+    fn hear<T>(&mut self, now: Moment, node: &NodeName, hear: impl FnOnce(&mut Roster) -> T) -> T {
+        let before = self.roster.confirmed(node);
+        let outcome = hear(&mut self.roster);
+        if let (Some(before), Some(after)) = (before, self.roster.confirmed(node))
+            && before < after
+        {
+            self.confirm(now, node, before, after);
+        }
+        outcome
+    }
+
+    fn confirm(&mut self, now: Moment, node: &NodeName, before: Cursor, after: Cursor) {
+        let mut confirmed = self.live.range_mut(before.next()..after.next()).peekable();
+        if confirmed.peek().is_none() {
             return;
         }
-        let (before, pop) = (entry.confirmed, entry.pop);
-        entry.confirmed = cursor;
-        let mut confirmed = self.live.range_mut(before.next()..cursor.next()).peekable();
-        // A name for all of them, and none where there is no task.
-        let name: Arc<str> = if confirmed.peek().is_some() { node.to_string().into() } else { Arc::from("") };
+        let Some(pop) = self.roll.get(node).map(|entry| entry.pop) else { return };
+        // A name for all of them.
+        let name: Arc<str> = node.to_string().into();
         for (_, task) in confirmed {
             task.handle_confirmed(&name, pop, now.since(task.durable_at));
         }
@@ -278,18 +282,18 @@ impl State {
                     metrics::identity_conflict();
                     tracing::error!(%node, "two live processes use one node's name; both lose leases until one stops");
                 }
-                RosterEvent::Removed { node } => {
+                RosterEvent::Removed { node, confirmed } => {
                     tracing::info!(%node, "node removed");
-                    self.drop_node(&node);
+                    self.drop_node(&node, confirmed);
                 }
             }
         }
     }
 
-    fn drop_node(&mut self, node: &NodeName) {
+    fn drop_node(&mut self, node: &NodeName, confirmed: Cursor) {
         // Nobody is to be alerted by the lag of a node that is no more.
         metrics::node_lag(node, Duration::ZERO, 0);
-        let Some(index) = self.roll.handle_gone(node) else { return };
+        let Some(index) = self.roll.handle_gone(node, confirmed) else { return };
         for (seq, task) in &mut self.live {
             if task.waiting.remove(index) && !task.is_open() {
                 task.dirty = true;

@@ -146,8 +146,4 @@ impl Roster {
             Ok(())
         }
     }
-
-    fn node_of(&self, node: &NodeName) -> Option<&super::node::Node> {
-        self.nodes.get(*self.by_name.get(node)?)?.as_ref()
-    }
 }

@@ -1,4 +1,4 @@
-//! What may be recorded of how far nodes are.
+//! How far nodes are, and what of it may be recorded. There is no other account of it: who wants to know asks here.
 
 use batoff_types::{Cursor, Moment, NodeName};
 
@@ -6,6 +6,11 @@ use super::Roster;
 use crate::rules::Rule;
 
 impl Roster {
+    /// The furthest that the node ever acknowledged; `None` when it does not count (any more).
+    pub fn confirmed(&self, node: &NodeName) -> Option<Cursor> {
+        self.node_of(node).map(|node| node.confirmed)
+    }
+
     /// How far each node has confirmed, as far as that may be made durable.
     ///
     /// While a lease of an earlier incarnation may run, only what that one has applied: after a restart of the control

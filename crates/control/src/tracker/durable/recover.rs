@@ -1,6 +1,6 @@
 //! What a start does before anything else: a new term, the nodes as they are known, and the tasks that may be open.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use batoff_types::{Body, Cursor, Moment, NodeName, Record, Seq, SiteChange, Term
 use super::saved::{self, Through};
 use crate::catalog::Catalog;
 use crate::store::records::{decode, pages};
-use crate::tracker::nodes::roll::{NodeRow, Roll};
+use crate::tracker::nodes::roll::Roll;
 use crate::tracker::sla::ledger::{Judged, Recount, SlaLedger};
 use crate::tracker::state::State;
 use crate::tracker::tasks::progress::TaskProgress;
@@ -53,13 +53,16 @@ pub(in crate::tracker) async fn recover(
     }
     let through = saved::through(kv).await?;
     let mut roll = Roll::default();
-    for (name, mut row, confirmed) in rows {
+    // For the roster, which keeps them from then on.
+    let mut confirmed: HashMap<NodeName, Cursor> = HashMap::with_capacity(rows.len());
+    for (name, mut row, cursor) in rows {
         if is_restored {
             // A node that has turned available since would be counted as one that stops without a lease.
             (row.policy, row.parents) = (None, None);
             saved::set_node(kv, &name, Some(&row)).await?;
         }
-        roll.restore(name, row, confirmed);
+        confirmed.insert(name.clone(), cursor.min(log.tail));
+        roll.restore(name, row);
     }
     // Last: a start that ends before this does all of it again.
     if is_restored || !saved::are_rows_of(kv, log.log_id).await? {
@@ -73,8 +76,17 @@ pub(in crate::tracker) async fn recover(
     let replayed =
         replay(store, catalog, &mut roll, ReplayRange { from, tail, counted, completed, live_max }).await?;
 
-    let nodes =
-        roll.iter().map(|(name, entry)| recovered_node(name, &entry.row, entry.confirmed, tail)).collect();
+    let nodes = roll
+        .iter()
+        .map(|(name, entry)| RecoveredNode {
+            name: name.clone(),
+            registered: entry.row.registered,
+            confirmed: confirmed.remove(name).unwrap_or(Cursor::START),
+            policy: entry.row.policy,
+            parents: entry.row.parents.clone(),
+            removed: entry.row.removed.is_some(),
+        })
+        .collect();
     let roster = Roster::new(
         times,
         now,
@@ -85,17 +97,6 @@ pub(in crate::tracker) async fn recover(
         state.restore(&record, known, now);
     }
     Ok(Recovery { state, through, lease_max })
-}
-
-fn recovered_node(name: &NodeName, row: &NodeRow, confirmed: Cursor, tail: Cursor) -> RecoveredNode {
-    RecoveredNode {
-        name: name.clone(),
-        registered: row.registered,
-        confirmed: confirmed.min(tail),
-        policy: row.policy,
-        parents: row.parents.clone(),
-        removed: row.removed.is_some(),
-    }
 }
 
 struct ReplayRange {

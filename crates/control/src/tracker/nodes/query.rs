@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use batoff_delivery::NodeState;
 use batoff_log::StoreError;
-use batoff_types::NodeName;
+use batoff_types::{Cursor, NodeName};
 use batoff_types::message::{LeasePolicy, Parents};
 
 use super::roll::NodeEntry;
@@ -32,7 +32,7 @@ impl Tracker {
                 policy: entry.row.policy,
                 connected: view.is_some_and(|view| view.connected),
                 instance: view.and_then(|view| view.instance),
-                cursor: entry.confirmed,
+                cursor: view.map(|view| view.confirmed).or(entry.left_at).unwrap_or(Cursor::START),
                 lag_records: view.map_or(0, |view| view.lag_records),
                 lag: view.map_or(Duration::ZERO, |view| view.lag),
                 lease_remaining: view.map_or(Duration::ZERO, |view| view.lease_remaining),
@@ -64,7 +64,8 @@ impl Tracker {
         let entry =
             state.roll.get(node).filter(|entry| entry.row.removed.is_none()).ok_or(RemoveRefused::Unknown)?;
         let strict = entry.row.policy == Some(LeasePolicy::Revalidate);
-        if !force && !strict && entry.confirmed < state.roster.tail() {
+        let behind = state.roster.confirmed(node).is_none_or(|confirmed| confirmed < state.roster.tail());
+        if !force && !strict && behind {
             return Err(RemoveRefused::Unconfirmed);
         }
         Ok(())

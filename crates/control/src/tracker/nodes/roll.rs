@@ -86,10 +86,8 @@ pub(in crate::tracker) struct NodeEntry {
     pub index: Option<NodeIndex>,
     pub pop: PopIndex,
     pub row: NodeRow,
-    /// The furthest it has acknowledged on any connection.
-    pub confirmed: Cursor,
-    /// The part of it that may be made durable, as the roster last said.
-    pub confirmed_to_save: Cursor,
+    /// How far it had confirmed when it ceased to count. While it counts the roster alone knows, and this is `None`.
+    pub left_at: Option<Cursor>,
     pub said: Option<Introduction>,
     pub troubles: BTreeMap<String, (String, Option<Seq>)>,
     pub mailbox: Option<(u64, Mailbox)>,
@@ -140,14 +138,13 @@ pub(in crate::tracker) struct Roll {
 
 impl Roll {
     /// Takes over a durable row.
-    pub(in crate::tracker) fn restore(&mut self, name: NodeName, row: NodeRow, confirmed: Cursor) {
+    pub(in crate::tracker) fn restore(&mut self, name: NodeName, row: NodeRow) {
         let pop = self.pop_of(&name);
         let index = row.removed.is_none().then(|| self.take_index(&name));
         let entry = NodeEntry {
             index,
             pop,
-            confirmed,
-            confirmed_to_save: confirmed,
+            left_at: None,
             said: None,
             troubles: BTreeMap::new(),
             mailbox: None,
@@ -172,7 +169,7 @@ impl Roll {
         }
         let (policy, parents) = known.map(|row| (row.policy, row.parents)).unwrap_or_default();
         let row = NodeRow { registered: seq, policy, parents, removed: None };
-        self.restore(name.clone(), row, Cursor::after(seq));
+        self.restore(name.clone(), row);
         self.unsaved.push(name.clone());
         true
     }
@@ -188,8 +185,17 @@ impl Roll {
         true
     }
 
-    /// The removal has taken effect: nothing waits for the node any more.
-    pub(in crate::tracker) fn handle_gone(&mut self, name: &NodeName) -> Option<NodeIndex> {
+    /// The removal has taken effect: nothing waits for the node any more, which has confirmed so much.
+    pub(in crate::tracker) fn handle_gone(
+        &mut self,
+        name: &NodeName,
+        confirmed: Cursor,
+    ) -> Option<NodeIndex> {
+        self.entries.get_mut(name)?.left_at = Some(confirmed);
+        self.release(name)
+    }
+
+    fn release(&mut self, name: &NodeName) -> Option<NodeIndex> {
         let entry = self.entries.get_mut(name)?;
         entry.mailbox = None;
         let index = entry.index.take()?;
@@ -202,7 +208,7 @@ impl Roll {
     pub(in crate::tracker) fn unblock(&mut self, name: &NodeName) -> bool {
         let blocked = self.entries.get(name).is_some_and(|entry| entry.row.removed.is_some());
         if blocked {
-            self.handle_gone(name);
+            self.release(name);
             self.entries.remove(name);
         }
         blocked
@@ -333,7 +339,7 @@ mod tests {
         assert_eq!(roll.membership(&node), Membership::Registered);
         assert!(roll.handle_removed(&node, seq(3)));
         assert_eq!(roll.membership(&node), Membership::Blocked);
-        assert!(roll.handle_gone(&node).is_some());
+        assert!(roll.handle_gone(&node, Cursor::after(seq(2))).is_some());
         assert!(roll.present().is_empty());
         assert!(roll.unblock(&node));
         assert_eq!(roll.membership(&node), Membership::Unknown);
@@ -346,7 +352,6 @@ mod tests {
         roll.restore(
             node.clone(),
             NodeRow { registered: seq(5), policy: None, parents: None, removed: None },
-            Cursor::new(9),
         );
         assert!(!roll.handle_registered(&node, seq(5)));
         assert!(!roll.handle_removed(&node, seq(4)));
