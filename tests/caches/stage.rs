@@ -1,6 +1,6 @@
 //! Where a story plays: origin, control plane, cache and daemon, all real, and a visitor.
 
-use batoff_tests::{eventually, http, scratch};
+use batoff_tests::{eventually, http, scratch, scratch_on_disk};
 use serde_json::{Value, json};
 
 use crate::link::Link;
@@ -55,7 +55,7 @@ impl<S: Subject> Stage<S> {
 
     /// Starts everything.
     pub async fn with(policy: Policy) -> Self {
-        let dir = folder();
+        let dir = folder(S::ON_DISK);
         let (origin, plane) = (Origin::start().await, Plane::start(dir.path()).await);
         let setting = Setting::alone("pop1", dir.path(), &plane, origin.address(), policy);
         let subject = S::start(&setting).await;
@@ -75,7 +75,7 @@ impl<S: Subject> Stage<S> {
     }
 
     async fn behind(parents: &[&str]) -> Self {
-        let dir = folder();
+        let dir = folder(S::ON_DISK);
         let (origin, plane) = (Origin::start().await, Plane::start(dir.path()).await);
         let below = |name: &str| {
             let below = dir.path().join(name);
@@ -249,8 +249,8 @@ impl<S: Subject> Stage<S> {
 }
 
 /// A folder for everything of one story.
-fn folder() -> tempfile::TempDir {
-    let dir = scratch();
+fn folder(on_disk: bool) -> tempfile::TempDir {
+    let dir = if on_disk { scratch_on_disk() } else { scratch() };
     open_to_everyone(dir.path());
     dir
 }

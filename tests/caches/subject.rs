@@ -22,6 +22,9 @@ pub trait Subject: Sized {
     /// Whether it has a column in the table.
     const LISTED: bool = true;
 
+    /// Whether its stories keep their files on a real disk, and not in memory.
+    const ON_DISK: bool = false;
+
     /// Whether its fills count from where its parents are, and whether it marks what it serves stale and keeps nothing that
     /// is marked so. A cache joins the stories of tiers by this alone: it is started twice, as [`Setting`] says.
     const TIERS: bool = false;

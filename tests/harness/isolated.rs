@@ -1,7 +1,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::scratch;
+use crate::{scratch, scratch_on_disk};
 
 /// Set for the inner run of a test.
 const INSIDE: &str = "BATOFF_TESTS_INSIDE";
@@ -24,7 +24,8 @@ pub fn isolated<F: Future<Output = ()>>(tools: &[&str], test: impl FnOnce() -> F
         return;
     }
     // Everything that the inner run leaves lying about, such as a folder that is still mounted on, goes with this one.
-    let folder = scratch();
+    // On the disk: these tests are about what the world does to a running system.
+    let folder = scratch_on_disk();
     let marker = folder.path().join("ran");
     let own = std::env::current_exe().expect("the test knows its own path");
     let status = namespaces()

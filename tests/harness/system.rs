@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::{Customer, Launch, Origin, Service, Visitor, eventually, scratch};
+use crate::{Customer, Launch, Origin, Service, Visitor, eventually, scratch_on_disk};
 
 /// The site of these systems.
 pub const SITE: &str = "demo";
@@ -89,7 +89,7 @@ pub fn address(place: usize) -> IpAddr {
 impl System {
     /// Starts it, and waits until each node is registered, caught up and leased.
     pub async fn start(plan: SystemPlan) -> Self {
-        let dir = scratch();
+        let dir = scratch_on_disk();
         let at = |place| if plan.apart { address(place) } else { IpAddr::V4(Ipv4Addr::LOCALHOST) };
         let data_dir = plan.data_dir.clone().unwrap_or_else(|| dir.path().join("control"));
         make_keys(dir.path(), &data_dir, &plan, at(1));

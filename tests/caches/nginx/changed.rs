@@ -59,6 +59,9 @@ impl<const CHANGE: usize> Subject for Changed<CHANGE> {
 
     const LISTED: bool = false;
 
+    // One of all caches meets what a file system does on a disk: the one that reads and unlinks files itself.
+    const ON_DISK: bool = CHANGE == FANOTIFY;
+
     fn lacks(_: Feature) -> Option<&'static str> {
         (CHANGE == FANOTIFY && !rustix::process::geteuid().is_root()).then_some("needs CAP_SYS_ADMIN")
     }

@@ -594,7 +594,10 @@ fn a_removed_node_counts_until_its_lease_has_run_out() {
     assert_eq!(story.watermark(), 2);
     story.pass(600);
     assert_eq!(story.watermark(), purge);
-    assert_eq!(story.roster.poll_event(), Some(RosterEvent::Removed { node: name(2), confirmed: Cursor::new(2) }));
+    assert_eq!(
+        story.roster.poll_event(),
+        Some(RosterEvent::Removed { node: name(2), confirmed: Cursor::new(2) })
+    );
     assert_eq!(story.roster.len(), 1);
     // The place in the roster is used again.
     let registration = story.purge();

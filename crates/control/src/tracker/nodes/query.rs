@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use batoff_delivery::NodeState;
 use batoff_log::StoreError;
-use batoff_types::{Cursor, NodeName};
 use batoff_types::message::{LeasePolicy, Parents};
+use batoff_types::{Cursor, NodeName};
 
 use super::roll::NodeEntry;
 use super::status::{NodeStatus, RemoveRefused, TroubleView};
