@@ -1,9 +1,21 @@
 //! Which purge is where, and when is it completed? The clocked, durable shell of [`batoff_delivery::Roster`], which
 //! alone decides what `completed` means.
 //!
-//! One plain state behind one lock, changed by small synchronous steps (`state`); beside it a task that makes
-//! completions durable before they are told (`resolve`), and questions that are answered from memory where it knows
-//! and from the log's task rows where it does not (`query`).
+//! | room | answers |
+//! | --- | --- |
+//! | [`state`] | What is known, which room keeps it, and what does a step change? |
+//! | [`tasks`] | Which purge is how far? Who says `completed`, in [`tasks::decide`](tasks)? |
+//! | [`nodes`] | Which nodes are there, how are they reached, what is in their way? |
+//! | [`sla`] | How fast were purges? |
+//! | [`durable`] | What is on the disk of all that, and what does a start make of it? |
+//!
+//! One plain state behind one lock, changed by small synchronous steps; beside it a task that makes completions durable
+//! before they are told, and questions that are answered from memory where it knows and from the log's task rows where it
+//! does not.
+//!
+//! **Locks**, in the order in which they may be taken. The first three are held while rows are written, and never two of
+//! them by one task: `sla_writes`, `row_writes`, `confirmed_rows`. Then `state`, for a step, never across an `.await`. Under
+//! it only those of `events` and of the watch channels. `saved`, `lease_max` and the desk's are held alone, for a line.
 
 mod durable;
 mod nodes;
@@ -143,10 +155,9 @@ impl Tracker {
         state.judge_overdue(now);
         let outcome = change(&mut state, now, wall);
         state.settle(now, wall);
-        let work = state.next_decided(1).is_some() || !state.leaving.is_empty();
+        let work = state.tasks.have_work();
         // Told under the lock, so that subscribers see events in the order in which they happened.
-        let news = std::mem::take(&mut state.news);
-        let finished = std::mem::take(&mut state.finished);
+        let (news, finished) = state.tasks.take_news();
         self.events.push(news, state.told());
         drop(state);
         // Not under the lock: whoever reads the log may be slow.
@@ -222,7 +233,7 @@ impl Tracker {
 
     /// A cache is in the way of a node, or no longer is.
     pub(crate) fn handle_trouble(&self, node: &NodeName, trouble: &Trouble) {
-        let news = self.state.lock().roll.get_mut(node).is_some_and(|entry| entry.handle_trouble(trouble));
+        let news = self.state.lock().roll.handle_trouble(node, trouble);
         // What a node says again and again is told once.
         if news {
             let (cache, message) = (cut(&trouble.cache), cut(&trouble.message));
@@ -232,7 +243,7 @@ impl Tracker {
 
     /// A stream was handed everything through `through`.
     pub(crate) fn handle_sent(&self, through: Seq) {
-        if !self.state.lock().is_sent(through) {
+        if !self.state.lock().tasks.is_sent(through) {
             self.step(|state, _, _| state.handle_sent(through));
         }
     }
@@ -265,13 +276,7 @@ impl Tracker {
     /// Asks every connected node how many objects the selectors would hit; waits at most [`COUNT_PATIENCE`].
     pub async fn count(&self, site: &SiteId, selectors: &[Selector]) -> Counts {
         let total = self.state.lock().roll.present().len();
-        let streams = || {
-            let state = self.state.lock();
-            let nodes = state.roll.iter();
-            nodes
-                .filter_map(|(name, entry)| Some((name.clone(), entry.mailbox.as_ref()?.1.clone())))
-                .collect()
-        };
+        let streams = || self.state.lock().roll.streams();
         let total = u32::try_from(total).unwrap_or(u32::MAX);
         // A strict node without a lease can serve nothing, so nothing of it is in danger.
         let counting = || {
@@ -367,7 +372,7 @@ impl Tracker {
 
     async fn save_node(&self, name: &NodeName) -> Result<(), StoreError> {
         let _one_after_another = self.row_writes.lock().await;
-        let row = self.state.lock().roll.get(name).map(|entry| entry.row.clone());
+        let row = self.state.lock().roll.row(name).cloned();
         saved::set_node(self.store.kv(), name, row.as_ref()).await?;
         if let Some(word) = row.and_then(|row| row.word()) {
             self.state.lock().roster.handle_word_saved(name, word);
@@ -380,7 +385,7 @@ impl Tracker {
         let (views, watermark, live) = {
             let state = self.state.lock();
             let views: Vec<_> = state.roster.nodes(now).collect();
-            (views, state.roster.watermark(), state.live.len())
+            (views, state.roster.watermark(), state.tasks.len())
         };
         metrics::watermark(watermark);
         metrics::live_tasks(live);

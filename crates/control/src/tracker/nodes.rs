@@ -3,6 +3,7 @@
 //! | module | answers |
 //! | --- | --- |
 //! | [`roll`] | Which names are there, and what is known of each? |
+//! | [`steps`] | What does a node's message do to that? |
 //! | [`mailbox`] | How is a node asked for something, and who waits for its answer? |
 //! | [`parents`] | What is a node told of the caches that it fetches through? |
 //! | [`status`] | How does a node look to the operator? |
@@ -13,4 +14,5 @@ pub(super) mod parents;
 mod query;
 pub(super) mod roll;
 pub(super) mod status;
+mod steps;
 pub(super) mod voices;

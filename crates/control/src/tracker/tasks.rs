@@ -2,7 +2,9 @@
 //!
 //! | module | answers |
 //! | --- | --- |
+//! | [`memory`] | Which tasks does memory know, and what has to happen to them next? |
 //! | [`live`] | What does memory know of a task? |
+//! | [`steps`] | What do records and nodes' messages do to tasks? |
 //! | [`progress`] | What does its row in the log say? |
 //! | [`decide`] | Who says `completed`, and what is late? |
 //! | [`spill`] | What leaves memory? |
@@ -14,8 +16,10 @@
 mod decide;
 pub(super) mod events;
 pub(super) mod live;
+pub(super) mod memory;
 pub(super) mod progress;
 mod query;
 mod resolve;
 mod spill;
+mod steps;
 pub(super) mod view;

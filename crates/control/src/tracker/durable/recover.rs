@@ -14,6 +14,7 @@ use crate::store::records::{decode, pages};
 use crate::tracker::nodes::roll::Roll;
 use crate::tracker::sla::ledger::{Judged, Recount, SlaLedger};
 use crate::tracker::state::State;
+use crate::tracker::tasks::memory::Tasks;
 use crate::tracker::tasks::progress::TaskProgress;
 
 /// Everything that a start finds.
@@ -77,14 +78,14 @@ pub(in crate::tracker) async fn recover(
         replay(store, catalog, &mut roll, ReplayRange { from, tail, counted, completed, live_max }).await?;
 
     let nodes = roll
-        .iter()
-        .map(|(name, entry)| RecoveredNode {
+        .rows()
+        .map(|(name, row)| RecoveredNode {
             name: name.clone(),
-            registered: entry.row.registered,
+            registered: row.registered,
             confirmed: confirmed.remove(name).unwrap_or(Cursor::START),
-            policy: entry.row.policy,
-            parents: entry.row.parents.clone(),
-            removed: entry.row.removed.is_some(),
+            policy: row.policy,
+            parents: row.parents.clone(),
+            removed: row.removed.is_some(),
         })
         .collect();
     let roster = Roster::new(
@@ -92,7 +93,8 @@ pub(in crate::tracker) async fn recover(
         now,
         Recovered { tail, term, max_lease_granted: known_max.unwrap_or_default(), completed, nodes },
     );
-    let mut state = State::new(roster, roll, replayed.ledger, live_max, replayed.spilled.max(completed));
+    let tasks = Tasks::new(live_max, replayed.spilled.max(completed), roster.watermark());
+    let mut state = State::new(roster, roll, replayed.ledger, tasks);
     for (record, known) in replayed.open {
         state.restore(&record, known, now);
     }

@@ -82,16 +82,16 @@ fn place(node: NodeIndex) -> (usize, u64) {
 /// What is known of a node beside the rules of delivery: what is durable about it, what it said of itself, and how to
 /// reach it.
 #[derive(Debug)]
-pub(in crate::tracker) struct NodeEntry {
-    pub index: Option<NodeIndex>,
-    pub pop: PopIndex,
-    pub row: NodeRow,
+pub(super) struct NodeEntry {
+    pub(super) index: Option<NodeIndex>,
+    pub(super) pop: PopIndex,
+    pub(super) row: NodeRow,
     /// How far it had confirmed when it ceased to count. While it counts the roster alone knows, and this is `None`.
-    pub left_at: Option<Cursor>,
-    pub said: Option<Introduction>,
-    pub troubles: BTreeMap<String, (String, Option<Seq>)>,
-    pub mailbox: Option<(u64, Mailbox)>,
-    pub heard_at: Option<UnixMillis>,
+    pub(super) left_at: Option<Cursor>,
+    pub(super) said: Option<Introduction>,
+    pub(super) troubles: BTreeMap<String, (String, Option<Seq>)>,
+    pub(super) mailbox: Option<(u64, Mailbox)>,
+    pub(super) heard_at: Option<UnixMillis>,
 }
 
 /// The durable part.
@@ -107,7 +107,7 @@ pub(in crate::tracker) struct NodeRow {
 
 /// What a `Hello` says for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::tracker) struct Introduction {
+pub(super) struct Introduction {
     pub version: String,
     pub caches: Vec<String>,
     pub semantics: u32,
@@ -139,7 +139,7 @@ pub(in crate::tracker) struct Roll {
 impl Roll {
     /// Takes over a durable row.
     pub(in crate::tracker) fn restore(&mut self, name: NodeName, row: NodeRow) {
-        let pop = self.pop_of(&name);
+        let pop = self.number_pop(&name);
         let index = row.removed.is_none().then(|| self.take_index(&name));
         let entry = NodeEntry {
             index,
@@ -222,16 +222,58 @@ impl Roll {
         }
     }
 
-    pub(in crate::tracker) fn get(&self, name: &NodeName) -> Option<&NodeEntry> {
+    pub(super) fn get(&self, name: &NodeName) -> Option<&NodeEntry> {
         self.entries.get(name)
     }
 
-    pub(in crate::tracker) fn get_mut(&mut self, name: &NodeName) -> Option<&mut NodeEntry> {
+    pub(super) fn get_mut(&mut self, name: &NodeName) -> Option<&mut NodeEntry> {
         self.entries.get_mut(name)
     }
 
-    pub(in crate::tracker) fn iter(&self) -> impl Iterator<Item = (&NodeName, &NodeEntry)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&NodeName, &NodeEntry)> {
         self.entries.iter()
+    }
+
+    /// What is, or is to be, durable of the node.
+    pub(in crate::tracker) fn row(&self, name: &NodeName) -> Option<&NodeRow> {
+        self.entries.get(name).map(|entry| &entry.row)
+    }
+
+    pub(in crate::tracker) fn rows(&self) -> impl Iterator<Item = (&NodeName, &NodeRow)> {
+        self.entries.iter().map(|(name, entry)| (name, &entry.row))
+    }
+
+    /// The nodes that have a stream, with the way to it.
+    pub(in crate::tracker) fn streams(&self) -> Vec<(NodeName, Mailbox)> {
+        let with_stream = |(name, entry): (&NodeName, &NodeEntry)| {
+            entry.mailbox.as_ref().map(|(_, mailbox)| (name.clone(), mailbox.clone()))
+        };
+        self.entries.iter().filter_map(with_stream).collect()
+    }
+
+    /// The number of the node's PoP.
+    pub(in crate::tracker) fn pop_of(&self, name: &NodeName) -> Option<PopIndex> {
+        self.entries.get(name).map(|entry| entry.pop)
+    }
+
+    /// The numbers of the node, which counts, and of its PoP.
+    pub(in crate::tracker) fn present_as(&self, name: &NodeName) -> Option<(NodeIndex, PopIndex)> {
+        let entry = self.entries.get(name)?;
+        Some((entry.index?, entry.pop))
+    }
+
+    /// Caches that are in the node's way, with what they said and the record that waits behind them.
+    pub(in crate::tracker) fn troubles_of(
+        &self,
+        name: &NodeName,
+    ) -> impl Iterator<Item = (&str, &str, Option<Seq>)> {
+        let troubles = self.entries.get(name).into_iter().flat_map(|entry| &entry.troubles);
+        troubles.map(|(cache, (message, stuck))| (cache.as_str(), message.as_str(), *stuck))
+    }
+
+    /// A cache is in the node's way, or no longer is. Whether that was news.
+    pub(in crate::tracker) fn handle_trouble(&mut self, name: &NodeName, trouble: &Trouble) -> bool {
+        self.entries.get_mut(name).is_some_and(|entry| entry.handle_trouble(trouble))
     }
 
     /// The nodes that a record written now waits for.
@@ -263,7 +305,7 @@ impl Roll {
         self.unsaved.push(name);
     }
 
-    fn pop_of(&mut self, name: &NodeName) -> PopIndex {
+    fn number_pop(&mut self, name: &NodeName) -> PopIndex {
         let next = PopIndex(u32::try_from(self.pops.len()).unwrap_or(u32::MAX));
         *self.pops.entry(name.pop().into()).or_insert(next)
     }
@@ -287,7 +329,7 @@ impl NodeRow {
 }
 
 impl NodeEntry {
-    pub(in crate::tracker) fn handle_hello(&mut self, hello: &Hello) {
+    pub(super) fn handle_hello(&mut self, hello: &Hello) {
         self.row.policy = Some(hello.policy);
         self.row.parents = Some(hello.parents.clone());
         self.troubles.clear();
@@ -299,7 +341,7 @@ impl NodeEntry {
     }
 
     /// Whether that was news.
-    pub(in crate::tracker) fn handle_trouble(&mut self, trouble: &Trouble) -> bool {
+    fn handle_trouble(&mut self, trouble: &Trouble) -> bool {
         let cache = cut(&trouble.cache);
         if trouble.message.is_empty() {
             return self.troubles.remove(cache).is_some();

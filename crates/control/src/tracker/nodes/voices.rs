@@ -7,4 +7,4 @@ use tokio::sync::watch;
 
 /// What the streams of nodes are told of their parents. Nodes that name the same ones listen to one voice.
 #[derive(Debug, Default)]
-pub(in crate::tracker) struct Voices(pub HashMap<Arc<[Parent]>, watch::Sender<Parents>>);
+pub(in crate::tracker) struct Voices(pub(super) HashMap<Arc<[Parent]>, watch::Sender<Parents>>);

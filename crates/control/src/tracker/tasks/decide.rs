@@ -40,19 +40,25 @@ const LATE_MAX: usize = 16;
 const REASON_BYTES_MAX: usize = 256;
 
 impl State {
-    pub(in crate::tracker) fn decide(&mut self, span: &DecidedSpan) {
+    /// These records are completed, which is to be made durable next.
+    pub(in crate::tracker) fn decide(&mut self, span: DecidedSpan) {
+        self.decide_live(&span);
+        self.tasks.decided.push_back(span);
+    }
+
+    fn decide_live(&mut self, span: &DecidedSpan) {
         let (Some(first), Some(last)) = (Some(span.after.next()), span.through.last()) else { return };
-        if self.live.range(first..=last).next().is_none() {
+        if self.tasks.live.range(first..=last).next().is_none() {
             return;
         }
         // Both ends alike: so is everything between, for what a node has confirmed only ends somewhere once.
         let (at_first, at_last) = (self.pops_at(first), self.pops_at(last));
         let alike = at_first == at_last;
-        let seqs: Vec<Seq> = self.live.range(first..=last).map(|(seq, _)| *seq).collect();
+        let seqs: Vec<Seq> = self.tasks.live.range(first..=last).map(|(seq, _)| *seq).collect();
         for seq in seqs {
             let by_pop = if alike { Arc::clone(&at_last) } else { self.pops_at(seq) };
             let nodes = sum(&by_pop);
-            let Some(task) = self.live.get_mut(&seq) else { continue };
+            let Some(task) = self.tasks.live.get_mut(&seq) else { continue };
             let took = span.moment.since(task.durable_at);
             metrics::propagation(took);
             task.completion = Completion::Decided(Decided { at: span.at, took, nodes, by_pop });
@@ -61,7 +67,7 @@ impl State {
 
     /// What is to be made durable next: at most `max` records of one span.
     pub(in crate::tracker) fn next_decided(&self, max: u64) -> Option<DecidedSpan> {
-        let span = self.decided.front()?;
+        let span = self.tasks.decided.front()?;
         let through = Cursor::new(span.through.get().min(span.after.get() + max));
         Some(DecidedSpan { through, ..span.clone() })
     }
@@ -71,44 +77,44 @@ impl State {
     pub(in crate::tracker) fn handle_stored(&mut self, span: &DecidedSpan, spilled: &[Judged]) {
         spilled.iter().for_each(|completed| self.ledger.handle_completed(completed));
         let seqs: Vec<Seq> =
-            self.live.range(span.after.next()..span.through.next()).map(|(seq, _)| *seq).collect();
+            self.tasks.live.range(span.after.next()..span.through.next()).map(|(seq, _)| *seq).collect();
         for seq in seqs {
-            let Some(task) = self.live.get_mut(&seq) else { continue };
+            let Some(task) = self.tasks.live.get_mut(&seq) else { continue };
             if let Completion::Decided(decided) = std::mem::replace(&mut task.completion, Completion::Open) {
                 let nodes = decided.nodes;
                 self.ledger.handle_completed(&Judged::of_live(seq, task, decided.took));
                 task.completion = Completion::Stored(decided);
                 let view = task.view(seq, TaskState::Completed, nodes);
-                self.news.push(view.clone());
-                self.finished.push(Finished { task: view, slowest: task.slowest.take() });
+                self.tasks.news.push(view.clone());
+                self.tasks.finished.push(Finished { task: view, slowest: task.slowest.take() });
             }
             if task.dirty {
-                self.dirty.insert(seq);
+                self.tasks.dirty.insert(seq);
             } else if task.is_settled() {
                 self.forget(seq);
             }
         }
-        if let Some(front) = self.decided.front_mut() {
+        if let Some(front) = self.tasks.decided.front_mut() {
             front.after = front.after.max(span.through);
             if front.after >= front.through {
-                self.decided.pop_front();
+                self.tasks.decided.pop_front();
             }
         }
     }
 
     /// Everything through here is completed, and durably so.
     pub(in crate::tracker) fn completed_through(&self) -> Cursor {
-        self.decided.front().map_or_else(|| self.roster.watermark(), |span| span.after)
+        self.tasks.decided.front().map_or_else(|| self.roster.watermark(), |span| span.after)
     }
 
     /// Looks at tasks whose target has passed. To be called before every step: what completes a task late must not hide
     /// which nodes it was waiting for.
     pub(in crate::tracker) fn judge_overdue(&mut self, now: Moment) {
         let is_overdue = |task: &LiveTask| now.since(task.durable_at) >= PURGE_TARGET;
-        while let Some((&seq, task)) = self.live.range(self.overdue_through.next()..).next()
+        while let Some((&seq, task)) = self.tasks.live.range(self.tasks.overdue_through.next()..).next()
             && is_overdue(task)
         {
-            self.overdue_through = Cursor::after(seq);
+            self.tasks.overdue_through = Cursor::after(seq);
             if task.is_open() {
                 self.handle_overdue(now, seq);
             }
@@ -118,7 +124,7 @@ impl State {
     pub(in crate::tracker) fn handle_overdue(&mut self, now: Moment, seq: Seq) {
         metrics::sla_breach();
         let late = self.late_at(now, seq);
-        let Some(task) = self.live.get_mut(&seq) else { return };
+        let Some(task) = self.tasks.live.get_mut(&seq) else { return };
         tracing::warn!(task = %task.task, site = %task.site, request_id = &*task.request_id,
             late = ?late.iter().map(|late| format!("{} {}", late.node, late.reason)).collect::<Vec<_>>(),
             "purge not completed within the target");
@@ -135,8 +141,9 @@ impl State {
     /// The site's tasks (all sites' for `None`) accepted since then that are past the target and not completed, as far
     /// as they are in memory.
     pub(in crate::tracker) fn overdue(&self, site: Option<&SiteId>, since: UnixMillis) -> u64 {
-        let open = self.live.range(
-            self.completed_through().next()..self.overdue_through.next().max(self.completed_through().next()),
+        let open = self.tasks.live.range(
+            self.completed_through().next()
+                ..self.tasks.overdue_through.next().max(self.completed_through().next()),
         );
         let counts = |task: &LiveTask| {
             task.stored().is_none() && task.accepted_at >= since && site.is_none_or(|site| task.site == *site)
@@ -148,7 +155,7 @@ impl State {
     /// there is anything to do.
     pub(in crate::tracker) fn mark_partial(&mut self, now: Moment) {
         let open = |(_, task): &(&Seq, &LiveTask)| task.is_open() && !task.partial;
-        let candidates = self.live.range(..self.overdue_through.next()).rev();
+        let candidates = self.tasks.live.range(..self.tasks.overdue_through.next()).rev();
         let found: Vec<Seq> = candidates
             .take_while(|(_, task)| task.is_open())
             .filter(open)
@@ -157,9 +164,9 @@ impl State {
             .collect();
         for seq in found.into_iter().rev() {
             let counts = self.counts_at(seq);
-            if let Some(task) = self.live.get_mut(&seq) {
+            if let Some(task) = self.tasks.live.get_mut(&seq) {
                 task.partial = true;
-                self.news.push(task.view(seq, TaskState::Partial, counts));
+                self.tasks.news.push(task.view(seq, TaskState::Partial, counts));
             }
         }
     }
@@ -171,7 +178,7 @@ impl State {
             TaskState::Pending
         } else if partial || self.roster.is_partial(now, seq) {
             TaskState::Partial
-        } else if self.sent_through.covers(seq) {
+        } else if self.tasks.sent_through.covers(seq) {
             TaskState::InProgress
         } else {
             TaskState::Pending
@@ -207,9 +214,7 @@ impl State {
             let plural = if view.lag_records == 1 { "" } else { "s" };
             let _ = write!(reason, ", {} record{plural} behind", view.lag_records);
         }
-        for (cache, (message, stuck)) in
-            self.roll.get(&late.node).into_iter().flat_map(|entry| &entry.troubles)
-        {
+        for (cache, message, stuck) in self.roll.troubles_of(&late.node) {
             let _ = write!(reason, "; {cache}: {message}");
             if let Some(stuck) = stuck {
                 let _ = write!(reason, " (since seq {stuck})");

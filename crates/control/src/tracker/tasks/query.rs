@@ -32,7 +32,7 @@ const EVENTS_AT_ONCE: usize = 64;
 impl Tracker {
     /// How the task is now; `None` when the site has no such task.
     pub async fn task(&self, site: &SiteId, task: TaskId) -> Result<Option<TaskView>, StoreError> {
-        let decided = self.state.lock().by_task.get(&task).copied();
+        let decided = self.state.lock().tasks.by_task.get(&task).copied();
         if let Some(seq) = decided {
             self.durable(seq).await;
         }
@@ -82,7 +82,8 @@ impl Tracker {
     pub async fn pops(&self, site: &SiteId, task: TaskId) -> Result<Option<Vec<PopView>>, StoreError> {
         let live = {
             let state = self.state.lock();
-            let found = state.by_task.get(&task).and_then(|seq| Some((*seq, state.live.get(seq)?)));
+            let found =
+                state.tasks.by_task.get(&task).and_then(|seq| Some((*seq, state.tasks.live.get(seq)?)));
             found.map(|(seq, task)| (task.site.clone(), live_pops(&state, seq, task)))
         };
         if let Some((owner, pops)) = live {
@@ -204,8 +205,8 @@ impl Tracker {
 
     fn live_view(&self, task: TaskId) -> Option<TaskView> {
         let state = self.state.lock();
-        let seq = *state.by_task.get(&task)?;
-        let task = state.live.get(&seq)?;
+        let seq = *state.tasks.by_task.get(&task)?;
+        let task = state.tasks.live.get(&seq)?;
         Some(self.live_view_in(&state, seq, task))
     }
 

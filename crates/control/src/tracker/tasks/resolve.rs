@@ -61,11 +61,11 @@ impl Tracker {
             let (span, mut rows, spilled) = {
                 let state = self.state.lock();
                 // The row of a task that has left memory meanwhile is not what it must be when it is completed.
-                if !state.leaving.is_empty() {
+                if !state.tasks.leaving.is_empty() {
                     continue;
                 }
                 let Some(span) = state.next_decided(BATCH) else { return Ok(()) };
-                let live = state.live.range(span.after.next()..span.through.next());
+                let live = state.tasks.live.range(span.after.next()..span.through.next());
                 let rows: Vec<(TaskId, Bytes)> =
                     live.map(|(_, task)| (task.task, task.progress(&state.roll).encode().into())).collect();
                 let spilled = state.is_spilled(span.after.next());
@@ -96,7 +96,7 @@ impl Tracker {
         let mut pages = pages(self.store.log(), span.after.next(), span.through);
         while let Some(page) = pages.next().await? {
             for stored in page {
-                if self.state.lock().live.contains_key(&stored.seq) {
+                if self.state.lock().tasks.live.contains_key(&stored.seq) {
                     continue;
                 }
                 let record = decode(stored.seq, &stored.body)?;
@@ -161,15 +161,15 @@ impl Tracker {
         loop {
             let leaving: Vec<_> = {
                 let mut state = self.state.lock();
-                let count = state.leaving.len().min(BATCH as usize);
-                state.leaving.drain(..count).collect()
+                let count = state.tasks.leaving.len().min(BATCH as usize);
+                state.tasks.leaving.drain(..count).collect()
             };
             if leaving.is_empty() {
                 return Ok(());
             }
             let rows = leaving.iter().map(|(task, progress)| (*task, progress.encode().into())).collect();
             if let Err(error) = self.store.log().put_completions(rows).await {
-                self.state.lock().leaving.extend(leaving);
+                self.state.lock().tasks.leaving.extend(leaving);
                 return Err(error);
             }
         }
@@ -181,13 +181,13 @@ impl Tracker {
         let reports = {
             let mut state = self.state.lock();
             // A row must say all that memory knew of its task before a report is added to it.
-            if !state.leaving.is_empty() {
+            if !state.tasks.leaving.is_empty() {
                 return Ok(());
             }
             state.take_late_reports(BATCH as usize)
         };
         match self.rows_with(&reports).await {
-            Ok(rows) => self.state.lock().leaving.extend(rows),
+            Ok(rows) => self.state.lock().tasks.leaving.extend(rows),
             Err(error) => {
                 self.state.lock().return_late_reports(reports);
                 return Err(error);

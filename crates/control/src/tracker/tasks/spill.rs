@@ -22,9 +22,9 @@ impl State {
     pub(in crate::tracker) fn take_dirty(&mut self, max: usize) -> Vec<(Seq, TaskId, TaskProgress)> {
         let mut rows = Vec::new();
         while rows.len() < max
-            && let Some(seq) = self.dirty.pop_first()
+            && let Some(seq) = self.tasks.dirty.pop_first()
         {
-            if let Some(task) = self.live.get_mut(&seq) {
+            if let Some(task) = self.tasks.live.get_mut(&seq) {
                 task.dirty = false;
                 rows.push((seq, task.task, task.progress(&self.roll)));
             }
@@ -39,10 +39,10 @@ impl State {
         durable: bool,
     ) {
         for seq in seqs {
-            let Some(task) = self.live.get_mut(&seq) else { continue };
+            let Some(task) = self.tasks.live.get_mut(&seq) else { continue };
             if !durable {
                 task.dirty = true;
-                self.dirty.insert(seq);
+                self.tasks.dirty.insert(seq);
             } else if task.is_settled() {
                 self.forget(seq);
             }
@@ -51,8 +51,8 @@ impl State {
 
     /// A report on a task that has left memory.
     pub(in crate::tracker) fn keep_late_report(&mut self, node: &NodeName, report: &RecordReport) {
-        if self.late_reports.len() < LATE_REPORTS_MAX {
-            self.late_reports.push_back((node.clone(), *report));
+        if self.tasks.late_reports.len() < LATE_REPORTS_MAX {
+            self.tasks.late_reports.push_back((node.clone(), *report));
         } else {
             metrics::reports_lost(1);
         }
@@ -60,19 +60,20 @@ impl State {
 
     /// Reports that could not be added to their rows yet, in their order; what finds no room is lost and counted.
     pub(in crate::tracker) fn return_late_reports(&mut self, reports: Vec<(NodeName, RecordReport)>) {
-        let room = LATE_REPORTS_MAX.saturating_sub(self.late_reports.len());
+        let room = LATE_REPORTS_MAX.saturating_sub(self.tasks.late_reports.len());
         metrics::reports_lost(reports.len().saturating_sub(room) as u64);
-        reports.into_iter().take(room).rev().for_each(|report| self.late_reports.push_front(report));
+        reports.into_iter().take(room).rev().for_each(|report| self.tasks.late_reports.push_front(report));
     }
 
     pub(in crate::tracker) fn take_late_reports(&mut self, max: usize) -> Vec<(NodeName, RecordReport)> {
-        let count = self.late_reports.len().min(max);
-        self.late_reports.drain(..count).collect()
+        let count = self.tasks.late_reports.len().min(max);
+        self.tasks.late_reports.drain(..count).collect()
     }
 
     /// Completed tasks that nodes have not reported on for a long time leave memory.
     pub(in crate::tracker) fn handle_aging(&mut self, now: Moment) {
         let old: Vec<Seq> = self
+            .tasks
             .live
             .iter()
             .take_while(|(_, task)| now.since(task.durable_at) > SETTLE_FOR)
@@ -86,30 +87,30 @@ impl State {
 
     /// Makes room: the oldest tasks leave memory, completed or not.
     pub(in crate::tracker) fn spill(&mut self) {
-        while self.live.len() > self.live_max
-            && let Some((&seq, _)) = self.live.first_key_value()
+        while self.tasks.live.len() > self.tasks.live_max
+            && let Some((&seq, _)) = self.tasks.live.first_key_value()
         {
             self.leave(seq);
         }
     }
 
     pub(in crate::tracker) fn leave(&mut self, seq: Seq) {
-        if let Some(task) = self.live.get(&seq) {
-            self.leaving.push((task.task, task.progress(&self.roll)));
-            self.spilled_through = self.spilled_through.max(Cursor::after(seq));
+        if let Some(task) = self.tasks.live.get(&seq) {
+            self.tasks.leaving.push((task.task, task.progress(&self.roll)));
+            self.tasks.spilled_through = self.tasks.spilled_through.max(Cursor::after(seq));
         }
         self.forget(seq);
     }
 
     pub(in crate::tracker) fn forget(&mut self, seq: Seq) {
-        if let Some(task) = self.live.remove(&seq) {
-            self.by_task.remove(&task.task);
+        if let Some(task) = self.tasks.live.remove(&seq) {
+            self.tasks.by_task.remove(&task.task);
         }
-        self.dirty.remove(&seq);
+        self.tasks.dirty.remove(&seq);
     }
 
     /// Whether memory once knew tasks through here that it no longer knows.
     pub(in crate::tracker) fn is_spilled(&self, seq: Seq) -> bool {
-        self.spilled_through.covers(seq)
+        self.tasks.spilled_through.covers(seq)
     }
 }

@@ -1,0 +1,91 @@
+//! The tasks that memory knows, and what has to happen to them next.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+use batoff_types::message::RecordReport;
+use batoff_types::{Cursor, NodeName, Seq, TaskId};
+
+use super::live::{DecidedSpan, Finished, LiveTask};
+use super::progress::TaskProgress;
+use super::view::TaskView;
+use crate::tracker::nodes::roll::NodeIndex;
+
+/// What memory knows of tasks. Nobody outside of this room reaches into it: who else has something to tell, or to ask,
+/// does so by the methods.
+pub(in crate::tracker) struct Tasks {
+    pub(super) live: BTreeMap<Seq, LiveTask>,
+    pub(super) by_task: HashMap<TaskId, Seq>,
+    pub(super) live_max: usize,
+    /// The first place that memory knows all open tasks from; earlier open tasks are resolved from the log.
+    pub(super) spilled_through: Cursor,
+    /// Completed by the rules, and to be made durable.
+    pub(super) decided: VecDeque<DecidedSpan>,
+    /// Tasks through here were looked at when the target passed.
+    pub(super) overdue_through: Cursor,
+    /// Some node has been sent everything through here.
+    pub(super) sent_through: Cursor,
+    pub(super) late_reports: VecDeque<(NodeName, RecordReport)>,
+    /// Tasks taken out of memory whose rows must be brought up to date first.
+    pub(super) leaving: Vec<(TaskId, TaskProgress)>,
+    /// Completed tasks whose rows say less than memory knows.
+    pub(super) dirty: BTreeSet<Seq>,
+    /// Changes that subscribers are to be told, oldest first.
+    pub(super) news: Vec<TaskView>,
+    /// Tasks whose completion has just become durable.
+    pub(super) finished: Vec<Finished>,
+}
+
+impl Tasks {
+    /// None yet. Those through `watermark` are completed, and open ones through `spilled_through` are in the log alone.
+    pub(in crate::tracker) fn new(live_max: usize, spilled_through: Cursor, watermark: Cursor) -> Self {
+        Self {
+            live: BTreeMap::new(),
+            by_task: HashMap::new(),
+            live_max,
+            spilled_through,
+            decided: VecDeque::new(),
+            overdue_through: watermark,
+            sent_through: Cursor::START,
+            late_reports: VecDeque::new(),
+            leaving: Vec::new(),
+            dirty: BTreeSet::new(),
+            news: Vec::new(),
+            finished: Vec::new(),
+        }
+    }
+
+    /// How many.
+    pub(in crate::tracker) fn len(&self) -> usize {
+        self.live.len()
+    }
+
+    /// Whether a stream was handed everything through `through`.
+    pub(in crate::tracker) fn is_sent(&self, through: Seq) -> bool {
+        self.sent_through.covers(through)
+    }
+
+    /// What subscribers and the log's reader are to be told since the last call.
+    pub(in crate::tracker) fn take_news(&mut self) -> (Vec<TaskView>, Vec<Finished>) {
+        (std::mem::take(&mut self.news), std::mem::take(&mut self.finished))
+    }
+
+    /// Whether something waits to be made durable.
+    pub(in crate::tracker) fn have_work(&self) -> bool {
+        !self.decided.is_empty() || !self.leaving.is_empty()
+    }
+
+    /// The node counts no longer, so nothing waits for its reports.
+    pub(in crate::tracker) fn handle_gone(&mut self, node: NodeIndex) {
+        for (seq, task) in &mut self.live {
+            if task.waiting.remove(node) && !task.is_open() {
+                task.dirty = true;
+                self.dirty.insert(*seq);
+            }
+        }
+    }
+
+    pub(super) fn insert(&mut self, seq: Seq, task: LiveTask) {
+        self.by_task.insert(task.task, seq);
+        self.live.insert(seq, task);
+    }
+}
