@@ -21,8 +21,9 @@ use batoff_types::{Cursor, Moment, Record, SiteTable};
 use tokio::sync::{Mutex, Notify};
 
 use self::bumps::{Bumps, Map};
+use self::charge::Told;
+use self::config::NAME;
 use self::identity::Known;
-use self::lease::Told;
 use self::link::{Book, Failed, Link};
 use self::process::{Predecessor, Process};
 use self::socket::Socket;
@@ -33,6 +34,7 @@ use crate::shared::visitor::VisitArgs;
 use crate::{CacheOpenError, Locator, Surroundings};
 
 mod bumps;
+mod charge;
 mod check;
 mod config;
 mod identity;
@@ -58,9 +60,6 @@ impl Section for HaproxySection {
         check::check(with, self, beside.has_parents).await
     }
 }
-
-/// The name in logs, in metrics and at the control plane.
-const NAME: &str = "haproxy";
 
 /// Added to the cache's `max-age` before an entry goes.
 const MARGIN: Duration = Duration::from_secs(60);

@@ -8,7 +8,7 @@ use batoff_index::Index;
 use batoff_types::message::LeasePolicy;
 use tokio_util::sync::CancellationToken;
 
-use crate::Locator;
+use crate::locator::Locator;
 
 /// What a cache's adapter finds around it.
 #[derive(Clone, Debug)]

@@ -46,6 +46,7 @@ mod owned;
 
 pub use self::check::CheckArgs;
 pub use self::cli::CliError;
+use self::config::NAME;
 pub use self::config::VarnishSection;
 
 impl Section for VarnishSection {
@@ -63,9 +64,6 @@ impl Section for VarnishSection {
         check::check(with, self, beside.has_parents).await
     }
 }
-
-/// The name in logs, in metrics and at the control plane.
-const NAME: &str = "varnish";
 
 /// The longest wait at the start for a varnishd that does not answer yet. Without an answer nobody knows what it holds,
 /// and the node is reset.

@@ -9,10 +9,6 @@ use async_trait::async_trait;
 use batoff_index::Match;
 use batoff_types::{Moment, Record, Seq};
 
-mod in_process;
-
-pub use self::in_process::{Evict, InProcess};
-
 /// A cache that this node's daemon drives. `L` is how it finds its objects (a file's hash, a key).
 ///
 /// Calls come from one task a cache, one at a time ([`Cache::hold_back`] and [`Cache::serve_until`] apart), and are

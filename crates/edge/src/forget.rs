@@ -9,9 +9,10 @@ use batoff_index::Index;
 use batoff_types::{Cursor, Generation, Moment};
 use tokio::sync::watch;
 
+use crate::boottime;
 use crate::cache::{Cache, Needs};
+use crate::path::Path;
 use crate::saver::Wanted;
-use crate::{Path, boottime};
 
 /// The longest fill. A response that takes longer to come than this is not stored.
 const FILL_MAX: Duration = Duration::from_secs(3_600);

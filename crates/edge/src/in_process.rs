@@ -1,7 +1,7 @@
 use async_trait::async_trait;
 use batoff_index::{Effect, Match};
 
-use super::{Cache, CacheTrouble, Needs, Proof};
+use crate::cache::{Cache, CacheTrouble, Needs, Proof};
 
 /// The memory of a cache in this process, which asks the index at each hit.
 pub trait Evict<L>: Send + Sync {

@@ -26,7 +26,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::Fence;
+use crate::fence::Fence;
 
 /// The name of a state: 128 random bits, made whenever a node starts from nowhere. Written as 32 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

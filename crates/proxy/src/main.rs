@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use batoff_edge::cache::InProcess;
+use batoff_edge::InProcess;
 use batoff_edge::{DaemonConfig, certs, metrics};
 use batoff_index::IndexConfig;
 use batoff_program::exit::{Exit, Failure, run};

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
+use batoff_edge::Evict;
 use batoff_edge::Path;
-use batoff_edge::cache::Evict;
 use batoff_index::{Entry, Index, Verdict};
 use batoff_types::{PurgeUrl, Selector};
 use parking_lot::RwLock;

@@ -6,9 +6,9 @@ use batoff_edge::{Fence, Path};
 use batoff_index::{Index, IndexConfig};
 use batoff_types::message::LeasePolicy;
 
-use super::HaproxySection;
 use super::bumps::{Bumps, Map};
-use super::lease::{Charge, Told};
+use super::charge::{Charge, Told};
+use super::config::HaproxySection;
 use super::link::{self, Link};
 use crate::shared::pipeline::Reply;
 use crate::shared::report::{AGING, CheckError, Report, X_CACHE, drop_last, note_parents};

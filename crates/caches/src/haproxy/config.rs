@@ -3,6 +3,9 @@ use std::path::PathBuf;
 use batoff_edge::config::ConfigError;
 use serde::Deserialize;
 
+/// The name in logs, in metrics and at the control plane.
+pub(super) const NAME: &str = "haproxy";
+
 /// `[caches.haproxy]`: one HAProxy with the configuration of `deploy/haproxy`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,63 +1,16 @@
-//! The end of the lease in HAProxy's map, and until when each process was ever told that it may serve.
+//! The end of the lease in HAProxy's map.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use batoff_edge::{boottime, metrics};
-use batoff_types::Moment;
 
+use super::charge::{Told, wall_millis};
 use super::link::Link;
 use super::socket::NOT_FOUND;
 
 /// Between two writes of a lease that has not changed: a new process is noticed within it.
 const AGAIN_EVERY: Duration = Duration::from_millis(250);
-
-/// What an available node's HAProxy is told: it serves without a lease. The year 2286.
-const OPEN_MILLIS: u64 = 9_999_999_999_999;
-
-/// Until when a process was told that it may serve from its cache.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Told {
-    /// By the clock of leases, and by the wall clock that it is compared with: whichever is later counts.
-    Until { until: Moment, wall_millis: u64 },
-    /// For as long as it runs.
-    Open,
-}
-
-impl Told {
-    pub(super) const NOTHING: Self = Self::Until { until: Moment::ZERO, wall_millis: 0 };
-
-    /// What `self` and `other` allow together.
-    fn and(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Until { until: a, wall_millis: b }, Self::Until { until: c, wall_millis: d }) => {
-                Self::Until { until: a.max(c), wall_millis: b.max(d) }
-            }
-            _ => Self::Open,
-        }
-    }
-
-    pub(super) fn is_over(self, now: Moment, wall: u64) -> bool {
-        matches!(self, Self::Until { until, wall_millis } if until <= now && wall_millis <= wall)
-    }
-
-    /// As HAProxy is told it.
-    const fn millis(self) -> u64 {
-        match self {
-            Self::Until { wall_millis, .. } => wall_millis,
-            Self::Open => OPEN_MILLIS,
-        }
-    }
-}
-
-/// The process that the lease is written for.
-#[derive(Clone, Debug)]
-pub(super) struct Charge {
-    /// Its name; nothing is written before it is known.
-    pub(super) name: String,
-    /// Everything that it was told.
-    pub(super) told: Told,
-}
 
 /// Keeps the end of the lease in HAProxy's map, as milliseconds since 1970. HAProxy compares it with its clock at each
 /// request, so it ends by itself.
@@ -76,7 +29,7 @@ impl Keeper {
                 tracing::warn!(at = %self.link.socket.path().display(), error, "haproxy cannot be told its lease");
             }
             if kept.is_err() != silent {
-                metrics::trouble(super::NAME, kept.is_err());
+                metrics::trouble(super::config::NAME, kept.is_err());
             }
             silent = kept.is_err();
             // Whichever comes first.
@@ -124,10 +77,4 @@ impl Keeper {
         let wall_millis = wall.saturating_add(u64::try_from(left.as_millis()).unwrap_or(0));
         Told::Until { until, wall_millis }
     }
-}
-
-/// Milliseconds since 1970.
-pub(super) fn wall_millis() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(0)
 }

@@ -19,8 +19,8 @@ use batoff_types::{Cursor, Moment, SiteTable};
 use tokio::sync::{Mutex, Notify};
 
 use super::bumps::{self, Bumps, Map};
+use super::charge::{Charge, Told, wall_millis};
 use super::identity::{self, Known};
-use super::lease::{Charge, Told, wall_millis};
 use super::process::{Predecessor, Process};
 use super::socket::{Answer, NOT_FOUND, Socket, word};
 use crate::Locator;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use batoff_types::Moment;
 
-use super::lease::Told;
+use super::charge::Told;
 
 /// Which process it is, as far as it can be seen from here.
 #[derive(Clone, Debug, PartialEq, Eq)]

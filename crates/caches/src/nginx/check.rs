@@ -6,27 +6,21 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
 
 use self::canary::Canary;
 use self::events::Events;
 use self::origin::Origin;
+use super::config::NginxSection;
 use super::files::{Files, Found};
 use super::name::{FileName, Named};
 use super::run_dir::RunDir;
-use super::{NginxSection, identity, setup};
+use super::{identity, setup};
 use crate::shared::report::{CheckError, Report};
 
 mod canary;
 mod events;
 mod origin;
 mod steps;
-
-/// The folder of the check's pages, which the fill hop sends to the check's origin.
-const FOLDER: &str = "/.well-known/batoff-check";
-
-/// How long anything may take that should happen at once.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Where nginx is, and where the check is to answer for the origin.
 #[derive(Clone, Debug, clap::Args)]

@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, FlockOperation, OFlags, flock, fstat, statat};
 
 use self::beneath::Plain;
 pub(super) use self::folder_id::FolderId;
-use super::Levels;
+use super::config::Levels;
 use super::header::{FIRST_READ, Header, SPOILED, STALE, TIMES_AT, Unreadable};
 use super::name::{FileName, InFlight};
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Levels;
+use super::config::Levels;
 
 /// Digits of an MD5 in hex.
 const DIGITS: usize = 32;

@@ -9,7 +9,7 @@ use rustix::fd::AsFd;
 use rustix::fs::{AtFlags, Mode, OFlags, Uid, fchown, fstat, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
 
-use super::Levels;
+use super::config::Levels;
 use super::files::Files;
 use crate::CacheOpenError;
 

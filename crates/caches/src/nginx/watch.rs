@@ -2,6 +2,7 @@
 
 mod fanotify;
 mod inotify;
+mod news;
 mod source;
 
 use std::collections::HashMap;
@@ -16,9 +17,10 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::inotify::ReadFlags;
 use tokio::sync::oneshot;
 
-pub(super) use self::source::WatchError;
-use self::source::{Batch, End, Event, Source};
-use super::WatchBy;
+pub(super) use self::news::WatchError;
+use self::news::{Batch, End, Event};
+use self::source::Source;
+use super::config::WatchBy;
 use super::files::{Files, FolderId};
 use super::gate::Gate;
 use super::name::Named;

@@ -24,8 +24,11 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use self::folder::Folder;
+use self::like::Wanted;
+pub use self::like::{SlotNames, SlotsConfig};
 
 mod folder;
+mod like;
 #[cfg(test)]
 mod tests;
 
@@ -50,27 +53,6 @@ const REPAIR_EVERY: Duration = Duration::from_secs(1);
 /// More is a step of the wall clock.
 const STEP_MICROS: i64 = 20_000;
 
-/// How the slot that begins at 1700.4 s is called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SlotNames {
-    /// `1700.4`, as nginx cuts it out of `$msec`.
-    Decimal,
-    /// `17004`, as VCL counts it.
-    Plain,
-}
-
-/// What the slots are like.
-#[derive(Clone, Copy, Debug)]
-pub struct SlotsConfig {
-    /// What they are called.
-    pub names: SlotNames,
-    /// How long before its lease ends a node's cache stops serving.
-    pub guard: Duration,
-    /// Whether a slot goes with this process when it is killed, and not only by the clock: its file is then a link to
-    /// the process. The cache must see the same `/proc`.
-    pub follows_process: bool,
-}
-
 /// Keeps the slots of some folders, in a thread of its own.
 #[derive(Debug)]
 pub struct Slots {
@@ -94,14 +76,6 @@ struct State {
     looked_at: Moment,
     /// What was last logged as being in the way.
     trouble: Option<String>,
-}
-
-/// What the folders should hold now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Wanted {
-    /// Slots since 1970.
-    slots: std::ops::Range<u64>,
-    open: bool,
 }
 
 impl Slots {

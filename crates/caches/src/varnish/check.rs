@@ -6,7 +6,7 @@ use std::time::Duration;
 use batoff_edge::Identity;
 use batoff_types::{Purge, Selector, Tag};
 
-use super::VarnishSection;
+use super::config::VarnishSection;
 use super::link::{Link, Probe};
 use super::orders::Orders;
 use crate::shared::pipeline::Reply;

@@ -5,6 +5,9 @@ use serde::Deserialize;
 
 use crate::shared::pipeline::Address;
 
+/// The name in logs, in metrics and at the control plane.
+pub(super) const NAME: &str = "varnish";
+
 /// `[caches.varnish]`: one varnishd with `deploy/varnish/batoff.vcl`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

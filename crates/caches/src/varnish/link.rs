@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use batoff_edge::Identity;
+use batoff_edge::cache::CacheTrouble;
 
 use super::cli::{Cli, CliError};
-use super::config::VarnishSection;
+use super::config::{NAME, VarnishSection};
 use super::orders::{Orders, purge_request};
-use super::{CacheTrouble, NAME};
 use crate::shared::pipeline::{Address, Pipeline, Reply};
 
 /// The version of `batoff.vcl` that this build speaks to.

@@ -1,9 +1,8 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use batoff_program::config::ConfigError;
 use serde::Deserialize;
-
-use super::ConfigError;
 
 /// `[control]`: how the control plane is reached.
 #[derive(Clone, Debug, Deserialize)]

@@ -1,7 +1,6 @@
+use batoff_program::config::ConfigError;
 use batoff_types::{NodeName, PARENTS_MAX, Parent};
 use serde::Deserialize;
-
-use super::ConfigError;
 
 /// `[path]`: what lies between this node's caches and the origins.
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -8,8 +8,8 @@ use batoff_types::message::{FromNode, GoAway, ToNode, Trouble, Welcome};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::Following;
 use super::connect::{self, ConnectError, Stream, WELCOME_MAX};
+use super::following::Following;
 use crate::apply::{Order, Outcome};
 use crate::boottime;
 

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use batoff_edge::cache::{Cache, InProcess};
+use batoff_edge::InProcess;
+use batoff_edge::cache::Cache;
 use batoff_edge::{Fence, Path, Standing};
 use batoff_index::{Index, IndexConfig};
 use batoff_program::listen::ListenersSection;

@@ -1,11 +1,17 @@
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{FOLDER, PATIENCE};
 use crate::shared::report::CheckError;
+
+/// The folder of the check's pages, which the fill hop sends to the check's origin.
+pub(super) const FOLDER: &str = "/.well-known/batoff-check";
+
+/// How long anything may take that should happen at once.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A visitor of the check's own pages.
 #[derive(Clone, Debug)]

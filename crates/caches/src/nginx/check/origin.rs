@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-use super::FOLDER;
+use super::canary::FOLDER;
 
 /// Enough that nginx has written a part of it before it has the rest.
 const LONG_BODY: usize = 256 * 1024;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use batoff_types::{Cursor, FillToken, Generation, PurgeUrl};
 
-use super::{Bench, CheckArgs, PATIENCE};
+use super::canary::PATIENCE;
+use super::{Bench, CheckArgs};
 use crate::nginx::files::Found;
 use crate::nginx::header::Stamp;
 use crate::nginx::key::KeyTemplate;

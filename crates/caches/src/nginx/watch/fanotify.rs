@@ -13,7 +13,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::inotify::ReadFlags;
 use rustix::io::ioctl_fionread;
 
-use super::source::{BUFFER, Batch, End, Event, Told, WatchError};
+use super::news::{BUFFER, Batch, End, Event, Told, WatchError};
 use crate::nginx::name::Named;
 
 /// `struct fanotify_event_metadata`

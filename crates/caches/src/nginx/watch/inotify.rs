@@ -7,7 +7,7 @@ use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
 use rustix::io::Errno;
 
-use super::source::{BUFFER, Batch, End, Event, Told, WatchError};
+use super::news::{BUFFER, Batch, End, Event, Told, WatchError};
 use crate::nginx::name::Named;
 
 /// More events than the kernel's queue ever holds (it is as long by default): after so many, what was there before is done.

@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use super::{SlotNames, SlotsConfig, Wanted};
+use super::like::{SlotNames, SlotsConfig, Wanted};
 use crate::shared::OwnFolder;
 
 /// The file of a node that serves without a lease.
