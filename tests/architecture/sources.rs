@@ -33,7 +33,7 @@ fn read(folder: &Path, inside: &mut Module, sources: &mut BTreeMap<Module, Sourc
             read(&path, inside, sources);
         } else if path.extension().is_some_and(|ext| ext == "rs") {
             let whole = std::fs::read_to_string(&path).expect("sources are text");
-            let text = whole[..whole.find("#[cfg(test)]\nmod ").unwrap_or(whole.len())].to_owned();
+            let text = super::without_tests(&whole).to_owned();
             let module = if inside.as_slice() == ["lib"] { Vec::new() } else { inside.clone() };
             sources.insert(module, Source { path, text });
         }

@@ -21,9 +21,9 @@ use batoff_types::{Cursor, Moment, Record, SiteTable};
 use tokio::sync::{Mutex, Notify};
 
 use self::bumps::{Bumps, Map};
-use self::charge::Told;
+use self::charge::Allowance;
 use self::config::NAME;
-use self::identity::Known;
+use self::identity::LastProcess;
 use self::link::{Book, Failed, Link};
 use self::process::{Predecessor, Process};
 use self::socket::Socket;
@@ -112,7 +112,7 @@ async fn release(link: Arc<Link>) {
 async fn begin(
     link: &Link,
     book: &mut Book,
-    remembered: Option<Known>,
+    remembered: Option<LastProcess>,
     provenance: &Provenance,
 ) -> Result<(), CacheOpenError> {
     let looks = [
@@ -122,7 +122,7 @@ async fn begin(
     ];
     let answers = link.socket.run(&looks).await;
     let now = boottime();
-    let old = |process| Predecessor { process, told: Told::Open, noticed: now };
+    let old = |process| Predecessor { process, told: Allowance::Open, noticed: now };
     let (shown, leases, info) = match answers.as_deref() {
         Ok([shown, leases, info]) => (shown.as_str(), leases.as_str(), info.as_str()),
         Ok(_) => ("", "", ""),
@@ -135,7 +135,7 @@ async fn begin(
         }
     };
     // The lease is the last that a process is given: without one it was taken over in part.
-    let is_known = |known: &Known| link::id(shown) == Some(&known.name) && leases.contains(&known.name);
+    let is_known = |known: &LastProcess| link::id(shown) == Some(&known.name) && leases.contains(&known.name);
     if let Some(known) = remembered.clone().filter(is_known) {
         match link.resume(book, known).await {
             Ok(()) => return Ok(()),

@@ -57,9 +57,9 @@ use tokio::sync::oneshot;
 pub use self::check::CheckArgs;
 pub use self::config::{Adopt, Levels, NginxSection, WatchBy, WhileScanning};
 use self::files::Files;
-use self::gate::Gate;
+use self::gate::ScanGate;
 use self::ground::Ground;
-use self::held::Held;
+use self::held::HeldHosts;
 use self::key::KeyTemplate;
 use self::name::FileName;
 use self::notes::Notes;
@@ -69,7 +69,7 @@ use self::run_dir::RunDir;
 use self::scan::Scanner;
 use self::setup::setup;
 use self::trust::Trust;
-use self::watch::{Heard, Watch, WatchError};
+use self::watch::{Audience, Watch, WatchError};
 use crate::section::{Beside, Section};
 use crate::shared::report::{CheckError, Report};
 use crate::shared::slots::{SlotNames, Slots, SlotsConfig};
@@ -100,9 +100,9 @@ const LOOK: Duration = Duration::from_secs(1);
 pub struct Nginx {
     register: Arc<Register>,
     run_dir: Arc<RunDir>,
-    gate: Arc<Gate>,
+    gate: Arc<ScanGate>,
     permit: Arc<Permit>,
-    held: Arc<Held>,
+    held: Arc<HeldHosts>,
     watch: Arc<Watch>,
     ground: Arc<Ground>,
     event_loop: Duration,
@@ -140,7 +140,7 @@ impl Nginx {
 
         let names_host = key.names_host();
         let register = Arc::new(Register::new(files, &around, key, daemon));
-        let (run_dir, watch, gate) = (Arc::new(run_dir), Arc::new(watch), Arc::new(Gate::default()));
+        let (run_dir, watch, gate) = (Arc::new(run_dir), Arc::new(watch), Arc::new(ScanGate::default()));
         let in_the_way = |error: io::Error| setup(format!("{}: {error}", section.run_dir.display()));
         run_dir.make_shares().map_err(in_the_way)?;
         let slots = Slots::start(
@@ -159,7 +159,7 @@ impl Nginx {
         let permit =
             Arc::new(Permit::new(slots, run_dir.slots(), Arc::clone(&gate), section.fence && strict));
         run_dir.set_stamp(|| register.tokens.stamp()).map_err(in_the_way)?;
-        let held = Arc::new(Held::new(Arc::clone(&run_dir)).map_err(in_the_way)?);
+        let held = Arc::new(HeldHosts::new(Arc::clone(&run_dir)).map_err(in_the_way)?);
         let ground = Arc::new(Ground::new(
             (&register, &watch),
             (&gate, &permit),
@@ -190,7 +190,7 @@ impl Nginx {
     }
 
     fn start(&self, section: &NginxSection, around: &Surroundings) -> Result<(), CacheOpenError> {
-        let heard = Heard {
+        let heard = Audience {
             register: Arc::clone(&self.register),
             gate: Arc::clone(&self.gate),
             permit: Arc::clone(&self.permit),

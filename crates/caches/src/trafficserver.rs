@@ -30,8 +30,8 @@ use batoff_types::{Body, Cursor, Moment, Record};
 use parking_lot::Mutex;
 
 use self::epochs::Epochs;
-use self::lease::Lease;
-use self::print::Printer;
+use self::lease::LeaseKeeper;
+use self::print::Fingerprinter;
 use self::table::{Full, Shown, Table};
 use crate::section::{Beside, Section};
 use crate::shared::report::{CheckError, Report};
@@ -72,7 +72,7 @@ const NAME: &str = "trafficserver";
 
 /// One Traffic Server.
 pub struct TrafficServer {
-    lease: Arc<Lease>,
+    lease: Arc<LeaseKeeper>,
     book: Arc<Mutex<Book>>,
     /// Keeps a second daemon from the table until this one ends.
     _lock: File,
@@ -124,7 +124,7 @@ impl TrafficServer {
             // The index knows at least as much.
             book.rebuild(0).map_err(|error| cannot_use(path, error))?;
         }
-        let lease = Arc::new(Lease {
+        let lease = Arc::new(LeaseKeeper {
             shown,
             fence: around.fence,
             guard: Duration::from_millis(section.lease_guard_ms),
@@ -163,7 +163,7 @@ async fn with_book(
 }
 
 /// Looks after the table for ever.
-async fn look(lease: Arc<Lease>, book: Arc<Mutex<Book>>) {
+async fn look(lease: Arc<LeaseKeeper>, book: Arc<Mutex<Book>>) {
     let mut failing = false;
     let mut changes = book.lock().path.changes();
     loop {
@@ -315,7 +315,7 @@ fn build(
     snapshot: &Snapshot,
     stamp: u64,
 ) -> io::Result<Table> {
-    let printer = Printer { seeds: (rand::random(), rand::random()) };
+    let printer = Fingerprinter { seeds: (rand::random(), rand::random()) };
     let contents = places::of_snapshot(printer, snapshot);
     Table::build(path, shown, &epochs.shown(), printer, stamp, &contents)
 }

@@ -22,7 +22,7 @@ pub use self::queue::Received;
 use self::reports::Reports;
 use crate::Lease;
 use crate::lease::LowerTerm;
-use crate::rules::{Rule, Rules};
+use crate::rules::{Rule, RuleSet};
 
 /// Questions kept until the shell takes them. Of more than these the oldest go unanswered; whoever asked has a time
 /// limit for the answer.
@@ -56,7 +56,7 @@ pub struct InboxConfig {
     pub agreed: bool,
     /// Without an answer to heartbeats for so long the stream is dead.
     pub silence_max: Duration,
-    rules: Rules,
+    rules: RuleSet,
 }
 
 impl InboxConfig {
@@ -72,7 +72,7 @@ impl InboxConfig {
             queue_bytes: 8 << 20,
             agreed: false,
             silence_max: SILENCE_MAX,
-            rules: Rules::default(),
+            rules: RuleSet::default(),
         }
     }
 
@@ -80,7 +80,7 @@ impl InboxConfig {
     #[cfg(feature = "mutations")]
     #[must_use]
     pub fn without(mut self, rule: Rule) -> Self {
-        self.rules = Rules { off: Some(rule) };
+        self.rules = RuleSet { off: Some(rule) };
         self
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use batoff_types::message::LeaseGrant;
 use batoff_types::{Moment, Term};
 
-use crate::rules::{Rule, Rules};
+use crate::rules::{Rule, RuleSet};
 
 /// The node's side of its lease: until when it may serve from its cache, by its own clock.
 ///
@@ -64,7 +64,7 @@ impl Lease {
 
     /// A grant of no length takes nothing away: the lease that runs was granted rightly. One of a term that is not durable
     /// waits for [`Lease::handle_durable`].
-    pub(crate) fn handle_grant(&mut self, grant: &LeaseGrant, rules: Rules) -> Result<(), LowerTerm> {
+    pub(crate) fn handle_grant(&mut self, grant: &LeaseGrant, rules: RuleSet) -> Result<(), LowerTerm> {
         self.handle_term(grant.term)?;
         self.waiting = self.waiting.max(grant.echo + grant.duration);
         self.use_granted(rules);
@@ -72,12 +72,12 @@ impl Lease {
     }
 
     /// Terms up to this one outlive the process.
-    pub(crate) fn handle_durable(&mut self, term: Term, rules: Rules) {
+    pub(crate) fn handle_durable(&mut self, term: Term, rules: RuleSet) {
         self.durable = self.durable.max(term);
         self.use_granted(rules);
     }
 
-    fn use_granted(&mut self, rules: Rules) {
+    fn use_granted(&mut self, rules: RuleSet) {
         if self.term <= self.durable || !rules.in_force(Rule::DurableTerm) {
             self.valid_until = self.valid_until.max(self.waiting);
             self.waiting = Moment::ZERO;
@@ -99,8 +99,8 @@ mod tests {
 
     /// The term is durable by then.
     fn give(lease: &mut Lease, grant: LeaseGrant) -> Result<(), LowerTerm> {
-        lease.handle_durable(grant.term, Rules::default());
-        lease.handle_grant(&grant, Rules::default())
+        lease.handle_durable(grant.term, RuleSet::default());
+        lease.handle_grant(&grant, RuleSet::default())
     }
 
     fn grant(echo: u64, duration: Duration, term: u64) -> LeaseGrant {
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_lease_of_a_term_that_is_not_durable_is_not_used() {
-        let (mut lease, rules) = (Lease::new(Term(3)), Rules::default());
+        let (mut lease, rules) = (Lease::new(Term(3)), RuleSet::default());
         lease.handle_grant(&grant(5_000, SECOND, 3), rules).unwrap();
         lease.handle_grant(&grant(9_000, SECOND, 4), rules).unwrap();
         assert_eq!(lease.valid_until(), Moment::from_micros(1_005_000), "that of the durable term goes on");

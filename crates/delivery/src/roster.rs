@@ -27,7 +27,7 @@ pub use self::paths::{PathGap, PathPlace};
 pub use self::view::{LateNode, Lateness, NodeCounts, NodeState, NodeView, Refusal};
 use self::watermark::SafePlaces;
 use crate::LeaseTimes;
-use crate::rules::{Rule, Rules};
+use crate::rules::{Rule, RuleSet};
 
 /// The least step of a [`Moment`]: deadlines are over one step after they are reached.
 const STEP: Duration = Duration::from_micros(1);
@@ -122,23 +122,23 @@ pub struct Roster {
     watermark: Cursor,
     reported: Cursor,
     events: VecDeque<RosterEvent>,
-    rules: Rules,
+    rules: RuleSet,
 }
 
 impl Roster {
     /// For a control plane that starts at `now`. `times` must have passed [`LeaseTimes::validate`].
     pub fn new(times: LeaseTimes, now: Moment, recovered: Recovered) -> Self {
-        Self::with_rules(times, now, recovered, Rules::default())
+        Self::with_rules(times, now, recovered, RuleSet::default())
     }
 
     /// A roster that leaves out one rule, so that a simulation can show that it notices. For tests only: what such a
     /// roster calls completed is not.
     #[cfg(feature = "mutations")]
     pub fn without(rule: Rule, times: LeaseTimes, now: Moment, recovered: Recovered) -> Self {
-        Self::with_rules(times, now, recovered, Rules { off: Some(rule) })
+        Self::with_rules(times, now, recovered, RuleSet { off: Some(rule) })
     }
 
-    pub(crate) fn with_rules(times: LeaseTimes, now: Moment, recovered: Recovered, rules: Rules) -> Self {
+    pub(crate) fn with_rules(times: LeaseTimes, now: Moment, recovered: Recovered, rules: RuleSet) -> Self {
         let wait = if rules.in_force(Rule::WaitAfterStart) {
             times.held_for(recovered.max_lease_granted)
         } else {

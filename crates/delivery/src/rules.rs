@@ -94,12 +94,12 @@ impl Rule {
 
 /// Which rules are in force: all of them.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Rules {
+pub(crate) struct RuleSet {
     #[cfg(any(test, feature = "mutations"))]
     pub(crate) off: Option<Rule>,
 }
 
-impl Rules {
+impl RuleSet {
     #[cfg(not(any(test, feature = "mutations")))]
     #[expect(clippy::unused_self, reason = "the simulations' builds look at it")]
     pub(crate) const fn in_force(self, _: Rule) -> bool {

@@ -14,9 +14,9 @@
 //! | [`Order`] | the stream: a [`Received`] record in its turn, or a reset | [`Applier::run`] |
 //! | [`Ticket`] | the applier, one an order, rising | whoever asks which of two orders came first |
 //! | `Pending` | the applier, when some cache is waited for | [`Applier::finished`], which makes [`Outcome::Applied`] of it |
-//! | `Sweep` | the applier, for objects that are still to be found | the `Sweeper`, one after the other |
-//! | `Job` | applier and sweeper: objects, a record, a flush, a mark | the `Queue` of one cache's `Lane` |
-//! | `Mark` | sweeper (the end of a record), reset (the end of a flush) | the lane: everything before it is done, [`News::CacheDone`] |
+//! | `Unswept` | the applier, for objects that are still to be found | the `Sweeper`, one after the other |
+//! | `Job` | applier and sweeper: objects, a record, a flush, a mark | the `Jobs` of one cache's `Lane` |
+//! | `Milestone` | sweeper (the end of a record), reset (the end of a flush) | the lane: everything before it is done, [`News::CacheDone`] |
 //! | `Batch` | the sweeper: some objects of one record | one call of `evict` |
 //! | `Group` | the queue: what waits and can be done in one go | the lane |
 //! | `Step` | the group: flush, begin, purge, evict, finish | one call of the [`Cache`], repeated until it succeeds |
@@ -42,7 +42,7 @@ use tokio_util::sync::CancellationToken;
 use self::lane::Lane;
 use self::news::{News, Ticket};
 pub(crate) use self::news::{Order, Outcome};
-use self::sweep::{BATCH_OBJECTS, Sweep, Sweeper};
+use self::sweep::{BATCH_OBJECTS, Sweeper, Unswept};
 use crate::cache::Cache;
 use crate::metrics::EvictReason;
 use crate::state_dir::StateDir;
@@ -110,7 +110,7 @@ pub(crate) struct Applier<L: Clone> {
     resetting: Option<(Ticket, Reset)>,
     /// How far each cache that is waited for has come.
     done: BTreeMap<String, Ticket>,
-    sweeps: mpsc::Sender<Sweep<L>>,
+    sweeps: mpsc::Sender<Unswept<L>>,
     news: mpsc::UnboundedSender<News>,
     outcomes: mpsc::Sender<Outcome>,
     vital: Vital,
@@ -217,7 +217,7 @@ impl<L: Clone + Send + Sync + 'static> Applier<L> {
         }
         if self.waits {
             self.pending.push_back(Pending { ticket, record: Arc::clone(&record), received_at: at, report });
-            let sweep = Sweep { ticket, record, received_at: at, report, matches };
+            let sweep = Unswept { ticket, record, received_at: at, report, matches };
             self.sweeps.send(sweep).await.ok()?;
             return Some(Vec::new());
         }
@@ -239,7 +239,7 @@ impl<L: Clone + Send + Sync + 'static> Applier<L> {
         let applied = Outcome::Applied { seq: record.seq, task: record.task, report };
         if !report.last {
             report.objects = 0;
-            self.sweeps.send(Sweep { ticket, record, received_at: at, report, matches }).await.ok()?;
+            self.sweeps.send(Unswept { ticket, record, received_at: at, report, matches }).await.ok()?;
         }
         Some(vec![applied])
     }

@@ -56,12 +56,12 @@ pub fn is_marked_stale(headers: &HeaderMap) -> bool {
 #[derive(Debug)]
 pub struct Path {
     has_parents: bool,
-    told: watch::Sender<Option<Told>>,
+    told: watch::Sender<Option<Reached>>,
 }
 
 /// A place that all parents have reached, in the order that this node follows in `generation`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Told {
+struct Reached {
     generation: Generation,
     through: Cursor,
 }
@@ -118,14 +118,14 @@ impl Path {
 
     /// The control plane has said so of the order that is followed in `generation`. For the daemon, and for tests.
     pub fn tell(&self, generation: Generation, through: Cursor) {
-        let next = Some(Told { generation, through });
+        let next = Some(Reached { generation, through });
         self.told.send_if_modified(|told| std::mem::replace(told, next) != next);
     }
 }
 
 /// Waits for changes of a [`Path`]. What changed before it was made, or since it last waited, is not lost.
 #[derive(Clone, Debug)]
-pub struct PathChanges(watch::Receiver<Option<Told>>);
+pub struct PathChanges(watch::Receiver<Option<Reached>>);
 
 impl PathChanges {
     /// Returns when [`Path::token`] may give something else than when this last returned; never without parents, or once

@@ -8,10 +8,10 @@ use parking_lot::Mutex;
 /// Tokens of two nodes can be compared only when both count in the same log; the generation is a counter of one node and
 /// says nothing to another, so it never leaves it. The daemon keeps this up to date; a cache only reads.
 #[derive(Debug, Default)]
-pub struct Standing(Mutex<Option<At>>);
+pub struct Standing(Mutex<Option<Claim>>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct At {
+struct Claim {
     log_id: LogId,
     generation: Generation,
     caught_up: bool,
@@ -26,7 +26,7 @@ impl Standing {
     /// The index follows `log_id` in `generation`. `caught_up`: it has had in force what the log held when this run first
     /// connected, so it does not stand before what its predecessor has acknowledged.
     pub fn set(&self, log_id: LogId, generation: Generation, caught_up: bool) {
-        *self.0.lock() = Some(At { log_id, generation, caught_up });
+        *self.0.lock() = Some(Claim { log_id, generation, caught_up });
     }
 
     /// The log may be another one from here on.
@@ -45,7 +45,7 @@ impl Standing {
         self.of(token).filter(|at| at.caught_up).map(|at| at.log_id)
     }
 
-    fn of(&self, token: FillToken) -> Option<At> {
+    fn of(&self, token: FillToken) -> Option<Claim> {
         self.0.lock().filter(|at| at.generation == token.generation)
     }
 }

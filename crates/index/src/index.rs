@@ -13,7 +13,7 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::place::Rule;
 use crate::plan::Plan;
 use crate::publish::Discarded;
-use crate::rules::{Ledger, Rules, Tags, Target};
+use crate::rules::{CarriedTags, Ledger, Rules, Target};
 use crate::state::State;
 use crate::store::{Act, Held, Store};
 use crate::sweep::{Pending, Sweep};
@@ -468,7 +468,7 @@ impl<L: Clone> Index<L> {
 
 #[inline]
 fn target<'a>(url: &'a PurgeUrl, tags: &'a CacheTags) -> Target<'a> {
-    Target { key: url.key(), host: url.host(), tags: Tags::Given(tags) }
+    Target { key: url.key(), host: url.host(), tags: CarriedTags::Given(tags) }
 }
 
 impl<L: Clone> std::fmt::Debug for Index<L> {

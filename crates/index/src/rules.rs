@@ -16,11 +16,11 @@ use smallvec::SmallVec;
 use self::filter::Filter;
 pub(crate) use self::ledger::Ledger;
 pub(crate) use self::level::Level;
-use self::level::Newest;
+use self::level::NewestSeqs;
 pub(crate) use self::print::Printer;
 use self::print::{Class, of_class, tag_of};
-use self::table::Table;
-pub(crate) use self::target::{Carries, Tags, Target};
+use self::table::PrintMap;
+pub(crate) use self::target::{CarriedTags, Carries, Target};
 use self::trie::Trie;
 use crate::place::{OVERFLOW, authority_of};
 use crate::{Place, Verdict};
@@ -39,11 +39,11 @@ pub(crate) struct Rules {
     printer: Printer,
     whole: Arc<Level>,
     /// Of all classes but prefixes, by fingerprint.
-    places: Table<Newest>,
+    places: PrintMap<NewestSeqs>,
     /// By the fingerprint of the authority (`host[:port]`) that all of them begin with.
-    prefixes: Table<Trie<Prefixed>>,
+    prefixes: PrintMap<Trie<Prefixed>>,
     /// The places, by fingerprint, of which the newest seqs do not say all.
-    history: Table<Arc<Level>>,
+    history: PrintMap<Arc<Level>>,
     filter: Filter,
     /// By class: the newest seq that ever was there since it was empty; 0: none. What a fill knew need not be asked for.
     newest: [u64; Class::COUNT],
@@ -55,7 +55,7 @@ pub(crate) struct Rules {
 #[derive(Clone, Copy, Debug)]
 struct Prefixed {
     print: u64,
-    newest: Newest,
+    newest: NewestSeqs,
 }
 
 impl Rules {
@@ -105,7 +105,13 @@ impl Rules {
     /// Every rule that may hit the object and say something newer than `applied`, tags and sites by who owns its
     /// hostname in `sites`; with the fingerprint of its place.
     #[inline]
-    fn each(&self, sites: &SiteTable, object: &Target<'_>, applied: u64, mut found: impl FnMut(Newest, u64)) {
+    fn each(
+        &self,
+        sites: &SiteTable,
+        object: &Target<'_>,
+        applied: u64,
+        mut found: impl FnMut(NewestSeqs, u64),
+    ) {
         let is_newer = |class: Class| self.newest[class as usize] > applied;
         let mut look = |print: u64| {
             if self.filter.may_have(print)
@@ -150,21 +156,21 @@ impl Rules {
 
     /// The fingerprints of those tags that may have a rule of any site.
     #[inline]
-    fn suspects(&self, tags: &Tags<'_>) -> SmallVec<[u64; 4]> {
+    fn suspects(&self, tags: &CarriedTags<'_>) -> SmallVec<[u64; 4]> {
         let may = |tag: u64| self.filter.may_have(any_sites_tag(tag));
         let mut suspects = SmallVec::new();
         match tags {
-            Tags::Given(tags) => {
+            CarriedTags::Given(tags) => {
                 let prints = tags.tags.iter().map(|tag| self.printer.text(tag.as_str()));
                 suspects.extend(prints.filter(|&print| may(print)));
                 if tags.overflows() {
                     suspects.push(self.printer.text(OVERFLOW));
                 }
             }
-            Tags::Printed(tags) => {
+            CarriedTags::Printed(tags) => {
                 suspects.extend(tags.iter().map(|&(print, _)| print).filter(|&print| may(print)));
             }
-            Tags::Kept(object) => {
+            CarriedTags::Kept(object) => {
                 object.suspects(&|half| may(half.into()), &mut |text| suspects.push(self.printer.text(text)));
             }
         }

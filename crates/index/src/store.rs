@@ -47,13 +47,13 @@ use smallvec::SmallVec;
 
 pub(crate) use self::held::{Act, Held};
 use self::key::{HashState, SHARDS, Split, directory_hash, name_hash, shard_of};
-use self::order::Order;
+use self::order::PathOrder;
 use self::posting::Ref;
 use self::shard::Shard;
-use self::tagged::{Left, Numbers, Tagged};
+use self::tagged::{Departed, Numbers, Tagged};
 pub(crate) use self::walks::{InDirectory, InTag, Progress};
 use crate::place::{OVERFLOW, host_of};
-use crate::rules::{Printer, Tags, Target};
+use crate::rules::{CarriedTags, Printer, Target};
 use crate::stats::Stats;
 use crate::{Entry, Refused, Variant, Verdict, admission};
 
@@ -65,7 +65,7 @@ const HANDLE_BITS: u32 = 28;
 pub(crate) struct Store<L> {
     hashes: HashState,
     shards: [RwLock<Shard<L>>; SHARDS],
-    order: Order,
+    order: PathOrder,
     tagged: Tagged,
     entries: AtomicU64,
     /// How often a shard's memory was given back. Names that a walk took from a list before that are dead, and what they
@@ -79,7 +79,7 @@ impl<L> Store<L> {
         Self {
             hashes: HashState::default(),
             shards: std::array::from_fn(|number| RwLock::new(Shard::new(number))),
-            order: Order::default(),
+            order: PathOrder::default(),
             tagged: Tagged::new(printer),
             entries: AtomicU64::new(0),
             resets: AtomicU64::new(0),
@@ -103,7 +103,7 @@ impl<L> Store<L> {
     ) -> Result<(), Refused> {
         let Entry { url, variant, tags, token, locator } = entry;
         let tags = self.tagged.printed(&tags);
-        let object = Target { key: url.key(), host: url.host(), tags: Tags::Printed(&tags) };
+        let object = Target { key: url.key(), host: url.host(), tags: CarriedTags::Printed(&tags) };
         let mut no_room = false;
         let admitted = admission::admit(
             || judge(&object, token),
@@ -180,7 +180,7 @@ impl<L> Store<L> {
             objects.push(object);
             false
         });
-        let (mut all, mut left) = (true, Left::new());
+        let (mut all, mut left) = (true, Departed::new());
         for object in objects {
             let act = shard.locator(object, by_name).map_or(Act::Keep, |locator| {
                 act(&shard.view(object, (key, host_of(key)), locator, &self.tagged))
@@ -218,7 +218,7 @@ impl<L> Store<L> {
 
     /// An object comes with what it is named under. `left` takes the tags of one that leaves: they are to be told before
     /// the shard is let go.
-    fn carry_out(&self, shard: &mut Shard<L>, (object, by_name): (u32, u64), act: Act, left: &mut Left) {
+    fn carry_out(&self, shard: &mut Shard<L>, (object, by_name): (u32, u64), act: Act, left: &mut Departed) {
         match act {
             Act::Keep | Act::Stop => {}
             Act::Mark => shard.mark(object),
@@ -286,7 +286,7 @@ impl<L> Entering<'_, L> {
     fn keep(mut self, locator: L, stale: bool) {
         let Store { order, tagged, entries, .. } = self.store;
         if let Some(replaced) = self.shard.publish(self.object, self.by_name, stale, locator) {
-            let mut left = Left::new();
+            let mut left = Departed::new();
             self.shard.retire(replaced, order, &mut left);
             tagged.leave(&mut left);
             entries.fetch_sub(1, SeqCst);

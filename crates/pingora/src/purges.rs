@@ -15,7 +15,7 @@ use pingora::{Error, ErrorType, Result};
 use crate::decision::{Decision, decide};
 use crate::page::Page;
 use crate::stamp::{self, X_BATOFF_FILL};
-use crate::withdrawn::{Stored, Withdrawn};
+use crate::withdrawn::{StoredVersion, Withdrawn};
 
 /// The header with an origin's tags.
 pub const CACHE_TAG: &str = "cache-tag";
@@ -49,7 +49,7 @@ pub struct Visit {
     /// What was found: to ask about it again before its first byte.
     found: Option<Mark>,
     /// And which object it is.
-    stored: Option<Stored>,
+    stored: Option<StoredVersion>,
 }
 
 /// What the purge side knows of a stored response.
@@ -85,7 +85,7 @@ impl Purges {
         let (Some(page), Some(token)) = (&visit.page, stamp::read(meta.headers())) else {
             return Some(ForcedFreshness::ForceMiss);
         };
-        let stored = Stored::of(page, meta);
+        let stored = StoredVersion::of(page, meta);
         if self.withdrawn.contains(&stored) {
             return Some(ForcedFreshness::ForceMiss);
         }

@@ -13,36 +13,36 @@ const OBJECTS_MAX: usize = 65_536;
 /// Stored objects that their origin has taken back without giving anything else to be stored. The proxy's storage still
 /// has them, and a soft purge would let it serve them until their stale window ends (RFC 9111, section 4.3.3).
 #[derive(Debug, Default)]
-pub(crate) struct Withdrawn(Mutex<State>);
+pub(crate) struct Withdrawn(Mutex<TakenBack>);
 
 #[derive(Debug, Default)]
-struct State {
-    objects: HashSet<Stored>,
+struct TakenBack {
+    objects: HashSet<StoredVersion>,
     /// Whatever was stored or confirmed by then counts as taken back.
     everything_until: Option<SystemTime>,
 }
 
 /// One stored object of a page; another takes its place with another time.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Stored {
+pub(crate) struct StoredVersion {
     key: Vec<u8>,
     variance: Option<HashBinary>,
     since: SystemTime,
 }
 
-impl Stored {
+impl StoredVersion {
     pub(crate) fn of(page: &Page, meta: &CacheMeta) -> Self {
         Self { key: page.key.clone(), variance: meta.variance(), since: meta.epoch() }
     }
 }
 
 impl Withdrawn {
-    pub(crate) fn contains(&self, object: &Stored) -> bool {
+    pub(crate) fn contains(&self, object: &StoredVersion) -> bool {
         let state = self.0.lock();
         state.everything_until.is_some_and(|until| object.since <= until) || state.objects.contains(object)
     }
 
-    pub(crate) fn note(&self, object: Stored) {
+    pub(crate) fn note(&self, object: StoredVersion) {
         let mut state = self.0.lock();
         if state.objects.len() >= OBJECTS_MAX {
             state.objects.clear();
@@ -61,8 +61,8 @@ mod tests {
 
     use super::*;
 
-    fn object(number: usize, since: SystemTime) -> Stored {
-        Stored { key: number.to_string().into_bytes(), variance: None, since }
+    fn object(number: usize, since: SystemTime) -> StoredVersion {
+        StoredVersion { key: number.to_string().into_bytes(), variance: None, since }
     }
 
     #[test]

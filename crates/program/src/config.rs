@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use toml::Table;
 
-use self::section::{Override, Section};
+use self::section::{Overlaid, Override};
 use self::text::Said;
 
 /// A configuration file: sections of keys.
@@ -118,7 +118,7 @@ fn read<T: ConfigFile>(
     for setting in set {
         overrides.push(flag(setting)?);
     }
-    let config = T::deserialize(Section::whole(table, overrides)).map_err(|error| error.told(&file))?;
+    let config = T::deserialize(Overlaid::whole(table, overrides)).map_err(|error| error.told(&file))?;
     config.validate()?;
     Ok(config)
 }

@@ -92,7 +92,7 @@ where
         let answered = self.service.call(request);
         Box::pin(async move {
             let response = answered.await?;
-            Ok(response.map(|body| Body::new(crate::http::Held::new(body, busy))))
+            Ok(response.map(|body| Body::new(crate::http::BusyBody::new(body, busy))))
         })
     }
 }

@@ -75,7 +75,7 @@ pub async fn answer<S>(
         request.extensions_mut().insert(ConnectInfo(peer));
         async move {
             let answered = router.oneshot(request.map(Body::new)).await;
-            answered.map(|response| response.map(|body| Held::new(body, Some(busy))))
+            answered.map(|response| response.map(|body| BusyBody::new(body, Some(busy))))
         }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -100,18 +100,18 @@ pub async fn answer<S>(
 }
 
 /// An answer's body; the connection is busy until its end.
-pub(crate) struct Held<B> {
+pub(crate) struct BusyBody<B> {
     body: B,
     _busy: Option<Busy>,
 }
 
-impl<B> Held<B> {
+impl<B> BusyBody<B> {
     pub(crate) const fn new(body: B, busy: Option<Busy>) -> Self {
         Self { body, _busy: busy }
     }
 }
 
-impl<B: http_body::Body + Unpin> http_body::Body for Held<B> {
+impl<B: http_body::Body + Unpin> http_body::Body for BusyBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 

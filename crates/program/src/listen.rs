@@ -145,11 +145,11 @@ pub async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener,
 }
 
 /// A connection that may be served.
-pub type Admitted = (TcpStream, SocketAddr, Option<Admission<IpAddr>>);
+pub type Arrival = (TcpStream, SocketAddr, Option<Admission<IpAddr>>);
 
 /// The next connection for which there is room. One for which there is none is closed at once: it would only wait in
 /// the kernel's queue, in front of those that come after. `unlimited` are proxies of ours, which speak for many clients.
-pub async fn accept(listener: &TcpListener, gate: &Arc<Gate<IpAddr>>, unlimited: &[IpAddr]) -> Admitted {
+pub async fn accept(listener: &TcpListener, gate: &Arc<Gate<IpAddr>>, unlimited: &[IpAddr]) -> Arrival {
     loop {
         let (socket, peer) = next(listener, gate.name()).await;
         if unlimited.contains(&peer.ip().to_canonical()) {

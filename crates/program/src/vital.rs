@@ -25,7 +25,7 @@ impl Vital {
         stop: &CancellationToken,
         task: F,
     ) -> impl Future<Output = F::Output> + use<F> {
-        let watch = Watch { name, stop: stop.clone(), vital: self.clone() };
+        let watch = VitalGuard { name, stop: stop.clone(), vital: self.clone() };
         async move {
             let outcome = task.await;
             drop(watch);
@@ -58,13 +58,13 @@ impl Vital {
     }
 }
 
-struct Watch {
+struct VitalGuard {
     name: &'static str,
     stop: CancellationToken,
     vital: Vital,
 }
 
-impl Drop for Watch {
+impl Drop for VitalGuard {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.vital.fail(self.name, "it panicked; the message stands above");

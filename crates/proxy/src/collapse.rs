@@ -33,7 +33,7 @@ pub(crate) struct AskedBy(pub(crate) Asked);
 
 /// Which fetch holds a lock, and what was known when it began.
 #[derive(Clone, Copy, Debug)]
-struct Fetch {
+struct LockHolder {
     id: u64,
     token: FillToken,
     good: Option<Through>,
@@ -71,7 +71,7 @@ impl Collapse {
             return false;
         }
         let (page, asked) = (key.extensions.get::<KeyedPage>(), key.extensions.get::<AskedBy>());
-        let (Some(KeyedPage(url)), Some(fetch)) = (page, stub.extensions().get::<Fetch>()) else {
+        let (Some(KeyedPage(url)), Some(fetch)) = (page, stub.extensions().get::<LockHolder>()) else {
             return true;
         };
         let now = self.index.begin_fill();
@@ -93,7 +93,7 @@ impl CacheKeyLock for Collapse {
         let mut extensions = Extensions::new();
         let token = self.index.begin_fill();
         let asked = key.extensions.get::<AskedBy>().map(|AskedBy(asked)| *asked);
-        extensions.insert(Fetch { id, token, good: self.shield.good_for(token, asked) });
+        extensions.insert(LockHolder { id, token, good: self.shield.good_for(token, asked) });
         let (permit, stub) = WritePermit::new(self.patience, stale_writer, extensions);
         fetches.insert(slot, stub);
         Locked::Write(permit)
@@ -101,7 +101,7 @@ impl CacheKeyLock for Collapse {
 
     fn release(&self, key: &CacheKey, mut permit: WritePermit, reason: LockStatus) {
         let slot = u128::from_be_bytes(key.combined_bin());
-        let id = |extensions: &Extensions| extensions.get::<Fetch>().map(|fetch| fetch.id);
+        let id = |extensions: &Extensions| extensions.get::<LockHolder>().map(|fetch| fetch.id);
         let mut fetches = self.shard(slot).lock();
         // Another fetch may have taken the place of one that was purged or too slow.
         if fetches.get(&slot).is_some_and(|stub| id(stub.extensions()) == id(permit.extensions())) {

@@ -2,6 +2,14 @@
 //!
 //! An object and its entry come and go under one lock, so the index never names an object that is not there for longer
 //! than a purge of it takes, nor misses one that is.
+//!
+//! The queue is our own (`sieve`) and no crate's because of that lock. It is held over several steps: the index takes the
+//! entry or refuses it because of a purge, the object goes in, the entries of those that made room go out, and a change of
+//! the page noted meanwhile takes it all back; a confirmation compares, replaces and removes under it in the same way.
+//! `quick_cache` (0.7) keeps the locks of its shards to itself and hands evicted objects over once they are released, so
+//! that between the two an entry named what is gone, or a newer object's entry was removed in the place of the evicted
+//! one's. It was not measured: all it could take off a hit is a map and a bit under a read lock, and it would need a second
+//! lock around it. `foyer` is for caches that go on to a disk.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +28,7 @@ mod sieve;
 
 pub(crate) use self::changes::Begun;
 use self::changes::Changes;
-pub(crate) use self::object::{Freshness, Mark, Object, ObjectId};
+pub(crate) use self::object::{CachedResponse, Freshness, Mark, ObjectId};
 pub(crate) use self::pingora_storage::Hit;
 use self::sieve::Sieve;
 use crate::figures::{self, Left, NotStored};
@@ -38,14 +46,14 @@ pub struct Locator {
     pub(crate) id: u64,
 }
 
-type Shard = RwLock<Sieve<u128, Arc<Object>>>;
+type LockedSieve = RwLock<Sieve<u128, Arc<CachedResponse>>>;
 
 /// The cache's memory.
 #[derive(Debug)]
 pub struct Store {
     index: Arc<Index<Locator>>,
     path: Arc<Path>,
-    shards: Box<[Shard]>,
+    shards: Box<[LockedSieve]>,
     next_id: AtomicU64,
     object_bytes_max: u64,
     changes: Changes,
@@ -108,7 +116,7 @@ impl Store {
     }
 
     /// The object there, unless it is Gone.
-    pub(crate) fn get(&self, key: u128) -> Option<(Arc<Object>, Verdict)> {
+    pub(crate) fn get(&self, key: u128) -> Option<(Arc<CachedResponse>, Verdict)> {
         let object = Arc::clone(self.shard(key).read().get(&key)?);
         match self.verdict(&object.mark) {
             // Its memory is given back by the sweep, which also counts it.
@@ -132,7 +140,7 @@ impl Store {
         body: bytes::Bytes,
     ) -> Result<u64, NotStored> {
         let locator = self.locate(key);
-        let object = Object::new(locator, mark, header, freshness, body, SystemTime::now());
+        let object = CachedResponse::new(locator, mark, header, freshness, body, SystemTime::now());
         let mut shard = self.shard(key).write();
         self.put(&mut shard, object)
     }
@@ -151,8 +159,14 @@ impl Store {
         let Some(old) = shard.peek(&key).filter(|object| object.locator.id == id.0).cloned() else {
             return false;
         };
-        let object =
-            Object::new(self.locate(key), mark, header, freshness, old.body.clone(), SystemTime::now());
+        let object = CachedResponse::new(
+            self.locate(key),
+            mark,
+            header,
+            freshness,
+            old.body.clone(),
+            SystemTime::now(),
+        );
         let stored = self.put(&mut shard, object).is_ok();
         if !stored {
             // What was confirmed is purged, and what it confirmed is older still.
@@ -162,7 +176,11 @@ impl Store {
         stored
     }
 
-    fn put(&self, shard: &mut Sieve<u128, Arc<Object>>, object: Object) -> Result<u64, NotStored> {
+    fn put(
+        &self,
+        shard: &mut Sieve<u128, Arc<CachedResponse>>,
+        object: CachedResponse,
+    ) -> Result<u64, NotStored> {
         let (key, weight, begun) = (object.locator.key, object.weight(), object.mark.begun);
         let url = object.mark.url.clone();
         let entry = Entry {
@@ -195,7 +213,7 @@ impl Store {
         Locator { key, id: self.next_id.fetch_add(1, Ordering::Relaxed) }
     }
 
-    fn shard(&self, key: u128) -> &Shard {
+    fn shard(&self, key: u128) -> &LockedSieve {
         // The key is a cryptographic hash; any of its bits are as good as others.
         let at = usize::try_from(key % self.shards.len() as u128).unwrap_or(0);
         &self.shards[at]
@@ -265,7 +283,7 @@ impl Store {
         }
     }
 
-    fn drop_from(&self, shard: &mut Sieve<u128, Arc<Object>>, key: u128) {
+    fn drop_from(&self, shard: &mut Sieve<u128, Arc<CachedResponse>>, key: u128) {
         if let Some(object) = shard.remove(&key) {
             self.index.remove(&object.mark.url, object.variant());
         }

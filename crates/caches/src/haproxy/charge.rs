@@ -9,14 +9,14 @@ const OPEN_MILLIS: u64 = 9_999_999_999_999;
 
 /// Until when a process was told that it may serve from its cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Told {
+pub(super) enum Allowance {
     /// By the clock of leases, and by the wall clock that it is compared with: whichever is later counts.
     Until { until: Moment, wall_millis: u64 },
     /// For as long as it runs.
     Open,
 }
 
-impl Told {
+impl Allowance {
     pub(super) const NOTHING: Self = Self::Until { until: Moment::ZERO, wall_millis: 0 };
 
     /// What `self` and `other` allow together.
@@ -48,7 +48,7 @@ pub(super) struct Charge {
     /// Its name; nothing is written before it is known.
     pub(super) name: String,
     /// Everything that it was told.
-    pub(super) told: Told,
+    pub(super) told: Allowance,
 }
 
 /// Milliseconds since 1970.

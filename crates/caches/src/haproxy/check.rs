@@ -7,7 +7,7 @@ use batoff_index::{Index, IndexConfig};
 use batoff_types::message::LeasePolicy;
 
 use super::bumps::{Bumps, Map};
-use super::charge::{Charge, Told};
+use super::charge::{Allowance, Charge};
 use super::config::HaproxySection;
 use super::link::{self, Link};
 use crate::shared::pipeline::Reply;
@@ -114,7 +114,7 @@ async fn beside_the_daemon(section: &HaproxySection, report: &mut Report) -> Opt
         );
         return None;
     };
-    *haproxy.charge.lock() = Some(Charge { name, told: Told::NOTHING });
+    *haproxy.charge.lock() = Some(Charge { name, told: Allowance::NOTHING });
     Some(haproxy)
 }
 

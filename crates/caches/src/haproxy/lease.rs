@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use batoff_edge::{boottime, metrics};
 
-use super::charge::{Told, wall_millis};
+use super::charge::{Allowance, wall_millis};
 use super::link::Link;
 use super::socket::NOT_FOUND;
 
@@ -62,19 +62,19 @@ impl Keeper {
         }
     }
 
-    fn lease(&self) -> Told {
+    fn lease(&self) -> Allowance {
         let fence = &self.link.fence;
         if fence.serves_without_lease() {
-            return Told::Open;
+            return Allowance::Open;
         }
         // The wall clock first: what passes between the two readings then makes the lease shorter, never longer.
         let wall = wall_millis();
         let until = fence.until();
         let left = until.since(boottime()).saturating_sub(self.link.guard);
         if left.is_zero() {
-            return Told::NOTHING;
+            return Allowance::NOTHING;
         }
         let wall_millis = wall.saturating_add(u64::try_from(left.as_millis()).unwrap_or(0));
-        Told::Until { until, wall_millis }
+        Allowance::Until { until, wall_millis }
     }
 }

@@ -19,8 +19,8 @@ use batoff_types::{Cursor, Moment, SiteTable};
 use tokio::sync::{Mutex, Notify};
 
 use super::bumps::{self, Bumps, Map};
-use super::charge::{Charge, Told, wall_millis};
-use super::identity::{self, Known};
+use super::charge::{Allowance, Charge, wall_millis};
+use super::identity::{self, LastProcess};
 use super::process::{Predecessor, Process};
 use super::socket::{Answer, NOT_FOUND, Socket, word};
 use crate::Locator;
@@ -236,7 +236,7 @@ impl Link {
             let (now, wall) = (boottime(), wall_millis());
             book.old.retain(|old| old.may_serve(now, wall, self.hard_stop));
             let Some(old) = book.old.first() else { return Ok(()) };
-            if book.old.iter().any(|old| old.told == Told::Open) || now.since(begun) > SLEEP_MAX {
+            if book.old.iter().any(|old| old.told == Allowance::Open) || now.since(begun) > SLEEP_MAX {
                 let pid = old.process.pid;
                 return Err(CacheTrouble(format!(
                     "haproxy was reloaded, and its process {pid} from before may still serve what it holds to connections \
@@ -270,7 +270,7 @@ impl Link {
         let Some(state_dir) = &self.state_dir else { return Err(Failed::Other) };
         let info = self.socket.run(&["show info".to_owned()]).await?.pop().unwrap_or_default();
         let pid = pid(&info).ok_or_else(|| Failed::Refused("show info names no Pid".to_owned()))?;
-        let known = Known { name: identity::name(), process: Process::look_at(pid) };
+        let known = LastProcess { name: identity::name(), process: Process::look_at(pid) };
         // Before the process has the name: with a name that nobody remembers everything is set anew again.
         identity::write(state_dir, &known)?;
         let named = [
@@ -302,10 +302,10 @@ impl Link {
         book.held.clear();
         self.hold(book, &Bumps::from([bumps::everything()]), &value);
         book.owned = owned;
-        let charge = Charge { name: known.name, told: Told::NOTHING };
+        let charge = Charge { name: known.name, told: Allowance::NOTHING };
         let before = self.charge.lock().replace(charge);
         if let Some(process) = book.process.replace(known.process.clone()) {
-            let told = before.map_or(Told::Open, |charge| charge.told);
+            let told = before.map_or(Allowance::Open, |charge| charge.told);
             book.old.push(Predecessor { process, told, noticed: boottime() });
         }
         book.old.retain(|old| old.process != known.process);
@@ -315,7 +315,7 @@ impl Link {
 
     /// Goes on with a process that `known` was remembered of, under another name: a copy of the state directory does not
     /// know it.
-    pub(super) async fn resume(&self, book: &mut Book, known: Known) -> Result<(), Failed> {
+    pub(super) async fn resume(&self, book: &mut Book, known: LastProcess) -> Result<(), Failed> {
         let Some(state_dir) = &self.state_dir else { return Err(Failed::Other) };
         for map in Map::EVERY.into_iter().chain(Map::OWNED) {
             let shown = self.run_as(&known.name, &[self.command("show map", map, "")]).await?.pop();
@@ -330,7 +330,7 @@ impl Link {
                 book.set.insert((map, key), boottime());
             }
         }
-        let renamed = Known { name: identity::name(), process: known.process };
+        let renamed = LastProcess { name: identity::name(), process: known.process };
         identity::write(state_dir, &renamed)?;
         let commands = [
             self.command("clear map", Map::Lease, ""),
@@ -339,7 +339,7 @@ impl Link {
         ];
         none_refused(self.run_as(&known.name, &commands).await?)?;
         book.process = Some(renamed.process);
-        *self.charge.lock() = Some(Charge { name: renamed.name, told: Told::Open });
+        *self.charge.lock() = Some(Charge { name: renamed.name, told: Allowance::Open });
         let sites = book.sites.clone();
         self.own(book, &sites).await
     }

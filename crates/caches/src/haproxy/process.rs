@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use batoff_types::Moment;
 
-use super::charge::Told;
+use super::charge::Allowance;
 
 /// Which process it is, as far as it can be seen from here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,7 +97,7 @@ fn boot_id() -> String {
 pub(super) struct Predecessor {
     pub(super) process: Process,
     /// Until when it was told that it may.
-    pub(super) told: Told,
+    pub(super) told: Allowance,
     /// When its successor was seen first.
     pub(super) noticed: Moment,
 }
@@ -129,13 +129,13 @@ mod tests {
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
         let process = of(child.id());
         let (now, hard_stop) = (boottime(), Duration::from_secs(10));
-        let mut old = Predecessor { process, told: Told::Open, noticed: now };
+        let mut old = Predecessor { process, told: Allowance::Open, noticed: now };
         assert!(old.may_serve(now + Duration::from_secs(60), 0, hard_stop), "seen to run on");
         let until = now + Duration::from_secs(1);
-        old.told = Told::Until { until, wall_millis: 5_000 };
+        old.told = Allowance::Until { until, wall_millis: 5_000 };
         assert!(old.may_serve(now, 9_000, hard_stop) && old.may_serve(until, 4_999, hard_stop));
         assert!(!old.may_serve(until, 5_000, hard_stop), "its lease is over on both clocks");
-        old.told = Told::Open;
+        old.told = Allowance::Open;
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(!old.may_serve(now, 0, hard_stop), "it has ended");
@@ -145,7 +145,7 @@ mod tests {
     fn one_that_cannot_be_seen_is_waited_for_as_long_as_it_may_live() {
         let process = Process { pid: 1, started: None, boot: boot_id() };
         let now = boottime();
-        let old = Predecessor { process, told: Told::Open, noticed: now };
+        let old = Predecessor { process, told: Allowance::Open, noticed: now };
         assert!(old.may_serve(now + Duration::from_secs(9), 0, Duration::from_secs(10)));
         assert!(!old.may_serve(now + Duration::from_secs(11), 0, Duration::from_secs(10)));
     }

@@ -34,12 +34,12 @@ pub struct Declared {
 
 /// Whose a session is.
 #[derive(Clone)]
-pub enum Owner {
+pub enum SessionOwner {
     Cache(Arc<Member>),
     Check,
 }
 
-impl Owner {
+impl SessionOwner {
     pub fn name(&self) -> &str {
         match self {
             Self::Cache(member) => &member.name,
@@ -74,7 +74,7 @@ impl Declared {
         &self,
         hello: pb::Hello,
         outgoing: mpsc::Sender<Result<pb::ToCache, Status>>,
-    ) -> Result<(Owner, Arc<Session>), Status> {
+    ) -> Result<(SessionOwner, Arc<Session>), Status> {
         let owner = self.owner(&hello.cache)?;
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
         let id = u64::from(self.run) << 32 | u64::from(number);
@@ -83,8 +83,8 @@ impl Declared {
         // Before anybody else can say something on this stream; the first message of all finds room.
         let _ = session.tell(self.welcome(&owner, id));
         match &owner {
-            Owner::Cache(member) => member.begin_session(Arc::clone(&session)),
-            Owner::Check => {
+            SessionOwner::Cache(member) => member.begin_session(Arc::clone(&session)),
+            SessionOwner::Check => {
                 if let Some(before) = self.check.lock().replace(Arc::clone(&session)) {
                     before.over.cancel();
                 }
@@ -93,14 +93,14 @@ impl Declared {
         Ok((owner, session))
     }
 
-    fn welcome(&self, owner: &Owner, session: u64) -> Body {
+    fn welcome(&self, owner: &SessionOwner, session: u64) -> Body {
         let (page, confirm_within) = match owner {
-            Owner::Cache(member) => (member.page().display().to_string(), member.confirm_within()),
-            Owner::Check => (String::new(), Duration::ZERO),
+            SessionOwner::Cache(member) => (member.page().display().to_string(), member.confirm_within()),
+            SessionOwner::Check => (String::new(), Duration::ZERO),
         };
         let owned_hostname = match owner {
-            Owner::Cache(_) => String::new(),
-            Owner::Check => owned_hostname(&self.around.index.sites()).unwrap_or_default(),
+            SessionOwner::Cache(_) => String::new(),
+            SessionOwner::Check => owned_hostname(&self.around.index.sites()).unwrap_or_default(),
         };
         Body::Welcome(pb::Welcome {
             session,
@@ -112,9 +112,9 @@ impl Declared {
     }
 
     /// A session has ended, whoever ended it: what it registered leaves the index.
-    pub fn end(&self, owner: &Owner, session: &Arc<Session>) {
+    pub fn end(&self, owner: &SessionOwner, session: &Arc<Session>) {
         session.over.cancel();
-        if let Owner::Cache(member) = owner {
+        if let SessionOwner::Cache(member) = owner {
             member.end_session(session.id);
         }
         if session.objects.load(Ordering::Relaxed) > 0 {
@@ -129,14 +129,14 @@ impl Declared {
     }
 
     /// The live session with this id.
-    pub fn session(&self, id: u64) -> Result<(Owner, Arc<Session>), Status> {
+    pub fn session(&self, id: u64) -> Result<(SessionOwner, Arc<Session>), Status> {
         let live = |session: &Option<Arc<Session>>| session.clone().filter(|session| session.id == id);
         let of_a_cache = self
             .all
             .iter()
-            .find_map(|member| Some((Owner::Cache(Arc::clone(member)), live(&member.session())?)));
+            .find_map(|member| Some((SessionOwner::Cache(Arc::clone(member)), live(&member.session())?)));
         of_a_cache
-            .or_else(|| Some((Owner::Check, live(&self.check.lock())?)))
+            .or_else(|| Some((SessionOwner::Check, live(&self.check.lock())?)))
             .ok_or_else(|| Status::failed_precondition("this session has ended; connect anew with Watch"))
     }
 
@@ -164,12 +164,12 @@ impl Declared {
         }
     }
 
-    fn owner(&self, name: &str) -> Result<Owner, Status> {
+    fn owner(&self, name: &str) -> Result<SessionOwner, Status> {
         if name == CHECK {
-            return Ok(Owner::Check);
+            return Ok(SessionOwner::Check);
         }
         let member = self.all.iter().find(|member| member.name == name);
-        member.map(|member| Owner::Cache(Arc::clone(member))).ok_or_else(|| {
+        member.map(|member| SessionOwner::Cache(Arc::clone(member))).ok_or_else(|| {
             let declared: Vec<_> = self.all.iter().map(|member| member.name.as_str()).collect();
             Status::permission_denied(format!(
                 "hello.cache: {name:?} is not declared under [caches.local.caches]; declared are: {}",

@@ -9,7 +9,7 @@ use batoff_wire::local::pb::{self, Verdict, from_cache, to_cache::Body};
 use tokio::sync::mpsc;
 use tonic::{Code, Status, Streaming};
 
-use super::declared::{Declared, Owner};
+use super::declared::{Declared, SessionOwner};
 use super::session::{CHANNEL_MESSAGES, NotConfirmed, Session};
 
 /// From the opening of the stream to its Hello.
@@ -41,16 +41,16 @@ async fn run(
     };
     let (owner, session) = members.begin(hello, outgoing)?;
     tracing::info!(cache = owner.name(), session = session.id, software = %session.software, "a cache begins a session");
-    let ended = Stream::new(members, &owner, &session).follow(incoming).await;
+    let ended = WatchStream::new(members, &owner, &session).follow(incoming).await;
     let why = ended.as_ref().err().map_or("the cache closed it", |status| status.message());
     tracing::info!(cache = owner.name(), session = session.id, why, "a session has ended");
     members.end(&owner, &session);
     ended
 }
 
-struct Stream<'a> {
+struct WatchStream<'a> {
     members: &'a Declared,
-    owner: &'a Owner,
+    owner: &'a SessionOwner,
     session: &'a Session,
     /// What has been purged before this has been met by everything that the cache holds, once it is in sync.
     began_at: FillToken,
@@ -58,8 +58,8 @@ struct Stream<'a> {
     in_sync: bool,
 }
 
-impl<'a> Stream<'a> {
-    fn new(members: &'a Declared, owner: &'a Owner, session: &'a Session) -> Self {
+impl<'a> WatchStream<'a> {
+    fn new(members: &'a Declared, owner: &'a SessionOwner, session: &'a Session) -> Self {
         let began_at = members.around.index.begin_fill();
         Self { members, owner, session, began_at, held_all: false, in_sync: false }
     }
@@ -138,8 +138,8 @@ impl<'a> Stream<'a> {
             return Ok(());
         }
         self.in_sync = match self.owner {
-            Owner::Cache(member) => member.in_sync(self.session.id),
-            Owner::Check => true,
+            SessionOwner::Cache(member) => member.in_sync(self.session.id),
+            SessionOwner::Check => true,
         };
         if self.in_sync {
             tracing::info!(cache = self.owner.name(), session = self.session.id, "in sync");

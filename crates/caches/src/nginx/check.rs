@@ -126,7 +126,7 @@ impl Bench {
                 let nonce = self.canary.nonce().as_bytes();
                 Ok(header.key.windows(nonce.len()).any(|part| part == nonce))
             }
-            Found::Nothing | Found::Unreadable(_) | Found::Odd => Ok(false),
+            Found::Nothing | Found::HeaderError(_) | Found::Odd => Ok(false),
         }
     }
 }

@@ -11,7 +11,7 @@ use rustix::fs::{AtFlags, FlockOperation, OFlags, flock, fstat, statat};
 use self::beneath::Plain;
 pub(super) use self::folder_id::FolderId;
 use super::config::Levels;
-use super::header::{FIRST_READ, Header, SPOILED, STALE, TIMES_AT, Unreadable};
+use super::header::{FIRST_READ, FileHeader, HeaderError, SPOILED, STALE, TIMES_AT};
 use super::name::{FileName, InFlight};
 
 mod beneath;
@@ -28,8 +28,8 @@ pub(super) struct Files {
 #[derive(Debug)]
 pub(super) enum Found {
     Nothing,
-    Readable(Header),
-    Unreadable(Unreadable),
+    Readable(FileHeader),
+    HeaderError(HeaderError),
     /// A link or the like: whoever made it is not nginx.
     Odd,
 }
@@ -180,7 +180,7 @@ impl Files {
         let Plain::File(file) = beneath::plain(&self.root, &path, OFlags::RDONLY)? else { return Ok(()) };
         let mut version = [0; 8];
         let read = fill(&file, &mut version)?;
-        if Header::is_spoiled(&version[..read]) {
+        if FileHeader::is_spoiled(&version[..read]) {
             beneath::unlink(&self.root, &path)?;
         }
         Ok(())
@@ -228,17 +228,17 @@ impl Files {
 fn read(file: &File) -> io::Result<Found> {
     let mut first = [0; FIRST_READ];
     let got = fill(file, &mut first)?;
-    match Header::parse(&first[..got]) {
+    match FileHeader::parse(&first[..got]) {
         Ok(header) => Ok(Found::Readable(header)),
-        Err(Unreadable::Short(needed)) if needed > got && got == FIRST_READ => {
+        Err(HeaderError::Short(needed)) if needed > got && got == FIRST_READ => {
             let mut all = vec![0; needed];
             let got = fill(file, &mut all)?;
-            Ok(match Header::parse(&all[..got]) {
+            Ok(match FileHeader::parse(&all[..got]) {
                 Ok(header) => Found::Readable(header),
-                Err(unreadable) => Found::Unreadable(unreadable),
+                Err(unreadable) => Found::HeaderError(unreadable),
             })
         }
-        Err(unreadable) => Ok(Found::Unreadable(unreadable)),
+        Err(unreadable) => Ok(Found::HeaderError(unreadable)),
     }
 }
 

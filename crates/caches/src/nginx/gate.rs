@@ -8,7 +8,7 @@ use super::trust::Trust;
 /// Passes over the directory, numbered: asked for by whoever finds that something may have been missed, done by the
 /// scanner.
 #[derive(Debug)]
-pub(super) struct Gate {
+pub(super) struct ScanGate {
     passes: watch::Sender<Passes>,
     /// Why the last pass failed, if it did.
     failure: Mutex<Option<String>>,
@@ -28,7 +28,7 @@ impl Passes {
     }
 }
 
-impl Default for Gate {
+impl Default for ScanGate {
     fn default() -> Self {
         Self {
             passes: watch::Sender::new(Passes { wanted: 0, done: 0, trust: Trust::Restarted }),
@@ -37,7 +37,7 @@ impl Default for Gate {
     }
 }
 
-impl Gate {
+impl ScanGate {
     /// Something may have been missed. A pass that is under way begins anew.
     pub(super) fn ask(&self, trust: Trust) {
         self.passes.send_modify(|passes| {

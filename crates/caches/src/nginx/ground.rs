@@ -7,8 +7,8 @@ use parking_lot::Mutex;
 use rustix::fd::OwnedFd;
 
 use super::files::FolderId;
-use super::gate::Gate;
-use super::held::Held;
+use super::gate::ScanGate;
+use super::held::HeldHosts;
 use super::notes::Notes;
 use super::permit::Permit;
 use super::register::Register;
@@ -20,10 +20,10 @@ use super::watch::Watch;
 pub(super) struct Ground {
     pub(super) register: Arc<Register>,
     pub(super) watch: Arc<Watch>,
-    pub(super) gate: Arc<Gate>,
+    pub(super) gate: Arc<ScanGate>,
     pub(super) permit: Arc<Permit>,
     pub(super) run_dir: Arc<RunDir>,
-    pub(super) held: Arc<Held>,
+    pub(super) held: Arc<HeldHosts>,
     pub(super) notes: Arc<Notes>,
     /// Held for the directory that stands at the path; dropped when another one does.
     lock: Mutex<Option<(FolderId, OwnedFd)>>,
@@ -34,8 +34,8 @@ pub(super) struct Ground {
 impl Ground {
     pub(super) fn new(
         (register, watch): (&Arc<Register>, &Arc<Watch>),
-        (gate, permit): (&Arc<Gate>, &Arc<Permit>),
-        (run_dir, held): (&Arc<RunDir>, &Arc<Held>),
+        (gate, permit): (&Arc<ScanGate>, &Arc<Permit>),
+        (run_dir, held): (&Arc<RunDir>, &Arc<HeldHosts>),
         (notes, lock): (Notes, OwnedFd),
     ) -> Self {
         Self {

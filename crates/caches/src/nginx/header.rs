@@ -26,7 +26,7 @@ pub(super) const TIMES_AT: u64 = 0x08;
 
 /// What is read of a cache file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Header {
+pub(super) struct FileHeader {
     pub(super) times: Times,
     /// The value of `proxy_cache_key`.
     pub(super) key: Vec<u8>,
@@ -64,7 +64,7 @@ pub(super) struct Stamp {
 
 /// Why a file says nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unreadable {
+pub(super) enum HeaderError {
     /// It ends too early: it is being written, or was torn. Read again with at least this many bytes.
     Short(usize),
     /// Made unservable by us, to be removed.
@@ -73,33 +73,33 @@ pub(super) enum Unreadable {
     Foreign,
 }
 
-impl Header {
+impl FileHeader {
     /// Whether a file that begins so was made unservable.
     pub(super) fn is_spoiled(bytes: &[u8]) -> bool {
         u64_at(bytes, 0) == Ok(SPOILED)
     }
 
     /// From the first bytes of the file.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, Unreadable> {
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, HeaderError> {
         match u64_at(bytes, 0)? {
             VERSION => {}
-            SPOILED => return Err(Unreadable::Spoiled),
-            _ => return Err(Unreadable::Foreign),
+            SPOILED => return Err(HeaderError::Spoiled),
+            _ => return Err(HeaderError::Foreign),
         }
         let (header_start, body_start) = (usize_at(bytes, 0x36)?, usize_at(bytes, 0x38)?);
         let key_start = STRUCT_BYTES + KEY_INTRODUCTION.len();
         if header_start <= key_start || body_start < header_start {
-            return Err(Unreadable::Foreign);
+            return Err(HeaderError::Foreign);
         }
         if bytes.len() < body_start {
-            return Err(Unreadable::Short(body_start));
+            return Err(HeaderError::Short(body_start));
         }
         if bytes[STRUCT_BYTES..key_start] != *KEY_INTRODUCTION || bytes[header_start - 1] != b'\n' {
-            return Err(Unreadable::Foreign);
+            return Err(HeaderError::Foreign);
         }
         let response = Response::read(&bytes[header_start..body_start]);
         Ok(Self {
-            times: Times::parse(&bytes[8..40]).ok_or(Unreadable::Foreign)?,
+            times: Times::parse(&bytes[8..40]).ok_or(HeaderError::Foreign)?,
             key: bytes[key_start..header_start - 1].to_vec(),
             tags: CacheTags::parse_up_to(TAGS_PER_RESPONSE_LIMIT, response.tags),
             stamp: response.stamp,
@@ -189,14 +189,14 @@ impl Times {
     }
 }
 
-fn u64_at(bytes: &[u8], at: usize) -> Result<u64, Unreadable> {
+fn u64_at(bytes: &[u8], at: usize) -> Result<u64, HeaderError> {
     let eight = bytes.get(at..at + 8).and_then(|eight| eight.try_into().ok());
-    eight.map(u64::from_le_bytes).ok_or(Unreadable::Short(FIRST_READ))
+    eight.map(u64::from_le_bytes).ok_or(HeaderError::Short(FIRST_READ))
 }
 
-fn usize_at(bytes: &[u8], at: usize) -> Result<usize, Unreadable> {
+fn usize_at(bytes: &[u8], at: usize) -> Result<usize, HeaderError> {
     let two = bytes.get(at..at + 2).and_then(|two| two.try_into().ok());
-    two.map(|two| usize::from(u16::from_le_bytes(two))).ok_or(Unreadable::Short(FIRST_READ))
+    two.map(|two| usize::from(u16::from_le_bytes(two))).ok_or(HeaderError::Short(FIRST_READ))
 }
 
 /// `1795325813.091` as milliseconds.
@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn key_tags_and_stamp_are_read() {
-        let read = Header::parse(&file(
+        let read = FileHeader::parse(&file(
             "https://a.test/x",
             "HTTP/1.1 200 OK\r\ncache-TAG: a, b\r\nCache-Tag:c\r\nX-Fill-Gen: /run/b/gen/00000000000000ff-3-17-0000000a\r\n\
              X-Fill-Start: 1795325813.091\r\nCache-Control: max-age=5, Must-Revalidate\r\n\r\n",
@@ -254,7 +254,7 @@ mod tests {
             "X-Fill-Gen: \r\n",
             "X-Fill-Gen: /g/cur\r\n",
         ] {
-            let read = Header::parse(&file("k", &format!("HTTP/1.1 200 OK\r\n{lines}\r\n"))).unwrap();
+            let read = FileHeader::parse(&file("k", &format!("HTTP/1.1 200 OK\r\n{lines}\r\n"))).unwrap();
             assert_eq!(read.stamp, None, "{lines}");
         }
     }
@@ -266,11 +266,11 @@ mod tests {
         foreign[0] = 6;
         let mut spoiled = whole.clone();
         spoiled[..8].fill(0);
-        assert_eq!(Header::parse(&foreign), Err(Unreadable::Foreign));
-        assert_eq!(Header::parse(&spoiled), Err(Unreadable::Spoiled));
-        assert_eq!(Header::parse(&whole[..370]), Err(Unreadable::Short(378)));
+        assert_eq!(FileHeader::parse(&foreign), Err(HeaderError::Foreign));
+        assert_eq!(FileHeader::parse(&spoiled), Err(HeaderError::Spoiled));
+        assert_eq!(FileHeader::parse(&whole[..370]), Err(HeaderError::Short(378)));
         for end in 0..378 {
-            assert!(matches!(Header::parse(&whole[..end]), Err(Unreadable::Short(_))), "{end}");
+            assert!(matches!(FileHeader::parse(&whole[..end]), Err(HeaderError::Short(_))), "{end}");
         }
     }
 }

@@ -33,14 +33,14 @@ impl Shares {
 
 /// Host by host, so that a purge of one costs the others next to nothing: who has the same [`Share`] is held with it.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct HeldHosts {
     run_dir: Arc<RunDir>,
     shares: Mutex<Shares>,
     /// The last record that changed whose a host is. What a tag hit before cannot be told by hosts after it.
     sites_changed: AtomicU64,
 }
 
-impl Held {
+impl HeldHosts {
     /// What a daemon before this one held stays so until the first record is finished here.
     pub(super) fn new(run_dir: Arc<RunDir>) -> io::Result<Self> {
         let held = run_dir.held()?.into_iter().map(|share| (share, 0)).collect();
@@ -245,7 +245,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let run_dir = Arc::new(RunDir::open(dir.path()).unwrap());
         run_dir.make_shares().unwrap();
-        let held = Held::new(Arc::clone(&run_dir)).unwrap();
+        let held = HeldHosts::new(Arc::clone(&run_dir)).unwrap();
         let all = Share::all().count();
         held.await_parents_with_all(Cursor::new(5)).unwrap();
         held.shares.lock().held.insert(Share::of("a.test"), 7);

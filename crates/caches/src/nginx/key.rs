@@ -7,7 +7,7 @@ use batoff_types::PurgeUrl;
 pub(super) struct KeyTemplate {
     /// From the front up to the path.
     before: Vec<Part>,
-    path: Path,
+    path: PathForm,
     /// From the back down to the path.
     after: Vec<Part>,
     names_host: bool,
@@ -27,7 +27,7 @@ enum Part {
 
 /// How the path and the query stand in the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Path {
+enum PathForm {
     /// `$request_uri`, or `$uri$is_args$args`.
     WithQuery,
     /// `$uri` alone.
@@ -67,13 +67,13 @@ impl KeyTemplate {
             |at: usize, name: &str| names.get(at).is_some_and(|(variable, found)| *variable && found == name);
         let place = |name: &str| (0..names.len()).find(|&at| is(at, name));
         let (at, path, width) = match (place("request_uri"), place("uri")) {
-            (Some(at), _) => (at, Path::WithQuery, 1),
+            (Some(at), _) => (at, PathForm::WithQuery, 1),
             (None, Some(at))
                 if is(at + 1, "is_args") && (is(at + 2, "args") || is(at + 2, "query_string")) =>
             {
-                (at, Path::WithQuery, 3)
+                (at, PathForm::WithQuery, 3)
             }
-            (None, Some(at)) => (at, Path::Alone, 1),
+            (None, Some(at)) => (at, PathForm::Alone, 1),
             (None, None) => return Err("has neither $request_uri nor $uri".to_owned()),
         };
         let part = |(variable, name): &(bool, String)| match (variable, name.as_str()) {
@@ -158,9 +158,9 @@ impl KeyTemplate {
             return None;
         }
         let url: Option<PurgeUrl> = match self.path {
-            Path::WithQuery => format!("{scheme}://{host}{rest}").parse().ok(),
+            PathForm::WithQuery => format!("{scheme}://{host}{rest}").parse().ok(),
             // Decoded by nginx: what was escaped in the request has to be escaped again to be a path.
-            Path::Alone => {
+            PathForm::Alone => {
                 let path = rest.replace('%', "%25").replace('?', "%3F").replace('#', "%23");
                 format!("{scheme}://{host}{path}").parse().ok()
             }

@@ -11,7 +11,7 @@ const APART: Duration = Duration::from_millis(500);
 
 /// What had been applied at certain moments, as far back as a fetch may have begun.
 #[derive(Debug, Default)]
-pub(super) struct Past(Mutex<Noted>);
+pub(super) struct History(Mutex<Noted>);
 
 #[derive(Debug, Default)]
 struct Noted {
@@ -24,7 +24,7 @@ struct Noted {
 /// The token of what counts for nothing: no generation is 0.
 pub(super) const VOID: FillToken = FillToken { generation: Generation(0), applied: Cursor::START };
 
-impl Past {
+impl History {
     /// `token` was applied at `now`; a fetch takes at most `window`.
     pub(super) fn note(&self, now: Moment, token: FillToken, window: Duration) {
         let mut past = self.0.lock();
@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn a_file_without_a_stamp_is_as_old_as_it_can_be() {
-        let past = Past::default();
+        let past = History::default();
         let second = |n: u64| Moment::from_micros(n * 1_000_000);
         let token = |n: u64| FillToken { generation: Generation(1), applied: Cursor::new(n) };
         for n in 100..=200 {
@@ -70,7 +70,7 @@ mod tests {
         assert_eq!(past.before(second(200)), Some(token(140)));
         assert_eq!(past.before(second(210)), Some(token(150)));
         assert_eq!(past.before(second(199)), None, "not noted any more");
-        let young = Past::default();
+        let young = History::default();
         young.note(second(1), token(1), Duration::from_secs(60));
         assert_eq!(young.before(second(60)), None);
         assert_eq!(young.before(second(61)), Some(token(1)));

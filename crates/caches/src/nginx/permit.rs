@@ -5,21 +5,21 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::gate::Gate;
+use super::gate::ScanGate;
 use crate::shared::slots::Slots;
 
 /// The node's lease as files, withheld while something in the directory may not be registered.
 pub(super) struct Permit {
     slots: Slots,
     folder: PathBuf,
-    gate: Arc<Gate>,
+    gate: Arc<ScanGate>,
     /// Whether nginx serves only what is registered. Otherwise purges are acknowledged only after a scan.
     waits_for_scan: bool,
     settling: Mutex<()>,
 }
 
 impl Permit {
-    pub(super) fn new(slots: Slots, folder: PathBuf, gate: Arc<Gate>, waits_for_scan: bool) -> Self {
+    pub(super) fn new(slots: Slots, folder: PathBuf, gate: Arc<ScanGate>, waits_for_scan: bool) -> Self {
         let permit = Self { slots, folder, gate, waits_for_scan, settling: Mutex::default() };
         permit.settle();
         permit

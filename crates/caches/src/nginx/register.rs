@@ -13,7 +13,7 @@ use batoff_types::{Cursor, FillToken, PurgeUrl, Selector, SiteId};
 use parking_lot::Mutex;
 
 use super::files::{Files, Found, Spoilt, Staled};
-use super::header::{Header, Unreadable};
+use super::header::{FileHeader, HeaderError};
 use super::key::KeyTemplate;
 use super::name::{FileName, InFlight};
 use super::oddities::Oddities;
@@ -39,7 +39,7 @@ pub(super) struct Register {
     index: Arc<Index<Locator>>,
     key: KeyTemplate,
     stripes: [Mutex<()>; STRIPES],
-    known: Mutex<HashMap<FileName, Known>>,
+    known: Mutex<HashMap<FileName, RegisteredFile>>,
     in_flight: Mutex<HashSet<InFlight>>,
     stale: StaleFiles,
     overflow: Overflow,
@@ -50,7 +50,7 @@ pub(super) struct Register {
 }
 
 /// A registered file. The index finds it by its URL; nginx names only the file when it removes it.
-struct Known {
+struct RegisteredFile {
     url: Box<str>,
     seen_in: u64,
 }
@@ -105,7 +105,7 @@ impl Register {
                 self.forget(name);
                 return Ok(());
             }
-            Found::Unreadable(Unreadable::Spoiled) => {
+            Found::HeaderError(HeaderError::Spoiled) => {
                 self.forget(name);
                 // Here, whoever spoiled it sees to it; a daemon before this one does not.
                 if matches!(seen, Seen::Scan(_)) {
@@ -113,7 +113,7 @@ impl Register {
                 }
                 return Ok(());
             }
-            Found::Unreadable(Unreadable::Foreign | Unreadable::Short(_)) => {
+            Found::HeaderError(HeaderError::Foreign | HeaderError::Short(_)) => {
                 self.forget(name);
                 self.oddities.unreadable(name);
                 return Ok(());
@@ -152,7 +152,7 @@ impl Register {
             self.forget(name);
             return Ok(());
         }
-        let known = Known { url: url.key().into(), seen_in: self.pass.load(Ordering::Acquire) };
+        let known = RegisteredFile { url: url.key().into(), seen_in: self.pass.load(Ordering::Acquire) };
         self.known.lock().insert(name, known);
         self.oddities.is_regular(name);
         self.settle_stale(name, &header, &url)
@@ -170,7 +170,7 @@ impl Register {
     }
 
     /// When the fetch of what lies there began.
-    fn token(&self, name: FileName, header: &Header, seen: Seen) -> io::Result<FillToken> {
+    fn token(&self, name: FileName, header: &FileHeader, seen: Seen) -> io::Result<FillToken> {
         if matches!(seen, Seen::Scan(Scan { trust: Trust::All, .. })) {
             return Ok(self.index.begin_fill());
         }
@@ -191,7 +191,7 @@ impl Register {
 
     /// Whether its fetch took longer than a rule is kept at least: what took as long may be older than a rule that is
     /// forgotten. It is fetched again after a restart.
-    fn took_too_long(&self, name: FileName, header: &Header) -> io::Result<bool> {
+    fn took_too_long(&self, name: FileName, header: &FileHeader) -> io::Result<bool> {
         let Some(began) = header.began_ms else { return Ok(false) };
         let Some(written) = self.files.written_ms(name)? else { return Ok(false) };
         // Put back meanwhile, the clock cannot tell. (The kernel's is a little behind by itself.)
@@ -200,7 +200,7 @@ impl Register {
     }
 
     /// Brings the file of an object that a soft purge hit in line with the index.
-    fn settle_stale(&self, name: FileName, header: &Header, url: &PurgeUrl) -> io::Result<()> {
+    fn settle_stale(&self, name: FileName, header: &FileHeader, url: &PurgeUrl) -> io::Result<()> {
         let verdict = self.index.lookup(url, Variant::from(name.0));
         if !matches!(verdict, Some((Verdict::Stale, _))) {
             return Ok(());
@@ -300,7 +300,7 @@ impl Register {
         for file in in_flight {
             let purged = match self.files.read_in_flight(&file)? {
                 Found::Nothing => continue,
-                Found::Unreadable(_) | Found::Odd => strictly,
+                Found::HeaderError(_) | Found::Odd => strictly,
                 Found::Readable(header) => self.is_purged_fill(&header),
             };
             if purged {
@@ -310,7 +310,7 @@ impl Register {
         Ok(())
     }
 
-    fn is_purged_fill(&self, header: &Header) -> bool {
+    fn is_purged_fill(&self, header: &FileHeader) -> bool {
         let Some(url) = self.key.url(&header.key) else { return true };
         let Some(token) = self.tokens.of_fill(header) else { return true };
         self.index.check(&url, &header.tags, token) == Verdict::Gone

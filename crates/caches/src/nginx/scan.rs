@@ -9,8 +9,8 @@ use parking_lot::Mutex;
 use rustix::fs::Dir;
 use tokio_util::sync::CancellationToken;
 
-use super::gate::{Gate, Passes};
-use super::held::Held;
+use super::gate::{Passes, ScanGate};
+use super::held::HeldHosts;
 use super::name::Named;
 use super::permit::Permit;
 use super::register::Register;
@@ -24,9 +24,9 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Makes the passes that the gate asks for.
 pub(super) struct Scanner {
     pub(super) register: Arc<Register>,
-    pub(super) gate: Arc<Gate>,
+    pub(super) gate: Arc<ScanGate>,
     pub(super) permit: Arc<Permit>,
-    pub(super) held: Arc<Held>,
+    pub(super) held: Arc<HeldHosts>,
     pub(super) watch: Arc<Watch>,
     pub(super) threads: usize,
     pub(super) stop: CancellationToken,

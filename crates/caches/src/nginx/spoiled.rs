@@ -23,12 +23,12 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// What is to be unlinked, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Spoiled {
-    files: Mutex<Queue>,
+    files: Mutex<Waiting>,
     some: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Queue {
+struct Waiting {
     order: VecDeque<FileName>,
     names: HashSet<FileName>,
 }

@@ -7,8 +7,8 @@ use batoff_edge::{Path, boottime};
 use batoff_index::Index;
 use batoff_types::{Cursor, FillToken, Moment};
 
-use super::header::{Header, Stamp};
-use super::past::{Past, VOID};
+use super::header::{FileHeader, Stamp};
+use super::past::{History, VOID};
 use super::trust::{Scan, Seen, Trust};
 use crate::{Locator, Surroundings};
 
@@ -24,7 +24,7 @@ pub(super) struct FillTokens {
     run: u32,
     /// What was applied when this run began: its predecessors cannot have stamped anything with more.
     opened: FillToken,
-    past: Past,
+    past: History,
 }
 
 impl FillTokens {
@@ -35,7 +35,7 @@ impl FillTokens {
             daemon,
             run: rand::random_range(1..=u32::MAX),
             opened: around.index.begin_fill(),
-            past: Past::default(),
+            past: History::default(),
         }
     }
 
@@ -70,7 +70,7 @@ impl FillTokens {
     }
 
     /// Of what lies there whole.
-    pub(super) fn of_file(&self, header: &Header, seen: Seen) -> FillToken {
+    pub(super) fn of_file(&self, header: &FileHeader, seen: Seen) -> FillToken {
         let ours = header.stamp.and_then(|stamp| self.of_stamp(&stamp));
         match (seen, header.stamp, ours) {
             (_, _, Some(token)) => token,
@@ -86,7 +86,7 @@ impl FillTokens {
     }
 
     /// Of what is being received; `None`: nobody knows.
-    pub(super) fn of_fill(&self, header: &Header) -> Option<FillToken> {
+    pub(super) fn of_fill(&self, header: &FileHeader) -> Option<FillToken> {
         match header.stamp {
             Some(stamp) => self.of_stamp(&stamp),
             None => Some(self.past.before(boottime()).unwrap_or_else(|| self.of_the_forgotten())),

@@ -18,11 +18,11 @@ use rustix::fs::inotify::ReadFlags;
 use tokio::sync::oneshot;
 
 pub(super) use self::news::WatchError;
-use self::news::{Batch, End, Event};
+use self::news::{End, Event, Reading};
 use self::source::Source;
 use super::config::WatchBy;
 use super::files::{Files, FolderId};
-use super::gate::Gate;
+use super::gate::ScanGate;
 use super::name::Named;
 use super::permit::Permit;
 use super::register::Register;
@@ -38,7 +38,7 @@ const GATHER: Duration = Duration::from_millis(1);
 /// The kernel's queue for the directory, read by one thread.
 pub(super) struct Watch {
     by: WatchBy,
-    watched: Mutex<Watched>,
+    watched: Mutex<WatchedFolders>,
     wake: OwnedFd,
     /// Whoever waits until everything that has happened so far was looked at.
     waiting: Mutex<Vec<oneshot::Sender<()>>>,
@@ -46,15 +46,15 @@ pub(super) struct Watch {
 }
 
 /// A queue, and the folders that it tells of.
-struct Watched {
+struct WatchedFolders {
     source: Arc<Source>,
     folders: Arc<[(String, FolderId)]>,
 }
 
 /// What the events are for.
-pub(super) struct Heard {
+pub(super) struct Audience {
     pub(super) register: Arc<Register>,
-    pub(super) gate: Arc<Gate>,
+    pub(super) gate: Arc<ScanGate>,
     pub(super) permit: Arc<Permit>,
     /// See `NginxSection::fill_window_secs`.
     pub(super) fill_window: Duration,
@@ -66,7 +66,7 @@ impl Watch {
     pub(super) fn open(files: &Files, by: WatchBy) -> Result<Self, WatchError> {
         let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)
             .map_err(|errno| WatchError::Io("eventfd".into(), errno.into()))?;
-        let watched = Mutex::new(Watched::of(files, by)?);
+        let watched = Mutex::new(WatchedFolders::of(files, by)?);
         Ok(Self { by, watched, wake, waiting: Mutex::default(), stop: AtomicBool::new(false) })
     }
 
@@ -79,7 +79,7 @@ impl Watch {
 
     /// Watches what stands at the path now, and nothing else.
     pub(super) fn renew(&self, files: &Files) -> Result<(), WatchError> {
-        let watched = Watched::of(files, self.by)?;
+        let watched = WatchedFolders::of(files, self.by)?;
         *self.watched.lock() = watched;
         self.wake();
         Ok(())
@@ -117,7 +117,7 @@ impl Watch {
     }
 
     /// Reads until [`Watch::stop`].
-    pub(super) fn run(&self, heard: &Heard) {
+    pub(super) fn run(&self, heard: &Audience) {
         let mut busy = false;
         while !self.stop.load(Ordering::Acquire) {
             heard.register.tokens.note(boottime(), heard.fill_window);
@@ -130,7 +130,7 @@ impl Watch {
             // What comes while this reads does not keep anybody waiting.
             let mut left = source.pending();
             while left > 0 {
-                let Batch { events, end } = source.read();
+                let Reading { events, end } = source.read();
                 left = left.saturating_sub(events.len().max(1));
                 busy |= !events.is_empty();
                 heard.batch(&events);
@@ -169,7 +169,7 @@ impl Watch {
     }
 }
 
-impl Watched {
+impl WatchedFolders {
     fn of(files: &Files, by: WatchBy) -> Result<Self, WatchError> {
         let source = Source::open(by)?;
         let folders = source.add(files)?.into();
@@ -177,7 +177,7 @@ impl Watched {
     }
 }
 
-impl Heard {
+impl Audience {
     /// nginx renames a file and closes it, and both are news of it: what happened last to a file says all, because it is
     /// looked at as it is now.
     fn batch(&self, batch: &[Event]) {

@@ -42,11 +42,11 @@ pub struct Pipeline {
     connection: Option<Connection>,
 }
 
-trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+trait Duplex: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 
-impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for T {}
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Duplex for T {}
 
-struct Connection(BufReader<Box<dyn Stream>>);
+struct Connection(BufReader<Box<dyn Duplex>>);
 
 impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -131,7 +131,7 @@ impl Pipeline {
 
 impl Connection {
     async fn open(address: &Address) -> io::Result<Self> {
-        let stream: Box<dyn Stream> = match address {
+        let stream: Box<dyn Duplex> = match address {
             Address::Tcp(address) => {
                 let stream = TcpStream::connect(address).await?;
                 stream.set_nodelay(true)?;

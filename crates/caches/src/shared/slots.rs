@@ -24,7 +24,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use self::folder::Folder;
-use self::like::Wanted;
+use self::like::DueSlots;
 pub use self::like::{SlotNames, SlotsConfig};
 
 mod folder;
@@ -203,9 +203,9 @@ impl Shared {
         Clocks { wall: micros(wall), boot: i64::try_from(boot.as_micros()).unwrap_or(i64::MAX) }
     }
 
-    fn wanted(&self, now: &Clocks) -> Wanted {
+    fn wanted(&self, now: &Clocks) -> DueSlots {
         let until = i64::try_from(self.fence.until().as_micros()).unwrap_or(i64::MAX);
-        Wanted {
+        DueSlots {
             slots: slots(now, until, micros(self.config.guard)),
             open: self.fence.serves_without_lease(),
         }

@@ -14,7 +14,7 @@
 //! A write into a mapped file is not seen as a whole by those who read at the same time. So what changes stands there
 //! twice, and is written from front to back and read from back to front: two that are equal are both whole.
 
-use super::print::{Class, Print};
+use super::print::{Print, PrintOf};
 
 /// What the file begins with.
 pub(super) const MAGIC: &[u8; 8] = b"BATOFFTS";
@@ -64,7 +64,7 @@ pub(super) const SLOT_BYTES: usize = 40;
 pub(super) const OPEN_MICROS: f64 = 1e18;
 
 /// Where the newest seq of a class of rules stands.
-pub(super) const fn newest_at(class: Class) -> usize {
+pub(super) const fn newest_at(class: PrintOf) -> usize {
     NEWEST_AT + 16 * (class as usize - 1)
 }
 

@@ -13,7 +13,7 @@ const AGAIN_EVERY: Duration = Duration::from_millis(250);
 
 /// Keeps the end of the lease in the table. The script compares it with the same clock at each hit, so it ends by itself.
 #[derive(Debug)]
-pub(super) struct Lease {
+pub(super) struct LeaseKeeper {
     pub(super) shown: Arc<Shown>,
     pub(super) fence: Arc<Fence>,
     pub(super) guard: Duration,
@@ -22,7 +22,7 @@ pub(super) struct Lease {
     pub(super) complete: AtomicBool,
 }
 
-impl Lease {
+impl LeaseKeeper {
     pub(super) async fn run(self: Arc<Self>) {
         let mut failing = false;
         loop {

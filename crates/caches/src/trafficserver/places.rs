@@ -8,12 +8,12 @@ use std::collections::BTreeSet;
 use batoff_index::{Place, Rule, Snapshot};
 use batoff_types::{HostPattern, PurgeUrl, SiteTable};
 
-use super::print::{Class, Print, Printer};
+use super::print::{Fingerprinter, Print, PrintOf};
 
 /// One slot of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) class: Class,
+pub(super) struct RuleEntry {
+    pub(super) class: PrintOf,
     pub(super) print: Print,
     /// The length of a prefix: the script looks for prefixes of lengths that are there.
     pub(super) prefix_bytes: usize,
@@ -23,9 +23,9 @@ pub(super) struct Entry {
 }
 
 /// The entries of one rule. That of the whole cache has none: it is the table's floor.
-pub(super) fn of_rule(printer: Printer, rule: &Rule) -> Vec<Entry> {
+pub(super) fn of_rule(printer: Fingerprinter, rule: &Rule) -> Vec<RuleEntry> {
     let seq = |seq: Option<batoff_types::Seq>| seq.map_or(0, batoff_types::Seq::get);
-    let entry = |class, print, prefix_bytes| Entry {
+    let entry = |class, print, prefix_bytes| RuleEntry {
         class,
         print,
         prefix_bytes,
@@ -36,31 +36,31 @@ pub(super) fn of_rule(printer: Printer, rule: &Rule) -> Vec<Entry> {
     match &rule.place {
         Place::Whole => Vec::new(),
         Place::Site(site) => {
-            vec![entry(Class::Site, printer.of_site(printer.site(site.as_str())), 0)]
+            vec![entry(PrintOf::Site, printer.of_site(printer.site(site.as_str())), 0)]
         }
-        Place::Host(HostPattern::Exact(host)) => vec![plain(Class::Host, host.as_str())],
-        Place::Host(HostPattern::Under(parent)) => vec![plain(Class::Under, parent.as_str())],
-        Place::Url(key) => vec![plain(Class::Url, &as_shown(key))],
+        Place::Host(HostPattern::Exact(host)) => vec![plain(PrintOf::Host, host.as_str())],
+        Place::Host(HostPattern::Under(parent)) => vec![plain(PrintOf::Under, parent.as_str())],
+        Place::Url(key) => vec![plain(PrintOf::Url, &as_shown(key))],
         Place::Overflow(site) => {
-            vec![entry(Class::AnyTag, printer.of_any_tag(printer.site(site.as_str())), 0)]
+            vec![entry(PrintOf::AnyTag, printer.of_any_tag(printer.site(site.as_str())), 0)]
         }
         Place::Tag(site, tag) => {
-            vec![entry(Class::Tag, printer.of_tag(printer.site(site.as_str()), tag.as_str()), 0)]
+            vec![entry(PrintOf::Tag, printer.of_tag(printer.site(site.as_str()), tag.as_str()), 0)]
         }
         Place::Prefix(prefix) => {
             let shown = prefix_as_shown(prefix);
             let prefixes = shown
                 .prefixes
                 .iter()
-                .map(|text| entry(Class::Prefix, printer.of(Class::Prefix, text), text.len()));
-            let urls = shown.urls.iter().map(|text| plain(Class::Url, text));
+                .map(|text| entry(PrintOf::Prefix, printer.of(PrintOf::Prefix, text), text.len()));
+            let urls = shown.urls.iter().map(|text| plain(PrintOf::Url, text));
             prefixes.chain(urls).collect()
         }
     }
 }
 
 /// The entries of everything that an index knows, and the seq before which nothing may be served.
-pub(super) fn of_snapshot(printer: Printer, snapshot: &Snapshot) -> (Vec<Entry>, u64) {
+pub(super) fn of_snapshot(printer: Fingerprinter, snapshot: &Snapshot) -> (Vec<RuleEntry>, u64) {
     let mut floor = snapshot.forgotten_through.get();
     let mut entries = of_sites(printer, &snapshot.sites);
     for rule in &snapshot.rules {
@@ -74,17 +74,17 @@ pub(super) fn of_snapshot(printer: Printer, snapshot: &Snapshot) -> (Vec<Entry>,
     (entries, floor)
 }
 
-fn of_sites(printer: Printer, sites: &SiteTable) -> Vec<Entry> {
+fn of_sites(printer: Fingerprinter, sites: &SiteTable) -> Vec<RuleEntry> {
     let mut entries = Vec::new();
     for (site, names) in sites.iter() {
         let number = printer.site(site.as_str());
         for name in names {
             let (class, text) = match name {
-                HostPattern::Exact(host) => (Class::Owned, host.as_str()),
-                HostPattern::Under(parent) => (Class::OwnedUnder, parent.as_str()),
+                HostPattern::Exact(host) => (PrintOf::Owned, host.as_str()),
+                HostPattern::Under(parent) => (PrintOf::OwnedUnder, parent.as_str()),
             };
             let print = printer.of(class, text);
-            entries.push(Entry { class, print, prefix_bytes: 0, hard: number, soft: 0 });
+            entries.push(RuleEntry { class, print, prefix_bytes: 0, hard: number, soft: 0 });
         }
     }
     entries

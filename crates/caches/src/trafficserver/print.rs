@@ -3,7 +3,7 @@
 
 /// What a fingerprint is of. Two places that shared one would be purged together, never one for the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Class {
+pub(super) enum PrintOf {
     /// A key `host[:port]/path[?query]`.
     Url = 1,
     /// The beginning of keys.
@@ -24,7 +24,7 @@ pub(super) enum Class {
     AnyTag = 9,
 }
 
-impl Class {
+impl PrintOf {
     /// The classes of rules; the table keeps the newest seq of each.
     pub(super) const RULES: [Self; 6] =
         [Self::Url, Self::Prefix, Self::Host, Self::Under, Self::Tag, Self::Site];
@@ -38,46 +38,46 @@ pub(super) struct Print(pub(super) u32, pub(super) u32);
 /// Makes fingerprints. The seeds differ from table to table, so that nobody can choose a URL that goes with somebody
 /// else's.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Printer {
+pub(super) struct Fingerprinter {
     pub(super) seeds: (u32, u32),
 }
 
-impl Printer {
-    pub(super) fn of(self, class: Class, text: &str) -> Print {
-        Walk(self.seeds.0, self.seeds.1).over(text).end(class)
+impl Fingerprinter {
+    pub(super) fn of(self, class: PrintOf, text: &str) -> Print {
+        Lanes(self.seeds.0, self.seeds.1).over(text).end(class)
     }
 
-    /// A site by its number; see [`Printer::site`].
+    /// A site by its number; see [`Fingerprinter::site`].
     pub(super) fn of_site(self, number: u64) -> Print {
-        self.walk_of(number).end(Class::Site)
+        self.walk_of(number).end(PrintOf::Site)
     }
 
     pub(super) fn of_tag(self, number: u64, tag: &str) -> Print {
-        self.walk_of(number).over(tag).end(Class::Tag)
+        self.walk_of(number).over(tag).end(PrintOf::Tag)
     }
 
     /// The number of a site: 52 bits, so that a double holds it, and not 0.
     pub(super) fn site(self, name: &str) -> u64 {
-        let Print(a, b) = self.of(Class::Site, name);
+        let Print(a, b) = self.of(PrintOf::Site, name);
         (u64::from(a >> 12) << 32 | u64::from(b)).max(1)
     }
 
-    /// See [`Class::AnyTag`].
+    /// See [`PrintOf::AnyTag`].
     pub(super) fn of_any_tag(self, number: u64) -> Print {
-        self.walk_of(number).end(Class::AnyTag)
+        self.walk_of(number).end(PrintOf::AnyTag)
     }
 
     /// The walk over a site's tags begins with the number's two halves.
-    const fn walk_of(self, number: u64) -> Walk {
-        Walk(self.seeds.0 ^ (number & 0xFFFF_FFFF) as u32, self.seeds.1 ^ (number >> 32) as u32)
+    const fn walk_of(self, number: u64) -> Lanes {
+        Lanes(self.seeds.0 ^ (number & 0xFFFF_FFFF) as u32, self.seeds.1 ^ (number >> 32) as u32)
     }
 }
 
 /// The lanes in the middle of a text.
 #[derive(Clone, Copy)]
-struct Walk(u32, u32);
+struct Lanes(u32, u32);
 
-impl Walk {
+impl Lanes {
     fn over(self, text: &str) -> Self {
         text.bytes().fold(self, |Self(a, b), byte| {
             let a = a.wrapping_add(u32::from(byte));
@@ -88,7 +88,7 @@ impl Walk {
         })
     }
 
-    const fn end(self, class: Class) -> Print {
+    const fn end(self, class: PrintOf) -> Print {
         let Self(a, b) = self;
         let a = a ^ (class as u32) << 12;
         let a = a.wrapping_add(a << 3);
@@ -110,11 +110,11 @@ mod tests {
 
     #[test]
     fn neighbors_and_classes_have_prints_of_their_own() {
-        let printer = Printer { seeds: (0x1234_5678, 0x9ABC_DEF0) };
+        let printer = Fingerprinter { seeds: (0x1234_5678, 0x9ABC_DEF0) };
         let mut seen = HashSet::new();
         for n in 0..20_000 {
-            assert!(seen.insert(printer.of(Class::Url, &format!("www.example.test/{n}"))));
-            assert!(seen.insert(printer.of(Class::Prefix, &format!("www.example.test/{n}"))));
+            assert!(seen.insert(printer.of(PrintOf::Url, &format!("www.example.test/{n}"))));
+            assert!(seen.insert(printer.of(PrintOf::Prefix, &format!("www.example.test/{n}"))));
             assert!(seen.insert(printer.of_tag(printer.site("mine"), &format!("t{n}"))));
             assert!(seen.insert(printer.of_tag(printer.site("yours"), &format!("t{n}"))));
         }

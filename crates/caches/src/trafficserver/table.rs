@@ -14,8 +14,8 @@ use super::layout::{
     MAGIC, MASK_AT, OPEN_MICROS, SEEDS_AT, SERIAL_AT, SLOT_BYTES, SLOTS_AT, SUPERSEDED_AT, Slot, UNTIL_AT,
     VERSION, VERSION_AT, double, newest_at, read_f64, read_twice, twice,
 };
-use super::places::Entry;
-use super::print::{Class, Printer};
+use super::places::RuleEntry;
+use super::print::{Fingerprinter, PrintOf};
 
 /// Slots of the smallest table.
 const SLOTS_MIN: usize = 4_096;
@@ -35,11 +35,11 @@ pub(super) struct Table {
     path: PathBuf,
     file: Arc<File>,
     shown: Arc<Shown>,
-    printer: Printer,
+    printer: Fingerprinter,
     slots: Vec<Slot>,
     used: usize,
     applied: u64,
-    newest: [u64; Class::RULES.len()],
+    newest: [u64; PrintOf::RULES.len()],
     lengths: Vec<bool>,
 }
 
@@ -80,7 +80,7 @@ impl Table {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        let Some(known) = Known::read(&bytes) else { return Ok(None) };
+        let Some(known) = Recorded::read(&bytes) else { return Ok(None) };
         // After a reboot a disk may hold less than what was acknowledged.
         if known.boot != boot_id()? {
             return Ok(None);
@@ -108,9 +108,9 @@ impl Table {
         path: &Path,
         shown: &Arc<Shown>,
         epochs: &[(String, Option<u64>)],
-        printer: Printer,
+        printer: Fingerprinter,
         applied: u64,
-        contents: &(Vec<Entry>, u64),
+        contents: &(Vec<RuleEntry>, u64),
     ) -> io::Result<Self> {
         let (entries, floor) = contents;
         let room = (entries.len() * 3).next_power_of_two().max(SLOTS_MIN);
@@ -122,7 +122,7 @@ impl Table {
             slots: vec![Slot::default(); room],
             used: 0,
             applied,
-            newest: [0; Class::RULES.len()],
+            newest: [0; PrintOf::RULES.len()],
             lengths: vec![false; SLOTS_AT - LENGTHS_AT],
         };
         for entry in entries {
@@ -152,7 +152,7 @@ impl Table {
         Ok(())
     }
 
-    pub(super) const fn printer(&self) -> Printer {
+    pub(super) const fn printer(&self) -> Fingerprinter {
         self.printer
     }
 
@@ -181,13 +181,13 @@ impl Table {
     }
 
     /// Puts an entry in force, from when it returns. What is there is never weakened.
-    pub(super) fn put(&mut self, entry: &Entry) -> io::Result<Result<(), Full>> {
+    pub(super) fn put(&mut self, entry: &RuleEntry) -> io::Result<Result<(), Full>> {
         let at = self.find(entry);
         let (old, offset) = (self.slots[at], (SLOTS_AT + at * SLOT_BYTES) as u64);
         if old.is_free() && self.used * 2 >= self.slots.len() {
             return Ok(Err(Full));
         }
-        if entry.class == Class::Prefix && !self.lengths[entry.prefix_bytes] {
+        if entry.class == PrintOf::Prefix && !self.lengths[entry.prefix_bytes] {
             self.file.write_all_at(&[1], (LENGTHS_AT + entry.prefix_bytes) as u64)?;
         }
         let newest = entry.hard.max(entry.soft);
@@ -217,12 +217,12 @@ impl Table {
         Ok(())
     }
 
-    fn newest_of(&self, class: Class) -> Option<u64> {
+    fn newest_of(&self, class: PrintOf) -> Option<u64> {
         self.newest.get(class as usize - 1).copied()
     }
 
     /// The slot of an entry, or the free one where it belongs. There is always a free one: half of them are.
-    fn find(&self, entry: &Entry) -> usize {
+    fn find(&self, entry: &RuleEntry) -> usize {
         let mask = self.slots.len() - 1;
         let mut at = entry.print.0 as usize & mask;
         while !self.slots[at].is_free() && !self.slots[at].is_of(entry.print) {
@@ -232,11 +232,11 @@ impl Table {
     }
 
     /// Remembers what the file says.
-    fn keep(&mut self, at: usize, entry: &Entry) {
+    fn keep(&mut self, at: usize, entry: &RuleEntry) {
         let slot = &mut self.slots[at];
         self.used += usize::from(slot.is_free());
         slot.raise(entry);
-        if entry.class == Class::Prefix {
+        if entry.class == PrintOf::Prefix {
             self.lengths[entry.prefix_bytes] = true;
         }
         if let Some(newest) = self.newest.get_mut(entry.class as usize - 1) {
@@ -263,7 +263,7 @@ impl Table {
         }
         put(BOOT_AT, boot.as_bytes());
         put(APPLIED_AT, twice(double(self.applied)).as_flattened());
-        for (class, newest) in Class::RULES.into_iter().zip(self.newest) {
+        for (class, newest) in PrintOf::RULES.into_iter().zip(self.newest) {
             put(newest_at(class), twice(double(newest)).as_flattened());
         }
         for (length, _) in self.lengths.iter().enumerate().filter(|(_, there)| **there) {
@@ -277,11 +277,11 @@ impl Table {
 }
 
 impl Slot {
-    fn raise(&mut self, entry: &Entry) {
+    fn raise(&mut self, entry: &RuleEntry) {
         self.print = [entry.print.0, entry.print.1];
         match entry.class {
             // A number, not a seq.
-            Class::Owned | Class::OwnedUnder => self.hard = double(entry.hard),
+            PrintOf::Owned | PrintOf::OwnedUnder => self.hard = double(entry.hard),
             _ => {
                 self.hard = self.hard.max(double(entry.hard));
                 self.soft = self.soft.max(double(entry.soft));
@@ -291,17 +291,17 @@ impl Slot {
 }
 
 /// What a file says.
-struct Known {
+struct Recorded {
     floor: u64,
     boot: String,
-    printer: Printer,
+    printer: Fingerprinter,
     slots: Vec<Slot>,
     applied: u64,
-    newest: [u64; Class::RULES.len()],
+    newest: [u64; PrintOf::RULES.len()],
     lengths: Vec<bool>,
 }
 
-impl Known {
+impl Recorded {
     /// `None` when it is not of this layout, has a successor, or was left in the middle of a write.
     #[allow(
         clippy::cast_possible_truncation,
@@ -320,15 +320,15 @@ impl Known {
         if !slots.is_power_of_two() || bytes.len() != SLOTS_AT + slots * SLOT_BYTES {
             return None;
         }
-        let mut newest = [0; Class::RULES.len()];
-        for (class, newest) in Class::RULES.into_iter().zip(&mut newest) {
+        let mut newest = [0; PrintOf::RULES.len()];
+        for (class, newest) in PrintOf::RULES.into_iter().zip(&mut newest) {
             *newest = read_twice(bytes, newest_at(class))? as u64;
         }
         let (slots, _) = bytes[SLOTS_AT..].as_chunks::<SLOT_BYTES>();
         Some(Self {
             floor: number(FLOOR_AT)? as u64,
             boot: std::str::from_utf8(bytes.get(BOOT_AT..BOOT_AT + BOOT_BYTES)?).ok()?.to_owned(),
-            printer: Printer { seeds: (number(SEEDS_AT[0])? as u32, number(SEEDS_AT[1])? as u32) },
+            printer: Fingerprinter { seeds: (number(SEEDS_AT[0])? as u32, number(SEEDS_AT[1])? as u32) },
             slots: slots.iter().map(Slot::decode).collect::<Option<_>>()?,
             applied: read_twice(bytes, APPLIED_AT)? as u64,
             newest,
@@ -378,13 +378,19 @@ mod tests {
 
     use super::*;
 
-    const PRINTER: Printer = Printer { seeds: (7, 11) };
+    const PRINTER: Fingerprinter = Fingerprinter { seeds: (7, 11) };
 
-    fn url(text: &str, hard: u64) -> Entry {
-        Entry { class: Class::Url, print: PRINTER.of(Class::Url, text), prefix_bytes: 0, hard, soft: 0 }
+    fn url(text: &str, hard: u64) -> RuleEntry {
+        RuleEntry {
+            class: PrintOf::Url,
+            print: PRINTER.of(PrintOf::Url, text),
+            prefix_bytes: 0,
+            hard,
+            soft: 0,
+        }
     }
 
-    fn build(dir: &Path, entries: Vec<Entry>) -> Table {
+    fn build(dir: &Path, entries: Vec<RuleEntry>) -> Table {
         Table::build(&dir.join("rules"), &Shown::nothing(), &epochs(), PRINTER, 4, &(entries, 0)).unwrap()
     }
 
@@ -402,9 +408,9 @@ mod tests {
         let mut table = build(dir.path(), vec![url("a/1", 3)]);
         table.put(&url("a/2", 9)).unwrap().unwrap();
         table.put(&url("a/2", 5)).unwrap().unwrap();
-        let prefix = Entry {
-            class: Class::Prefix,
-            print: PRINTER.of(Class::Prefix, "a/"),
+        let prefix = RuleEntry {
+            class: PrintOf::Prefix,
+            print: PRINTER.of(PrintOf::Prefix, "a/"),
             prefix_bytes: 2,
             hard: 0,
             soft: 10,

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use batoff_types::{PurgeUrl, Scheme, Tag};
 
 use super::places::as_shown;
-use super::print::{Class, Printer};
+use super::print::{Fingerprinter, PrintOf};
 
 /// Answers each line, `scheme authority target`, with the key and its fingerprint as a prefix.
 const DRIVER: &str = r#"
@@ -106,7 +106,7 @@ fn the_script_and_the_daemon_agree_on_every_url() {
         .collect();
     let answers = ask_the_script(&shown);
     assert_eq!(answers.len(), requests.len());
-    let printer = Printer { seeds: (7, 11) };
+    let printer = Fingerprinter { seeds: (7, 11) };
     let mut served = 0;
     for ((scheme, authority, target), answer) in requests.iter().zip(answers) {
         let url = PurgeUrl::of_request(*scheme, authority, target).unwrap();
@@ -114,7 +114,7 @@ fn the_script_and_the_daemon_agree_on_every_url() {
         let Some((key, a, b)) = answer else { continue };
         served += 1;
         assert_eq!(key, as_shown(url.key()), "{authority}{target}");
-        let print = printer.of(Class::Prefix, &key);
+        let print = printer.of(PrintOf::Prefix, &key);
         assert_eq!((print.0, print.1), (a, b), "{key}");
     }
     assert!(served > requests.len() / 2, "{served} of {}", requests.len());

@@ -14,7 +14,7 @@ use http::{HeaderMap, StatusCode, header};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use self::page::{Counters, Page};
+use self::page::{Counters, PageSpec};
 
 /// The longest that `/slow/<ms>/…` waits, in milliseconds; longer wishes are cut to it.
 const SLOW_MS_MAX: u64 = 60_000;
@@ -50,7 +50,7 @@ impl Origin {
 }
 
 async fn answer(State(shop): State<Arc<Shop>>, request: Request) -> Response {
-    let page = Page::of(request.uri(), request.headers());
+    let page = PageSpec::of(request.uri(), request.headers());
     if let Some(ms) = page.slow_ms {
         tokio::time::sleep(Duration::from_millis(ms.min(SLOW_MS_MAX))).await;
     }

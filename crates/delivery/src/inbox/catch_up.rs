@@ -7,7 +7,7 @@
 use batoff_types::message::{Reset, Welcome};
 use batoff_types::{Cursor, LogId};
 
-use crate::rules::{Rule, Rules};
+use crate::rules::{Rule, RuleSet};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -32,7 +32,7 @@ impl CatchUp {
     }
 
     /// The control plane has answered the `Hello`. The latest goal counts until one is reached.
-    pub(super) fn handle_welcome(&mut self, welcome: &Welcome, rules: Rules) {
+    pub(super) fn handle_welcome(&mut self, welcome: &Welcome, rules: RuleSet) {
         if !rules.in_force(Rule::CaughtUp) {
             self.is_done = true;
         }
@@ -57,7 +57,7 @@ impl CatchUp {
     }
 
     /// The node has applied everything before this place.
-    pub(super) fn handle_moved(&mut self, cursor: Cursor, rules: Rules) {
+    pub(super) fn handle_moved(&mut self, cursor: Cursor, rules: RuleSet) {
         let in_log = |goal: &mut Goal| goal.is_ours || !rules.in_force(Rule::CaughtUpInLog);
         if self.goal.take_if(|goal| in_log(goal) && cursor >= goal.tail).is_some() {
             self.is_done = true;

@@ -10,7 +10,7 @@ use super::{LateNode, Lateness, NodeCounts, NodeState, NodeView, Roster};
 use crate::PURGE_TARGET;
 
 /// What a node is to one record.
-enum Standing {
+enum Stance {
     Confirmed,
     Fenced,
     Late(Lateness),
@@ -18,39 +18,39 @@ enum Standing {
 
 impl Node {
     /// `None` when the node was registered after the record: it started empty.
-    fn standing_at(&self, seq: Seq, tail: Cursor) -> Option<Standing> {
+    fn standing_at(&self, seq: Seq, tail: Cursor) -> Option<Stance> {
         if self.registered.covers(seq) {
             return None;
         }
         let has_no_lease = matches!(self.state, NodeState::Away | NodeState::Joining);
         Some(if self.confirmed_by_all().covers(seq) {
-            Standing::Confirmed
+            Stance::Confirmed
         } else if self.confirmed.covers(seq) {
-            Standing::Late(Lateness::Held)
+            Stance::Late(Lateness::Held)
         } else if self.is_strict()
             && has_no_lease
             && self.floor_at(tail).covers(seq)
             && self.holds.iter().all(|hold| hold.safe.covers(seq))
         {
-            Standing::Fenced
+            Stance::Fenced
         } else if self.is_unreachable() {
-            Standing::Late(Lateness::Unreachable)
+            Stance::Late(Lateness::Unreachable)
         } else if self.connection.is_none() {
-            Standing::Late(Lateness::LeaseRuns)
+            Stance::Late(Lateness::LeaseRuns)
         } else {
-            Standing::Late(Lateness::Lagging)
+            Stance::Late(Lateness::Lagging)
         })
     }
 }
 
 impl NodeCounts {
-    fn add(&mut self, standing: &Standing) {
+    fn add(&mut self, standing: &Stance) {
         self.total += 1;
         match standing {
-            Standing::Confirmed => self.confirmed += 1,
-            Standing::Fenced => self.fenced += 1,
-            Standing::Late(Lateness::Unreachable) => self.unreachable += 1,
-            Standing::Late(Lateness::LeaseRuns | Lateness::Lagging | Lateness::Held) => {}
+            Stance::Confirmed => self.confirmed += 1,
+            Stance::Fenced => self.fenced += 1,
+            Stance::Late(Lateness::Unreachable) => self.unreachable += 1,
+            Stance::Late(Lateness::LeaseRuns | Lateness::Lagging | Lateness::Held) => {}
         }
     }
 }
@@ -79,8 +79,8 @@ impl Roster {
     /// The nodes that a record waits for, and why. Costs a look at each node.
     pub fn late_at(&self, seq: Seq) -> Vec<LateNode> {
         let late = |node: &Node| match node.standing_at(seq, self.durable.tail())? {
-            Standing::Late(why) => Some(LateNode { node: node.name.clone(), why }),
-            Standing::Confirmed | Standing::Fenced => None,
+            Stance::Late(why) => Some(LateNode { node: node.name.clone(), why }),
+            Stance::Confirmed | Stance::Fenced => None,
         };
         self.all().filter_map(late).collect()
     }
@@ -93,7 +93,7 @@ impl Roster {
             && self.all().any(|node| {
                 matches!(
                     node.standing_at(seq, self.durable.tail()),
-                    Some(Standing::Late(Lateness::Unreachable))
+                    Some(Stance::Late(Lateness::Unreachable))
                 )
             })
     }

@@ -6,13 +6,13 @@ use super::durable::DurableTimes;
 use super::node::{Event, Hold, Node};
 use super::{NodeState, Refusal, STEP};
 use crate::LeaseTimes;
-use crate::rules::{Rule, Rules};
+use crate::rules::{Rule, RuleSet};
 
 /// The rules on one node: who gets a lease, and when it is over.
 #[derive(Clone, Copy)]
 pub(super) struct Judge {
     pub(super) times: LeaseTimes,
-    pub(super) rules: Rules,
+    pub(super) rules: RuleSet,
 }
 
 impl Judge {

@@ -56,7 +56,7 @@ impl Story {
             nodes: nodes.collect(),
         };
         let now = Moment::from_micros(5_000_000);
-        Self { roster: Roster::with_rules(LeaseTimes::default(), now, recovered, Rules { off }), now }
+        Self { roster: Roster::with_rules(LeaseTimes::default(), now, recovered, RuleSet { off }), now }
     }
 
     /// The strict nodes 1 to `nodes`, registered as records, up to date and leased in their instance 1, connection 1;
@@ -338,7 +338,7 @@ fn g4_a_daemon_that_crashes_once_a_second_holds_no_purge_up_for_longer_than_one_
 /// Whether a daemon that takes the place of another one, up to date, gets a lease beside the other's.
 fn two_leases_at_once(off: Option<Rule>) -> bool {
     let mut story = Story::calm(1);
-    story.roster.rules = Rules { off };
+    story.roster.rules = RuleSet { off };
     story.hello(1, 2, 1, 2);
     story.beat(1, 2, 1)
 }

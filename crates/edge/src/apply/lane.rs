@@ -10,7 +10,7 @@ use batoff_types::{Record, Seq};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 
-use self::group::{Group, Job, Mark, Queue, Step};
+use self::group::{Group, Job, Jobs, Milestone, Step};
 use super::news::{News, Ticket};
 use crate::cache::{Cache, CacheTrouble, Needs, Proof};
 use crate::metrics;
@@ -39,7 +39,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// The queue of one cache.
 pub(super) struct Lane<L> {
     cache: Arc<dyn Cache<L>>,
-    queue: Mutex<Queue<L>>,
+    queue: Mutex<Jobs<L>>,
     filled: Notify,
     emptied: Notify,
     in_trouble: AtomicBool,
@@ -87,12 +87,12 @@ impl<L: Send + Sync + 'static> Lane<L> {
 
     /// News is to be given when everything before this is done.
     pub(super) fn push_mark(&self, ticket: Ticket, through: Seq) {
-        self.push(Job::Mark(Mark { ticket, through: Some(through) }));
+        self.push(Job::Milestone(Milestone { ticket, through: Some(through) }));
     }
 
     /// Everything that waits is void; the cache is to be flushed.
     pub(super) fn push_flush(&self, ticket: Ticket) {
-        let mark = self.is_waited_for().then_some(Mark { ticket, through: None });
+        let mark = self.is_waited_for().then_some(Milestone { ticket, through: None });
         self.queue.lock().flush(mark);
         self.filled.notify_one();
     }

@@ -21,7 +21,7 @@ pub(super) const BATCH_OBJECTS: usize = 1_000;
 const LEFTOVERS_EVERY: Duration = Duration::from_millis(250);
 
 /// A record whose rule is in force and whose objects are still to be removed.
-pub(super) struct Sweep<L: Clone> {
+pub(super) struct Unswept<L: Clone> {
     pub(super) ticket: Ticket,
     pub(super) record: Arc<Record>,
     pub(super) received_at: Moment,
@@ -39,7 +39,7 @@ pub(super) struct Sweeper<L: Clone> {
 }
 
 impl<L: Clone + Send + Sync + 'static> Sweeper<L> {
-    pub(super) async fn run(self, mut sweeps: mpsc::Receiver<Sweep<L>>) {
+    pub(super) async fn run(self, mut sweeps: mpsc::Receiver<Unswept<L>>) {
         let mut leftovers = tokio::time::interval(LEFTOVERS_EVERY);
         leftovers.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -54,7 +54,7 @@ impl<L: Clone + Send + Sync + 'static> Sweeper<L> {
         }
     }
 
-    async fn sweep(&self, mut sweep: Sweep<L>) {
+    async fn sweep(&self, mut sweep: Unswept<L>) {
         let reason = EvictReason::of(&sweep.record);
         while let Some(batch) = sweep.matches.next_batch(BATCH_OBJECTS) {
             let batch: Arc<[_]> = batch.into();
@@ -83,7 +83,7 @@ impl<L: Clone + Send + Sync + 'static> Sweeper<L> {
     }
 
     /// Until nothing is left or a record needs sweeping.
-    async fn sweep_leftovers(&self, sweeps: &mpsc::Receiver<Sweep<L>>) {
+    async fn sweep_leftovers(&self, sweeps: &mpsc::Receiver<Unswept<L>>) {
         while sweeps.is_empty()
             && let Some(batch) = self.index.sweep(BATCH_OBJECTS)
         {

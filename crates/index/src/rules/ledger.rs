@@ -8,14 +8,14 @@ use super::{Level, Rules};
 use crate::place::host_of;
 use crate::{Place, Rule};
 
-type Map<K, V> = hashbrown::HashMap<K, V, foldhash::fast::RandomState>;
+type FastMap<K, V> = hashbrown::HashMap<K, V, foldhash::fast::RandomState>;
 
 /// What records know of the rules beyond what verdicts need: the places by name, and by age. Kept by whoever may change
 /// the rules, and changed together with them.
 #[derive(Default)]
 pub(crate) struct Ledger {
     /// By fingerprint.
-    known: Map<u64, Known>,
+    known: FastMap<u64, Known>,
     ages: Ages,
     next_number: u64,
 }

@@ -73,8 +73,8 @@ impl Level {
         self.hard.newest().max(self.soft.newest())
     }
 
-    pub(crate) fn newest_seqs(&self) -> Newest {
-        Newest { hard: self.hard.newest(), soft: self.soft.newest() }
+    pub(crate) fn newest_seqs(&self) -> NewestSeqs {
+        NewestSeqs { hard: self.hard.newest(), soft: self.soft.newest() }
     }
 
     /// Whether it is the same again when it is made from [`Level::newest_seqs`].
@@ -100,12 +100,12 @@ impl Level {
 
 /// What of a [`Level`] decides verdicts: of each strength the newest seq; 0: none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Newest {
+pub(crate) struct NewestSeqs {
     pub(crate) hard: u64,
     pub(crate) soft: u64,
 }
 
-impl Newest {
+impl NewestSeqs {
     /// Of whichever strength.
     pub(crate) fn any(self) -> u64 {
         self.hard.max(self.soft)
@@ -124,8 +124,8 @@ impl Newest {
     }
 }
 
-impl From<Newest> for Level {
-    fn from(newest: Newest) -> Self {
+impl From<NewestSeqs> for Level {
+    fn from(newest: NewestSeqs) -> Self {
         let of = |recorded| Seqs { recorded, ..Seqs::default() };
         Self { hard: of(newest.hard), soft: of(newest.soft) }
     }

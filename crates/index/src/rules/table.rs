@@ -15,30 +15,30 @@ const LEAF_MAX: usize = 8;
 /// A map from fingerprints whose copies share what did not change: a hash trie. A copy costs one counted reference; a
 /// change to a copy costs one leaf and the branches above it, and those who read the other notice nothing.
 #[derive(Clone, Debug)]
-pub(crate) struct Table<V> {
-    root: Node<V>,
+pub(crate) struct PrintMap<V> {
+    root: Tree<V>,
 }
 
 #[derive(Clone, Debug)]
-enum Node<V> {
+enum Tree<V> {
     Empty,
-    Leaf(Arc<[Slot<V>]>),
-    Branch(Arc<[Node<V>; WAYS]>),
+    Leaf(Arc<[LeafEntry<V>]>),
+    Branch(Arc<[Tree<V>; WAYS]>),
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Slot<V> {
+struct LeafEntry<V> {
     print: u64,
     value: V,
 }
 
-impl<V> Default for Table<V> {
+impl<V> Default for PrintMap<V> {
     fn default() -> Self {
-        Self { root: Node::Empty }
+        Self { root: Tree::Empty }
     }
 }
 
-impl<V: Clone> Table<V> {
+impl<V: Clone> PrintMap<V> {
     /// What stands under the fingerprint.
     #[inline]
     pub(crate) fn get(&self, print: u64) -> Option<&V> {
@@ -46,11 +46,11 @@ impl<V: Clone> Table<V> {
         let mut bits = print;
         loop {
             match node {
-                Node::Empty => return None,
-                Node::Leaf(slots) => {
+                Tree::Empty => return None,
+                Tree::Leaf(slots) => {
                     return slots.iter().find(|slot| slot.print == print).map(|slot| &slot.value);
                 }
-                Node::Branch(ways) => {
+                Tree::Branch(ways) => {
                     node = &ways[way(bits)];
                     bits >>= BITS;
                 }
@@ -64,12 +64,12 @@ impl<V: Clone> Table<V> {
         let mut bits = print;
         loop {
             match node {
-                Node::Empty => return None,
-                Node::Leaf(slots) => {
+                Tree::Empty => return None,
+                Tree::Leaf(slots) => {
                     let at = slots.iter().position(|slot| slot.print == print)?;
                     return Some(&mut Arc::make_mut(slots)[at].value);
                 }
-                Node::Branch(ways) => {
+                Tree::Branch(ways) => {
                     node = &mut Arc::make_mut(ways)[way(bits)];
                     bits >>= BITS;
                 }
@@ -79,7 +79,7 @@ impl<V: Clone> Table<V> {
 
     /// Puts a value under the fingerprint, in the place of the one there.
     pub(crate) fn set(&mut self, print: u64, value: V) {
-        self.root.set(Slot { print, value }, 0);
+        self.root.set(LeafEntry { print, value }, 0);
     }
 
     /// Takes the value under the fingerprint away.
@@ -94,8 +94,8 @@ fn way(bits: u64) -> usize {
     bits as usize % WAYS
 }
 
-impl<V: Clone> Node<V> {
-    fn set(&mut self, slot: Slot<V>, level: u32) {
+impl<V: Clone> Tree<V> {
+    fn set(&mut self, slot: LeafEntry<V>, level: u32) {
         match self {
             Self::Empty => *self = Self::Leaf(Arc::new([slot])),
             Self::Branch(ways) => {
@@ -145,19 +145,19 @@ impl<V: Clone> Node<V> {
 
 /// All that is left in a branch, if it is so little that a leaf does. Half a leaf, so that a rule that comes and goes
 /// does not split and join it each time.
-fn few<V: Clone>(ways: &[Node<V>; WAYS]) -> Option<Vec<Slot<V>>> {
+fn few<V: Clone>(ways: &[Tree<V>; WAYS]) -> Option<Vec<LeafEntry<V>>> {
     let mut left = 0;
     for node in ways {
         match node {
-            Node::Empty => {}
-            Node::Leaf(slots) => left += slots.len(),
-            Node::Branch(_) => return None,
+            Tree::Empty => {}
+            Tree::Leaf(slots) => left += slots.len(),
+            Tree::Branch(_) => return None,
         }
         if left > LEAF_MAX / 2 {
             return None;
         }
     }
-    let leaves = ways.iter().filter_map(|node| if let Node::Leaf(slots) = node { Some(slots) } else { None });
+    let leaves = ways.iter().filter_map(|node| if let Tree::Leaf(slots) = node { Some(slots) } else { None });
     Some(leaves.flat_map(|slots| slots.iter().cloned()).collect())
 }
 
@@ -169,15 +169,15 @@ mod tests {
 
     use super::*;
 
-    fn slots<V>(node: &Node<V>) -> usize {
+    fn slots<V>(node: &Tree<V>) -> usize {
         match node {
-            Node::Empty => 0,
-            Node::Leaf(slots) => slots.len(),
-            Node::Branch(ways) => ways.iter().map(slots_of).sum(),
+            Tree::Empty => 0,
+            Tree::Leaf(slots) => slots.len(),
+            Tree::Branch(ways) => ways.iter().map(slots_of).sum(),
         }
     }
 
-    fn slots_of<V>(node: &Node<V>) -> usize {
+    fn slots_of<V>(node: &Tree<V>) -> usize {
         slots(node)
     }
 
@@ -187,7 +187,7 @@ mod tests {
         fn a_table_is_a_map_and_its_copies_do_not_change(
             steps in proptest::collection::vec((any::<bool>(), 0..40_u64, 0..4_u32), 0..200),
         ) {
-            let mut table = Table::default();
+            let mut table = PrintMap::default();
             let mut model = BTreeMap::new();
             let mut copies = Vec::new();
             for (at, (remove, number, shift)) in steps.into_iter().enumerate() {
@@ -216,7 +216,7 @@ mod tests {
             for print in model.keys() {
                 table.remove(*print);
             }
-            prop_assert!(matches!(table.root, Node::Empty));
+            prop_assert!(matches!(table.root, Tree::Empty));
         }
     }
 }

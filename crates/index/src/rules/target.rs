@@ -5,13 +5,13 @@ use batoff_types::CacheTags;
 pub(crate) struct Target<'a> {
     pub(crate) key: &'a str,
     pub(crate) host: &'a str,
-    pub(crate) tags: Tags<'a>,
+    pub(crate) tags: CarriedTags<'a>,
 }
 
 /// The tags that an object carries: as its cache names them, with their fingerprints, or as the store keeps them.
 /// Overflow is one of them in the last two ([`OVERFLOW`](crate::place::OVERFLOW)).
 #[derive(Clone, Copy)]
-pub(crate) enum Tags<'a> {
+pub(crate) enum CarriedTags<'a> {
     Given(&'a CacheTags),
     Printed(&'a [(u64, &'a str)]),
     Kept(&'a dyn Carries),

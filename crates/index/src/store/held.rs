@@ -5,7 +5,7 @@ use batoff_types::{CacheTags, FillToken, PurgeUrl, Scheme, Tag};
 use super::record;
 use super::tagged::Tagged;
 use crate::Variant;
-use crate::rules::{Carries, Tags, Target};
+use crate::rules::{CarriedTags, Carries, Target};
 
 /// One object, as whoever holds its shard sees it.
 pub(crate) struct Held<'a, L> {
@@ -36,7 +36,7 @@ pub(crate) enum Act {
 
 impl<L> Held<'_, L> {
     pub(crate) fn target(&self) -> Target<'_> {
-        Target { key: self.key, host: self.host, tags: Tags::Kept(self) }
+        Target { key: self.key, host: self.host, tags: CarriedTags::Kept(self) }
     }
 
     /// Its URL, with the scheme under which it was first inserted.

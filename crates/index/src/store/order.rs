@@ -9,12 +9,12 @@ use super::key::host_and_rest;
 
 /// Behind one lock that is taken for writing only when a directory gets its first object or loses its last.
 #[derive(Default)]
-pub(crate) struct Order {
-    inner: RwLock<Inner>,
+pub(crate) struct PathOrder {
+    inner: RwLock<Directories>,
 }
 
 #[derive(Default)]
-struct Inner {
+struct Directories {
     hosts: BTreeMap<Box<str>, HostDirectories>,
     /// Numbers of hosts that went.
     free: Vec<u32>,
@@ -29,12 +29,12 @@ struct HostDirectories {
     directories: BTreeSet<Box<str>>,
 }
 
-impl Order {
+impl PathOrder {
     /// A directory got its first object; its host's number.
     pub(crate) fn enter(&self, directory: &str) -> u32 {
         let (host, rest) = host_and_rest(directory);
         let mut inner = self.inner.write();
-        let Inner { hosts, free, directories, text_bytes } = &mut *inner;
+        let Directories { hosts, free, directories, text_bytes } = &mut *inner;
         let next = hosts.len() as u32;
         if !hosts.contains_key(host) {
             let number = free.pop().unwrap_or(next);
@@ -53,7 +53,7 @@ impl Order {
     pub(crate) fn leave(&self, directory: &str) {
         let (host, rest) = host_and_rest(directory);
         let mut inner = self.inner.write();
-        let Inner { hosts, free, directories, text_bytes } = &mut *inner;
+        let Directories { hosts, free, directories, text_bytes } = &mut *inner;
         let Some(of_host) = hosts.get_mut(host) else { return };
         if of_host.directories.remove(rest) {
             *directories -= 1;
@@ -65,7 +65,7 @@ impl Order {
             *text_bytes -= host.len() as u64;
         }
         if hosts.is_empty() {
-            *inner = Inner::default();
+            *inner = Directories::default();
         }
     }
 

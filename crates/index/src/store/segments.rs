@@ -14,26 +14,26 @@ const SEARCHED: usize = 4;
 /// finds; and room need not double: it grows by a quarter, without a look at what the handles name. A part of 10,000
 /// handles grows within some ten microseconds.
 pub(crate) struct Segments<const N: usize, V = ()> {
-    parts: [Part<V>; N],
+    parts: [Segment<V>; N],
 }
 
-struct Part<V> {
+struct Segment<V> {
     /// Handles that found no place within the room lie behind it.
-    slots: Vec<Slot<V>>,
+    slots: Vec<Cell<V>>,
     room: usize,
     len: usize,
 }
 
 /// Its members are such that a value of four bytes makes it one of twelve.
 #[derive(Debug, Default)]
-struct Slot<V> {
+struct Cell<V> {
     hash: u32,
     /// 0: nothing.
     handle: u32,
     value: V,
 }
 
-impl<V> Slot<V> {
+impl<V> Cell<V> {
     /// What slots are in the order of.
     #[inline]
     const fn order(&self) -> u64 {
@@ -43,11 +43,11 @@ impl<V> Slot<V> {
 
 impl<const N: usize, V> Default for Segments<N, V> {
     fn default() -> Self {
-        Self { parts: std::array::from_fn(|_| Part::default()) }
+        Self { parts: std::array::from_fn(|_| Segment::default()) }
     }
 }
 
-impl<V> Default for Part<V> {
+impl<V> Default for Segment<V> {
     fn default() -> Self {
         Self { slots: Vec::new(), room: 0, len: 0 }
     }
@@ -75,20 +75,20 @@ impl<const N: usize, V: Default> Segments<N, V> {
     pub(crate) fn touch(&self, hash: u64) -> u64 {
         let part = &self.parts[part::<N>(hash)];
         let place = part.place(hash as u32);
-        let order_at = |at: usize| part.slots.get(at).map_or(0, Slot::order);
+        let order_at = |at: usize| part.slots.get(at).map_or(0, Cell::order);
         order_at(place) ^ order_at(place + SEARCHED)
     }
 
     /// `handle` must not be 0.
     pub(crate) fn insert(&mut self, hash: u64, handle: u32, value: V) {
-        self.parts[part::<N>(hash)].insert(Slot { hash: hash as u32, handle, value });
+        self.parts[part::<N>(hash)].insert(Cell { hash: hash as u32, handle, value });
     }
 
     /// Puts `new` and its value in the place of `old` and its.
     pub(crate) fn replace(&mut self, hash: u64, old: u32, new: u32, value: V) {
         let part = &mut self.parts[part::<N>(hash)];
         if let Some(at) = part.find(hash as u32, |handle| handle == old) {
-            part.slots[at] = Slot { hash: hash as u32, handle: new, value };
+            part.slots[at] = Cell { hash: hash as u32, handle: new, value };
         }
     }
 
@@ -98,11 +98,11 @@ impl<const N: usize, V: Default> Segments<N, V> {
 
     /// Memory held beyond `self`.
     pub(crate) fn bytes(&self) -> u64 {
-        self.parts.iter().map(|part| (part.slots.capacity() * size_of::<Slot<V>>()) as u64).sum()
+        self.parts.iter().map(|part| (part.slots.capacity() * size_of::<Cell<V>>()) as u64).sum()
     }
 }
 
-impl<V: Default> Part<V> {
+impl<V: Default> Segment<V> {
     #[inline]
     fn find(&self, hash: u32, mut is_it: impl FnMut(u32) -> bool) -> Option<usize> {
         let from = self.place(hash);
@@ -117,7 +117,7 @@ impl<V: Default> Part<V> {
         None
     }
 
-    fn insert(&mut self, mut carried: Slot<V>) {
+    fn insert(&mut self, mut carried: Cell<V>) {
         // Four fifths: then a search looks at three slots on average.
         if (self.len + 1) * 5 > self.room * 4 {
             self.resize((self.room * 5 / 4 + 1).max(ROOM_MIN));
@@ -141,7 +141,7 @@ impl<V: Default> Part<V> {
 
     fn remove(&mut self, hash: u32, handle: u32) {
         let Some(mut at) = self.find(hash, |other| other == handle) else { return };
-        self.slots[at] = Slot::default();
+        self.slots[at] = Cell::default();
         self.len -= 1;
         // Whoever was pushed back comes forward by one.
         while let Some(next) = self.slots.get(at + 1)
@@ -166,16 +166,16 @@ impl<V: Default> Part<V> {
         for slot in slots.into_iter().filter(|slot| slot.handle != 0) {
             let place = self.place(slot.hash);
             if place > self.slots.len() {
-                self.slots.resize_with(place, Slot::default);
+                self.slots.resize_with(place, Cell::default);
             }
             self.push(slot);
         }
         if self.slots.len() < room {
-            self.slots.resize_with(room, Slot::default);
+            self.slots.resize_with(room, Cell::default);
         }
     }
 
-    fn push(&mut self, slot: Slot<V>) {
+    fn push(&mut self, slot: Cell<V>) {
         if self.slots.len() == self.slots.capacity() {
             self.slots.reserve_exact(8);
         }
@@ -202,7 +202,7 @@ mod tests {
 
     use super::*;
 
-    fn in_order(part: &Part<u32>) -> bool {
+    fn in_order(part: &Segment<u32>) -> bool {
         let mut before = 0;
         part.slots.iter().enumerate().all(|(at, slot)| {
             let (place, is_empty) = (part.place(slot.hash), slot.handle == 0);
@@ -219,7 +219,7 @@ mod tests {
         fn what_was_put_in_and_not_taken_out_is_found(
             steps in proptest::collection::vec((any::<bool>(), 1_u32..200, 0_u32..12), 1..500),
         ) {
-            let mut part = Part::default();
+            let mut part = Segment::default();
             let mut model = BTreeSet::new();
             for (remove, handle, at_end) in steps {
                 // Few hashes, many at the end of the room: runs, and handles behind the room.
@@ -228,7 +228,7 @@ mod tests {
                     part.remove(hash, handle);
                     model.remove(&(hash, handle));
                 } else if model.insert((hash, handle)) {
-                    part.insert(Slot { hash, handle, value: handle });
+                    part.insert(Cell { hash, handle, value: handle });
                 }
                 prop_assert!(in_order(&part), "{:x?}", part.slots);
                 prop_assert_eq!(part.len, model.len());

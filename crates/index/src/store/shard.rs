@@ -12,11 +12,11 @@ use super::generations::Generations;
 use super::global;
 use super::held::Held;
 use super::key::{HashState, Split, name_hash};
-use super::order::Order;
+use super::order::PathOrder;
 use super::posting::Ref;
 use super::record::{self, Draft, directory};
 use super::segments::Segments;
-use super::tagged::{Left, Tagged};
+use super::tagged::{Departed, Tagged};
 use crate::Variant;
 use crate::stats::Stats;
 
@@ -154,7 +154,7 @@ impl<L> Shard<L> {
     }
 
     /// Puts a record into its directory's list. False when there is no more room.
-    pub(crate) fn link(&mut self, object: u32, hash: u64, split: Split<'_>, order: &Order) -> bool {
+    pub(crate) fn link(&mut self, object: u32, hash: u64, split: Split<'_>, order: &PathOrder) -> bool {
         let known = self.find_directory(hash, split.directory);
         let Some(at) = known.or_else(|| self.make_directory(hash, split, order)) else { return false };
         let bytes = self.directories.at_mut(at);
@@ -178,7 +178,7 @@ impl<L> Shard<L> {
     }
 
     /// Takes a record out of its directory's list, which goes with its last object.
-    pub(crate) fn unlink(&mut self, object: u32, order: &Order) {
+    pub(crate) fn unlink(&mut self, object: u32, order: &PathOrder) {
         let bytes = self.records.at(object);
         let (at, next, previous) = (record::directory(bytes), record::next(bytes), record::previous(bytes));
         if !self.bookmarks.is_empty() {
@@ -233,7 +233,7 @@ impl<L> Shard<L> {
     }
 
     /// Takes out what [`Shard::publish`] gave back: a record that its name leads to no more. Its tags go to `left`.
-    pub(crate) fn retire(&mut self, object: u32, order: &Order, left: &mut Left) {
+    pub(crate) fn retire(&mut self, object: u32, order: &PathOrder, left: &mut Departed) {
         let name = self.name(object);
         record::tags(self.records.at(object)).for_each(|(number, _)| left.push((number, name)));
         self.unlink(object, order);
@@ -241,7 +241,7 @@ impl<L> Shard<L> {
     }
 
     /// Takes an object out. Its tags go to `left`.
-    pub(crate) fn remove(&mut self, object: u32, by_name: u64, order: &Order, left: &mut Left) {
+    pub(crate) fn remove(&mut self, object: u32, by_name: u64, order: &PathOrder, left: &mut Departed) {
         self.names.remove(by_name, object);
         if self.names.find(by_name, |other| self.have_one_url(other, object)).is_none() {
             self.urls -= 1;
@@ -400,7 +400,7 @@ impl<L> Shard<L> {
         self.directory_names.find(hash, |at| directory::text(self.directories.at(at)) == directory.as_bytes())
     }
 
-    fn make_directory(&mut self, hash: u64, split: Split<'_>, order: &Order) -> Option<u32> {
+    fn make_directory(&mut self, hash: u64, split: Split<'_>, order: &PathOrder) -> Option<u32> {
         let at = self.directories.alloc(directory::len(split.directory.len()))?;
         let host = order.enter(split.directory);
         directory::write(self.directories.at_mut(at), split, hash, host);
@@ -408,7 +408,7 @@ impl<L> Shard<L> {
         Some(at)
     }
 
-    fn drop_directory(&mut self, at: u32, order: &Order) {
+    fn drop_directory(&mut self, at: u32, order: &PathOrder) {
         let bytes = self.directories.at(at);
         let (hash, text) = (directory::hash(bytes), directory::text(bytes));
         let len = directory::len(text.len());

@@ -24,7 +24,7 @@ pub(crate) type Printed<'a> = SmallVec<[(u64, &'a str); 16]>;
 /// Of an object's tags.
 pub(crate) type Numbers = SmallVec<[u32; 16]>;
 /// Tags' numbers, each with the name of an object that carried it.
-pub(crate) type Left = SmallVec<[(u32, Ref); 16]>;
+pub(crate) type Departed = SmallVec<[(u32, Ref); 16]>;
 
 /// Each distinct text once, with a list of names of the objects that carry it.
 ///
@@ -178,7 +178,7 @@ impl Tagged {
             let (shard, handle) = self.at(number);
             shard.write().retract(handle, object);
         }
-        let mut left: Left = numbers.iter().map(|&number| (number, object)).collect();
+        let mut left: Departed = numbers.iter().map(|&number| (number, object)).collect();
         self.leave(&mut left);
     }
 

@@ -9,7 +9,7 @@ use super::held::{Act, Held};
 use super::key::{directory_hash, shard_of};
 use super::posting::Ref;
 use super::shard::{DirectoryBookmark, Shard};
-use super::tagged::{Left, TagWalk};
+use super::tagged::{Departed, TagWalk};
 use super::{Store, local};
 use crate::place::host_of;
 
@@ -101,7 +101,7 @@ impl<L> Store<L> {
         visit: &mut dyn FnMut(&Held<'_, L>) -> Act,
     ) -> (u32, Progress) {
         let by_names = shard.touch_all(objects, &self.hashes);
-        let (mut key, mut left) = (Vec::new(), Left::new());
+        let (mut key, mut left) = (Vec::new(), Departed::new());
         let (mut next, mut stopped) = (objects.first().copied().unwrap_or(NONE), false);
         for (&object, &by_name) in objects.iter().zip(&by_names) {
             let act = if shard.has_name(object, &walk.names) {
@@ -189,7 +189,7 @@ impl<L> Store<L> {
             }
         }
         let by_names = shard.touch_all(&objects, &self.hashes);
-        let mut left = Left::new();
+        let mut left = Departed::new();
         let mut stopped = false;
         for (&object, &by_name) in objects.iter().zip(&by_names) {
             let act = self.show(&shard, object, by_name, key, visit);

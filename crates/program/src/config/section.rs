@@ -42,7 +42,7 @@ impl Override {
 
 /// A table with what overrides its keys.
 #[derive(Debug)]
-pub(super) struct Section {
+pub(super) struct Overlaid {
     /// Its name with those of the tables around it; empty for the whole file.
     path: String,
     table: Table,
@@ -51,7 +51,7 @@ pub(super) struct Section {
 
 /// A key of a table, with all that is said of it.
 #[derive(Debug)]
-struct Key {
+struct TableKey {
     path: String,
     file: Option<Value>,
     said: Option<Said>,
@@ -61,7 +61,7 @@ struct Key {
     beside: &'static [&'static str],
 }
 
-impl Section {
+impl Overlaid {
     /// All of a file.
     pub(super) fn whole(table: Table, overrides: Vec<Override>) -> Self {
         Self { path: String::new(), table, overrides }
@@ -72,14 +72,14 @@ impl Section {
     }
 
     /// Its keys, each with what is said of it, for a type with these `fields`.
-    fn keys(mut self, fields: &'static [&'static str]) -> Result<Vec<Key>, Wrong> {
+    fn keys(mut self, fields: &'static [&'static str]) -> Result<Vec<TableKey>, Wrong> {
         let overrides = std::mem::take(&mut self.overrides);
         if let Some(unknown) = self.table.keys().find(|key| !fields.contains(&key.as_str())) {
             return Err(Wrong::unknown(&self.path, unknown, fields));
         }
-        let mut keys: Vec<Key> = fields
+        let mut keys: Vec<TableKey> = fields
             .iter()
-            .map(|field| Key {
+            .map(|field| TableKey {
                 path: self.path_of(field),
                 file: self.table.remove(*field),
                 said: None,
@@ -110,7 +110,7 @@ impl Section {
     }
 }
 
-impl<'de> Deserializer<'de> for Section {
+impl<'de> Deserializer<'de> for Overlaid {
     type Error = Wrong;
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -136,8 +136,8 @@ impl<'de> Deserializer<'de> for Section {
 }
 
 struct Keys {
-    keys: std::vec::IntoIter<Key>,
-    next: Option<Key>,
+    keys: std::vec::IntoIter<TableKey>,
+    next: Option<TableKey>,
 }
 
 impl<'de> MapAccess<'de> for Keys {
@@ -160,7 +160,7 @@ impl<'de> MapAccess<'de> for Keys {
     }
 }
 
-impl Key {
+impl TableKey {
     /// What it is set to, when it is no table with keys of its own.
     fn value(self) -> Result<Set, Wrong> {
         if let Some(given) = self.below.into_iter().next() {
@@ -176,7 +176,7 @@ impl Key {
     }
 
     /// The table that it is.
-    fn table(self) -> Result<Section, Wrong> {
+    fn table(self) -> Result<Overlaid, Wrong> {
         let value = match &self.said {
             Some(said) => Some(said.as_toml().ok_or_else(|| not_a_table(&self.path))?),
             None => self.file,
@@ -186,7 +186,7 @@ impl Key {
             None => Table::new(),
             Some(_) => return Err(not_a_table(&self.path)),
         };
-        Ok(Section { path: self.path, table, overrides: self.below })
+        Ok(Overlaid { path: self.path, table, overrides: self.below })
     }
 }
 
@@ -211,7 +211,7 @@ macro_rules! as_it_is_set {
     };
 }
 
-impl<'de> Deserializer<'de> for Key {
+impl<'de> Deserializer<'de> for TableKey {
     type Error = Wrong;
 
     as_it_is_set! {
@@ -249,7 +249,7 @@ impl<'de> Deserializer<'de> for Key {
 
     /// A table whose keys are names of the operator's own choice.
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
-        let Section { mut table, overrides, .. } = self.table()?;
+        let Overlaid { mut table, overrides, .. } = self.table()?;
         for Override { rest, said, .. } in overrides {
             table.insert(rest, Value::String(said.text));
         }

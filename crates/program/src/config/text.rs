@@ -31,16 +31,16 @@ impl Said {
         number.ok_or_else(|| self.wrong(what))
     }
 
-    fn list(self) -> Result<Vec<Member>, Wrong> {
+    fn list(self) -> Result<Vec<ListItem>, Wrong> {
         let text = self.text.trim();
         if text.starts_with('[') && text.ends_with(']') {
             return match self.as_toml() {
-                Some(Value::Array(members)) => Ok(members.into_iter().map(Member::Toml).collect()),
+                Some(Value::Array(members)) => Ok(members.into_iter().map(ListItem::Toml).collect()),
                 _ => Err(self.wrong("a list: write it as TOML does, or as words with commas between")),
             };
         }
         let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
-        Ok(words.map(|word| Member::Word(Self { at: self.at.clone(), text: word.to_owned() })).collect())
+        Ok(words.map(|word| ListItem::Word(Self { at: self.at.clone(), text: word.to_owned() })).collect())
     }
 }
 
@@ -127,12 +127,12 @@ impl<'de> Deserializer<'de> for Said {
 }
 
 /// One of a list: a word between two commas, or what TOML has there.
-enum Member {
+enum ListItem {
     Word(Said),
     Toml(Value),
 }
 
-struct Members(std::vec::IntoIter<Member>);
+struct Members(std::vec::IntoIter<ListItem>);
 
 impl<'de> SeqAccess<'de> for Members {
     type Error = Wrong;
@@ -140,8 +140,8 @@ impl<'de> SeqAccess<'de> for Members {
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Wrong> {
         match self.0.next() {
             None => Ok(None),
-            Some(Member::Word(word)) => seed.deserialize(word).map(Some),
-            Some(Member::Toml(value)) => Ok(Some(seed.deserialize(value)?)),
+            Some(ListItem::Word(word)) => seed.deserialize(word).map(Some),
+            Some(ListItem::Toml(value)) => Ok(Some(seed.deserialize(value)?)),
         }
     }
 }

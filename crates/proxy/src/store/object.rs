@@ -48,7 +48,7 @@ pub(crate) struct Freshness {
 
 /// A cached response. Never changed; a confirmation makes another one with the same body.
 #[derive(Debug)]
-pub(crate) struct Object {
+pub(crate) struct CachedResponse {
     pub(crate) locator: Locator,
     pub(crate) mark: Mark,
     pub(crate) header: ResponseHeader,
@@ -60,7 +60,7 @@ pub(crate) struct Object {
     stale_since: OnceLock<SystemTime>,
 }
 
-impl Object {
+impl CachedResponse {
     pub(crate) const fn new(
         locator: Locator,
         mark: Mark,

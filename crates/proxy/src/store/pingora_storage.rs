@@ -14,7 +14,7 @@ use pingora::cache::{
 use pingora::http::ResponseHeader;
 use pingora::{Error, ErrorType, Result};
 
-use super::{Freshness, Mark, Object, ObjectId, Store};
+use super::{CachedResponse, Freshness, Mark, ObjectId, Store};
 use crate::figures::{self, Left, NotStored};
 
 /// What a visitor is given at once, in bytes. Each has the time of one write, so one who reads nothing is noticed.
@@ -22,7 +22,7 @@ const PIECE: usize = 128 << 10;
 
 /// An object that a request found.
 pub(crate) struct Hit {
-    pub(crate) object: Arc<Object>,
+    pub(crate) object: Arc<CachedResponse>,
     from: usize,
     to: usize,
 }

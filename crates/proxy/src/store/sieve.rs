@@ -64,8 +64,8 @@ impl<K: Copy + Eq + Hash, V> Sieve<K, V> {
 
     /// Puts a value in, in place of the one with this key, and gives what left: that one, then those there was no room
     /// for. A value heavier than everything leaves at once.
-    pub(super) fn insert(&mut self, key: K, value: V, weight: u64) -> Left<V> {
-        let mut left = Left { replaced: self.remove(&key), evicted: Vec::new() };
+    pub(super) fn insert(&mut self, key: K, value: V, weight: u64) -> Displaced<V> {
+        let mut left = Displaced { replaced: self.remove(&key), evicted: Vec::new() };
         if weight > self.weight_max {
             left.evicted.push(value);
             return left;
@@ -130,7 +130,7 @@ impl<K: Copy + Eq + Hash, V> Sieve<K, V> {
 
 /// What left when something came.
 #[derive(Debug)]
-pub(super) struct Left<V> {
+pub(super) struct Displaced<V> {
     pub(super) replaced: Option<V>,
     pub(super) evicted: Vec<V>,
 }

@@ -88,7 +88,7 @@ fn what_is_made_stale_is_stale_at_any_time() {
     let Ok(Found::Readable(header)) = files.read(name()) else { panic!("readable") };
     assert_eq!((header.times.valid, header.times.updating), (STALE, 1_058), "not longer");
     assert_eq!(files.spoil_stale(name(), 3_000).unwrap(), Spoilt::Done);
-    assert!(matches!(files.read(name()), Ok(Found::Unreadable(Unreadable::Spoiled))));
+    assert!(matches!(files.read(name()), Ok(Found::HeaderError(HeaderError::Spoiled))));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::inotify::ReadFlags;
 use rustix::io::ioctl_fionread;
 
-use super::news::{BUFFER, Batch, End, Event, Told, WatchError};
+use super::news::{BUFFER, End, Event, Interest, Reading, WatchError};
 use crate::nginx::name::Named;
 
 /// `struct fanotify_event_metadata`
@@ -44,7 +44,7 @@ impl Fanotify {
     }
 
     /// Adds a folder that was opened.
-    pub(super) fn add(&self, folder: &OwnedFd, told: Told, path: &Path) -> Result<(), WatchError> {
+    pub(super) fn add(&self, folder: &OwnedFd, told: Interest, path: &Path) -> Result<(), WatchError> {
         let folders = MaskFlags::FAN_CREATE
             | MaskFlags::FAN_MOVED_FROM
             | MaskFlags::FAN_MOVED_TO
@@ -53,8 +53,8 @@ impl Fanotify {
             | MaskFlags::FAN_MOVE_SELF
             | MaskFlags::FAN_ONDIR;
         let mask = match told {
-            Told::Folders => folders,
-            Told::Files => folders | MaskFlags::FAN_CLOSE_WRITE | MaskFlags::FAN_EVENT_ON_CHILD,
+            Interest::Folders => folders,
+            Interest::Files => folders | MaskFlags::FAN_CLOSE_WRITE | MaskFlags::FAN_EVENT_ON_CHILD,
         };
         let flags = MarkFlags::FAN_MARK_ADD | MarkFlags::FAN_MARK_ONLYDIR;
         self.group.mark(flags, mask, folder, None::<&Path>).map_err(|errno| {
@@ -78,18 +78,18 @@ impl Fanotify {
         bytes / METADATA_BYTES + 1
     }
 
-    pub(super) fn read(&self) -> Batch {
+    pub(super) fn read(&self) -> Reading {
         let mut buffer = [0; BUFFER];
         match rustix::io::read(&self.group, &mut buffer) {
-            Ok(0) | Err(rustix::io::Errno::AGAIN) => Batch { events: Vec::new(), end: End::Empty },
+            Ok(0) | Err(rustix::io::Errno::AGAIN) => Reading { events: Vec::new(), end: End::Empty },
             Ok(read) => match parse(&buffer[..read], self.own) {
-                Some(events) => Batch { events, end: End::Full },
+                Some(events) => Reading { events, end: End::Full },
                 None => {
                     let error = std::io::Error::other("the kernel's events cannot be understood");
-                    Batch { events: Vec::new(), end: End::Failed(error) }
+                    Reading { events: Vec::new(), end: End::Failed(error) }
                 }
             },
-            Err(errno) => Batch { events: Vec::new(), end: End::Failed(errno.into()) },
+            Err(errno) => Reading { events: Vec::new(), end: End::Failed(errno.into()) },
         }
     }
 }

@@ -7,7 +7,7 @@ use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
 use rustix::io::Errno;
 
-use super::news::{BUFFER, Batch, End, Event, Told, WatchError};
+use super::news::{BUFFER, End, Event, Interest, Reading, WatchError};
 use crate::nginx::name::Named;
 
 /// More events than the kernel's queue ever holds (it is as long by default): after so many, what was there before is done.
@@ -32,7 +32,7 @@ impl Inotify {
     pub(super) fn add(
         &self,
         folder: &OwnedFd,
-        told: Told,
+        told: Interest,
         (path, needed): (&Path, usize),
     ) -> Result<(), WatchError> {
         let folders = WatchFlags::CREATE
@@ -43,9 +43,9 @@ impl Inotify {
             | WatchFlags::MOVE_SELF
             | WatchFlags::ONLYDIR;
         let what = match told {
-            Told::Folders => folders,
+            Interest::Folders => folders,
             // Not what becomes of a file after its name is gone: nothing can be served from it.
-            Told::Files => folders | WatchFlags::CLOSE_WRITE | WatchFlags::EXCL_UNLINK,
+            Interest::Files => folders | WatchFlags::CLOSE_WRITE | WatchFlags::EXCL_UNLINK,
         };
         match inotify::add_watch(&self.fd, format!("/proc/self/fd/{}", folder.as_raw_fd()), what) {
             Ok(_) => Ok(()),
@@ -59,7 +59,7 @@ impl Inotify {
         self.queue_events
     }
 
-    pub(super) fn read(&self) -> Batch {
+    pub(super) fn read(&self) -> Reading {
         let mut buffer = [MaybeUninit::uninit(); BUFFER];
         let mut reader = Reader::new(&self.fd, &mut buffer);
         let mut events = Vec::new();
@@ -76,7 +76,7 @@ impl Inotify {
                 break End::Full;
             }
         };
-        Batch { events, end }
+        Reading { events, end }
     }
 }
 

@@ -18,7 +18,7 @@ pub(super) struct Event {
 }
 
 /// What one read of the queue gave.
-pub(super) struct Batch {
+pub(super) struct Reading {
     pub(super) events: Vec<Event>,
     pub(super) end: End,
 }
@@ -34,7 +34,7 @@ pub(super) enum End {
 
 /// What is to be told of a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Told {
+pub(super) enum Interest {
     /// What becomes of the files in it.
     Files,
     /// What becomes of the folders in it: whoever moves or removes a folder does it in the one above.

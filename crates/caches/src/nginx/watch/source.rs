@@ -4,7 +4,7 @@ use rustix::fd::{AsFd, BorrowedFd};
 
 use super::fanotify::Fanotify;
 use super::inotify::Inotify;
-use super::news::{Batch, Told, WatchError};
+use super::news::{Interest, Reading, WatchError};
 use crate::nginx::config::WatchBy;
 use crate::nginx::files::{Files, FolderId};
 
@@ -27,8 +27,8 @@ impl Source {
     pub(super) fn add(&self, files: &Files) -> Result<Vec<(String, FolderId)>, WatchError> {
         let (folders, holders) = (files.folders(), files.folders_above());
         let needed = folders.len() + holders.len();
-        let all = holders.into_iter().map(|folder| (folder, Told::Folders));
-        let all = all.chain(folders.into_iter().map(|folder| (folder, Told::Files)));
+        let all = holders.into_iter().map(|folder| (folder, Interest::Folders));
+        let all = all.chain(folders.into_iter().map(|folder| (folder, Interest::Files)));
         all.map(|(folder, told)| Ok((folder.clone(), self.add_folder(files, &folder, told, needed)?)))
             .collect()
     }
@@ -37,7 +37,7 @@ impl Source {
         &self,
         files: &Files,
         folder: &str,
-        told: Told,
+        told: Interest,
         needed: usize,
     ) -> Result<FolderId, WatchError> {
         let path = files.root().join(folder);
@@ -59,7 +59,7 @@ impl Source {
     }
 
     /// Reads what is there, without waiting.
-    pub(super) fn read(&self) -> Batch {
+    pub(super) fn read(&self) -> Reading {
         match self {
             Self::Inotify(inotify) => inotify.read(),
             Self::Fanotify(fanotify) => fanotify.read(),

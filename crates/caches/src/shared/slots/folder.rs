@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use super::like::{SlotNames, SlotsConfig, Wanted};
+use super::like::{DueSlots, SlotNames, SlotsConfig};
 use crate::shared::OwnFolder;
 
 /// The file of a node that serves without a lease.
@@ -64,7 +64,7 @@ impl Folder {
     }
 
     /// Makes and removes files until what is wanted is there.
-    pub(super) fn bring_in_line(&mut self, wanted: &Wanted) -> io::Result<()> {
+    pub(super) fn bring_in_line(&mut self, wanted: &DueSlots) -> io::Result<()> {
         if self.withheld {
             return Ok(());
         }

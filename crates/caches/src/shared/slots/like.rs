@@ -25,7 +25,7 @@ pub struct SlotsConfig {
 
 /// What the folders should hold now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Wanted {
+pub(super) struct DueSlots {
     /// Slots since 1970.
     pub(super) slots: std::ops::Range<u64>,
     pub(super) open: bool,

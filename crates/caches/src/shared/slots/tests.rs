@@ -16,8 +16,8 @@ fn config(names: SlotNames) -> SlotsConfig {
     SlotsConfig { names, guard: Duration::ZERO, follows_process: false }
 }
 
-fn wanted(slots: std::ops::Range<u64>, open: bool) -> Wanted {
-    Wanted { slots, open }
+fn wanted(slots: std::ops::Range<u64>, open: bool) -> DueSlots {
+    DueSlots { slots, open }
 }
 
 #[test]

@@ -9,7 +9,7 @@ const COUNTED_PAGES_MAX: usize = 100_000;
 
 /// What a path of the origin asks for.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Page {
+pub struct PageSpec {
     /// Host, path and query (and the language where it matters): what is counted.
     pub name: String,
     host: String,
@@ -24,7 +24,7 @@ pub struct Page {
     pub tags: Option<HeaderValue>,
 }
 
-impl Page {
+impl PageSpec {
     /// The page at `uri` for a visitor who sends `headers`.
     pub fn of(uri: &Uri, headers: &HeaderMap) -> Self {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();

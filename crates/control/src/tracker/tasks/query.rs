@@ -157,9 +157,9 @@ impl Tracker {
         };
         let end = self.events.subscribe();
         let told = states_of(&missed);
-        let following = Following { tracker: Arc::clone(self), site: site.clone(), place, end, told };
+        let following = Subscriber { tracker: Arc::clone(self), site: site.clone(), place, end, told };
         Ok(stream::iter(missed)
-            .chain(stream::unfold(following, Following::next).flat_map(stream::iter))
+            .chain(stream::unfold(following, Subscriber::next).flat_map(stream::iter))
             .boxed())
     }
 
@@ -275,7 +275,7 @@ fn fits(view: &TaskView, filter: &TaskFilter) -> bool {
 }
 
 /// A subscriber on its way.
-struct Following {
+struct Subscriber {
     tracker: Arc<Tracker>,
     site: SiteId,
     place: EventPlace,
@@ -288,7 +288,7 @@ fn states_of(events: &[TaskEvent]) -> HashMap<Seq, TaskState> {
     events.iter().map(|event| (event.task.seq, event.task.state)).collect()
 }
 
-impl Following {
+impl Subscriber {
     /// Whether the task has gone beyond what was told of it while the subscriber caught up.
     fn is_news(&mut self, task: &TaskView) -> bool {
         let Some(told) = self.told.get(&task.seq).copied() else { return true };

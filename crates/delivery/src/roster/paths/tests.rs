@@ -5,7 +5,7 @@ use batoff_types::{InstanceId, LogId, Moment, Seq, Term};
 
 use super::super::{Recovered, RecoveredNode};
 use super::*;
-use crate::rules::Rules;
+use crate::rules::RuleSet;
 use crate::{LeaseTimes, Resume};
 
 /// A control plane whose nodes stand on paths; times are milliseconds.
@@ -235,7 +235,7 @@ fn a_path_that_ends_at_the_parents_is_noticed() {
     let nodes: [(&str, LeasePolicy, &[&str]); 3] =
         [("a/far", Serve, &[]), ("b/near", Serve, &["a/far"]), ("c/edge", Serve, &["b/near"])];
     let mut story = Story::with(&nodes);
-    story.roster.rules = Rules { off: Some(Rule::WholePath) };
+    story.roster.rules = RuleSet { off: Some(Rule::WholePath) };
     story.roster.redraw_paths();
     let purge = story.append().get();
     story.ack("b/near", 1, purge);

@@ -17,7 +17,7 @@ const GROUP_RECORDS_MAX: usize = 1_024;
 
 /// Everything before is done in this cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Mark {
+pub(super) struct Milestone {
     pub(super) ticket: Ticket,
     /// The record that it is the end of; `None` for a reset.
     pub(super) through: Option<Seq>,
@@ -27,10 +27,10 @@ pub(super) enum Job<L> {
     Evict { stuck: Option<Seq>, objects: Arc<[Match<L>]> },
     Purge(Arc<Record>),
     Flush { stuck: Option<Seq> },
-    Mark(Mark),
+    Milestone(Milestone),
 }
 
-pub(super) struct Queue<L> {
+pub(super) struct Jobs<L> {
     /// Rules in force that the cache has not heard of. Ahead of everything else.
     begins: Vec<Arc<Record>>,
     jobs: VecDeque<Job<L>>,
@@ -43,7 +43,7 @@ pub(super) struct Group<L> {
     begins: Vec<Arc<Record>>,
     records: Vec<Arc<Record>>,
     batches: Vec<Batch<L>>,
-    pub(super) mark: Option<Mark>,
+    pub(super) mark: Option<Milestone>,
 }
 
 struct Batch<L> {
@@ -65,13 +65,13 @@ pub(super) enum Step<'a, L> {
     Finish { stuck: Option<Seq> },
 }
 
-impl<L> Default for Queue<L> {
+impl<L> Default for Jobs<L> {
     fn default() -> Self {
         Self { begins: Vec::new(), jobs: VecDeque::new(), objects: 0 }
     }
 }
 
-impl<L> Queue<L> {
+impl<L> Jobs<L> {
     pub(super) fn push_begin(&mut self, record: Arc<Record>) {
         self.begins.push(record);
     }
@@ -108,7 +108,7 @@ impl<L> Queue<L> {
             match self.jobs.pop_front() {
                 Some(Job::Flush { stuck }) => group.flush = Some(Flush { stuck }),
                 Some(Job::Purge(record)) => group.records.push(record),
-                Some(Job::Mark(mark)) => group.mark = Some(mark),
+                Some(Job::Milestone(mark)) => group.mark = Some(mark),
                 Some(Job::Evict { stuck, objects }) => {
                     self.objects -= objects.len();
                     group.batches.push(Batch { stuck, objects });
@@ -117,7 +117,7 @@ impl<L> Queue<L> {
             }
         }
         // What directly follows costs nothing more, and is what the acks wait for.
-        while let Some(Job::Mark(mark)) = self.jobs.front() {
+        while let Some(Job::Milestone(mark)) = self.jobs.front() {
             group.mark = Some(*mark);
             self.jobs.pop_front();
         }
@@ -129,17 +129,17 @@ impl<L> Queue<L> {
     }
 
     /// Nothing of what waits but a flush.
-    pub(super) fn flush(&mut self, mark: Option<Mark>) {
+    pub(super) fn flush(&mut self, mark: Option<Milestone>) {
         self.clear();
         self.jobs.push_back(Job::Flush { stuck: None });
-        self.jobs.extend(mark.map(Job::Mark));
+        self.jobs.extend(mark.map(Job::Milestone));
     }
 
     /// One flush in place of everything that waits.
     pub(super) fn collapse(&mut self) {
         let stuck = self.jobs.iter().find_map(Job::seq);
         let mark = self.jobs.iter().rev().find_map(|job| match job {
-            Job::Mark(mark) => Some(*mark),
+            Job::Milestone(mark) => Some(*mark),
             Job::Evict { .. } | Job::Purge(_) | Job::Flush { .. } => None,
         });
         self.flush(mark);
@@ -149,11 +149,11 @@ impl<L> Queue<L> {
     }
 
     /// A group was given up for the flush at the front, whose end is the end of the group too.
-    pub(super) fn carry(&mut self, mark: Option<Mark>) {
+    pub(super) fn carry(&mut self, mark: Option<Milestone>) {
         let Some(mark) = mark else { return };
-        let there = |job: &Job<L>| matches!(job, Job::Mark(later) if later.ticket > mark.ticket);
+        let there = |job: &Job<L>| matches!(job, Job::Milestone(later) if later.ticket > mark.ticket);
         if !self.jobs.iter().any(there) {
-            self.jobs.insert(1.min(self.jobs.len()), Job::Mark(mark));
+            self.jobs.insert(1.min(self.jobs.len()), Job::Milestone(mark));
         }
     }
 
@@ -169,7 +169,7 @@ impl<L> Job<L> {
         match self {
             Self::Purge(record) => Some(record.seq),
             Self::Evict { stuck, .. } | Self::Flush { stuck } => *stuck,
-            Self::Mark(_) => None,
+            Self::Milestone(_) => None,
         }
     }
 }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::Verdict;
-use crate::rules::{Tags, Target};
+use crate::rules::{CarriedTags, Target};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -82,7 +82,7 @@ proptest! {
         }
         for (key, tag) in [("a.test/a", "b"), ("a.test/ab", "ab"), ("a.test/bab", "bb"), ("a.test/c", "a b")] {
             let tags = CacheTags::parse([tag.as_bytes()]);
-            let object = Target { key, host: "a.test", tags: Tags::Given(&tags) };
+            let object = Target { key, host: "a.test", tags: CarriedTags::Given(&tags) };
             for applied in [forgotten, forgotten + 3, 30] {
                 let expected = purged
                     .iter()
