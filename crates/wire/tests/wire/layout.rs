@@ -10,7 +10,9 @@ use batoff_types::{
     Body, Cursor, InstanceId, LogId, Moment, NodeName, Purge, Record, Selector, Seq, SiteChange, SiteLimits,
     SiteTable, TaskId, Term, UnixMillis,
 };
-use batoff_wire::{encode_from_node, encode_record, encode_to_node};
+use batoff_wire::{
+    Requester, decode_record, decode_requested, encode_from_node, encode_record, encode_requested, encode_to_node,
+};
 
 use super::raw::{Raw, raw};
 
@@ -92,6 +94,38 @@ fn a_record_is_laid_out_as_the_contract_says() {
     check(Body::NodeRegistered(node.clone()), raw_record().bytes(7, &raw_node));
     check(Body::NodeRemoved(node), raw_record().bytes(8, &raw_node));
     check(Body::Unknown, raw_record());
+}
+
+#[test]
+fn who_asked_stands_behind_the_record_and_changes_nothing_for_who_does_not_read_it() {
+    let record = record(Body::Purge(Purge {
+        site: "shop".parse().unwrap(),
+        selectors: vec![Selector::Everything],
+        soft: false,
+    }));
+    let purge = raw().bytes(1, "shop").bytes(2, raw().bytes(5, raw()));
+    let plain = encode_record(&record);
+    for (address, octets, more) in [
+        ("192.0.2.7", vec![192, 0, 2, 7], 26),
+        ("::ffff:192.0.2.7", vec![192, 0, 2, 7], 26),
+        ("2001:db8::7", [&[0x20, 1, 0xd, 0xb8], [0; 11].as_slice(), &[7]].concat(), 38),
+    ] {
+        let requester = Requester { token: ULID, address: address.parse().unwrap() };
+        let expected =
+            raw_record().bytes(5, &purge).bytes(15, raw().bytes(1, ULID).bytes(2, octets.as_slice()));
+        let encoded = encode_requested(&record, &requester);
+        assert_eq!(encoded, expected.as_ref(), "{address}");
+        assert_eq!(encoded.len() - plain.len(), more, "{address}");
+        assert_eq!(decode_record(Seq::FIRST, &encoded), Ok(record.clone()));
+        let canonical = Requester { address: requester.address.to_canonical(), ..requester };
+        assert_eq!(decode_requested(Seq::FIRST, &encoded), Ok((record.clone(), Some(canonical))));
+    }
+    assert_eq!(decode_requested(Seq::FIRST, &plain), Ok((record.clone(), None)));
+    // Who asked may be damaged or of a later form; what is purged is not.
+    for requester in [raw(), raw().bytes(1, "short"), raw().bytes(1, ULID).bytes(2, "five!")] {
+        let odd = raw_record().bytes(5, &purge).bytes(15, requester);
+        assert_eq!(decode_requested(Seq::FIRST, odd.as_ref()), Ok((record.clone(), None)));
+    }
 }
 
 #[test]
