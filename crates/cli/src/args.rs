@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Deserialize;
 
+use crate::audit::AuditCommand;
 use crate::certs::CertsCommand;
 use crate::dev::DevArgs;
 use crate::nodes::NodesCommand;
@@ -45,6 +46,9 @@ pub enum Command {
     /// Edge nodes (operators)
     #[command(subcommand)]
     Nodes(NodesCommand),
+    /// Who did what (operators)
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Certificates for nodes and control plane
     #[command(subcommand)]
     Certs(CertsCommand),

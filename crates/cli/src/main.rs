@@ -10,6 +10,7 @@
 )]
 
 mod args;
+mod audit;
 mod certs;
 mod dev;
 mod exit;
@@ -61,6 +62,10 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Sites(command) => sites::run(command, &settings()?).await,
         Command::Tokens(command) => tokens::run(command, &settings()?).await,
         Command::Nodes(command) => nodes::run(command, &settings()?).await,
+        Command::Audit(command) => {
+            let site = cli.connection.site.clone();
+            audit::run(command, site, &settings()?).await
+        }
         Command::Certs(command) => certs::run(command),
         Command::Dev(args) => dev::run(args).await,
         Command::Completions { shell } => {

@@ -12,10 +12,20 @@ use crate::russian::tell;
 pub fn text(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     let newline = if text.ends_with('\n') { "" } else { "\n" };
-    write!(out, "{text}{newline}").and_then(|()| out.flush()).map_err(|e| match e.kind() {
+    write!(out, "{text}{newline}").and_then(|()| out.flush()).map_err(unwritten)
+}
+
+fn unwritten(error: std::io::Error) -> Failure {
+    match error.kind() {
         std::io::ErrorKind::BrokenPipe => Failure::Unread,
-        _ => Failure::Failed(format!("standard output: {e}")),
-    })
+        _ => Failure::Failed(format!("standard output: {error}")),
+    }
+}
+
+/// Writes bytes to standard output as they are.
+pub fn bytes(bytes: &[u8]) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(bytes).and_then(|()| out.flush()).map_err(unwritten)
 }
 
 /// Writes one JSON document as one line.

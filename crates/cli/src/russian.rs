@@ -71,7 +71,7 @@ fn holes<'a>(text: &'a str, template: &str) -> Option<Vec<&'a str>> {
 }
 
 /// The more exact ones first.
-const CATALOGUE: [(&str, &str); 86] = [
+const CATALOGUE: [(&str, &str); 99] = [
     // Settings
     (
         "which {}? Give {}, set {}, or write {} in {}",
@@ -206,6 +206,38 @@ const CATALOGUE: [(&str, &str); 86] = [
     ("no nodes", "узлов нет"),
     ("no PoPs", "площадок нет"),
     ("no items", "элементов нет"),
+    // The audit log
+    ("no entries", "записей нет"),
+    ("head: {}", "конец цепочки: {}"),
+    ("looked at {}, the first is {}", "проверено записей: {}, первая: {}"),
+    ("1 entry", "1"),
+    ("{} entries", "{}"),
+    (
+        "entry {}: the store is a copy or a restored backup from here on: {}",
+        "запись {}: с этого места хранилище — копия или восстановленная резервная копия: {}",
+    ),
+    (
+        "entry {}: it, or something before it, was changed or taken out",
+        "запись {}: она или что-то перед ней изменено или изъято",
+    ),
+    ("the audit log is not whole", "журнал аудита повреждён или изменён"),
+    (
+        "the audit log ends before the head that was given: it was cut off, or an older state put back",
+        "журнал аудита кончается раньше указанного конца цепочки: его обрезали или вернули старое состояние",
+    ),
+    (
+        "the head that was given was forgotten since: nothing can be said about it",
+        "указанный конец цепочки уже удалён по сроку хранения: о нём ничего сказать нельзя",
+    ),
+    (
+        "the head that was given is of another replica's log",
+        "указанный конец цепочки — из журнала другой реплики",
+    ),
+    (
+        "the audit log is another one than the head that was given says",
+        "журнал аудита не тот, о котором говорит указанный конец цепочки",
+    ),
+    ("entry {}: {}", "запись {}: {}"),
     // One task
     ("task         {}", "задача       {}"),
     ("state        {}", "состояние    {}"),

@@ -1,5 +1,6 @@
-//! The operator's API: sites, tokens, nodes.
+//! The operator's API: sites, tokens, nodes, audit log.
 
+mod audit;
 mod model;
 
 use reqwest::header::{self, HeaderValue};
@@ -11,6 +12,7 @@ use crate::client::header_value;
 use crate::reply::{self, Effect};
 use crate::{Endpoint, Error, Retry, Sla};
 
+pub use self::audit::{AuditExport, AuditFlaw, AuditQuery, AuditRecord, AuditVerdict};
 pub use self::model::{
     CacheReport, IssueToken, IssuedToken, NewSite, NodeReport, Nodes, Site, SiteLimits, SitePatch,
     TokenReport,

@@ -32,8 +32,8 @@ mod sse;
 mod task;
 
 pub use self::admin::{
-    AdminClient, CacheReport, IssueToken, IssuedToken, NewSite, NodeReport, Nodes, Site, SiteLimits,
-    SitePatch, TokenReport,
+    AdminClient, AuditExport, AuditFlaw, AuditQuery, AuditRecord, AuditVerdict, CacheReport, IssueToken,
+    IssuedToken, NewSite, NodeReport, Nodes, Site, SiteLimits, SitePatch, TokenReport,
 };
 pub use self::client::{Client, Submission};
 pub use self::credentials::Credentials;

@@ -6,7 +6,14 @@
 //! | `GET POST /admin/v1/sites/{site}/tokens`, `DELETE …/tokens/{token_id}` | issue, list, revoke |
 //! | `GET /admin/v1/nodes`, `POST DELETE /admin/v1/nodes/{pop}/{node}` | admit again, decommission (`?force=true`) |
 //! | `GET /admin/v1/sla?window=` | all sites together |
+//! | `GET /admin/v1/audit?site=&actor=&action=&since=&until=&limit=&cursor=` | who did what, newest first |
+//! | `GET /admin/v1/audit/export?from=` | the chain as lines of JSON |
+//! | `GET /admin/v1/audit/verify?head=` | whether the chain is whole |
+//!
+//! Every change, refused ones too, has an entry in the [audit log](crate::audit); one that cannot be written down is not
+//! made.
 
+mod audit;
 mod body;
 mod nodes;
 mod refusal;
@@ -42,6 +49,10 @@ pub fn router(services: Arc<Services>) -> Router {
         .route("/admin/v1/nodes", get(nodes::list))
         .route("/admin/v1/nodes/{pop}/{node}", post(nodes::admit).delete(nodes::remove))
         .route("/admin/v1/sla", get(sla::fleet))
+        .route("/admin/v1/audit", get(audit::list))
+        .route("/admin/v1/audit/export", get(audit::export))
+        .route("/admin/v1/audit/verify", get(audit::verify))
+        .route_layer(middleware::from_fn_with_state(Arc::clone(&services), audit::record))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&services), authenticate))
         .fallback(async || Problem::detailed(Code::NotFound, "there is no such route"))
         .method_not_allowed_fallback(async || Problem::new(Code::MethodNotAllowed))

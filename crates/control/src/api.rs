@@ -7,6 +7,7 @@
 //! | `purge_body`, `query`, `items` | What is asked for? |
 //! | `quota`, `auth_failures` | Not too often? |
 //! | `idempotency`, `replays` | Was it asked before? |
+//! | `refusals` | What is the audit log told of what changed nothing? |
 //! | `submit`, `waiting`, `task`, `list`, `events`, `sla` | The routes |
 //! | `openapi` | How is all of this described? |
 //! | [`problem`], `language`, `russian` | How do we say no, and in which language? |
@@ -34,6 +35,7 @@ pub mod problem;
 mod purge_body;
 pub mod query;
 mod quota;
+mod refusals;
 mod replays;
 pub mod reply;
 mod request_id;

@@ -7,6 +7,7 @@ use batoff_log::{Appended, Dedupe, NewRecord, NewTask, Store, StoreError};
 use batoff_types::{
     Body, HostPattern, Purge, Record, Selector, Seq, SiteChange, SiteTable, TaskId, UnixMillis,
 };
+use batoff_wire::Requester;
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, OwnedSemaphorePermit, RwLock, Semaphore};
 use tokio_util::sync::CancellationToken;
 
@@ -42,6 +43,8 @@ pub struct Submission {
     pub purge: Purge,
     /// The request's id, passed through to every node's log lines.
     pub request_id: Arc<str>,
+    /// Who asked, and from where: it stands in the record, for the audit log.
+    pub requester: Option<Requester>,
     /// What makes a later request a repeat of this one: the signature, and the `Idempotency-Key`.
     pub dedupe: Vec<Dedupe>,
 }
@@ -124,12 +127,15 @@ impl Commit {
         let sites = Arc::clone(&self.sites).read_owned().await;
         still_owned(&self.catalog.table(), &submission.purge)?;
 
-        let Submission { purge, request_id, dedupe } = submission;
+        let Submission { purge, request_id, requester, dedupe } = submission;
         let (site, items_total, soft) = (purge.site.clone(), purge.selectors.len(), purge.soft);
         let kinds: Vec<_> = purge.selectors.iter().map(Selector::kind).collect();
         let record = self.record(Body::Purge(purge), Arc::clone(&request_id));
         let (task, accepted_at) = (record.task, record.accepted_at);
-        let body = batoff_wire::encode_record(&record);
+        let body = match &requester {
+            Some(requester) => batoff_wire::encode_requested(&record, requester),
+            None => batoff_wire::encode_record(&record),
+        };
         let new = NewRecord {
             accepted_at,
             task: Some(NewTask { site: site.clone(), task, meta: task_record::meta_of(&body) }),

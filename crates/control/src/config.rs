@@ -170,6 +170,10 @@ pub struct RetentionConfig {
     pub log_bytes: u64,
     /// Tasks older than this are forgotten, in days.
     pub task_days: u64,
+    /// Entries of the audit log older than this are forgotten, in days.
+    pub audit_days: u64,
+    /// Entries of the audit log beyond this many bytes are forgotten, oldest first.
+    pub audit_bytes: u64,
 }
 
 impl Default for ApiConfig {
@@ -233,7 +237,7 @@ impl Default for LimitsConfig {
 
 impl Default for RetentionConfig {
     fn default() -> Self {
-        Self { log_hours: 7 * 24, log_bytes: 1 << 30, task_days: 30 }
+        Self { log_hours: 7 * 24, log_bytes: 1 << 30, task_days: 30, audit_days: 400, audit_bytes: 2 << 30 }
     }
 }
 

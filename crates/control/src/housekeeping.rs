@@ -7,6 +7,7 @@ use batoff_log::{Store, StoreError};
 use batoff_types::{Cursor, Seq, UnixMillis};
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::Audit;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::RetentionConfig;
@@ -30,6 +31,8 @@ pub struct Housekeeping {
     pub catalog: Arc<Catalog>,
     /// Knows what is saved of nodes and tasks.
     pub tracker: Arc<Tracker>,
+    /// Its old entries are forgotten; it reads the log, too.
+    pub audit: Arc<Audit>,
     /// Ages are by its wall clock.
     pub clock: Clock,
     /// For how long.
@@ -88,6 +91,9 @@ impl Housekeeping {
         let by_size = self.size.first_within(self.retention.log_bytes).unwrap_or(state.first);
         // A start reads on from what is saved, so nothing after that goes.
         let saved = self.catalog.saved_through().min(self.tracker.saved_through());
+        // Nor what has no entry in the audit log yet.
+        self.audit.flush().await?;
+        let saved = saved.min(self.audit.saved_through());
         let keep_from = by_age.max(by_size).min(saved.next());
         let mut at = state.first;
         while at < keep_from {
@@ -103,7 +109,9 @@ impl Housekeeping {
             tracing::info!(first = %at, "old records trimmed");
             self.size.drop_before(at);
         }
-        self.catalog.forget(at).await
+        self.catalog.forget(at).await?;
+        let RetentionConfig { audit_days, audit_bytes, .. } = self.retention;
+        self.audit.forget(UnixMillis(now), days(audit_days), audit_bytes).await
     }
 }
 

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`api`] | What may a customer ask, and in which words do we answer? |
 //! | [`admin`] | The same for the operator: sites, tokens, nodes. |
+//! | [`audit`] | Who did what, from where, when, and with which result? |
 //! | [`catalog`] | Who are the customers: sites, hostnames, tokens? |
 //! | [`commit`] | May this purge go into the log now? |
 //! | [`feed`] | What does the log say next? Tells catalog, tracker and hub, in that order. |
@@ -18,6 +19,7 @@
 
 pub mod admin;
 pub mod api;
+pub mod audit;
 pub mod catalog;
 pub mod clock;
 pub mod commit;

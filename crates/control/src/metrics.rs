@@ -37,6 +37,8 @@ const CONFLICTS: &str = "batoff_control_node_identity_conflicts_total";
 const LIVE_TASKS: &str = "batoff_control_live_tasks";
 const REPORTS_LOST: &str = "batoff_control_reports_lost_total";
 const UNREADABLE: &str = "batoff_control_unreadable_records_total";
+const AUDIT_ENTRIES: &str = "batoff_control_audit_entries_total";
+const AUDIT_FAILURES: &str = "batoff_control_audit_failures_total";
 
 /// Installs the process's one recorder. What is recorded before is lost, so this comes first in `main`. `codes` are those
 /// that a request may be refused with.
@@ -76,6 +78,8 @@ fn describe() {
         REPORTS_LOST,
         "Reports of evicted objects dropped: too many came at once for old tasks, or their records cannot be read"
     );
+    describe_counter!(AUDIT_ENTRIES, "Entries written to the audit log");
+    describe_counter!(AUDIT_FAILURES, "Times that the audit log could not be written; it is tried again");
     describe_counter!(UNREADABLE, "Times that a record of the purge log was there and could not be read");
 }
 
@@ -96,7 +100,16 @@ fn appear(codes: impl IntoIterator<Item = &'static str>) {
     {
         counter!(RESETS, "reason" => reason.as_str()).increment(0);
     }
-    for name in [REPLAYED, BREACHES, PROTOCOL_ERRORS, CONFLICTS, REPORTS_LOST, UNREADABLE] {
+    for name in [
+        REPLAYED,
+        BREACHES,
+        PROTOCOL_ERRORS,
+        CONFLICTS,
+        REPORTS_LOST,
+        UNREADABLE,
+        AUDIT_ENTRIES,
+        AUDIT_FAILURES,
+    ] {
         counter!(name).increment(0);
     }
     for name in [TAIL, WATERMARK, CONNECTIONS, LIVE_TASKS] {
@@ -105,6 +118,16 @@ fn appear(codes: impl IntoIterator<Item = &'static str>) {
     for name in [PROPAGATION, COMMIT, COMMIT_BATCH, SUBMISSION] {
         let _ = histogram!(name);
     }
+}
+
+/// So many entries are durable in the audit log.
+pub fn audit_entries(count: usize) {
+    counter!(AUDIT_ENTRIES).increment(count as u64);
+}
+
+/// The audit log could not be written.
+pub fn audit_failure() {
+    counter!(AUDIT_FAILURES).increment(1);
 }
 
 /// A purge was accepted that holds items of these kinds.

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::server::Connected;
 
+use crate::audit::Audit;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::commit::Commit;
@@ -185,6 +186,8 @@ impl Parts {
         let catalog =
             Catalog::load(Arc::clone(&store), clock.clone(), Arc::clone(&ids), secrets.master).await?;
         let catalog = Arc::new(catalog);
+        // Before anybody can be let in: what comes from here on has its entry.
+        let audit = Arc::new(Audit::open(Arc::clone(&store), clock.clone(), &log).await?);
         let tracker = Tracker::recover(
             Arc::clone(&store),
             Arc::clone(&catalog),
@@ -216,6 +219,7 @@ impl Parts {
             store,
             catalog,
             commit,
+            audit,
             tracker,
             hub,
             admin_token: secrets.admin_token,
@@ -263,11 +267,14 @@ impl Parts {
             store: Arc::clone(&services.store),
             catalog: Arc::clone(&services.catalog),
             tracker: Arc::clone(&services.tracker),
+            audit: Arc::clone(&services.audit),
             clock: services.clock.clone(),
             retention: services.config.retention.clone(),
             size: LogSize::default(),
         };
         background.spawn(vital.watch("housekeeping", stopping, keeping.run(stopping.clone())));
+        let audit = Arc::clone(&services.audit).run(stopping.clone());
+        background.spawn(vital.watch("audit", stopping, audit));
         background.spawn(vital.watch("resolver", stopping, Arc::clone(&services.tracker).run_resolver()));
         background.spawn(vital.watch("clock", stopping, Arc::clone(&services.tracker).run_clock()));
         if let Some(recorder) = recorder {
@@ -374,6 +381,9 @@ impl Running {
         self.stopping.cancel();
         let closing = async {
             self.background.wait().await;
+            if let Err(error) = self.services.audit.flush().await {
+                tracing::warn!(%error, "the audit log was not written; it follows from the purge log at the next start");
+            }
             if let Err(error) = self.services.tracker.save().await {
                 tracing::warn!(%error, "cursors were not saved");
             }

@@ -6,6 +6,7 @@ use batoff_log::Store;
 use batoff_types::LogId;
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::Audit;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::commit::Commit;
@@ -30,6 +31,8 @@ pub struct Services {
     pub catalog: Arc<Catalog>,
     /// The way into the log.
     pub commit: Arc<Commit>,
+    /// Who did what.
+    pub audit: Arc<Audit>,
     /// Where each purge is.
     pub tracker: Arc<Tracker>,
     /// The newest records, encoded.

@@ -1,6 +1,7 @@
 //! The control plane as a whole: a real store in a temporary folder, real sockets on loopback, nodes played by hand.
 
 mod administration;
+mod audit;
 mod connections;
 mod delivery;
 #[path = "../tests/api/faulty_store.rs"]

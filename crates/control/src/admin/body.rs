@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use crate::api::problem::{Code, Problem};
 
 /// The longest body, in bytes.
-const BODY_BYTES_MAX: usize = 1 << 20;
+pub(super) const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// Reads a body of JSON; unknown members are errors that name them.
 pub(super) async fn read<T: DeserializeOwned>(request: Request<Body>) -> Result<(Parts, T), Problem> {

@@ -9,6 +9,7 @@ use batoff_types::{SiteId, UnixMillis};
 use http::{Request, StatusCode};
 use serde::{Deserialize, Serialize};
 
+use super::audit::AboutObject;
 use super::body;
 use super::refusal::AdminRefusal;
 use crate::api::problem::{Code, ItemError, Problem, store_error};
@@ -91,7 +92,11 @@ pub(super) async fn issue(
     })?;
     tracing::info!(site = %issued.token.site, token = %issued.token.id, label = &*issued.token.label, "token issued");
     let about = TokenDocument::from(&*issued.token);
-    Ok(json(StatusCode::CREATED, &IssuedDocument { about, token: &issued.text, secret: &issued.secret }))
+    let issued_id = AboutObject(about.token_id.clone());
+    let document = IssuedDocument { about, token: &issued.text, secret: &issued.secret };
+    let mut response = json(StatusCode::CREATED, &document);
+    response.extensions_mut().insert(issued_id);
+    Ok(response)
 }
 
 pub(super) async fn revoke(

@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, RawPathParams};
 use batoff_types::{SiteId, TaskId};
+use batoff_wire::Requester;
 use http::header::{AUTHORIZATION, EXPECT};
 use http::request::Parts;
 use http::{HeaderMap, Request};
@@ -15,6 +16,7 @@ use http::{HeaderMap, Request};
 use super::body::{self, BODY_BYTES_MAX, ReadBody, Unread};
 use super::client_address;
 use super::problem::{Code, Problem};
+use super::refusals::PurgeAttempt;
 use super::request_id::RequestId;
 use super::signature::{Signature, Signed, idempotency_key};
 use super::state::Api;
@@ -36,6 +38,8 @@ pub struct Admitted {
     pub bearer: String,
     /// The site of the path, which is the token's.
     pub site: SiteId,
+    /// The client's address.
+    pub address: IpAddr,
     /// The request's id.
     pub request_id: RequestId,
     /// When it was signed.
@@ -53,6 +57,21 @@ impl Admitted {
     /// The task that the path names. What is no task id names no task.
     pub fn task(&self) -> Result<TaskId, Problem> {
         self.task.as_deref().and_then(|text| text.parse().ok()).ok_or_else(no_such_task)
+    }
+
+    /// Who asks, as the audit log is told.
+    pub fn asked(&self) -> PurgeAttempt<'_> {
+        PurgeAttempt {
+            token: &self.token,
+            address: self.address,
+            request_id: &self.request_id,
+            uri: &self.parts.uri,
+        }
+    }
+
+    /// Who asks, as a record says it.
+    pub fn requester(&self) -> Requester {
+        Requester { token: self.token.id.to_bytes(), address: self.address }
     }
 
     /// The request's header fields.
@@ -78,6 +97,8 @@ pub struct NotAdmitted {
     pub problem: Problem,
     /// The client's address, as the bucket of failures counts it.
     pub address: IpAddr,
+    /// Whose token was sent, if it is one.
+    pub token: Option<Arc<Token>>,
 }
 
 impl From<NotAdmitted> for Problem {
@@ -92,7 +113,19 @@ pub async fn admit(api: &Api, request: Request<Body>, needed: Scope) -> Result<A
     let (parts, body) = request.into_parts();
     let trusted = &api.services.config.api.trusted_proxies;
     let address = client_address::of(&parts.headers, &parts.extensions, trusted);
-    look_at(api, parts, body, address, needed).await.map_err(|problem| NotAdmitted { problem, address })
+    let (bearer, token) = match find_token(api, &parts.headers) {
+        Ok(found) => found,
+        Err(problem) => {
+            discard(&parts.headers, body);
+            return Err(NotAdmitted { problem: failed(api, address, problem), address, token: None });
+        }
+    };
+    let known = Arc::clone(&token);
+    look_at(api, parts, body, address, (bearer, token), needed).await.map_err(|problem| NotAdmitted {
+        problem,
+        address,
+        token: Some(known),
+    })
 }
 
 async fn look_at(
@@ -100,15 +133,9 @@ async fn look_at(
     mut parts: Parts,
     body: Body,
     address: IpAddr,
+    (bearer, token): (String, Arc<Token>),
     needed: Scope,
 ) -> Result<Admitted, Problem> {
-    let (bearer, token) = match find_token(api, &parts.headers) {
-        Ok(found) => found,
-        Err(problem) => {
-            discard(&parts.headers, body);
-            return Err(failed(api, address, problem));
-        }
-    };
     let body = receive(&parts.headers, body).await?;
     let (timestamp, signature) =
         verify(api, &parts, &token, &body).map_err(|problem| failed(api, address, problem))?;
@@ -130,6 +157,7 @@ async fn look_at(
         site: token.site.clone(),
         token,
         bearer,
+        address,
         request_id,
         timestamp,
         signature,

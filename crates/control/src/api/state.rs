@@ -8,6 +8,7 @@ use batoff_types::{SiteId, SiteLimits};
 use super::auth_failures::AuthFailures;
 use super::dry_runs::DryRuns;
 use super::quota::{Quotas, Rates};
+use super::refusals::Refusals;
 use super::replays::Replays;
 use crate::catalog::TokenId;
 use crate::service::Services;
@@ -25,6 +26,8 @@ pub struct Api {
     pub auth_failures: AuthFailures,
     /// Submissions that were accepted lately.
     pub replays: Replays,
+    /// What the audit log is told of purges that changed nothing.
+    pub refusals: Refusals,
     /// The open event streams, by token.
     pub token_streams: Arc<Gate<TokenId>>,
     /// The open event streams, by site.
@@ -41,6 +44,7 @@ impl Api {
             dry_runs: DryRuns::default(),
             auth_failures: AuthFailures::default(),
             replays: Replays::default(),
+            refusals: Refusals::default(),
             token_streams: Gate::new("event streams", of_token),
             site_streams: Gate::new("event streams", Limits::of(total)),
             services,

@@ -19,8 +19,10 @@ use super::problem::{Code, ItemError, Problem};
 use super::purge_body::PurgeRequest;
 use super::query::Query;
 use super::quota::Rates;
+use super::refusals::PurgeAttempt;
 use super::replays::KnownRepeat;
 use super::reply::{json, with_header};
+use super::request_id::RequestId;
 use super::state::Api;
 use super::waiting::Wait;
 use crate::catalog::Scope;
@@ -71,15 +73,26 @@ pub async fn submit(State(api): State<Arc<Api>>, request: Request<Body>) -> Resp
     let asked = SubmitQuery::of(request.uri().query());
     // Whoever may read may try. A query that is not understood is no dry run.
     let needed = if asked.as_ref().is_ok_and(|asked| asked.dry_run) { Scope::Read } else { Scope::Purge };
+    let is_dry_run = needed == Scope::Read;
+    let uri = request.uri().clone();
+    let request_id = request.extensions().get::<RequestId>().cloned();
     match admit(&api, request, needed).await {
         Ok(admitted) => {
             let rates = api.rates(&admitted.site);
-            let response = accept(&api, &admitted, asked, rates).await.into_response();
+            let outcome = accept(&api, &admitted, asked, rates).await;
+            if let (Err(problem), false) = (&outcome, is_dry_run) {
+                api.refusals.refused(&api.services, &admitted.asked(), problem);
+            }
+            let response = outcome.into_response();
             let remaining = api.quotas.remaining(api.services.clock.now(), &admitted.site, rates);
             rate_limit(response, &rates.policy(), &remaining.field())
         }
         // Nobody in particular is asking: the bucket that such a request is taken from is the address's.
         Err(refused) => {
+            if let (Some(token), Some(request_id), false) = (&refused.token, &request_id, is_dry_run) {
+                let asked = PurgeAttempt { token, address: refused.address, request_id, uri: &uri };
+                api.refusals.refused(&api.services, &asked, &refused.problem);
+            }
             let (policy, field) = api.auth_failures.describe(api.services.clock.now(), refused.address);
             rate_limit(refused.problem.into_response(), &policy, &field)
         }
@@ -139,6 +152,7 @@ async fn accept(
     let submission = Submission {
         purge: Purge { site: admitted.site.clone(), selectors, soft: request.soft },
         request_id: admitted.request_id.shared(),
+        requester: Some(admitted.requester()),
         dedupe: keys.clone(),
     };
     match api.services.commit.submit(submission).await {
@@ -196,6 +210,7 @@ async fn answer(
 ) -> Result<Response, Problem> {
     if accepted.replayed {
         metrics::purge_replayed();
+        api.refusals.repeated(&api.services, &admitted.asked(), accepted);
         tracing::info!(
             site = %admitted.site, task = %accepted.task, seq = %accepted.seq,
             request_id = admitted.request_id.as_str(), "purge repeated"

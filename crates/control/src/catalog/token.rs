@@ -36,6 +36,11 @@ impl TokenId {
         Self(ulid)
     }
 
+    /// The ULID inside.
+    pub const fn ulid(self) -> Ulid {
+        self.0
+    }
+
     /// The 16 bytes, most significant first.
     pub const fn to_bytes(self) -> [u8; 16] {
         self.0.to_bytes()

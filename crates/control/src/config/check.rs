@@ -94,6 +94,8 @@ impl Config {
         ConfigError::within("retention.log_hours", self.retention.log_hours, 1, 24 * 365)?;
         ConfigError::within("retention.log_bytes", self.retention.log_bytes, 1 << 20, 1 << 44)?;
         ConfigError::within("retention.task_days", self.retention.task_days, 1, 3_650)?;
+        ConfigError::within("retention.audit_days", self.retention.audit_days, 1, 36_500)?;
+        ConfigError::within("retention.audit_bytes", self.retention.audit_bytes, 1 << 20, 1 << 44)?;
         self.log.filter().map(drop)
     }
 }

@@ -14,7 +14,7 @@
 
 use batoff_log::{PurgeLog, READ_BYTES_MAX, ReadError, StoreError, StoredRecord};
 use batoff_types::{Cursor, Record, Seq};
-use batoff_wire::WireError;
+use batoff_wire::{Requester, WireError};
 
 use crate::metrics;
 
@@ -56,11 +56,18 @@ impl From<RecordError> for StoreError {
 
 /// What `body`, the record `seq`, says. One that cannot be read is counted and logged here.
 pub(crate) fn decode(seq: Seq, body: &[u8]) -> Result<Record, UnreadableRecord> {
-    batoff_wire::decode_record(seq, body).map_err(|error| {
-        metrics::unreadable_record();
-        tracing::error!(%seq, %error, "a record of the purge log cannot be read");
-        UnreadableRecord { seq, error }
-    })
+    batoff_wire::decode_record(seq, body).map_err(|error| unreadable(seq, error))
+}
+
+/// The same, and who asked for it.
+pub(crate) fn requested(seq: Seq, body: &[u8]) -> Result<(Record, Option<Requester>), UnreadableRecord> {
+    batoff_wire::decode_requested(seq, body).map_err(|error| unreadable(seq, error))
+}
+
+fn unreadable(seq: Seq, error: WireError) -> UnreadableRecord {
+    metrics::unreadable_record();
+    tracing::error!(%seq, %error, "a record of the purge log cannot be read");
+    UnreadableRecord { seq, error }
 }
 
 /// The record at `seq`; `None` when it was trimmed, or is not written yet.

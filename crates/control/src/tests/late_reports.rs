@@ -32,8 +32,10 @@ async fn until(what: &str, mut fits: impl AsyncFnMut() -> bool) {
 
 async fn purge(services: &Services) -> Accepted {
     let purge = Purge { site: shop(), selectors: vec![Selector::Everything], soft: false };
-    let accepted =
-        services.commit.submit(Submission { purge, request_id: "r".into(), dedupe: Vec::new() }).await;
+    let accepted = services
+        .commit
+        .submit(Submission { purge, request_id: "r".into(), requester: None, dedupe: Vec::new() })
+        .await;
     let accepted = accepted.unwrap();
     services.tracker.knows(accepted.seq).await;
     accepted

@@ -15,6 +15,7 @@ fn housekeeping(plane: &Plane, clock: Clock) -> Housekeeping {
     Housekeeping {
         store: Arc::clone(&services.store),
         catalog: Arc::clone(&services.catalog),
+        audit: Arc::clone(&plane.services().audit),
         tracker: Arc::clone(&services.tracker),
         clock,
         retention: services.config.retention.clone(),
@@ -95,6 +96,6 @@ async fn purge_of_long_urls(plane: &Plane, count: usize) -> Accepted {
         Selector::Url(format!("{front}{rest}").parse().unwrap())
     };
     let purge = Purge { site: shop(), selectors: (0..count).map(url).collect(), soft: false };
-    let submission = Submission { purge, request_id: "long".into(), dedupe: Vec::new() };
+    let submission = Submission { purge, request_id: "long".into(), requester: None, dedupe: Vec::new() };
     plane.services().commit.submit(submission).await.unwrap()
 }

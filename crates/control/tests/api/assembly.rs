@@ -85,6 +85,7 @@ fn with_faults(services: &Services, faults: Faults) -> Arc<Services> {
         store,
         catalog: Arc::clone(&services.catalog),
         commit: Arc::new(commit),
+        audit: Arc::clone(&services.audit),
         tracker: Arc::clone(&services.tracker),
         hub: Arc::clone(&services.hub),
         admin_token: services.admin_token,

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "in tests a failure is the message")]
 
 mod assembly;
+mod audit;
 mod checks;
 mod client;
 mod description;

@@ -11,7 +11,8 @@ use batoff_types::{
     SiteTable, TaskId, Term, UnixMillis,
 };
 use batoff_wire::{
-    Requester, decode_record, decode_requested, encode_from_node, encode_record, encode_requested, encode_to_node,
+    Requester, decode_record, decode_requested, encode_from_node, encode_record, encode_requested,
+    encode_to_node,
 };
 
 use super::raw::{Raw, raw};
