@@ -34,6 +34,9 @@ pub enum TokensCommand {
         /// The site
         #[arg(value_name = "SITE")]
         site_name: String,
+        /// Those that were revoked instead
+        #[arg(long)]
+        revoked: bool,
     },
     /// Revoke a token; it is refused everywhere within a second
     Revoke {
@@ -78,8 +81,12 @@ pub async fn run(command: TokensCommand, settings: &Settings) -> Result<(), Fail
             output::note(&format!("Token {}: keep both lines, they are not shown again.", issued.token_id));
             Ok(())
         }
-        TokensCommand::List { site_name } => {
+        TokensCommand::List { site_name, revoked: false } => {
             print(&admin.tokens(&site_name).await.map_err(about(&site_name))?, settings.format())
+        }
+        TokensCommand::List { site_name, revoked: true } => {
+            let tokens = admin.revoked_tokens(&site_name).await.map_err(about(&site_name))?;
+            print_revoked(&tokens, settings.format())
         }
         TokensCommand::Revoke { site_name, token_id } => {
             admin.revoke_token(&site_name, &token_id).await.map_err(about(&site_name))?;
@@ -106,8 +113,10 @@ fn print(tokens: &[TokenReport], format: Format) -> Result<(), Failure> {
         ("TOKEN ID", Narrow::Stay),
         ("LABEL", Narrow::Wrap),
         ("SCOPES", Narrow::Go(2)),
-        ("CREATED", Narrow::Go(3)),
+        ("CREATED", Narrow::Go(4)),
+        ("BY", Narrow::Go(5)),
         ("EXPIRES", Narrow::Go(1)),
+        ("LAST USED", Narrow::Go(3)),
     ]);
     for token in tokens {
         table.add_row([
@@ -115,8 +124,38 @@ fn print(tokens: &[TokenReport], format: Format) -> Result<(), Failure> {
             token.label.clone(),
             token.scopes.join(", "),
             output::or_dash(token.created_at.clone()),
+            output::or_dash(token.created_by.clone()),
             output::or_dash(token.expires_at.clone()),
+            output::or_dash(last_used(token)),
         ]);
     }
     table.print("no tokens")
+}
+
+fn print_revoked(tokens: &[TokenReport], format: Format) -> Result<(), Failure> {
+    if format == Format::Json {
+        return tokens.iter().try_for_each(output::json);
+    }
+    let mut table = output::table([
+        ("TOKEN ID", Narrow::Stay),
+        ("LABEL", Narrow::Wrap),
+        ("REVOKED", Narrow::Stay),
+        ("BY", Narrow::Go(1)),
+        ("LAST USED", Narrow::Go(2)),
+    ]);
+    for token in tokens {
+        table.add_row([
+            token.token_id.clone(),
+            token.label.clone(),
+            output::or_dash(token.revoked_at.clone()),
+            output::or_dash(token.revoked_by.clone()),
+            output::or_dash(last_used(token)),
+        ]);
+    }
+    table.print("no tokens")
+}
+
+fn last_used(token: &TokenReport) -> Option<String> {
+    let from = token.last_used_from.as_ref().map(|from| format!(" from {from}")).unwrap_or_default();
+    token.last_used_at.as_ref().map(|at| format!("{at}{from}"))
 }

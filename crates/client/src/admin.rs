@@ -74,6 +74,11 @@ impl AdminClient {
         self.get::<Tokens>(&["sites", site, "tokens"]).await.map(|list| list.tokens)
     }
 
+    /// A site's revoked tokens, the newest thousand revocations.
+    pub async fn revoked_tokens(&self, site: &str) -> Result<Vec<TokenReport>, Error> {
+        self.get::<Tokens>(&["sites", site, "tokens"]).await.map(|list| list.revoked)
+    }
+
     /// Issues a token and its secret: the only time that they are shown.
     pub async fn issue_token(&self, site: &str, token: &IssueToken) -> Result<IssuedToken, Error> {
         self.change(Method::POST, &["sites", site, "tokens"], token).await

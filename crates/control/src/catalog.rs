@@ -5,8 +5,10 @@ mod history;
 mod row;
 mod secret;
 mod token;
+mod uses;
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -17,21 +19,29 @@ use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use self::history::SiteHistory;
+use self::uses::TokenUses;
 use crate::clock::Clock;
 use crate::ids::TaskIds;
 use crate::store::rows;
 
 pub use self::secret::{MASTER_KEY_BYTES, MasterKey};
 pub use self::token::{
-    ADMIN_PREFIX, IssuedToken, SECRET_PREFIX, Scope, TOKEN_PREFIX, Token, TokenId, generate, hash,
-    well_formed,
+    ADMIN_PREFIX, IssuedToken, RevokedToken, SECRET_PREFIX, Scope, TOKEN_PREFIX, Token, TokenId, TokenUse,
+    generate, hash, well_formed,
 };
+
+/// Revoked tokens that one site remembers; the oldest revocation is forgotten for a newer one.
+pub const REVOKED_PER_SITE_MAX: usize = 1_000;
 
 /// Tokens that one site may have. More are refused: a script that issues in a loop must not fill memory.
 pub const TOKENS_PER_SITE_MAX: usize = 1_000;
 
 /// Under this prefix are the tokens: `tokens/<site>/<id>`.
 const TOKENS: &str = "tokens/";
+
+/// Under this prefix are those that were revoked, `revoked-tokens/<site>/<id>`: apart, so that no build that knows
+/// nothing of revoked tokens takes one for a token.
+const REVOKED: &str = "revoked-tokens/";
 
 /// A customer's site.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +76,8 @@ pub struct NewToken {
     pub scopes: Vec<Scope>,
     /// From when on it is refused.
     pub expires_at: Option<UnixMillis>,
+    /// Who issues it.
+    pub created_by: String,
 }
 
 /// Why a token was not issued.
@@ -92,12 +104,14 @@ pub struct Catalog {
     history: Mutex<SiteHistory>,
     through: watch::Sender<Cursor>,
     tokens: RwLock<TokenTable>,
+    uses: TokenUses,
 }
 
 #[derive(Default)]
 struct TokenTable {
     by_hash: HashMap<[u8; 32], Arc<Token>>,
     by_site: HashMap<SiteId, BTreeMap<TokenId, Arc<Token>>>,
+    revoked: HashMap<SiteId, BTreeMap<TokenId, Arc<RevokedToken>>>,
 }
 
 impl Catalog {
@@ -110,6 +124,7 @@ impl Catalog {
     ) -> Result<Self, StoreError> {
         let history = SiteHistory::load(store.kv()).await?;
         let tokens = load_tokens(store.kv()).await?;
+        let uses = TokenUses::load(store.kv()).await?;
         Ok(Self {
             store,
             clock,
@@ -119,6 +134,7 @@ impl Catalog {
             through: watch::Sender::new(history.saved_through()),
             history: Mutex::new(history),
             tokens: RwLock::new(tokens),
+            uses,
         })
     }
 
@@ -191,6 +207,7 @@ impl Catalog {
             scopes,
             created_at: self.clock.wall(),
             expires_at: new.expires_at,
+            created_by: Some(new.created_by.into()),
             hash: hash(&text),
         });
         rows::put(self.store.kv(), &key_of(&token), row::encode_token(&token)).await?;
@@ -199,23 +216,78 @@ impl Catalog {
         Ok(IssuedToken { token, text, secret })
     }
 
-    /// Takes a token back; it is refused from the moment this returns. `false` when the site has no such token.
-    pub async fn revoke(&self, site: &str, id: TokenId) -> Result<bool, StoreError> {
+    /// A site's revoked tokens, oldest token first.
+    pub fn revoked(&self, site: &str) -> Vec<Arc<RevokedToken>> {
+        self.tokens.read().revoked.get(site).map(|all| all.values().cloned().collect()).unwrap_or_default()
+    }
+
+    /// When a token was last used, and from where.
+    pub fn last_use(&self, token: TokenId) -> Option<TokenUse> {
+        self.uses.of(token)
+    }
+
+    /// A request of the token's was accepted.
+    pub fn used(&self, token: &Arc<Token>, address: IpAddr) {
+        self.uses.note(token, self.clock.wall(), address);
+    }
+
+    /// Makes it durable when tokens were used last.
+    pub(crate) async fn save_uses(&self) -> Result<(), StoreError> {
+        self.uses.save(self.store.kv()).await
+    }
+
+    /// Takes a token back in the name of `by`; it is refused from the moment this returns. `false` when the site has no
+    /// such token.
+    pub async fn revoke(&self, site: &str, id: TokenId, by: &str) -> Result<bool, StoreError> {
         let token = self.tokens.read().by_site.get(site).and_then(|all| all.get(&id)).cloned();
         let Some(token) = token else { return Ok(false) };
         // Refused from here on even if the store fails; when it does, the revocation must be repeated to be durable.
         self.tokens.write().remove(&token);
-        let deleted = rows::delete(self.store.kv(), &key_of(&token)).await;
-        if deleted.is_err() {
+        let revoked = Arc::new(RevokedToken {
+            last_use: self.uses.of(id),
+            revoked_at: self.clock.wall(),
+            revoked_by: by.into(),
+            token: Arc::clone(&token),
+        });
+        if let Err(error) = self.write_revoked(&revoked).await {
             self.tokens.write().insert(token);
+            return Err(error);
         }
-        deleted.map(|()| true)
+        self.remember_revoked(revoked).await?;
+        self.uses.forget(self.store.kv(), &token).await?;
+        Ok(true)
+    }
+
+    /// First that it was revoked, then that it is no token: whatever happens in between, it is none after a start.
+    async fn write_revoked(&self, revoked: &RevokedToken) -> Result<(), StoreError> {
+        let kv = self.store.kv();
+        rows::put(kv, &revoked_key_of(&revoked.token), row::encode_revoked(revoked)).await?;
+        rows::delete(kv, &key_of(&revoked.token)).await
+    }
+
+    /// Forgets the oldest revocation when there are too many.
+    async fn remember_revoked(&self, revoked: Arc<RevokedToken>) -> Result<(), StoreError> {
+        let oldest = {
+            let mut tokens = self.tokens.write();
+            let all = tokens.revoked.entry(revoked.token.site.clone()).or_default();
+            all.insert(revoked.token.id, revoked);
+            let oldest = all.values().min_by_key(|one| one.revoked_at).cloned();
+            let oldest = oldest.filter(|_| all.len() > REVOKED_PER_SITE_MAX);
+            if let Some(oldest) = &oldest {
+                all.remove(&oldest.token.id);
+            }
+            oldest
+        };
+        match oldest {
+            Some(oldest) => rows::delete(self.store.kv(), &revoked_key_of(&oldest.token)).await,
+            None => Ok(()),
+        }
     }
 
     /// Takes back all tokens of a site that is being removed.
-    pub async fn revoke_all(&self, site: &str) -> Result<(), StoreError> {
+    pub async fn revoke_all(&self, site: &str, by: &str) -> Result<(), StoreError> {
         for token in self.tokens(site) {
-            self.revoke(site, token.id).await?;
+            self.revoke(site, token.id, by).await?;
         }
         Ok(())
     }
@@ -300,9 +372,21 @@ fn key_of(token: &Token) -> Key {
     Key::from(format!("{TOKENS}{}/{}", token.site, token.id))
 }
 
+fn revoked_key_of(token: &Token) -> Key {
+    Key::from(format!("{REVOKED}{}/{}", token.site, token.id))
+}
+
 async fn load_tokens(kv: &dyn Kv) -> Result<TokenTable, StoreError> {
     let mut tokens = TokenTable::default();
+    for revoked in rows::all_under(kv, REVOKED, |_, value| row::decode_revoked(value)).await? {
+        let all = tokens.revoked.entry(revoked.token.site.clone()).or_default();
+        all.insert(revoked.token.id, Arc::new(revoked));
+    }
     for token in rows::all_under(kv, TOKENS, |_, value| row::decode_token(value)).await? {
+        if tokens.revoked.get(&token.site).is_some_and(|all| all.contains_key(&token.id)) {
+            rows::delete(kv, &key_of(&token)).await?;
+            continue;
+        }
         tokens.insert(Arc::new(token));
     }
     Ok(tokens)

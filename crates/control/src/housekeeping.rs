@@ -63,7 +63,7 @@ impl Housekeeping {
         tidy.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let outcome = tokio::select! {
-                _ = save.tick() => self.catalog.save().await,
+                _ = save.tick() => self.save().await,
                 _ = tidy.tick() => self.tidy().await,
                 () = stopping.cancelled() => return,
             };
@@ -71,6 +71,11 @@ impl Housekeeping {
                 tracing::warn!(%error, "housekeeping did not get through; trying again");
             }
         }
+    }
+
+    async fn save(&self) -> Result<(), StoreError> {
+        self.catalog.save().await?;
+        self.catalog.save_uses().await
     }
 
     /// Once.

@@ -390,6 +390,9 @@ impl Running {
             if let Err(error) = self.services.catalog.save().await {
                 tracing::warn!(%error, "changes of sites were not saved");
             }
+            if let Err(error) = self.services.catalog.save_uses().await {
+                tracing::warn!(%error, "the last uses of tokens were not saved");
+            }
             self.services.store.close().await;
         };
         if tokio::time::timeout(DRAIN_PATIENCE.saturating_sub(FAREWELL_PATIENCE), closing).await.is_err() {

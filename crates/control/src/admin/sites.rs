@@ -14,6 +14,7 @@ use super::refusal::{AdminRefusal, Conflict};
 use crate::api::RequestId;
 use crate::api::problem::{Code, ItemError, Problem, store_error};
 use crate::api::reply::{json, no_content};
+use crate::audit::OPERATOR;
 use crate::catalog::Site;
 use crate::commit::affected;
 use crate::service::Services;
@@ -139,7 +140,7 @@ pub(super) async fn remove(
 ) -> Result<Response, AdminRefusal> {
     let (parts, _) = request.into_parts();
     // First the tokens: should the rest fail, nobody can use what is left.
-    services.catalog.revoke_all(&site).await.map_err(store_error)?;
+    services.catalog.revoke_all(&site, OPERATOR).await.map_err(store_error)?;
     let name = site.clone();
     services
         .commit

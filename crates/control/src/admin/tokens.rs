@@ -1,5 +1,6 @@
 //! Tokens: issue, list, revoke.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -14,7 +15,8 @@ use super::body;
 use super::refusal::AdminRefusal;
 use crate::api::problem::{Code, ItemError, Problem, store_error};
 use crate::api::reply::{json, no_content};
-use crate::catalog::{IssueError, NewToken, Scope, Token};
+use crate::audit::OPERATOR;
+use crate::catalog::{IssueError, NewToken, RevokedToken, Scope, Token, TokenUse};
 use crate::clock::rfc3339;
 use crate::service::Services;
 
@@ -39,8 +41,21 @@ struct TokenDocument {
     label: String,
     scopes: Vec<&'static str>,
     created_at: String,
+    /// Absent of a token from before this was noted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created_by: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<String>,
+    /// To the minute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_used_at: Option<String>,
+    /// The client's address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_used_from: Option<IpAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revoked_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revoked_by: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -62,9 +77,11 @@ pub(super) async fn list(
     Path(site): Path<String>,
 ) -> Result<Response, AdminRefusal> {
     services.catalog.site(&site).ok_or_else(|| AdminRefusal::no_such("site", &site))?;
-    let tokens: Vec<TokenDocument> =
-        services.catalog.tokens(&site).iter().map(|token| TokenDocument::from(&**token)).collect();
-    Ok(json(StatusCode::OK, &serde_json::json!({ "tokens": tokens })))
+    let used = |token: &Arc<Token>| TokenDocument::from(&**token).used(services.catalog.last_use(token.id));
+    let tokens: Vec<TokenDocument> = services.catalog.tokens(&site).iter().map(used).collect();
+    let revoked: Vec<TokenDocument> =
+        services.catalog.revoked(&site).iter().map(|revoked| TokenDocument::from(&**revoked)).collect();
+    Ok(json(StatusCode::OK, &serde_json::json!({ "tokens": tokens, "revoked": revoked })))
 }
 
 pub(super) async fn issue(
@@ -84,6 +101,7 @@ pub(super) async fn issue(
             .map(|text| future(text, services.clock.wall()))
             .transpose()?,
         label: label(wanted.label)?,
+        created_by: OPERATOR.to_owned(),
     };
     let issued = services.catalog.issue(new).await.map_err(|error| match error {
         IssueError::NoSuchSite => AdminRefusal::no_such("site", &name),
@@ -104,7 +122,7 @@ pub(super) async fn revoke(
     Path((site, token)): Path<(String, String)>,
 ) -> Result<Response, AdminRefusal> {
     let id = token.parse().map_err(|()| AdminRefusal::no_such("token", &token))?;
-    if !services.catalog.revoke(&site, id).await.map_err(store_error)? {
+    if !services.catalog.revoke(&site, id, OPERATOR).await.map_err(store_error)? {
         return Err(AdminRefusal::no_such("token", &token));
     }
     tracing::info!(site, token, "token revoked");
@@ -153,7 +171,29 @@ impl From<&Token> for TokenDocument {
             label: token.label.to_string(),
             scopes: token.scopes.iter().map(|scope| scope.as_str()).collect(),
             created_at: rfc3339(token.created_at),
+            created_by: token.created_by.as_ref().map(ToString::to_string),
             expires_at: token.expires_at.map(rfc3339),
+            last_used_at: None,
+            last_used_from: None,
+            revoked_at: None,
+            revoked_by: None,
         }
+    }
+}
+
+impl From<&RevokedToken> for TokenDocument {
+    fn from(revoked: &RevokedToken) -> Self {
+        Self {
+            revoked_at: Some(rfc3339(revoked.revoked_at)),
+            revoked_by: Some(revoked.revoked_by.to_string()),
+            ..Self::from(&*revoked.token).used(revoked.last_use)
+        }
+    }
+}
+
+impl TokenDocument {
+    fn used(self, last: Option<TokenUse>) -> Self {
+        let last_used_at = last.map(|last| rfc3339(last.at));
+        Self { last_used_at, last_used_from: last.map(|last| last.address), ..self }
     }
 }

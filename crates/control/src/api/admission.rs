@@ -150,6 +150,7 @@ async fn look_at(
         let detail = format!("the token is for another site, or has not the scope {}", needed.as_str());
         return Err(Problem::detailed(Code::ScopeDenied, detail));
     }
+    api.services.catalog.used(&token, address);
     let request_id =
         parts.extensions.get::<RequestId>().cloned().unwrap_or_else(|| RequestId::of(&parts.headers));
     let task = param("task_id");

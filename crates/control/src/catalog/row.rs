@@ -1,9 +1,12 @@
 //! Tokens and changes of sites, as the store keeps them.
 
+use std::net::IpAddr;
+use std::sync::Arc;
+
 use batoff_types::{SiteChange, SiteLimits, UnixMillis};
 use serde::{Deserialize, Serialize};
 
-use super::token::{Scope, Token};
+use super::token::{RevokedToken, Scope, Token, TokenUse};
 
 /// A token as the store keeps it.
 #[derive(Serialize, Deserialize)]
@@ -14,7 +17,26 @@ struct TokenRow {
     scopes: Vec<String>,
     created_at: u64,
     expires_at: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    created_by: Option<String>,
     sha256: String,
+}
+
+/// A revoked token as the store keeps it.
+#[derive(Serialize, Deserialize)]
+struct RevokedRow {
+    token: TokenRow,
+    revoked_at: u64,
+    revoked_by: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last_use: Option<UseRow>,
+}
+
+/// When a token was used last, as the store keeps it.
+#[derive(Serialize, Deserialize)]
+struct UseRow {
+    at: u64,
+    address: IpAddr,
 }
 
 /// A change of a site as the store keeps it beside the log.
@@ -29,19 +51,55 @@ struct ChangeRow {
 }
 
 pub(super) fn encode_token(token: &Token) -> Vec<u8> {
-    json(&TokenRow {
+    json(&row_of(token))
+}
+
+pub(super) fn encode_revoked(revoked: &RevokedToken) -> Vec<u8> {
+    json(&RevokedRow {
+        token: row_of(&revoked.token),
+        revoked_at: revoked.revoked_at.0,
+        revoked_by: revoked.revoked_by.to_string(),
+        last_use: revoked.last_use.map(|last| UseRow { at: last.at.0, address: last.address }),
+    })
+}
+
+pub(super) fn encode_use(last: TokenUse) -> Vec<u8> {
+    json(&UseRow { at: last.at.0, address: last.address })
+}
+
+pub(super) fn decode_use(bytes: &[u8]) -> Result<TokenUse, &'static str> {
+    let row: UseRow = serde_json::from_slice(bytes).map_err(|_| "is not the JSON of a token's use")?;
+    Ok(TokenUse { at: UnixMillis(row.at), address: row.address })
+}
+
+pub(super) fn decode_revoked(bytes: &[u8]) -> Result<RevokedToken, &'static str> {
+    let row: RevokedRow = serde_json::from_slice(bytes).map_err(|_| "is not the JSON of a revoked token")?;
+    Ok(RevokedToken {
+        token: Arc::new(token_of(row.token)?),
+        revoked_at: UnixMillis(row.revoked_at),
+        revoked_by: row.revoked_by.into(),
+        last_use: row.last_use.map(|last| TokenUse { at: UnixMillis(last.at), address: last.address }),
+    })
+}
+
+fn row_of(token: &Token) -> TokenRow {
+    TokenRow {
         id: token.id.to_string(),
         site: token.site.to_string(),
         label: token.label.to_string(),
         scopes: token.scopes.iter().map(|scope| scope.as_str().to_owned()).collect(),
         created_at: token.created_at.0,
         expires_at: token.expires_at.map(|end| end.0),
+        created_by: token.created_by.as_ref().map(ToString::to_string),
         sha256: hex::encode(token.hash),
-    })
+    }
 }
 
 pub(super) fn decode_token(bytes: &[u8]) -> Result<Token, &'static str> {
-    let row: TokenRow = serde_json::from_slice(bytes).map_err(|_| "is not the JSON of a token")?;
+    token_of(serde_json::from_slice(bytes).map_err(|_| "is not the JSON of a token")?)
+}
+
+fn token_of(row: TokenRow) -> Result<Token, &'static str> {
     let mut hash = [0; 32];
     hex::decode_to_slice(&row.sha256, &mut hash).map_err(|_| "its hash is not 64 hex digits")?;
     // A scope that this build does not know is left out: narrower is the safe side for rights.
@@ -53,6 +111,7 @@ pub(super) fn decode_token(bytes: &[u8]) -> Result<Token, &'static str> {
         scopes,
         created_at: UnixMillis(row.created_at),
         expires_at: row.expires_at.map(UnixMillis),
+        created_by: row.created_by.map(Into::into),
         hash,
     })
 }

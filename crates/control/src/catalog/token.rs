@@ -1,6 +1,7 @@
 //! Tokens: what they look like, what they may do, and that a mistyped one is known by its check.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -106,6 +107,8 @@ pub struct Token {
     pub created_at: UnixMillis,
     /// From when on it is refused.
     pub expires_at: Option<UnixMillis>,
+    /// Who issued it; `None` when nobody noted it.
+    pub created_by: Option<Arc<str>>,
     /// SHA-256 of the token as text.
     pub hash: [u8; 32],
 }
@@ -115,6 +118,28 @@ impl Token {
     pub fn allows(&self, scope: Scope) -> bool {
         self.scopes.contains(&scope) || self.scopes.contains(&Scope::Purge)
     }
+}
+
+/// A token was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenUse {
+    /// When: up to a minute before the very last time.
+    pub at: UnixMillis,
+    /// From where.
+    pub address: IpAddr,
+}
+
+/// A token that is none any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RevokedToken {
+    /// As it was.
+    pub token: Arc<Token>,
+    /// When it was revoked.
+    pub revoked_at: UnixMillis,
+    /// By whom.
+    pub revoked_by: Arc<str>,
+    /// When it was used last, and from where.
+    pub last_use: Option<TokenUse>,
 }
 
 /// A new token with its secret: the only time that either exists as text.

@@ -107,10 +107,15 @@ async fn a_token_is_shown_once_and_refused_from_its_revocation_on() {
     assert!(issued["secret"].as_str().unwrap().starts_with("bts_live_"));
     let (_, list) = admin(&plane, "GET", "sites/shop/tokens", None).await;
     assert_eq!(list["tokens"][0]["expires_at"], "2100-01-01T00:00:00Z");
+    assert_eq!((&list["tokens"][0]["created_by"], &list["revoked"]), (&json!("admin"), &json!([])));
     assert!(!list.to_string().contains(token));
     assert_eq!(admin(&plane, "DELETE", &format!("sites/other/tokens/{id}"), None).await.0, 404);
     assert_eq!(admin(&plane, "DELETE", &format!("sites/shop/tokens/{id}"), None).await.0, 204);
     assert!(plane.services().catalog.find(token).is_err());
+    let (_, list) = admin(&plane, "GET", "sites/shop/tokens", None).await;
+    let revoked = &list["revoked"][0];
+    assert_eq!((&list["tokens"], &revoked["token_id"]), (&json!([]), &json!(id)));
+    assert_eq!((&revoked["revoked_by"], &revoked["label"]), (&json!("admin"), &json!("ci")));
     let past = json!({"expires_at": "2001-01-01T00:00:00Z"});
     assert_eq!(admin(&plane, "POST", "sites/shop/tokens", Some(past)).await.0, 400);
     assert_eq!(admin(&plane, "POST", "sites/shop/tokens", Some(json!({"scopes": ["admin"]}))).await.0, 400);

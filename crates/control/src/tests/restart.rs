@@ -89,10 +89,16 @@ async fn what_a_new_incarnation_confirmed_is_not_stored_while_the_old_one_may_ho
 #[tokio::test(flavor = "multi_thread")]
 async fn sites_and_tokens_survive_and_a_revoked_token_stays_revoked() {
     let mut plane = Plane::start().await;
-    let issue = || NewToken { site: shop(), label: "t".into(), scopes: vec![Scope::Purge], expires_at: None };
+    let issue = || NewToken {
+        site: shop(),
+        label: "t".into(),
+        scopes: vec![Scope::Purge],
+        expires_at: None,
+        created_by: "t".into(),
+    };
     let kept = plane.services().catalog.issue(issue()).await.unwrap();
     let gone = plane.services().catalog.issue(issue()).await.unwrap();
-    assert!(plane.services().catalog.revoke("shop", gone.token.id).await.unwrap());
+    assert!(plane.services().catalog.revoke("shop", gone.token.id, "t").await.unwrap());
     let table = plane.services().catalog.table();
     plane.crash().await;
     let catalog = &plane.services().catalog;

@@ -298,7 +298,7 @@ async fn a_revoked_token_is_refused_at_once() {
     let token = rig.issue("shop").await;
     let request = || rig.post(FINE).token(&token.text).secret(&token.secret);
     assert_eq!(request().send().await.status, 202);
-    assert!(rig.services.catalog.revoke("shop", token.token.id).await.unwrap());
+    assert!(rig.services.catalog.revoke("shop", token.token.id, "rig").await.unwrap());
     check("revoked", &request().send().await, 401, "invalid_token");
 }
 

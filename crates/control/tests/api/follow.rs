@@ -268,7 +268,7 @@ async fn a_stream_ends_when_its_token_is_revoked() {
     while !String::from_utf8_lossy(&seen).contains("retry:") {
         assert_ne!(stream.read_buf(&mut seen).await.unwrap(), 0);
     }
-    assert!(rig.services.catalog.revoke("shop", token.token.id).await.unwrap());
+    assert!(rig.services.catalog.revoke("shop", token.token.id, "rig").await.unwrap());
     let end = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut seen)).await;
     assert!(end.is_ok(), "the stream goes on");
 }

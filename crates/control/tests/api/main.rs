@@ -20,3 +20,4 @@ mod replays;
 mod rig;
 mod signatures;
 mod submissions;
+mod tokens;

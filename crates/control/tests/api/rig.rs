@@ -193,8 +193,13 @@ async fn open(
 }
 
 async fn issue(services: &Services, site: &str, scope: Scope) -> IssuedToken {
-    let new =
-        NewToken { site: site.parse().unwrap(), label: "test".into(), scopes: vec![scope], expires_at: None };
+    let new = NewToken {
+        site: site.parse().unwrap(),
+        label: "test".into(),
+        scopes: vec![scope],
+        expires_at: None,
+        created_by: "rig".into(),
+    };
     services.catalog.issue(new).await.unwrap()
 }
 
