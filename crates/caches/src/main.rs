@@ -6,7 +6,7 @@ use std::sync::Arc;
 use batoff_caches::config::EdgeConfig;
 use batoff_caches::kinds::CacheKind;
 use batoff_caches::{Locator, Surroundings};
-use batoff_edge::{DaemonConfig, certs, metrics};
+use batoff_edge::{DaemonConfig, certs};
 use batoff_index::IndexConfig;
 use batoff_program::exit::{Failure, end_on_panic, run};
 use batoff_program::flags::{self, Flags};
@@ -70,7 +70,8 @@ async fn serve(flags: Flags) -> Result<(), Failure> {
     let daemon = DaemonConfig::try_from(&config)?;
     config.log.install()?;
     end_on_panic();
-    let figures = metrics::install().map_err(|error| Failure::internal("the metrics recorder", error))?;
+    let figures = batoff_program::figures::install(&[])
+        .map_err(|error| Failure::internal("the metrics recorder", error))?;
     let signals = Signals::listen(flags.exit_with_parent)?;
 
     let opened = {

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use batoff_delivery::NodeState;
+use batoff_program::figures::{self, BuildError, PrometheusHandle};
 use batoff_types::message::ResetReason;
 use batoff_types::{Cursor, NodeName, SelectorKind};
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
-use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 /// Upper bounds in seconds; 2.0, the target, is among them.
 const PROPAGATION_BUCKETS: [f64; 13] = [0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0];
@@ -43,15 +43,14 @@ const AUDIT_FAILURES: &str = "batoff_control_audit_failures_total";
 /// Installs the process's one recorder. What is recorded before is lost, so this comes first in `main`. `codes` are those
 /// that a request may be refused with.
 pub fn install(codes: impl IntoIterator<Item = &'static str>) -> Result<PrometheusHandle, BuildError> {
-    let handle = PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Full(PROPAGATION.into()), &PROPAGATION_BUCKETS)?
-        .set_buckets_for_metric(Matcher::Full(COMMIT.into()), &COMMIT_BUCKETS)?
-        .set_buckets_for_metric(Matcher::Full(SUBMISSION.into()), &COMMIT_BUCKETS)?
-        .set_buckets_for_metric(Matcher::Full(COMMIT_BATCH.into()), &BATCH_BUCKETS)?
-        .install_recorder()?;
+    let handle = figures::install(&[
+        (PROPAGATION, &PROPAGATION_BUCKETS),
+        (COMMIT, &COMMIT_BUCKETS),
+        (SUBMISSION, &COMMIT_BUCKETS),
+        (COMMIT_BATCH, &BATCH_BUCKETS),
+    ])?;
     describe();
     appear(codes);
-    batoff_program::logs::describe_metrics();
     Ok(handle)
 }
 

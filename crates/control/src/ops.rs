@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use batoff_log::Health;
-use batoff_program::monitor::Monitored;
+use batoff_program::monitored::Monitored;
 
 use crate::service::Services;
 

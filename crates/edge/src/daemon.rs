@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use batoff_delivery::{Inbox, InboxConfig};
 use batoff_index::{Index, IndexConfig};
-use batoff_program::monitor::Monitored;
+use batoff_program::monitored::Monitored;
 use batoff_program::vital::Vital;
 use batoff_types::message::{LeasePolicy, Position};
 use batoff_types::{Cursor, FillToken, Generation, InstanceId, NodeName, Parent, Term};

@@ -2,7 +2,6 @@
 
 use batoff_types::{Body, Record};
 use metrics::{counter, describe_counter, describe_gauge, gauge};
-use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 
 /// Why objects left because of a record. The label `reason` of `batoff_edge_evicted_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,14 +49,6 @@ const GAUGES: [(&str, &str); 4] = [
     ("batoff_edge_index_tags", "Tags of the objects in the index"),
     ("batoff_edge_trouble", "1 while a cache cannot be reached or refuses"),
 ];
-
-/// Installs this process's one recorder. Call it before anything records; what is recorded earlier is lost.
-pub fn install() -> Result<PrometheusHandle, BuildError> {
-    let handle = PrometheusBuilder::new().install_recorder()?;
-    declare();
-    batoff_program::logs::describe_metrics();
-    Ok(handle)
-}
 
 /// Declares the node's figures at 0.
 pub(crate) fn declare() {

@@ -8,16 +8,21 @@
 //! | [`exit`] | Which exit code, and which last line, has an error? |
 //! | [`signals`] | When to stop, and when to read certificates again? |
 //! | [`logs`] | How does a line reach standard error without ever holding up or failing whoever wrote it? |
-//! | [`monitor`] | What do `/metrics`, `/healthz` and `/readyz` answer? |
+//! | [`monitored`] | What does it say of itself when it is asked? |
+//! | `monitor` | What do `/metrics`, `/healthz` and `/readyz` answer? |
+//! | `figures` | Where does what is recorded go to? |
 //! | [`vital`] | What ends the process when it ends unexpectedly? |
-//! | [`listen`] | Which connections are accepted, and how long may they take? `[listeners]` |
-//! | [`gate`] | How many connections may one listener, and one client of it, have? |
-//! | [`watched`] | How long may a connection do nothing? |
-//! | [`http`] | How is an HTTP listener served within all that? |
-//! | [`grpc`] | And a gRPC one? |
+//! | `listen` | Which connections are accepted, and how long may they take? `[listeners]` |
+//! | `gate` | How many connections may one listener, and one client of it, have? |
+//! | `watched` | How long may a connection do nothing? |
+//! | `http` | How is an HTTP listener served within all that? |
+//! | `grpc` | And a gRPC one? |
 //! | [`durable`] | How is a file replaced so that no crash leaves half of one? |
-//! | [`process`] | Which build is it, and what does it use? |
+//! | `process` | Which build is it, and what does it use? |
 //! | [`descriptors`] | How many files may be open, and who gets them? |
+//!
+//! What listens, from `monitor` to `process`, is there with the feature `serve`, and `flags` with `main`: a cache that embeds
+//! a daemon has listeners and a command line of its own, and compiles neither.
 //!
 //! **Never in here:** a rule of the protocol, a cache, a key that only one program has.
 
@@ -25,15 +30,25 @@ pub mod config;
 pub mod descriptors;
 pub mod durable;
 pub mod exit;
+#[cfg(feature = "serve")]
+pub mod figures;
 #[cfg(feature = "main")]
 pub mod flags;
+#[cfg(feature = "serve")]
 pub mod gate;
+#[cfg(feature = "serve")]
 pub mod grpc;
+#[cfg(feature = "serve")]
 pub mod http;
+#[cfg(feature = "serve")]
 pub mod listen;
 pub mod logs;
+#[cfg(feature = "serve")]
 pub mod monitor;
+pub mod monitored;
+#[cfg(feature = "serve")]
 pub mod process;
 pub mod signals;
 pub mod vital;
+#[cfg(feature = "serve")]
 pub mod watched;

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::gate::{Gate, Limits};
 use crate::http;
 use crate::listen::ListenersSection;
+use crate::monitored::Monitored;
 
 /// Connections that ask at one time.
 pub const CONNECTIONS_MAX: usize = 64;
@@ -35,15 +36,6 @@ impl MetricsSection {
     pub const fn on_loopback(port: u16) -> Self {
         Self { listen: SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), port) }
     }
-}
-
-/// What the monitoring listener asks a program.
-pub trait Monitored: Send + Sync + 'static {
-    /// Whether it can do its job; the reason when it cannot.
-    fn ready(&self) -> Result<(), String>;
-
-    /// Brings figures up to date that are not pushed as they change.
-    fn refresh(&self) {}
 }
 
 /// The three paths. Without `figures`, as in tests, `/metrics` is empty.

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use batoff_edge::InProcess;
-use batoff_edge::{DaemonConfig, certs, metrics};
+use batoff_edge::{DaemonConfig, certs};
 use batoff_index::IndexConfig;
 use batoff_program::exit::{Exit, Failure, run};
 use batoff_program::flags::{self, Flags};
@@ -56,7 +56,8 @@ async fn serve(flags: Flags) -> Result<(), Failure> {
     let origins = config.proxy.origins()?;
     let children = config.children()?;
     config.log.install()?;
-    let recorder = metrics::install().map_err(|error| Failure::internal("the metrics recorder", error))?;
+    let recorder = batoff_program::figures::install(&[])
+        .map_err(|error| Failure::internal("the metrics recorder", error))?;
     figures::declare();
     let signals = Signals::listen(flags.exit_with_parent)?;
 

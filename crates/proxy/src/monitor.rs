@@ -1,6 +1,6 @@
 //! What the monitoring listener asks this program.
 
-use batoff_program::monitor::Monitored;
+use batoff_program::monitored::Monitored;
 use metrics::gauge;
 
 use crate::store::Store;
