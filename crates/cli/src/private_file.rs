@@ -3,6 +3,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use batoff_program::durable;
+
 /// Who may read a new file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readers {
@@ -24,13 +26,11 @@ pub fn create_new(path: &Path, content: &[u8], readers: Readers) -> io::Result<(
 
 /// Replaces a file by one that only its owner may read: the old one or the new one is there, never half of one.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let beside = path.with_extension("new");
-    match std::fs::remove_file(&beside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    create_new(&beside, content, Readers::Owner)?;
-    std::fs::rename(&beside, path)
+    let parts = path.parent().zip(path.file_name().and_then(|name| name.to_str()));
+    let (folder, name) = parts.ok_or(io::ErrorKind::InvalidFilename)?;
+    // Of a name alone the folder is the present one.
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    durable::replace(folder, name, content)
 }
 
 fn write_all(mut file: File, content: &[u8]) -> io::Result<()> {

@@ -134,6 +134,10 @@ impl Table {
     }
 
     /// `until`: the end of the lease, if it is not what was written last.
+    ///
+    /// Not `durable::replace`: the file goes on being written when it stands in its place, others have it mapped, and of
+    /// what it says nothing has to survive a power cut, for it names the boot that it is good for. What matters is another
+    /// order: the old one says that it is superseded before the new one has its name.
     fn put_in_place(
         &mut self,
         epochs: &[(String, Option<u64>)],
