@@ -5,6 +5,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::invisible;
+
 /// The longest hostname, in bytes of its normal form; the DNS has none longer.
 pub const HOSTNAME_BYTES_MAX: usize = 255;
 
@@ -178,6 +180,12 @@ impl FromStr for Hostname {
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
         let invalid = |rule| InvalidName::new("hostname", text, rule);
+        // IDNA drops most of them without a word (UTS 46, "ignored"), and keeps others that nobody sees.
+        if invisible(text).is_some() {
+            return Err(invalid(
+                "must not have an invisible character; delete it, or write the name in its ASCII form (xn--…) if it is meant",
+            ));
+        }
         if text.is_empty()
             || text.contains(|c: char| "/?#@\\%".contains(c) || c.is_whitespace() || c.is_control())
         {

@@ -207,6 +207,12 @@ mod tests {
         }
         let error = collected(&["--tag", "sale\u{200b}"]).unwrap_err().to_string();
         assert!(error.contains("200b") && error.contains("delete it"), "{error}");
+        for host in ["www.exam\u{ad}ple.com", "\u{200b}www.example.com"] {
+            let error = collected(&["--host", host]).unwrap_err().to_string();
+            assert!(error.contains("invisible") && error.contains("delete it"), "{error}");
+            let error = collected(&["--prefix", &format!("https://{host}/")]).unwrap_err().to_string();
+            assert!(error.contains("invisible"), "{error}");
+        }
         let error = collected(&["--prefix", &format!("{url}/img/*")]).unwrap_err().to_string();
         assert!(error.contains("without the *"), "{error}");
         assert!(collected(&["--url", &format!("{url}/a*b")]).is_ok(), "a star in the middle is a character");

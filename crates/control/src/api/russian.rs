@@ -44,7 +44,7 @@ fn holes<'a>(text: &'a str, template: &str) -> Option<Vec<&'a str>> {
 }
 
 /// The more exact ones first.
-const CATALOGUE: [(&str, &str); 101] = [
+const CATALOGUE: [(&str, &str); 103] = [
     (
         "a tag must not have an invisible character (such as a zero-width space or a direction mark); delete it, in Cache-Tag too",
         "тег не должен содержать невидимых символов (пробел нулевой ширины, знак направления); удалите их, и в Cache-Tag тоже",
@@ -144,6 +144,10 @@ const CATALOGUE: [(&str, &str); 101] = [
         "must be a bare hostname, without scheme, path or white space",
         "должно быть одним именем, без схемы, пути и пробелов",
     ),
+    (
+        "must not have an invisible character; delete it, or write the name in its ASCII form (xn--…) if it is meant",
+        "не должно содержать невидимых символов; удалите их или запишите имя в форме ASCII (xn--…), если они нужны",
+    ),
     ("must not have a port", "не должно содержать порта"),
     ("must be one hostname, without a wildcard", "должно быть одним именем, без звёздочки"),
     ("must be at most 255 bytes", "не может быть длиннее 255 байт"),
@@ -240,6 +244,10 @@ const CATALOGUE: [(&str, &str); 101] = [
     (
         "it may or may not take effect: send the same bytes, or the same Idempotency-Key, again",
         "неизвестно, вступит ли она в силу: отправьте те же байты или тот же Idempotency-Key ещё раз",
+    ),
+    (
+        "max_objects needs the count of every node that may serve, and {} can give none: such caches find their objects by themselves; nothing was queued. Send the purge without max_objects",
+        "для max_objects нужен подсчёт от каждого узла, который может отдавать кэш, а {} не может его дать: такие кэши сами находят свои объекты; ничего не поставлено в очередь. Отправьте очистку без max_objects",
     ),
     (
         "max_objects needs the count of every node that may serve, and {} gave none; nothing was queued. Try again, or send the purge without max_objects",

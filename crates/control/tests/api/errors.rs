@@ -32,6 +32,24 @@ async fn every_refusal_has_its_status_and_code() {
             "invalid_url",
         ),
         ("foreign hostname", |rig| rig.post(r#"{"hosts":["evil.example"]}"#), 400, "invalid_url"),
+        (
+            "hostname with a soft hyphen",
+            |rig| rig.post(r#"{"hosts":["www.exam\u00adple.com"]}"#),
+            400,
+            "invalid_url",
+        ),
+        (
+            "URL with a zero-width space in its host",
+            |rig| rig.post(r#"{"urls":["https://www.example\u200b.com/"]}"#),
+            400,
+            "invalid_url",
+        ),
+        (
+            "prefix with a soft hyphen in its host",
+            |rig| rig.post(r#"{"prefixes":["https://www.exam\u00adple.com/"]}"#),
+            400,
+            "invalid_url",
+        ),
         ("URL as hostname", |rig| rig.post(r#"{"hosts":["https://www.example.com"]}"#), 400, "invalid_url"),
         // 400 invalid_tag
         ("comma", |rig| rig.post(r#"{"tags":["a,b"]}"#), 400, "invalid_tag"),

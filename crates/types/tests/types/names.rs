@@ -83,6 +83,21 @@ fn a_hostname_is_lower_case_ascii_without_port_or_wildcard() {
     check("*.a.example", None);
     check("a.*", None);
     check("\u{ff0a}.a.example", None);
+    // The URL standard would drop them, or keep one that nobody sees.
+    for invisible in
+        ["\u{ad}", "\u{200b}", "\u{200c}", "\u{200d}", "\u{2060}", "\u{202e}", "\u{feff}", "\u{a0}"]
+    {
+        for text in ["a{}.example", "{}a.example", "a.example{}", "*.a{}.example"] {
+            let text = text.replace("{}", invisible);
+            let refused = text.parse::<HostPattern>().unwrap_err();
+            assert!(
+                refused.rule.contains("invisible") && refused.rule.contains("delete it"),
+                "{text:?}: {refused}"
+            );
+            assert!(!refused.to_string().contains(invisible), "the message shows it: {refused}");
+        }
+    }
+    check("xn--mgba3gch31f060k.com", Some("xn--mgba3gch31f060k.com"));
     check(&"a.".repeat(HOSTNAME_BYTES_MAX), None);
 }
 
