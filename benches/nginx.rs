@@ -173,6 +173,7 @@ impl Node {
             index: Arc::clone(&index),
             fence: Arc::clone(&fence),
             path: Arc::new(batoff_edge::Path::new(false)),
+            overflow: Arc::default(),
             provenance: Provenance::new(Identity::random(), fence),
             policy,
             state_dir: server.dir().to_owned(),

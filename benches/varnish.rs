@@ -120,6 +120,7 @@ impl Adapter {
             index: Arc::clone(&index),
             fence: Arc::clone(&fence),
             path: Arc::new(Path::new(false)),
+            overflow: Arc::default(),
             provenance: Provenance::new(Identity::random(), fence),
             policy: LeasePolicy::Serve,
             state_dir: server.dir.clone(),

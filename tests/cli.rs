@@ -212,6 +212,25 @@ async fn an_operator_makes_a_site_and_its_customer_purges_until_the_token_is_rev
 }
 
 #[tokio::test]
+async fn an_operator_sees_which_site_sends_more_tags_than_are_indexed() {
+    let dev = Dev::start(DevOptions { pops: 2, ..DevOptions::default() });
+    let site = &dev.line.site;
+    assert_eq!(documents(&dev, &["sites", "show", site], "")[0]["tag_overflow"]["objects"], 0);
+    documents(&dev, &["sites", "update", site, "--tags-per-response", "1"], "");
+    eventually("both nodes have met a page with two tags", || async {
+        dev.warm("/product/5").await;
+        documents(&dev, &["purge", "--tag", "whatever", "--wait"], "");
+        (documents(&dev, &["sites", "list"], "")[0]["tag_overflow"]["nodes"].as_u64()? >= 2).then_some(())
+    })
+    .await;
+    let list = batoff(&dev, &["sites", "list"], "");
+    assert!(
+        said(&list).contains("OVERFLOWED") && said(&list).contains("more tags than the site allows"),
+        "{list:?}"
+    );
+}
+
+#[tokio::test]
 async fn the_sla_counts_a_sites_purges_and_the_fleets() {
     let dev = Dev::start(DevOptions { pops: 1, ..DevOptions::default() });
     documents(&dev, &["purge", "--tag", "a", "--wait"], "");

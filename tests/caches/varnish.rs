@@ -426,3 +426,20 @@ async fn a_page_that_may_not_be_served_stale_is_gone_after_a_soft_purge() {
         assert!(stage.get("/strict").await.number > old, "RFC 9111, 5.2.2: {directive}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn max_objects_is_refused_with_the_node_and_the_cache_that_cannot_be_counted() {
+    let stage = Stage::<Varnish>::strict().await;
+    stage.fill("/page").await;
+    let guarded = serde_json::json!({"urls": [crate::stage::url("/page")], "max_objects": 5});
+    let refused = stage.plane.customer.purge(&guarded).await;
+    assert_eq!(
+        (refused.status, &refused.json["code"]),
+        (503, &"count_unavailable".into()),
+        "{}",
+        refused.json
+    );
+    let detail = refused.json["detail"].as_str().expect("a detail");
+    assert!(detail.contains("pop1/edge-1 (varnish)") && detail.contains("without max_objects"), "{detail}");
+    assert!(stage.hits("/page").await, "nothing was queued");
+}

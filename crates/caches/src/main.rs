@@ -84,6 +84,7 @@ async fn serve(flags: Flags) -> Result<(), Failure> {
         index: opened.index(),
         fence: opened.fence(),
         path: opened.path(),
+        overflow: opened.overflow(),
         policy: config.lease.on_lease_lost.policy(),
         state_dir: config.state.dir.clone(),
         provenance: opened.provenance(),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use batoff_edge::{Fence, Path, Provenance};
+use batoff_edge::{Fence, Overflow, Path, Provenance};
 use batoff_index::Index;
 use batoff_types::message::LeasePolicy;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +20,8 @@ pub struct Surroundings {
     /// How far the nodes between this one and the origins are: [`Path::token`] makes a fill's token of what the index
     /// gives, and an adapter that publishes positions publishes that one.
     pub path: Arc<Path>,
+    /// To be told of each object that is registered: it counts those whose tags overflow.
+    pub overflow: Arc<Overflow>,
     /// What the node does without it.
     pub policy: LeasePolicy,
     /// Where an adapter may keep a file of its own that outlives the process.

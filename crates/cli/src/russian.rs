@@ -71,7 +71,7 @@ fn holes<'a>(text: &'a str, template: &str) -> Option<Vec<&'a str>> {
 }
 
 /// The more exact ones first.
-const CATALOGUE: [(&str, &str); 99] = [
+const CATALOGUE: [(&str, &str); 100] = [
     // Settings
     (
         "which {}? Give {}, set {}, or write {} in {}",
@@ -202,6 +202,13 @@ const CATALOGUE: [(&str, &str); 99] = [
     ("nothing to change: give --host or a limit", "нечего менять: укажите --host или предел"),
     ("no purges", "очисток нет"),
     ("no sites", "сайтов нет"),
+    (
+        "objects of {} came with more tags than the site allows, or with malformed ones: every purge of a tag of the site \
+         hits them. The nodes' logs name their URLs; raise --tags-per-response, or send fewer tags.",
+        "объекты сайта {} пришли с бо́льшим числом тегов, чем сайту разрешено, или с неправильными тегами: их затрагивает \
+         очистка по любому тегу сайта. URL указаны в журналах узлов; увеличьте --tags-per-response или отправляйте меньше \
+         тегов.",
+    ),
     ("no tokens", "токенов нет"),
     ("no nodes", "узлов нет"),
     ("no PoPs", "площадок нет"),

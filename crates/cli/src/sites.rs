@@ -13,8 +13,13 @@ use crate::settings::Settings;
 /// `batoff sites …`
 #[derive(Debug, Subcommand)]
 pub enum SitesCommand {
-    /// All sites with their hostnames
+    /// All sites with their hostnames, quotas, and how many objects came with more tags than the site allows
     List,
+    /// One site
+    Show {
+        /// The site
+        name: String,
+    },
     /// Create a site
     Create {
         /// 1 to 64 of a-z, 0-9 and -
@@ -82,6 +87,10 @@ pub async fn run(command: SitesCommand, settings: &Settings) -> Result<(), Failu
     let admin = settings.admin()?;
     let sites = match command {
         SitesCommand::List => admin.sites().await.map_err(Failure::of_admin)?,
+        SitesCommand::Show { name } => {
+            let site = admin.site(&name).await;
+            vec![site.map_err(|e| Failure::of_admin(e).about(&format!("site {name}")))?]
+        }
         SitesCommand::Create { name, hostnames, limits } => {
             vec![
                 create(&admin, &name, hostnames, &limits)
@@ -171,6 +180,7 @@ fn print(sites: &[Site], format: Format) -> Result<(), Failure> {
         ("ITEMS/MIN", Narrow::Go(1)),
         ("PREFIXES/MIN", Narrow::Go(2)),
         ("TAGS/RESPONSE", Narrow::Go(3)),
+        ("OVERFLOWED", Narrow::Go(0)),
     ]);
     for site in sites {
         table.add_row([
@@ -179,7 +189,18 @@ fn print(sites: &[Site], format: Format) -> Result<(), Failure> {
             output::or_dash(site.limits.items_per_minute),
             output::or_dash(site.limits.prefixes_per_minute),
             output::or_dash(site.limits.tags_per_response),
+            site.tag_overflow.objects.to_string(),
         ]);
     }
-    table.print("no sites")
+    table.print("no sites")?;
+    let overflowing: Vec<&str> =
+        sites.iter().filter(|site| site.tag_overflow.objects > 0).map(|site| &*site.site_id).collect();
+    if !overflowing.is_empty() {
+        output::note(&format!(
+            "objects of {} came with more tags than the site allows, or with malformed ones: every purge of a tag of the \
+             site hits them. The nodes' logs name their URLs; raise --tags-per-response, or send fewer tags.",
+            overflowing.join(", ")
+        ));
+    }
+    Ok(())
 }

@@ -14,8 +14,8 @@ use crate::{Endpoint, Error, Retry, Sla};
 
 pub use self::audit::{AuditExport, AuditFlaw, AuditQuery, AuditRecord, AuditVerdict};
 pub use self::model::{
-    CacheReport, IssueToken, IssuedToken, NewSite, NodeReport, Nodes, Site, SiteLimits, SitePatch,
-    TokenReport,
+    CacheReport, IssueToken, IssuedToken, NewSite, NodeReport, Nodes, Site, SiteLimits, SiteOverflow,
+    SitePatch, TokenReport,
 };
 use self::model::{Sites, Tokens};
 

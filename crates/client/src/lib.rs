@@ -33,7 +33,7 @@ mod task;
 
 pub use self::admin::{
     AdminClient, AuditExport, AuditFlaw, AuditQuery, AuditRecord, AuditVerdict, CacheReport, IssueToken,
-    IssuedToken, NewSite, NodeReport, Nodes, Site, SiteLimits, SitePatch, TokenReport,
+    IssuedToken, NewSite, NodeReport, Nodes, Site, SiteLimits, SiteOverflow, SitePatch, TokenReport,
 };
 pub use self::client::{Client, Submission};
 pub use self::credentials::Credentials;

@@ -38,7 +38,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::durable::{recover, saved};
 use self::nodes::mailbox::CountDesk;
-use self::nodes::roll::cut;
+use self::nodes::text::cut;
 use self::state::State;
 use self::tasks::events::Events;
 use self::tasks::live::Finished;
@@ -49,7 +49,7 @@ use crate::metrics;
 pub(crate) use self::nodes::mailbox::MAILBOX;
 pub use self::nodes::mailbox::{COUNT_PATIENCE, Counts, Directive, Mailbox};
 pub use self::nodes::roll::Membership;
-pub use self::nodes::status::{NodeStatus, RemoveRefused, TroubleView};
+pub use self::nodes::status::{NodeStatus, RemoveRefused, TagOverflow, TroubleView};
 pub use self::sla::ledger::SLA_SLOT;
 pub use self::sla::view::{Breach, SLA_BREACHES_MAX, SlaView};
 pub use self::tasks::view::{
@@ -218,7 +218,13 @@ impl Tracker {
 
     /// An ack. False when the connection is no longer the node's.
     pub(crate) fn handle_ack(&self, node: &NodeName, connection: u64, ack: &Ack) -> bool {
-        self.step(|state, now, _| state.handle_ack(now, node, connection, ack))
+        self.step(|state, now, wall| {
+            let is_current = state.handle_ack(now, node, connection, ack);
+            if is_current {
+                state.roll.handle_overflowed(node, wall, &ack.overflowed);
+            }
+            is_current
+        })
     }
 
     /// What is said of the parents that the node's `Hello` names, from now on; `None` when it names none.

@@ -545,7 +545,7 @@ impl Inbox {
             return None;
         }
         self.acked = Some(position.cursor);
-        Some(Ack { cursor: position.cursor, reports: self.reports.take() })
+        Some(Ack { cursor: position.cursor, reports: self.reports.take(), overflowed: Vec::new() })
     }
 
     /// The heartbeat, when it is due. Its time is `now`, so it must be sent at once: a lease counts from it.

@@ -26,6 +26,7 @@ use crate::cache::Cache;
 use crate::config::{ConfigError, ControlSection, Endpoint};
 use crate::fence::Fence;
 use crate::follow::{Dial, Follower};
+use crate::overflow::Overflow;
 use crate::path::Path;
 use crate::provenance::Provenance;
 use crate::saver::{self, Wanted};
@@ -86,6 +87,7 @@ pub struct Opened<L: Clone> {
     provenance: Provenance,
     standing: Arc<Standing>,
     path: Arc<Path>,
+    overflow: Arc<Overflow>,
 }
 
 /// A running daemon.
@@ -150,6 +152,7 @@ impl DaemonConfig {
             provenance,
             standing: Arc::new(standing),
             path,
+            overflow: Arc::default(),
         })
     }
 }
@@ -196,6 +199,11 @@ impl<L: Clone + Send + Sync + 'static> Opened<L> {
     /// How far the nodes between this one and the origins are, for whatever begins fills.
     pub fn path(&self) -> Arc<Path> {
         Arc::clone(&self.path)
+    }
+
+    /// Counts objects whose tags overflow, for whatever stores them.
+    pub fn overflow(&self) -> Arc<Overflow> {
+        Arc::clone(&self.overflow)
     }
 
     /// Connects by `dial` instead of TCP.
@@ -256,6 +264,7 @@ impl<L: Clone + Send + Sync + 'static> Opened<L> {
             state: Arc::clone(&self.state),
             standing: self.standing,
             path: Arc::clone(&self.path),
+            overflow: self.overflow,
             status: Arc::clone(&status),
             wanted,
             durable_term: durable_term_seen,

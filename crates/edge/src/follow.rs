@@ -56,8 +56,9 @@ impl<L: Clone + Send + Sync + 'static> Follower<L> {
     pub(crate) async fn run(self, stop: CancellationToken) {
         let fence = Arc::clone(&self.fence);
         let caches = self.caches.clone();
-        let counter =
-            Counter::spawn(Arc::clone(&self.index), self.caches.iter().all(|cache| cache.is_counted()));
+        let uncounted = self.caches.iter().filter(|cache| !cache.is_counted());
+        let uncounted = uncounted.map(|cache| cache.name().to_owned()).collect();
+        let counter = Counter::spawn(Arc::clone(&self.index), uncounted);
         let mut following = Following {
             with: self,
             counter,

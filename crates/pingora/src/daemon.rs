@@ -52,7 +52,8 @@ pub fn open(config: &Path) -> Result<(Purges, PurgeDaemon), StartError> {
         state_dir: config.state.dir,
     };
     let opened = DaemonConfig::open(daemon, IndexConfig::default())?;
-    Ok((Purges::new(opened.index(), opened.fence(), opened.path()), PurgeDaemon(Mutex::new(Some(opened)))))
+    let purges = Purges::new(opened.index(), opened.fence(), opened.path(), opened.overflow());
+    Ok((purges, PurgeDaemon(Mutex::new(Some(opened)))))
 }
 
 /// The daemon that [`open`] has opened; runs as a background service, and fences first when the server shuts down.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use batoff_edge::{Fence, Path, STALE, X_BATOFF_STALE, is_marked_stale};
+use batoff_edge::{Fence, Overflow, Path, STALE, X_BATOFF_STALE, is_marked_stale};
 use batoff_index::{Index, Refused, Verdict};
 use batoff_types::{CacheTags, FillToken, PurgeUrl};
 use http::HeaderMap;
@@ -35,6 +35,7 @@ pub struct Purges {
     index: Arc<Index<()>>,
     fence: Arc<Fence>,
     path: Arc<Path>,
+    overflow: Arc<Overflow>,
     withdrawn: Arc<Withdrawn>,
 }
 
@@ -68,9 +69,10 @@ impl Visit {
 }
 
 impl Purges {
-    /// Over a daemon's index, its right to serve, and its way to the origins. No object is registered in the index.
-    pub fn new(index: Arc<Index<()>>, fence: Arc<Fence>, path: Arc<Path>) -> Self {
-        Self { index, fence, path, withdrawn: Arc::default() }
+    /// Over a daemon's index, its right to serve, its way to the origins, and its figures of tags that overflow. No object
+    /// is registered in the index.
+    pub fn new(index: Arc<Index<()>>, fence: Arc<Fence>, path: Arc<Path>, overflow: Arc<Overflow>) -> Self {
+        Self { index, fence, path, overflow, withdrawn: Arc::default() }
     }
 
     /// `request_cache_filter`: enable the cache only with `true`. A page that no purge could name, or whose host no site
@@ -133,6 +135,7 @@ impl Purges {
             return Ok(RespCacheable::Uncacheable(STALE_AT_A_PARENT));
         }
         let mark = self.mark(page, meta.headers(), token);
+        self.overflow.note(&mark.tags, &mark.url, &self.index.sites());
         match self.index.admit(&mark.url, &mark.tags, mark.token) {
             Ok(_) => {}
             Err(Refused::Unowned) => return Ok(RespCacheable::Uncacheable(OWNED_BY_NO_SITE)),

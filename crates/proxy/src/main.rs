@@ -79,6 +79,7 @@ async fn serve(flags: Flags) -> Result<(), Failure> {
     });
 
     let shield = Shield::new(opened.standing(), children);
+    let overflow = opened.overflow();
     let handle = opened.start(vec![Box::new(InProcess::new("proxy", store))]);
     let stop_monitoring = CancellationToken::new();
     let vital = handle.vital();
@@ -87,7 +88,7 @@ async fn serve(flags: Flags) -> Result<(), Failure> {
     let monitoring = monitor::serve(monitoring, monitor::gate(), router, stop_monitoring.clone());
     tokio::spawn(vital.watch("monitoring", &stop_monitoring, monitoring));
     let mut server =
-        Proxy::new(store, handle.fence(), origins, shield, proxy.keep_tag_header, config.listeners);
+        Proxy::new(store, handle.fence(), origins, shield, proxy.keep_tag_header, overflow, config.listeners);
     server
         .reserve_descriptors()
         .map_err(|error| Failure::new(Exit::Temporary, format!("listeners.connections_max: {error}")))?;

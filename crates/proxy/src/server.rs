@@ -43,13 +43,13 @@ impl Proxy {
         origins: Origins,
         shield: Shield,
         keep_tag_header: bool,
+        overflow: Arc<Overflow>,
         listeners: ListenersSection,
     ) -> Self {
         let shield = Arc::new(shield);
         // pingora wants its parts to live for ever; there is one proxy a process.
         let collapse = Collapse::new(store.shared_index(), Arc::clone(&shield), COLLAPSE_MAX);
         let collapse = Box::leak(Box::new(collapse));
-        let overflow = Overflow::default();
         let undeclared = Undeclared::default();
         let idle_seconds = connection::idle_seconds(&listeners);
         let service = Service {

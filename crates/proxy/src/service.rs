@@ -62,7 +62,7 @@ pub(crate) struct Service {
     pub(crate) origins: Origins,
     pub(crate) shield: Arc<Shield>,
     pub(crate) keep_tag_header: bool,
-    pub(crate) overflow: Overflow,
+    pub(crate) overflow: Arc<Overflow>,
     pub(crate) undeclared: Undeclared,
     /// How long a visitor's connection may be idle, in seconds.
     pub(crate) idle_seconds: u64,

@@ -87,6 +87,26 @@ pub struct Ack {
     pub cursor: Cursor,
     /// What became of single records; may also follow later, for records whose objects were still being swept.
     pub reports: Vec<RecordReport>,
+    /// Sites whose figure has risen since it was last told on this stream; on a new stream all that have one. At most
+    /// [`OVERFLOWED_AT_ONCE_MAX`]; the others follow.
+    pub overflowed: Vec<Overflowed>,
+}
+
+/// Sites in one [`Ack`] of which is told how many objects overflowed.
+pub const OVERFLOWED_AT_ONCE_MAX: usize = 256;
+
+/// Sites of which one node tells how many objects overflowed. Of further ones only its own metric and log speak.
+pub const OVERFLOWED_SITES_MAX: usize = 4_096;
+
+/// Objects of a site that came with more tags than it allows, or with malformed ones. A figure for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overflowed {
+    /// Whose they are.
+    pub site: SiteId,
+    /// How many came since the node's daemon started.
+    pub objects: u64,
+    /// From when the last of them came until this was sent.
+    pub since: Duration,
 }
 
 /// What one record did on one node.
@@ -105,12 +125,14 @@ pub struct RecordReport {
 }
 
 /// The answer to a [`Count`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counted {
     /// The question's id.
     pub id: u64,
-    /// Objects a selector, in the question's order.
+    /// Objects a selector, in the question's order; none at all when they cannot be counted.
     pub objects: Vec<u64>,
+    /// The caches that find their objects by their own means: why they cannot.
+    pub uncounted: Vec<String>,
 }
 
 /// A cache that cannot be reached or refuses.

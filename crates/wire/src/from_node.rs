@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use batoff_types::message::{
-    Ack, Counted, FromNode, Heartbeat, Hello, LeasePolicy, Position, RecordReport, Trouble,
+    Ack, Counted, FromNode, Heartbeat, Hello, LeasePolicy, Overflowed, Position, RecordReport, Trouble,
 };
 use batoff_types::{Cursor, InstanceId, LogId, Moment, Seq, TaskId};
 use bytes::Bytes;
@@ -23,10 +23,13 @@ pub fn encode_from_node(message: &FromNode) -> Bytes {
         FromNode::Ack(ack) => Body::Ack(pb::Ack {
             cursor: ack.cursor.get(),
             reports: ack.reports.iter().map(encode_report).collect(),
+            overflowed: ack.overflowed.iter().map(encode_overflowed).collect(),
         }),
-        FromNode::Counted(counted) => {
-            Body::Counted(pb::Counted { id: counted.id, objects: counted.objects.clone() })
-        }
+        FromNode::Counted(counted) => Body::Counted(pb::Counted {
+            id: counted.id,
+            objects: counted.objects.clone(),
+            uncounted: counted.uncounted.clone(),
+        }),
         FromNode::Trouble(trouble) => Body::Trouble(pb::Trouble {
             cache: trouble.cache.clone(),
             message: trouble.message.clone(),
@@ -47,7 +50,9 @@ pub fn decode_from_node(bytes: &[u8]) -> Result<FromNode, WireError> {
             cursor: Cursor::new(heartbeat.cursor),
         }),
         Body::Ack(ack) => FromNode::Ack(decode_ack(&ack).map_err(|error| error.within("ack"))?),
-        Body::Counted(counted) => FromNode::Counted(Counted { id: counted.id, objects: counted.objects }),
+        Body::Counted(pb::Counted { id, objects, uncounted }) => {
+            FromNode::Counted(Counted { id, objects, uncounted })
+        }
         Body::Trouble(trouble) => FromNode::Trouble(Trouble {
             cache: trouble.cache,
             message: trouble.message,
@@ -123,6 +128,14 @@ fn encode_report(report: &RecordReport) -> pb::RecordReport {
     }
 }
 
+fn encode_overflowed(overflowed: &Overflowed) -> pb::Overflowed {
+    pb::Overflowed {
+        site: overflowed.site.to_string(),
+        objects: overflowed.objects,
+        since_micros: field::micros(overflowed.since),
+    }
+}
+
 fn decode_ack(ack: &pb::Ack) -> Result<Ack, WireError> {
     let report = |(i, report): (usize, &pb::RecordReport)| {
         Ok(RecordReport {
@@ -133,8 +146,15 @@ fn decode_ack(ack: &pb::Ack) -> Result<Ack, WireError> {
             evicted_after: Duration::from_micros(report.evicted_micros),
         })
     };
+    let overflowed = |(i, overflowed): (usize, &pb::Overflowed)| {
+        let site = field::parsed("site", &overflowed.site)
+            .map_err(|error| error.within(format_args!("overflowed[{i}]")))?;
+        let since = Duration::from_micros(overflowed.since_micros);
+        Ok(Overflowed { site, objects: overflowed.objects, since })
+    };
     Ok(Ack {
         cursor: Cursor::new(ack.cursor),
         reports: ack.reports.iter().enumerate().map(report).collect::<Result<_, _>>()?,
+        overflowed: ack.overflowed.iter().enumerate().map(overflowed).collect::<Result<_, _>>()?,
     })
 }

@@ -509,7 +509,7 @@ impl World {
         let count = node.inbox.poll_count();
         let counted = count.map(|Count { id, site, selectors, .. }| {
             let objects = selectors.iter().map(|selector| node.cache.index.count(&site, selector)).collect();
-            FromNode::Counted(Counted { id, objects })
+            FromNode::Counted(Counted { id, objects, uncounted: Vec::new() })
         });
         let heartbeat = node.inbox.poll_heartbeat(moment).map(FromNode::Heartbeat);
         let ack = node.inbox.poll_ack().map(FromNode::Ack);

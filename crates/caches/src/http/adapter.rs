@@ -207,6 +207,7 @@ mod tests {
                 index: Arc::new(batoff_index::Index::new(batoff_index::IndexConfig::default())),
                 fence: Arc::clone(&fence),
                 path: Arc::new(batoff_edge::Path::new(has_parents)),
+                overflow: Arc::default(),
                 policy,
                 state_dir: "/nowhere".into(),
                 provenance: batoff_edge::Provenance::new(batoff_edge::Identity::random(), fence),

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use batoff_edge::Overflow;
 use batoff_types::{HostPattern, InstanceId, SiteTable};
 use batoff_wire::local::pb::{self, to_cache::Body};
 use parking_lot::Mutex;
@@ -22,8 +21,6 @@ pub struct Declared {
     pub instance: InstanceId,
     pub around: Arc<Surroundings>,
     pub objects_max: u64,
-    /// Says which objects come with more tags than are indexed.
-    pub overflow: Overflow,
     all: Vec<Arc<Member>>,
     /// The session of `batoff-edge check local`: it holds nothing that is served, so nobody waits for it.
     check: Mutex<Option<Arc<Session>>>,
@@ -65,8 +62,8 @@ impl Declared {
     ) -> Self {
         let run = rand::random_range(1..1 << 31);
         let (check, next_number) = (Mutex::new(None), AtomicU32::new(1));
-        let (objects_max, overflow) = (section.objects_max, Overflow::default());
-        Self { instance, around, objects_max, all, overflow, check, run, next_number }
+        let objects_max = section.objects_max;
+        Self { instance, around, objects_max, all, check, run, next_number }
     }
 
     /// Begins a session for a cache that has said who it is.

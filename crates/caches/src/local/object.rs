@@ -79,7 +79,7 @@ impl Declared {
         if session.objects.load(std::sync::atomic::Ordering::Relaxed) >= self.objects_max {
             return registered(Verdict::Discard);
         }
-        self.overflow.note(&tags, &name.url, &index.sites());
+        self.around.overflow.note(&tags, &name.url, &index.sites());
         let url = name.url.clone();
         let inserted =
             index.insert(Entry { url, variant, tags, token: token.into(), locator: name.locator() });

@@ -42,7 +42,7 @@ pub(super) struct Register {
     known: Mutex<HashMap<FileName, RegisteredFile>>,
     in_flight: Mutex<HashSet<InFlight>>,
     stale: StaleFiles,
-    overflow: Overflow,
+    overflow: Arc<Overflow>,
     /// Every host that an object was seen of.
     hosts: Mutex<HashSet<Box<str>>>,
     /// The scan under way, or the last one.
@@ -68,7 +68,7 @@ impl Register {
             known: Mutex::default(),
             in_flight: Mutex::default(),
             stale: StaleFiles::default(),
-            overflow: Overflow::default(),
+            overflow: Arc::clone(&around.overflow),
             hosts: Mutex::default(),
             pass: AtomicU64::new(0),
         }

@@ -13,6 +13,23 @@ pub struct Site {
     /// Its quotas where they differ from the configuration's.
     #[serde(default)]
     pub limits: SiteLimits,
+    /// Objects with more tags than the site allows.
+    #[serde(default)]
+    pub tag_overflow: SiteOverflow,
+}
+
+/// Objects that nodes fetched with more tags than their site allows, or with malformed ones: every purge of a tag of the site
+/// hits them. Nodes see the tags of what nginx, the local API, batoff-proxy and pingora store. Figures for people: each
+/// node's begin anew when its daemon starts, and the control plane's with its own start, until the nodes have told them again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SiteOverflow {
+    /// How many, summed over the nodes.
+    pub objects: u64,
+    /// How many nodes have met any.
+    pub nodes: u32,
+    /// When the last one came, to whichever node: RFC 3339, UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_at: Option<String>,
 }
 
 /// A site's own quotas; what is not set follows the control plane's configuration.

@@ -16,8 +16,10 @@ use crate::api::problem::{Code, ItemError, Problem, store_error};
 use crate::api::reply::{json, no_content};
 use crate::audit::OPERATOR;
 use crate::catalog::Site;
+use crate::clock::rfc3339;
 use crate::commit::affected;
 use crate::service::Services;
+use crate::tracker::TagOverflow;
 
 /// Hostnames that one site may own.
 const HOSTNAMES_MAX: usize = 1_000;
@@ -33,6 +35,17 @@ struct SiteDocument {
     site_id: String,
     hostnames: Vec<String>,
     limits: LimitsDocument,
+    tag_overflow: OverflowDocument,
+}
+
+/// Objects that came to the nodes with more tags than `tags_per_response`, or with malformed ones: every purge of a tag of
+/// the site hits them.
+#[derive(Default, Serialize)]
+struct OverflowDocument {
+    objects: u64,
+    nodes: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_at: Option<String>,
 }
 
 #[derive(Clone, Copy, Default, Serialize, Deserialize)]
@@ -68,7 +81,12 @@ struct SitePatch {
 }
 
 pub(super) async fn list(State(services): State<Arc<Services>>) -> Response {
-    let sites: Vec<SiteDocument> = services.catalog.sites().into_iter().map(SiteDocument::from).collect();
+    let overflows = services.tracker.tag_overflows();
+    let document = |site: Site| {
+        let overflow = overflows.get(&site.id).copied().unwrap_or_default();
+        SiteDocument::new(site, overflow)
+    };
+    let sites: Vec<SiteDocument> = services.catalog.sites().into_iter().map(document).collect();
     json(StatusCode::OK, &serde_json::json!({ "sites": sites }))
 }
 
@@ -77,7 +95,8 @@ pub(super) async fn show(
     Path(site): Path<String>,
 ) -> Result<Response, AdminRefusal> {
     let site = services.catalog.site(&site).ok_or_else(|| AdminRefusal::no_such("site", &site))?;
-    Ok(json(StatusCode::OK, &SiteDocument::from(site)))
+    let overflow = services.tracker.tag_overflow(&site.id);
+    Ok(json(StatusCode::OK, &SiteDocument::new(site, overflow)))
 }
 
 pub(super) async fn create(
@@ -108,7 +127,12 @@ pub(super) async fn create(
     tracing::info!(%site, "site created");
     Ok(json(
         StatusCode::CREATED,
-        &SiteDocument { site_id: site.to_string(), hostnames: new.hostnames, limits: new.limits },
+        &SiteDocument {
+            site_id: site.to_string(),
+            hostnames: new.hostnames,
+            limits: new.limits,
+            tag_overflow: OverflowDocument::default(),
+        },
     ))
 }
 
@@ -246,13 +270,18 @@ impl LimitsDocument {
     }
 }
 
-impl From<Site> for SiteDocument {
-    fn from(site: Site) -> Self {
+impl SiteDocument {
+    fn new(site: Site, overflow: TagOverflow) -> Self {
         let SiteLimits { items_per_minute, prefixes_per_minute, tags_per_response } = site.limits;
         Self {
             site_id: site.id.to_string(),
             hostnames: site.hostnames.iter().map(ToString::to_string).collect(),
             limits: LimitsDocument { items_per_minute, prefixes_per_minute, tags_per_response },
+            tag_overflow: OverflowDocument {
+                objects: overflow.objects,
+                nodes: overflow.nodes,
+                last_at: overflow.last_at.map(rfc3339),
+            },
         }
     }
 }

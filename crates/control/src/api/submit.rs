@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use batoff_types::{Purge, Selector, SiteId};
+use batoff_types::{NodeName, Purge, Selector, SiteId};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Request, StatusCode};
 
@@ -266,6 +266,9 @@ fn check_objects(counts: &Counts, max: u64) -> Result<(), Problem> {
 
 /// `max_objects` is a guard: it opens only when it is known that no more is hit.
 fn uncounted(counts: &Counts) -> Problem {
+    if !counts.uncounted.is_empty() {
+        return never_counted(counts);
+    }
     let named: Vec<_> = counts.missing.iter().take(UNCOUNTED_NAMED_MAX).map(ToString::to_string).collect();
     let more = counts.missing.len() - named.len();
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
@@ -275,6 +278,20 @@ fn uncounted(counts: &Counts) -> Problem {
         named.join(", ")
     );
     Problem::detailed(Code::CountUnavailable, detail).retry_after(COUNT_AGAIN)
+}
+
+/// As long as a node drives such a cache, trying again does not help.
+fn never_counted(counts: &Counts) -> Problem {
+    let named = |(node, caches): &(NodeName, Vec<String>)| format!("{node} ({})", caches.join(", "));
+    let named: Vec<_> = counts.uncounted.iter().take(UNCOUNTED_NAMED_MAX).map(named).collect();
+    let more = counts.uncounted.len() - named.len();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let detail = format!(
+        "max_objects needs the count of every node that may serve, and {}{more} can give none: such caches find their objects \
+         by themselves; nothing was queued. Send the purge without max_objects",
+        named.join(", ")
+    );
+    Problem::detailed(Code::CountUnavailable, detail)
 }
 
 /// Quota that was taken; given back when the request ends before it is spent, be it because the client went away.

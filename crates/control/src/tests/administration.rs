@@ -1,9 +1,11 @@
+use std::time::Duration;
+
 use batoff_types::message::LeasePolicy;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use super::node::Node;
+use super::node::{Intro, Node};
 use super::plane::{PATIENCE, Plane};
 use crate::tracker::Membership;
 
@@ -71,6 +73,8 @@ async fn sites_are_changed_in_part_and_removed_with_their_tokens() {
         (json!({"hostnames": []}), "/hostnames"),
         (json!({"hostnames": ["a.test", "a.test"]}), "/hostnames/1"),
         (json!({"hostnames": ["http://a.test/"]}), "/hostnames/0"),
+        (json!({"hostnames": ["a.test", "exam\u{ad}ple.test"]}), "/hostnames/1"),
+        (json!({"hostnames": ["*.exam\u{200b}ple.test"]}), "/hostnames/0"),
         (json!({"limits": {"prefixes_per_minute": 0}}), "/limits/prefixes_per_minute"),
         (json!({"limits": {"tags_per_response": 0}}), "/limits/tags_per_response"),
         (json!({"limits": {"tags_per_response": 1_025}}), "/limits/tags_per_response"),
@@ -148,6 +152,66 @@ async fn a_decommissioned_node_is_no_longer_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_site_shows_how_many_objects_came_to_its_nodes_with_too_many_tags() {
+    use batoff_types::message::{Ack, FromNode, OVERFLOWED_SITES_MAX, Overflowed};
+
+    const AGO: Duration = Duration::from_secs(3_600);
+
+    let plane = Plane::start().await;
+    let shown = async || admin(&plane, "GET", "sites/shop", None).await.1["tag_overflow"].clone();
+    let until = async |objects: u64, nodes: u32| {
+        let told = async {
+            while shown().await["objects"] != objects {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        assert!(tokio::time::timeout(PATIENCE, told).await.is_ok(), "{} is not {objects}", shown().await);
+        assert_eq!(shown().await["nodes"], nodes);
+    };
+    let tell = |node: &Node, sites: &[(&str, u64)]| {
+        let figure = |(site, objects): &(&str, u64)| Overflowed {
+            site: site.parse().unwrap(),
+            objects: *objects,
+            since: AGO,
+        };
+        let overflowed = sites.iter().map(figure).collect();
+        node.say(FromNode::Ack(Ack { cursor: node.cursor, reports: Vec::new(), overflowed }));
+    };
+    assert_eq!(shown().await, json!({ "objects": 0, "nodes": 0 }));
+    let (one, other) = (Node::strict(&plane, "fra1/edge-1").await, Node::strict(&plane, "lon1/edge-2").await);
+    tell(&one, &[("shop", 3), ("no-such-site", 9)]);
+    until(3, 1).await;
+    tell(&other, &[("shop", 4)]);
+    until(7, 2).await;
+    tell(&one, &[("shop", 5)]);
+    until(9, 2).await;
+    let (_, sites) = admin(&plane, "GET", "sites", None).await;
+    assert_eq!(sites["sites"][0]["tag_overflow"], shown().await, "{sites}");
+    let at: jiff::Timestamp = shown().await["last_at"].as_str().unwrap().parse().unwrap();
+    let age = jiff::Timestamp::now().as_second() - at.as_second();
+    assert!((3_590..3_700).contains(&age), "when it came, not when it was told: {age} s");
+
+    // What its last run has counted counts no more when it has started anew.
+    drop(one);
+    let one = Node::connect(&plane, Intro::new("fra1/edge-1", LeasePolicy::Revalidate)).await;
+    until(4, 1).await;
+
+    // Of a node that tells of more sites than it may the first count.
+    let names: Vec<String> = (0..OVERFLOWED_SITES_MAX).map(|n| format!("site-{n}")).collect();
+    tell(&one, &names.iter().map(|name| (name.as_str(), 1)).collect::<Vec<_>>());
+    tell(&one, &[("shop", 50), ("site-0", 2)]);
+    let told = async {
+        while plane.tracker().tag_overflow(&"site-0".parse().unwrap()).objects != 2 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, told).await.expect("the last message of the node is taken up");
+    tell(&other, &[("shop", 6)]);
+    until(6, 1).await;
+    assert_eq!(plane.tracker().tag_overflows().len(), OVERFLOWED_SITES_MAX + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn trouble_with_a_cache_is_shown_until_it_is_over() {
     use batoff_types::message::{FromNode, Trouble};
 
@@ -163,7 +227,7 @@ async fn trouble_with_a_cache_is_shown_until_it_is_over() {
                 nodes["nodes"][0]["caches"][0]["trouble"].as_str().unwrap_or_default().to_owned()
             };
             while shown(admin(&plane, "GET", "nodes", None).await.1) != message {
-                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
         })
         .await

@@ -81,7 +81,13 @@ async fn reports_on_tasks_that_have_left_memory_outlive_a_store_that_fails_and_c
     let resume = Resume::At(Cursor::after(registered));
     tracker.handle_hello(&intro.hello(), &resume, 1, mailbox).await.unwrap().unwrap();
     let (old, young) = (purge(&services).await, purge(&services).await);
-    let ack = |reports| tracker.handle_ack(node, 1, &Ack { cursor: Cursor::after(young.seq), reports });
+    let ack = |reports| {
+        tracker.handle_ack(
+            node,
+            1,
+            &Ack { cursor: Cursor::after(young.seq), reports, overflowed: Vec::new() },
+        )
+    };
     assert!(ack(Vec::new()));
     tracker.wait(&shop(), old.task, PATIENCE).await.unwrap();
 

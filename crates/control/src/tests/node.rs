@@ -183,7 +183,8 @@ impl Node {
             in_force_after: Duration::from_micros(5),
             evicted_after: Duration::from_micros(50),
         };
-        self.say(FromNode::Ack(Ack { cursor: self.cursor, reports: reports.iter().map(report).collect() }));
+        let reports = reports.iter().map(report).collect();
+        self.say(FromNode::Ack(Ack { cursor: self.cursor, reports, overflowed: Vec::new() }));
     }
 
     pub(super) fn beat(&mut self) {
@@ -232,7 +233,11 @@ impl Node {
                         }
                         Ok(Some(ToNode::Count(count))) => {
                             let objects = vec![7; count.selectors.len()];
-                            self.say(FromNode::Counted(batoff_types::message::Counted { id: count.id, objects }));
+                            self.say(FromNode::Counted(batoff_types::message::Counted {
+                                id: count.id,
+                                objects,
+                                uncounted: Vec::new(),
+                            }));
                         }
                         Ok(Some(_)) => {}
                         Ok(None) | Err(_) => return,

@@ -7,6 +7,7 @@
 //! | [`mailbox`] | How is a node asked for something, and who waits for its answer? |
 //! | [`parents`] | What is a node told of the caches that it fetches through? |
 //! | [`status`] | How does a node look to the operator? |
+//! | [`text`] | How much of what a node writes is kept? |
 //! | [`query`] | What is answered to a question about nodes? |
 
 pub(super) mod mailbox;
@@ -15,4 +16,5 @@ mod query;
 pub(super) mod roll;
 pub(super) mod status;
 mod steps;
+pub(super) mod text;
 pub(super) mod voices;

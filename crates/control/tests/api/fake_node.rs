@@ -17,6 +17,7 @@ const HEARTBEAT: Duration = Duration::from_millis(100);
 pub struct FakeNode {
     acking: watch::Sender<bool>,
     counting: watch::Sender<bool>,
+    uncounted: watch::Sender<Vec<String>>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -45,16 +46,18 @@ impl FakeNode {
         let inbound = client.connect(ReceiverStream::new(messages)).await.unwrap().into_inner();
         let (acking, allowed) = watch::channel(true);
         let (counting, counts) = watch::channel(true);
+        let (uncounted, cannot) = watch::channel(Vec::new());
         let run = Run {
             inbound,
             to_control,
             allowed,
             counts,
+            uncounted: cannot,
             objects,
             received: Cursor::START,
             acked: Cursor::START,
         };
-        Self { acking, counting, task: tokio::spawn(run.run()) }
+        Self { acking, counting, uncounted, task: tokio::spawn(run.run()) }
     }
 
     /// Receives, and acknowledges nothing more until allowed again.
@@ -65,6 +68,11 @@ impl FakeNode {
     /// Answers no more questions of how much a purge would hit.
     pub fn stop_counting(&self) {
         self.counting.send_replace(false);
+    }
+
+    /// From now on it drives this cache, which finds its objects by its own means.
+    pub fn drive_uncounted(&self, cache: &str) {
+        self.uncounted.send_replace(vec![cache.to_owned()]);
     }
 
     pub fn release_acks(&self) {
@@ -83,6 +91,7 @@ struct Run {
     to_control: mpsc::Sender<FromNode>,
     allowed: watch::Receiver<bool>,
     counts: watch::Receiver<bool>,
+    uncounted: watch::Receiver<Vec<String>>,
     objects: u64,
     received: Cursor,
     acked: Cursor,
@@ -119,12 +128,15 @@ impl Run {
             ToNode::Reset(reset) => {
                 self.received = reset.cursor;
                 self.acked = reset.cursor;
-                let ack = Ack { cursor: reset.cursor, reports: Vec::new() };
+                let ack = Ack { cursor: reset.cursor, reports: Vec::new(), overflowed: Vec::new() };
                 let _ = self.to_control.send(FromNode::Ack(ack)).await;
             }
             ToNode::Count(count) if *self.counts.borrow() => {
-                let objects = vec![self.objects; count.selectors.len()];
-                let _ = self.to_control.send(FromNode::Counted(Counted { id: count.id, objects })).await;
+                let uncounted = self.uncounted.borrow().clone();
+                let selectors = if uncounted.is_empty() { count.selectors.len() } else { 0 };
+                let objects = vec![self.objects; selectors];
+                let counted = Counted { id: count.id, objects, uncounted };
+                let _ = self.to_control.send(FromNode::Counted(counted)).await;
             }
             _ => {}
         }
@@ -143,6 +155,7 @@ impl Run {
         };
         let reports = (self.acked.get() + 1..=self.received.get()).map(report).collect();
         self.acked = self.received;
-        let _ = self.to_control.send(FromNode::Ack(Ack { cursor: self.acked, reports })).await;
+        let ack = Ack { cursor: self.acked, reports, overflowed: Vec::new() };
+        let _ = self.to_control.send(FromNode::Ack(ack)).await;
     }
 }

@@ -44,6 +44,24 @@ async fn max_objects_does_not_open_while_a_node_that_may_serve_has_not_answered(
 }
 
 #[tokio::test]
+async fn max_objects_names_the_node_and_the_cache_that_cannot_be_counted_and_the_remedy() {
+    let rig = Rig::start().await;
+    let node = FakeNode::connect(rig.grpc(), "fra1/edge-1", 3).await;
+    let _other = FakeNode::connect(rig.grpc(), "lon1/edge-2", 3).await;
+    rig.wait_for_nodes(2).await;
+    rig.wait_for_leases(2).await;
+    node.drive_uncounted("varnish");
+    let unknown = rig.post(r#"{"tags":["a"],"max_objects":1000}"#).send().await;
+    let problem = check("an uncounted cache", &unknown, 503, "count_unavailable");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("fra1/edge-1 (varnish)") && !detail.contains("lon1"), "{detail}");
+    assert!(detail.contains("without max_objects") && !detail.contains("Try again"), "{detail}");
+    assert!(rig.tasks().await.is_empty(), "nothing is queued");
+    let over = rig.post(r#"{"tags":["a"],"max_objects":2}"#).send().await;
+    check("more than the others may lose", &over, 412, "too_many_objects");
+}
+
+#[tokio::test]
 async fn max_objects_does_not_open_while_an_available_node_is_away() {
     let rig = Rig::start().await;
     // Of unknown policy, as it has never said Hello: it may be serving.

@@ -175,6 +175,18 @@ impl Rig {
         tokio::time::timeout(Duration::from_secs(20), answered).await.expect("the nodes do not answer");
     }
 
+    /// Waits until this many nodes may serve.
+    pub async fn wait_for_leases(&self, count: usize) {
+        let leased = async {
+            while self.services.tracker.nodes().iter().filter(|node| !node.lease_remaining.is_zero()).count()
+                < count
+            {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), leased).await.expect("the nodes have no leases");
+    }
+
     /// A node that counts and never comes.
     pub async fn register_absent_node(&self, node: &str) {
         let body = Body::NodeRegistered(node.parse().unwrap());

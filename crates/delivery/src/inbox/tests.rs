@@ -182,7 +182,10 @@ fn records_are_given_out_in_order_and_acknowledged_once_applied() {
     assert_eq!((first.record.seq, first.at), (seq(5), at(1_001)));
     assert_eq!(inbox.poll_ack(), None, "received is not applied");
     inbox.handle_applied(seq(5), task(5), report(5, 3)).unwrap();
-    assert_eq!(inbox.poll_ack(), Some(Ack { cursor: Cursor::new(5), reports: vec![report(5, 3)] }));
+    assert_eq!(
+        inbox.poll_ack(),
+        Some(Ack { cursor: Cursor::new(5), reports: vec![report(5, 3)], overflowed: Vec::new() })
+    );
     assert_eq!(inbox.poll_ack(), None);
     assert_eq!(apply_all(&mut inbox), [6, 7]);
     let ack = inbox.poll_ack().unwrap();
@@ -345,7 +348,10 @@ fn a_reset_takes_the_lease_and_everything_pending_and_is_acknowledged_when_done(
     inbox.handle_applied(in_hand.seq, in_hand.task, report(5, 1)).unwrap();
     assert_eq!((inbox.position(), inbox.poll_ack()), (None, None));
     inbox.handle_reset_applied(&reset);
-    assert_eq!(inbox.poll_ack(), Some(Ack { cursor: Cursor::new(90), reports: Vec::new() }));
+    assert_eq!(
+        inbox.poll_ack(),
+        Some(Ack { cursor: Cursor::new(90), reports: Vec::new(), overflowed: Vec::new() })
+    );
     assert_eq!(apply_all(&mut inbox), [91]);
 }
 

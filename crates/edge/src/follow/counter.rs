@@ -26,17 +26,20 @@ pub(super) struct Counter {
 }
 
 impl Counter {
-    /// `can_count`: whether the index knows everything that the caches hold.
-    pub(super) fn spawn<L: Clone + Send + Sync + 'static>(index: Arc<Index<L>>, can_count: bool) -> Self {
+    /// `uncounted`: the caches of which the index does not know what they hold.
+    pub(super) fn spawn<L: Clone + Send + Sync + 'static>(
+        index: Arc<Index<L>>,
+        uncounted: Vec<String>,
+    ) -> Self {
         let (questions, mut asked) = mpsc::channel::<Question>(QUESTIONS_MAX);
         tokio::spawn(async move {
             while let Some(question) = asked.recv().await {
                 if question.is_stale() {
                     continue;
                 }
-                let (began, index) = (Instant::now(), Arc::clone(&index));
+                let (began, index, uncounted) = (Instant::now(), Arc::clone(&index), uncounted.clone());
                 // An error would be a panic in the index, which its own log line tells.
-                let _ = tokio::task::spawn_blocking(move || question.answer(&index, can_count)).await;
+                let _ = tokio::task::spawn_blocking(move || question.answer(&index, uncounted)).await;
                 tokio::time::sleep(began.elapsed().min(ANSWER_WITHIN_MAX)).await;
             }
         });
@@ -58,9 +61,9 @@ impl Question {
         Instant::now() >= self.expires || self.outgoing.is_closed()
     }
 
-    fn answer<L: Clone + Send + Sync + 'static>(self, index: &Index<L>, can_count: bool) {
-        let objects = if can_count { self.objects(index) } else { None };
-        let counted = Counted { id: self.count.id, objects: objects.unwrap_or_default() };
+    fn answer<L: Clone + Send + Sync + 'static>(self, index: &Index<L>, uncounted: Vec<String>) {
+        let objects = if uncounted.is_empty() { self.objects(index) } else { None };
+        let counted = Counted { id: self.count.id, objects: objects.unwrap_or_default(), uncounted };
         // A stream that is full or gone needs no answer.
         let _ = self.outgoing.try_send(FromNode::Counted(counted));
     }
@@ -110,7 +113,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_flood_of_questions_is_answered_one_at_a_time_and_the_stale_ones_not_at_all() {
-        let counter = Counter::spawn(index(1_000), true);
+        let counter = Counter::spawn(index(1_000), Vec::new());
         let (outgoing, mut answers) = mpsc::channel(1_024);
         for id in 0..1_000 {
             counter.ask(question(id, Duration::from_secs(1)), &outgoing);
@@ -126,7 +129,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_question_that_nobody_waits_for_any_more_is_not_worked_on() {
-        let counter = Counter::spawn(index(1_000), true);
+        let counter = Counter::spawn(index(1_000), Vec::new());
         let (outgoing, mut answers) = mpsc::channel(16);
         counter.ask(question(1, Duration::ZERO), &outgoing);
         counter.ask(question(2, Duration::from_secs(1)), &outgoing);
@@ -136,10 +139,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_node_whose_cache_finds_its_objects_itself_does_not_say_that_there_are_none() {
-        let counter = Counter::spawn(index(0), false);
+        let counter = Counter::spawn(index(0), vec!["varnish".to_owned()]);
         let (outgoing, mut answers) = mpsc::channel(16);
         counter.ask(question(1, Duration::from_secs(1)), &outgoing);
         let Some(FromNode::Counted(counted)) = answers.recv().await else { panic!("no answer") };
         assert_eq!((counted.id, counted.objects), (1, Vec::new()));
+        assert_eq!(counted.uncounted, ["varnish"]);
     }
 }

@@ -16,6 +16,7 @@ use crate::cache::Cache;
 use crate::config::{ControlSection, Endpoint};
 use crate::fence::Fence;
 use crate::metrics;
+use crate::overflow::Overflow;
 use crate::path::Path;
 use crate::saver::Wanted;
 use crate::standing::Standing;
@@ -35,6 +36,7 @@ pub(crate) struct Follower<L: Clone> {
     pub(crate) state: Arc<StateDir>,
     pub(crate) standing: Arc<Standing>,
     pub(crate) path: Arc<Path>,
+    pub(crate) overflow: Arc<Overflow>,
     pub(crate) status: Arc<Status>,
     pub(crate) wanted: watch::Sender<Wanted>,
     pub(crate) durable_term: watch::Receiver<Term>,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use batoff_delivery::InboxError;
 use batoff_types::Moment;
-use batoff_types::message::{FromNode, GoAway, ToNode, Trouble, Welcome};
+use batoff_types::message::{Ack, FromNode, GoAway, ToNode, Trouble, Welcome};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -139,6 +139,7 @@ impl<L: Clone + Send + Sync + 'static> Following<L> {
         for trouble in self.troubles.clone() {
             tell(outgoing, trouble);
         }
+        self.with.overflow.tell_anew();
     }
 
     /// The control plane has answered our `Hello`, so it knows our policy, durably; and everything that it completed
@@ -193,11 +194,25 @@ impl<L: Clone + Send + Sync + 'static> Following<L> {
             && let Some(heartbeat) = self.with.inbox.poll_heartbeat(boottime())
         {
             room.send(FromNode::Heartbeat(heartbeat));
+            self.tell_overflow(outgoing);
         }
         if self.with.fence.until() > Moment::ZERO && self.with.fence.is_leased() {
             self.backoff.reset();
         }
         self.with.inbox.poll_go_away().map(Ended::GoAway)
+    }
+
+    /// Tells of objects with too many tags, as often as a heartbeat is due. The place beside it is the heartbeat's own.
+    fn tell_overflow(&self, outgoing: &mpsc::Sender<FromNode>) {
+        if self.with.inbox.is_following()
+            && let Ok(room) = outgoing.try_reserve()
+        {
+            let overflowed = self.with.overflow.take_news(std::time::Instant::now());
+            if !overflowed.is_empty() {
+                let cursor = self.with.inbox.cursor();
+                room.send(FromNode::Ack(Ack { cursor, reports: Vec::new(), overflowed }));
+            }
+        }
     }
 }
 

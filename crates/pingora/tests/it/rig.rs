@@ -33,7 +33,8 @@ impl Rig {
     pub async fn start(policy: LeasePolicy) -> Self {
         let origin = Origin::start().await;
         let index = Arc::new(Index::new(IndexConfig::default()));
-        let purges = Purges::new(index.clone(), Arc::new(Fence::new(policy)), Arc::new(Path::new(false)));
+        let (fence, path) = (Arc::new(Fence::new(policy)), Arc::new(Path::new(false)));
+        let purges = Purges::new(index.clone(), fence, path, Arc::default());
         let minimal = Minimal { origin: origin.address.unwrap().to_string(), purges };
         let app = Arc::new(http_proxy(&Arc::new(ServerConf::default()), minimal));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -91,7 +91,7 @@ impl Rig {
         let shield = Shield::new(standing.clone(), Children::parse(setup.children).unwrap());
         let fence = Arc::new(Fence::new(setup.policy));
         let origins = Origins::new(Some(upstream), Vec::new());
-        let proxy = Proxy::new(store, fence, origins, shield, false, setup.listeners);
+        let proxy = Proxy::new(store, fence, origins, shield, false, Arc::default(), setup.listeners);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();

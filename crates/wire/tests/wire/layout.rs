@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use batoff_types::message::{
-    Ack, Count, Counted, FromNode, GoAway, GoAwayReason, Heartbeat, Hello, LeaseGrant, LeasePolicy, Parents,
-    Position, RecordReport, Reset, ResetReason, ToNode, Trouble, Welcome,
+    Ack, Count, Counted, FromNode, GoAway, GoAwayReason, Heartbeat, Hello, LeaseGrant, LeasePolicy,
+    Overflowed, Parents, Position, RecordReport, Reset, ResetReason, ToNode, Trouble, Welcome,
 };
 use batoff_types::{
     Body, Cursor, InstanceId, LogId, Moment, NodeName, Purge, Record, Selector, Seq, SiteChange, SiteLimits,
@@ -179,17 +179,23 @@ fn messages_of_a_node_are_laid_out_as_the_contract_says() {
                 in_force_after: Duration::from_micros(40),
                 evicted_after: Duration::from_millis(5),
             }],
+            overflowed: vec![Overflowed {
+                site: "shop".parse().unwrap(),
+                objects: 7,
+                since: Duration::from_micros(9),
+            }],
         }),
         raw().bytes(
             3,
             raw()
                 .varint(1, 3)
-                .bytes(2, raw().varint(1, 1).varint(2, 2).varint(3, 1).varint(4, 40).varint(5, 5_000)),
+                .bytes(2, raw().varint(1, 1).varint(2, 2).varint(3, 1).varint(4, 40).varint(5, 5_000))
+                .bytes(3, raw().bytes(1, "shop").varint(2, 7).varint(3, 9)),
         ),
     );
     check(
-        FromNode::Counted(Counted { id: 9, objects: vec![1, 2] }),
-        raw().bytes(4, raw().varint(1, 9).bytes(2, [1, 2])),
+        FromNode::Counted(Counted { id: 9, objects: vec![1, 2], uncounted: vec!["varnish".to_owned()] }),
+        raw().bytes(4, raw().varint(1, 9).bytes(2, [1, 2]).bytes(3, "varnish")),
     );
     check(
         FromNode::Trouble(Trouble {

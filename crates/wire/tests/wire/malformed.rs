@@ -53,6 +53,7 @@ fn a_malformed_message_of_a_node_names_its_field() {
     check(raw().bytes(1, hello().bytes(3, raw().bytes(1, ULID).bytes(3, "short"))), "hello.position.task");
     let report = |seq| raw().varint(1, seq).varint(2, 5);
     check(raw().bytes(3, raw().bytes(2, report(1)).bytes(2, report(0))), "ack.reports[1].seq");
+    check(raw().bytes(3, raw().bytes(3, raw().bytes(1, "Shop"))), "ack.overflowed[0].site");
     check(raw().bytes(5, raw().varint(3, 0)), "trouble.stuck");
 }
 

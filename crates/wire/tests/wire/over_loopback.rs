@@ -89,7 +89,7 @@ async fn encoded_records_arrive_as_records() {
 #[tokio::test]
 async fn an_error_of_the_server_reaches_the_client() {
     let mut client = PurgeStreamClient::new(serve(Generous).await);
-    let counted = FromNode::Counted(batoff_types::message::Counted { id: 1, objects: vec![] });
+    let counted = FromNode::Counted(batoff_types::message::Counted { id: 1, ..Default::default() });
     let mut stream = client.connect(tokio_stream::once(counted)).await.unwrap().into_inner();
     assert_eq!(stream.message().await.unwrap_err().code(), Code::FailedPrecondition);
 }

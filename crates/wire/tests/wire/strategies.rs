@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use batoff_types::message::{
-    Ack, Count, Counted, FromNode, GoAway, GoAwayReason, Heartbeat, Hello, LeaseGrant, LeasePolicy, Parents,
-    Position, RecordReport, Reset, ResetReason, ToNode, Trouble, Welcome,
+    Ack, Count, Counted, FromNode, GoAway, GoAwayReason, Heartbeat, Hello, LeaseGrant, LeasePolicy,
+    Overflowed, Parents, Position, RecordReport, Reset, ResetReason, ToNode, Trouble, Welcome,
 };
 use batoff_types::{
     Body, Cursor, HostPattern, InstanceId, LogId, Moment, NodeName, Parent, Purge, PurgeUrl, Record,
@@ -159,6 +159,10 @@ fn report() -> impl Strategy<Value = RecordReport> {
     )
 }
 
+fn overflowed() -> impl Strategy<Value = Overflowed> {
+    (site(), any::<u64>(), duration()).prop_map(|(site, objects, since)| Overflowed { site, objects, since })
+}
+
 /// Any message of a node.
 pub fn from_node() -> impl Strategy<Value = FromNode> {
     prop_oneof![
@@ -166,9 +170,10 @@ pub fn from_node() -> impl Strategy<Value = FromNode> {
         (any::<u64>(), cursor()).prop_map(|(sent_at, cursor)| {
             FromNode::Heartbeat(Heartbeat { sent_at: Moment::from_micros(sent_at), cursor })
         }),
-        (cursor(), vec(report(), 0..4)).prop_map(|(cursor, reports)| FromNode::Ack(Ack { cursor, reports })),
-        (any::<u64>(), vec(any::<u64>(), 0..4))
-            .prop_map(|(id, objects)| FromNode::Counted(Counted { id, objects })),
+        (cursor(), vec(report(), 0..4), vec(overflowed(), 0..4))
+            .prop_map(|(cursor, reports, overflowed)| FromNode::Ack(Ack { cursor, reports, overflowed })),
+        (any::<u64>(), vec(any::<u64>(), 0..4), vec(".{0,20}", 0..3))
+            .prop_map(|(id, objects, uncounted)| FromNode::Counted(Counted { id, objects, uncounted })),
         (".{0,20}", ".{0,20}", option::of(seq()))
             .prop_map(|(cache, message, stuck)| FromNode::Trouble(Trouble { cache, message, stuck })),
     ]

@@ -82,6 +82,7 @@ impl Node {
             index: Arc::clone(&index),
             fence: Arc::clone(&fence),
             path: Arc::clone(&path),
+            overflow: Arc::default(),
             policy,
             state_dir: dir.path().to_owned(),
             provenance: batoff_edge::Provenance::new(batoff_edge::Identity::random(), Arc::clone(&fence)),

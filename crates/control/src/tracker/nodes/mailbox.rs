@@ -10,12 +10,17 @@ use batoff_types::{NodeName, Selector, SiteId};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use super::text::cut;
+
 /// How long a count waits for the nodes' answers.
 pub const COUNT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Counts being asked at one time; further ones wait for their turn, within the same second. As many as a node lets wait:
 /// more would only be thrown away there.
 const COUNTS_MAX: usize = 4;
+
+/// Caches of one node that are named as ones that cannot be counted.
+const UNCOUNTED_CACHES_MAX: usize = 4;
 
 /// Questions that wait to be sent to one node. When it is full the node counts as not having answered.
 pub(crate) const MAILBOX: usize = 16;
@@ -32,6 +37,8 @@ pub struct Counts {
     /// Nodes that have not answered, or cannot say what their caches hold, and may serve from them: available ones,
     /// whether or not they are connected, and strict ones that may have a lease.
     pub missing: Vec<NodeName>,
+    /// Those of them that will never be able to say it, with the caches that find their objects by their own means.
+    pub uncounted: Vec<(NodeName, Vec<String>)>,
 }
 
 /// What a node's stream is told to send beside records and leases.
@@ -78,6 +85,8 @@ impl CountDesk {
         let (mut counts, answered) = self.answers(site, selectors, nothing, streams).await;
         counts.missing = counting();
         counts.missing.retain(|node| !answered.contains(node));
+        let Counts { missing, uncounted, .. } = &mut counts;
+        uncounted.retain(|(node, _)| missing.contains(node));
         counts
     }
 
@@ -112,7 +121,7 @@ impl CountDesk {
         );
         for (name, mailbox) in streams {
             if mailbox.try_send(Directive::Count(Arc::clone(&question))).is_err() {
-                self.settle(id, &name, None);
+                self.settle(id, &name, &Counted::default());
             }
         }
         let _ = tokio::time::timeout_at(deadline, all_answered).await;
@@ -121,19 +130,21 @@ impl CountDesk {
 
     /// A node has answered. An answer that nobody waits for, or of another length than the question, is dropped.
     pub(in crate::tracker) fn handle_counted(&self, node: &NodeName, counted: &Counted) {
-        self.settle(counted.id, node, Some(&counted.objects));
+        self.settle(counted.id, node, counted);
     }
 
-    fn settle(&self, id: u64, node: &NodeName, objects: Option<&[u64]>) {
+    fn settle(&self, id: u64, node: &NodeName, counted: &Counted) {
         let mut open = self.open.lock();
         let Some(question) = open.get_mut(&id) else { return };
         let Some(at) = question.waiting.iter().position(|name| name == node) else { return };
         let node = question.waiting.swap_remove(at);
-        let fits = objects.filter(|objects| objects.len() == question.counts.objects.len());
-        if let Some(objects) = fits {
+        if !counted.uncounted.is_empty() {
+            let caches = counted.uncounted.iter().take(UNCOUNTED_CACHES_MAX);
+            question.counts.uncounted.push((node, caches.map(|cache| cut(cache).to_owned()).collect()));
+        } else if counted.objects.len() == question.counts.objects.len() {
             question.answered.push(node);
             question.counts.nodes_answered += 1;
-            for (sum, more) in question.counts.objects.iter_mut().zip(objects) {
+            for (sum, more) in question.counts.objects.iter_mut().zip(&counted.objects) {
                 *sum = sum.saturating_add(*more);
             }
         }
@@ -170,6 +181,10 @@ mod tests {
         text.parse().unwrap()
     }
 
+    fn counted(id: u64, objects: &[u64]) -> Counted {
+        Counted { id, objects: objects.to_vec(), uncounted: Vec::new() }
+    }
+
     #[tokio::test]
     async fn a_count_sums_the_answers_and_waits_at_most_a_second_for_the_rest() {
         let desk = Arc::new(CountDesk::new());
@@ -178,9 +193,9 @@ mod tests {
         let answering = Arc::clone(&desk);
         tokio::spawn(async move {
             while let Some(Directive::Count(count)) = quick_box.recv().await {
-                answering.handle_counted(&node("a/1"), &Counted { id: count.id, objects: vec![2, 3] });
-                answering.handle_counted(&node("a/1"), &Counted { id: count.id, objects: vec![2, 3] });
-                answering.handle_counted(&node("c/3"), &Counted { id: count.id, objects: vec![9, 9] });
+                answering.handle_counted(&node("a/1"), &counted(count.id, &[2, 3]));
+                answering.handle_counted(&node("a/1"), &counted(count.id, &[2, 3]));
+                answering.handle_counted(&node("c/3"), &counted(count.id, &[9, 9]));
             }
         });
         let (site, selectors) = ("shop".parse().unwrap(), [Selector::Everything, Selector::Everything]);
@@ -194,7 +209,10 @@ mod tests {
             )
             .await;
         let missing = vec![node("b/2")];
-        assert_eq!(both, Counts { objects: vec![2, 3], nodes_total: 3, nodes_answered: 1, missing });
+        assert_eq!(
+            both,
+            Counts { objects: vec![2, 3], nodes_total: 3, nodes_answered: 1, missing, uncounted: Vec::new() }
+        );
         let one =
             desk.ask(&site, &selectors, 3, || vec![(node("a/1"), quick.clone())], || vec![node("a/1")]).await;
         assert_eq!((one.nodes_answered, one.missing), (1, vec![]));

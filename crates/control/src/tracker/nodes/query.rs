@@ -7,10 +7,10 @@ use std::time::Duration;
 use batoff_delivery::NodeState;
 use batoff_log::StoreError;
 use batoff_types::message::{LeasePolicy, Parents};
-use batoff_types::{Cursor, NodeName};
+use batoff_types::{Cursor, NodeName, SiteId};
 
 use super::roll::NodeEntry;
-use super::status::{NodeStatus, RemoveRefused, TroubleView};
+use super::status::{NodeStatus, RemoveRefused, TagOverflow, TroubleView};
 use crate::tracker::Tracker;
 
 impl Tracker {
@@ -55,6 +55,28 @@ impl Tracker {
             }
         };
         state.roll.iter().map(&mut status).collect()
+    }
+
+    /// Objects with too many tags or malformed ones, by site, over the nodes that count.
+    pub fn tag_overflows(&self) -> HashMap<SiteId, TagOverflow> {
+        let mut sums: HashMap<SiteId, TagOverflow> = HashMap::new();
+        for (_, entry) in self.state.lock().roll.iter().filter(|(_, entry)| entry.index.is_some()) {
+            for (site, met) in &entry.overflowed {
+                met.add_to(sums.entry(site.clone()).or_default());
+            }
+        }
+        sums
+    }
+
+    /// The same of one site.
+    pub fn tag_overflow(&self, site: &SiteId) -> TagOverflow {
+        let mut sum = TagOverflow::default();
+        for (_, entry) in self.state.lock().roll.iter().filter(|(_, entry)| entry.index.is_some()) {
+            if let Some(met) = entry.overflowed.get(site) {
+                met.add_to(&mut sum);
+            }
+        }
+        sum
     }
 
     /// Whether the node may be removed now. An available node that is behind is removed only by force: it may go on

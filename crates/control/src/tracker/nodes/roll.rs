@@ -4,17 +4,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use batoff_delivery::Word;
-use batoff_types::message::{Hello, LeasePolicy, Trouble};
-use batoff_types::{Cursor, NodeName, Parent, Seq, UnixMillis};
+use batoff_types::message::{Hello, LeasePolicy, OVERFLOWED_SITES_MAX, Overflowed, Trouble};
+use batoff_types::{Cursor, NodeName, Parent, Seq, SiteId, UnixMillis};
 use slab::Slab;
 
 use super::mailbox::Mailbox;
+use super::status::TagOverflow;
+use super::text::cut;
 
 /// Caches in trouble that are remembered of one node; further ones are not shown.
 const TROUBLES_MAX: usize = 32;
-
-/// Bytes of a trouble's message that are kept.
-const TROUBLE_BYTES_MAX: usize = 1_024;
 
 /// A number for a node, small and used again after the node is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -90,8 +89,25 @@ pub(super) struct NodeEntry {
     pub(super) left_at: Option<Cursor>,
     pub(super) said: Option<Introduction>,
     pub(super) troubles: BTreeMap<String, (String, Option<Seq>)>,
+    /// Objects with too many tags that it has met, by site. Not durable: it tells them anew on each stream.
+    pub(super) overflowed: BTreeMap<SiteId, Met>,
     pub(super) mailbox: Option<(u64, Mailbox)>,
     pub(super) heard_at: Option<UnixMillis>,
+}
+
+/// Objects of a site with too many tags that a node has met since its daemon started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Met {
+    objects: u64,
+    last_at: UnixMillis,
+}
+
+impl Met {
+    pub(super) fn add_to(&self, sum: &mut TagOverflow) {
+        sum.objects = sum.objects.saturating_add(self.objects);
+        sum.nodes += 1;
+        sum.last_at = sum.last_at.max(Some(self.last_at));
+    }
 }
 
 /// The durable part.
@@ -147,6 +163,7 @@ impl Roll {
             left_at: None,
             said: None,
             troubles: BTreeMap::new(),
+            overflowed: BTreeMap::new(),
             mailbox: None,
             heard_at: None,
             row,
@@ -276,6 +293,18 @@ impl Roll {
         self.entries.get_mut(name).is_some_and(|entry| entry.handle_trouble(trouble))
     }
 
+    /// The node has met objects with too many tags.
+    pub(in crate::tracker) fn handle_overflowed(
+        &mut self,
+        name: &NodeName,
+        wall: UnixMillis,
+        news: &[Overflowed],
+    ) {
+        if let Some(entry) = self.entries.get_mut(name) {
+            entry.handle_overflowed(wall, news);
+        }
+    }
+
     /// The nodes that a record written now waits for.
     pub(in crate::tracker) fn present(&self) -> &NodeSet {
         &self.present
@@ -333,11 +362,26 @@ impl NodeEntry {
         self.row.policy = Some(hello.policy);
         self.row.parents = Some(hello.parents.clone());
         self.troubles.clear();
+        // Told anew, by this incarnation or the next.
+        self.overflowed.clear();
         self.said = Some(Introduction {
             version: cut(&hello.version).to_owned(),
             caches: hello.caches.iter().take(TROUBLES_MAX).map(|name| cut(name).to_owned()).collect(),
             semantics: hello.semantics,
         });
+    }
+
+    /// Figures that replace those that were told before. Of a node that tells of more sites than it may, the first count.
+    fn handle_overflowed(&mut self, wall: UnixMillis, news: &[Overflowed]) {
+        for Overflowed { site, objects, since } in news {
+            let ago = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+            let met = Met { objects: *objects, last_at: UnixMillis(wall.0.saturating_sub(ago)) };
+            if let Some(known) = self.overflowed.get_mut(site) {
+                *known = met;
+            } else if self.overflowed.len() < OVERFLOWED_SITES_MAX {
+                self.overflowed.insert(site.clone(), met);
+            }
+        }
     }
 
     /// Whether that was news.
@@ -353,11 +397,6 @@ impl NodeEntry {
         let before = self.troubles.insert(cache.to_owned(), now);
         before.is_none_or(|(message, _)| message != cut(&trouble.message))
     }
-}
-
-/// As much of a node's text as is kept and logged.
-pub(in crate::tracker) fn cut(text: &str) -> &str {
-    &text[..text.floor_char_boundary(TROUBLE_BYTES_MAX)]
 }
 
 #[cfg(test)]

@@ -58,6 +58,18 @@ pub struct TroubleView {
     pub stuck: Option<Seq>,
 }
 
+/// Objects of a site that came to the nodes with more tags than it allows, or with malformed ones: as far as the nodes have
+/// told since this process started, each of what it has met since its daemon started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TagOverflow {
+    /// Summed over the nodes.
+    pub objects: u64,
+    /// How many nodes have met any.
+    pub nodes: u32,
+    /// When the last one came, to whichever node.
+    pub last_at: Option<UnixMillis>,
+}
+
 /// Why a node may not be removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RemoveRefused {
