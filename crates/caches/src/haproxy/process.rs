@@ -75,8 +75,9 @@ struct Stat {
 }
 
 fn stat(pid: u32) -> io::Result<Stat> {
-    let text = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"))?;
+    let text = fs::read(Path::new("/proc").join(pid.to_string()).join("stat"))?;
     // `12 (haproxy) S 1 …`: the name may hold anything; the 22nd word is when it was started.
+    let text = String::from_utf8_lossy(&text);
     let parsed = || {
         let (_, rest) = text.split_once('(')?;
         let (name, rest) = rest.rsplit_once(')')?;

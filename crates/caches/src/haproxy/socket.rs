@@ -89,9 +89,10 @@ impl Socket {
         let asked = async {
             let mut stream = UnixStream::connect(&self.path).await?;
             stream.write_all(format!("{line}\n").as_bytes()).await?;
-            let mut text = String::new();
-            stream.read_to_string(&mut text).await?;
-            Ok(text)
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).await?;
+            // What an operator has called the node, in whatever encoding, is not asked for.
+            Ok(String::from_utf8_lossy(&answer).into_owned())
         };
         match tokio::time::timeout(PATIENCE, asked).await {
             Ok(answer) => answer,

@@ -15,7 +15,7 @@ const WINDOW: usize = 50;
 /// For connecting, and for the answers of one window. A server that takes longer is in trouble.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The longest header line, and the longest body, of an answer to a purge.
+/// The most that an answer to a purge may take before its body, and its body.
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
 
 /// Where a cache listens: `host:port`, or the path of a Unix socket.
@@ -32,7 +32,8 @@ pub enum Address {
 pub struct Reply {
     /// The HTTP status.
     pub status: u16,
-    headers: Vec<(String, String)>,
+    /// Values may hold any byte but control characters (RFC 9110, 5.5); older caches write Latin-1.
+    headers: Vec<(String, Vec<u8>)>,
 }
 
 /// A connection that is made when it is needed, kept while it lasts, and made anew when the server has dropped it.
@@ -55,19 +56,19 @@ impl std::fmt::Debug for Connection {
 }
 
 impl Reply {
-    /// The first header of that name, whatever its case.
+    /// The first header of that name, whatever its case; `None` also when it is no UTF-8.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
             .find(|(known, _)| known.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
+            .and_then(|(_, value)| std::str::from_utf8(value).ok())
     }
 
     /// All headers that are ones.
     pub fn headers(&self) -> ::http::HeaderMap {
-        let valid = |(name, value): &(String, String)| {
+        let valid = |(name, value): &(String, Vec<u8>)| {
             let name = ::http::HeaderName::from_bytes(name.as_bytes()).ok()?;
-            Some((name, ::http::HeaderValue::from_str(value).ok()?))
+            Some((name, ::http::HeaderValue::from_bytes(value).ok()?))
         };
         let mut headers = ::http::HeaderMap::new();
         for (name, value) in self.headers.iter().filter_map(valid) {
@@ -75,6 +76,51 @@ impl Reply {
         }
         headers
     }
+
+    /// What a header that is a list says (RFC 9110, 5.6.1), over all its lines, in lower case.
+    fn list(&self, name: &str) -> Vec<String> {
+        let lines = self.headers.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
+        let members = lines.flat_map(|(_, value)| value.split(|byte| *byte == b','));
+        members.map(|member| String::from_utf8_lossy(member.trim_ascii()).to_ascii_lowercase()).collect()
+    }
+
+    /// Whether it is followed by another answer to the same request (RFC 9110, 15.2).
+    const fn is_interim(&self) -> bool {
+        matches!(self.status, 100 | 102..=199)
+    }
+
+    /// Where its body ends (RFC 9112, 6.3).
+    fn framing(&self) -> io::Result<Framing> {
+        if matches!(self.status, 100..=199 | 204 | 304) {
+            return Ok(Framing::Bytes(0));
+        }
+        if let Some(coding) = self.list("transfer-encoding").last() {
+            return Ok(if coding == "chunked" { Framing::Chunks } else { Framing::Close });
+        }
+        let mut lengths = self.list("content-length");
+        lengths.dedup();
+        match lengths.as_slice() {
+            [] => Ok(Framing::Close),
+            [length] => match length.parse() {
+                Ok(length) => Ok(Framing::Bytes(length)),
+                Err(_) => Err(not_understood("has a Content-Length that is no number")),
+            },
+            _ => Err(not_understood("has two lengths")),
+        }
+    }
+}
+
+/// How the end of a body is found.
+enum Framing {
+    Bytes(u64),
+    Chunks,
+    /// The server closes.
+    Close,
+}
+
+/// The connection that it came on is not used again, so that no later answer is taken for another.
+fn not_understood(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("the answer to a purge {what}"))
 }
 
 impl Pipeline {
@@ -142,62 +188,91 @@ impl Connection {
         Ok(Self(BufReader::new(stream)))
     }
 
-    /// One answer, and whether the server closes behind it.
+    /// One answer, and whether the server closes behind it. Interim answers are passed over.
     async fn reply(&mut self) -> io::Result<(Reply, bool)> {
-        let line = self.line().await?;
-        let status =
-            line.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5)).and_then(|code| code.parse().ok());
-        let Some(status) = status else {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the answer is not HTTP/1.1"));
-        };
-        let mut reply = Reply { status, headers: Vec::new() };
+        let mut room = ANSWER_BYTES_MAX;
         loop {
-            let line = self.line().await?;
-            let Some((name, value)) = line.split_once(':') else { break };
-            reply.headers.push((name.to_owned(), value.trim().to_owned()));
+            let (reply, is_old) = self.head(&mut room).await?;
+            if reply.is_interim() {
+                continue;
+            }
+            let framing = reply.framing()?;
+            let closes = is_old || reply.list("connection").iter().any(|option| option == "close");
+            match framing {
+                Framing::Bytes(bytes) => self.skip(bytes).await?,
+                Framing::Chunks => self.skip_chunks(&mut room).await?,
+                Framing::Close => {
+                    tokio::io::copy(&mut (&mut self.0).take(ANSWER_BYTES_MAX), &mut tokio::io::sink())
+                        .await?;
+                    return Ok((reply, true));
+                }
+            }
+            return Ok((reply, closes));
         }
-        let is =
-            |name: &str, value: &str| reply.header(name).is_some_and(|text| text.eq_ignore_ascii_case(value));
-        let mut last = is("connection", "close") || line.starts_with("HTTP/1.0");
-        if is("transfer-encoding", "chunked") {
-            self.skip_chunks().await?;
-        } else if let Some(length) = reply.header("content-length").and_then(|length| length.parse().ok()) {
-            self.skip(length).await?;
-        } else if !matches!(status, 100..=199 | 204 | 304) {
-            tokio::io::copy(&mut (&mut self.0).take(ANSWER_BYTES_MAX), &mut tokio::io::sink()).await?;
-            last = true;
-        }
-        Ok((reply, last))
     }
 
-    async fn line(&mut self) -> io::Result<String> {
-        let mut line = String::new();
-        if (&mut self.0).take(ANSWER_BYTES_MAX).read_line(&mut line).await? == 0 {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was closed"));
+    /// What comes before a body, and whether it is HTTP/1.0.
+    async fn head(&mut self, room: &mut u64) -> io::Result<(Reply, bool)> {
+        let line = self.line(room).await?;
+        let status = line.strip_prefix(b"HTTP/1.").and_then(|rest| rest.get(2..5));
+        let status =
+            status.and_then(|code| std::str::from_utf8(code).ok()).and_then(|code| code.parse().ok());
+        let Some(status) = status else { return Err(not_understood("is not HTTP/1.1")) };
+        let is_old = line.starts_with(b"HTTP/1.0");
+        let mut reply = Reply { status, headers: Vec::new() };
+        loop {
+            let line = self.line(room).await?;
+            if line.is_empty() {
+                return Ok((reply, is_old));
+            }
+            if line.starts_with(b" ") || line.starts_with(b"\t") {
+                // The rest of a value that was folded (RFC 9112, 5.2); nobody looks at such a one.
+                continue;
+            }
+            let Some(at) = line.iter().position(|byte| *byte == b':') else {
+                return Err(not_understood("has a header without a colon"));
+            };
+            let name = String::from_utf8_lossy(&line[..at]).into_owned();
+            reply.headers.push((name, line[at + 1..].trim_ascii().to_vec()));
         }
-        line.truncate(line.trim_end().len());
+    }
+
+    /// A line without its end.
+    async fn line(&mut self, room: &mut u64) -> io::Result<Vec<u8>> {
+        let mut line = Vec::new();
+        let read = (&mut self.0).take(*room).read_until(b'\n', &mut line).await?;
+        *room -= read as u64;
+        if line.last() != Some(&b'\n') {
+            return Err(if *room == 0 {
+                not_understood("has more than 1 MiB before its body")
+            } else {
+                io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was closed")
+            });
+        }
+        line.truncate(line.trim_ascii_end().len());
         Ok(line)
     }
 
     async fn skip(&mut self, bytes: u64) -> io::Result<()> {
         if bytes > ANSWER_BYTES_MAX {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the answer to a purge is over 1 MiB"));
+            return Err(not_understood("is over 1 MiB"));
         }
         let skipped = tokio::io::copy(&mut (&mut self.0).take(bytes), &mut tokio::io::sink()).await?;
         if skipped < bytes { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
     }
 
-    async fn skip_chunks(&mut self) -> io::Result<()> {
+    async fn skip_chunks(&mut self, room: &mut u64) -> io::Result<()> {
         loop {
-            let line = self.line().await?;
-            let size = line.split(';').next().and_then(|size| u64::from_str_radix(size.trim(), 16).ok());
+            let line = self.line(room).await?;
+            let size = line.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+            let size = std::str::from_utf8(size).ok().and_then(|size| u64::from_str_radix(size, 16).ok());
             match size {
                 Some(0) => break,
-                Some(size) => self.skip(size + 2).await?,
-                None => return Err(io::Error::new(io::ErrorKind::InvalidData, "a chunk has no size")),
+                Some(size) => self.skip(size.saturating_add(2)).await?,
+                None => return Err(not_understood("has a chunk without a size")),
             }
         }
-        while !self.line().await?.is_empty() {}
+        while !self.line(room).await?.is_empty() {}
         Ok(())
     }
 }
@@ -242,7 +317,8 @@ mod tests {
     use super::*;
 
     /// Answers whole requests with `answer`, and closes each connection after `per_connection` of them.
-    async fn server(answer: &'static str, per_connection: usize) -> Address {
+    async fn server(answer: impl Into<Vec<u8>>, per_connection: usize) -> Address {
+        let answer = answer.into();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         tokio::spawn(async move {
@@ -256,7 +332,7 @@ mod tests {
                             break;
                         }
                     }
-                    let _ = stream.get_mut().write_all(answer.as_bytes()).await;
+                    let _ = stream.get_mut().write_all(&answer).await;
                 }
             }
         });
@@ -283,6 +359,71 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_understood_as_the_standard_has_it() {
+        for answer in [
+            // obs-text, RFC 9110, 5.5
+            &b"HTTP/1.1 200 \xd3\xf1\xef\xe5\xf5\r\nX-Served-By: caf\xe9\xff\r\nContent-Length: 0\r\nX-Count: 7\r\n\r\n"[..],
+            b"HTTP/1.1 200 OK\r\nX-Folded: a\r\n\tb: c\r\nContent-Length: 0\r\nX-Count: 7\r\n\r\n",
+            // Interim ones come before the answer, RFC 9110, 15.2
+            b"HTTP/1.1 103 Early Hints\r\nX-Count: 9\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-Count: 7\r\n\r\n",
+            // The length of a body that does not come, RFC 9110, 8.6
+            b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5000\r\nX-Count: 7\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: x, Chunked\r\nX-Count: 7\r\n\r\n1\r\na\r\n0\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\nX-Count: 7\r\n\r\nok",
+            b"HTTP/1.1 200 OK\r\nConnection: x, Close\r\nContent-Length: 0\r\nX-Count: 7\r\n\r\n",
+        ] {
+            for per_connection in [1, 1_000] {
+                let mut pipeline = Pipeline::new(server(answer, per_connection).await);
+                for count in [1, 60] {
+                    let sent = tokio::time::timeout(PATIENCE / 2, pipeline.send(&purges(count))).await;
+                    let replies = sent.expect("it does not wait for what does not come").unwrap();
+                    assert_eq!(replies.len(), count, "{}", answer.escape_ascii());
+                    assert!(replies.iter().all(|reply| reply.header("x-count") == Some("7")), "{replies:?}");
+                }
+            }
+        }
+    }
+
+    /// What the server says on its first connection, and what on each after that.
+    async fn first_then(first: &'static [u8], then: &'static [u8]) -> Address {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        tokio::spawn(async move {
+            let mut kept = Vec::new();
+            loop {
+                let answer = if kept.is_empty() { first } else { then };
+                let mut stream = listener.accept().await.unwrap().0;
+                let mut some = [0; 4_096];
+                let _ = stream.read(&mut some).await;
+                let _ = stream.write_all(answer).await;
+                kept.push(stream);
+            }
+        });
+        Address::Tcp(address)
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_not_understood_is_named_and_the_next_try_has_a_connection_of_its_own() {
+        let good = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+        for (bad, words) in [
+            (&b"SSH-2.0\r\n"[..], "is not HTTP/1.1"),
+            (b"HTTP/1.1 200 OK\r\nno colon\r\nContent-Length: 0\r\n\r\n", "without a colon"),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 0x5\r\n\r\n", "no number"),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", "two lengths"),
+            (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\xff\r\n", "without a size"),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n", "over 1 MiB"),
+        ] {
+            let mut pipeline = Pipeline::new(first_then(bad, good).await);
+            let error = pipeline.send(&purges(1)).await.unwrap_err();
+            assert!(error.to_string().contains(words), "{}: {error}", bad.escape_ascii());
+            assert_eq!(pipeline.send(&purges(1)).await.unwrap()[0].status, 200, "{}", bad.escape_ascii());
+        }
+        let mut endless = Pipeline::new(server(vec![b'x'; 2 << 20], 1).await);
+        let error = endless.send(&purges(1)).await.unwrap_err();
+        assert!(error.to_string().contains("more than 1 MiB"), "{error}");
     }
 
     #[tokio::test]

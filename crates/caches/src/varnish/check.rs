@@ -73,7 +73,7 @@ pub async fn check(
 
     let version = stored(&mut visitor).await?;
     let reply = visitor.read().await?;
-    let hidden = ["batoff-key", "xkey"].iter().all(|name| reply.header(name).is_none());
+    let hidden = ["batoff-key", "xkey"].iter().all(|name| !reply.headers().contains_key(*name));
     report.note(
         hidden,
         "visitors do not see how purges find objects",
