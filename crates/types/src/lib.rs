@@ -36,5 +36,7 @@ pub use self::url::{InvalidUrl, PurgeUrl, Scheme, URL_BYTES_MAX, UrlPrefix};
 
 /// The version of the semantics that this build understands: the set of selectors, the kinds of record, and the URL
 /// normaliser. A record names the lowest version that understands it; a node below that applies the record as
-/// *everything* for its site, never as something narrower. [`Body::semantics`] says which a record needs.
+/// *everything* for its site, never as something narrower. [`Body::semantics`] says which a record needs. What a new one
+/// makes of the state files of nodes that ran the one before is decided, and explained, in `state_dir/codec.rs` of
+/// `batoff-edge`.
 pub const SEMANTICS_VERSION: u32 = 2;

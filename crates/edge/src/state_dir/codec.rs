@@ -178,6 +178,17 @@ fn stored(message: PbState) -> Result<Stored, Untrusted> {
 
 /// What purges hit since version 2 of the semantics that a build before it kept no rules about: objects whose tags
 /// overflow, and pages that a cache keeps without the port.
+///
+/// Rules of version 1 are widened and not thrown away with the caches (a reset), because nothing is missed by it:
+///
+/// - A purge whose rule is still here is judged again, wider, against all that is found in the cache or asked for: nginx is
+///   scanned anew, Traffic Server's table and HAProxy's maps are made of these rules, batoff-proxy and what registers at the
+///   local API begin empty or are asked for what they hold.
+/// - A purge whose rule was forgotten: `forgotten_through` is beyond it, and so it hits every object of its time.
+/// - A rule that was folded is one of its host or site, which hits overflowing objects and every port anyway.
+/// - Varnish is told nothing twice, and need not be: its VCL looked for a tag in the whole header in version 1, too.
+///
+/// A version 3 has to answer the same four questions, or take the state of version 2 for none: an [`Untrusted`] is a reset.
 fn of_version_2(rules: &[Rule]) -> Vec<Rule> {
     let place = |place: &Place| match place {
         Place::Tag(site, _) => Place::Overflow(site.clone()),
@@ -193,4 +204,45 @@ fn ulid(bytes: &[u8]) -> Result<[u8; 16], Untrusted> {
 
 fn content(why: impl ToString) -> Untrusted {
     Untrusted::Content(why.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use batoff_types::Seq;
+
+    use super::*;
+
+    #[test]
+    fn rules_of_the_former_semantics_hit_what_they_hit_since() {
+        let rule = |place: Place, hard| Rule { place, hard: Seq::new(hard), soft: None };
+        let tag = rule(Place::Tag("shop".parse().unwrap(), "a".parse().unwrap()), 7);
+        let url = rule(Place::Url("www.example.test:8443/a".into()), 8);
+        let snapshot = Snapshot {
+            generation: Generation(1),
+            cursor: Cursor::new(9),
+            task: None,
+            sites: SiteTable::default(),
+            forgotten_through: Cursor::START,
+            rules: vec![tag.clone(), url.clone()],
+        };
+        let bytes = encode(&Stored { position: None, term: Term(1), snapshot });
+        let read = |semantics| {
+            let mut message = PbState::decode(&bytes[HEADER..]).unwrap();
+            message.semantics = semantics;
+            stored(message).unwrap().snapshot.rules
+        };
+        assert_eq!(read(SEMANTICS_VERSION), [tag.clone(), url.clone()]);
+        // A build of version 1 did not say which it was.
+        for former in [0, 1] {
+            let read = read(former);
+            for wanted in [
+                tag.clone(),
+                url.clone(),
+                rule(Place::Overflow("shop".parse().unwrap()), 7),
+                rule(Place::Url("www.example.test/a".into()), 8),
+            ] {
+                assert!(read.contains(&wanted), "{wanted:?} is not among {read:?}");
+            }
+        }
+    }
 }
