@@ -197,6 +197,11 @@ class Visitor(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         headers = {name.lower(): value for name, value in self.headers.items()}
+        if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
+            # Neither passed on nor read: what it answers would be stored as the page, and what is left as a request.
+            self.send_error(400, "A GET with a body")
+            self.close_connection = True
+            return
         key = (headers.get("host", "").lower(), self.path)
         found, stale = self.server.cache.lookup(key, headers)
         if found is not None:

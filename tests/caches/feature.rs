@@ -61,11 +61,21 @@ pub enum Feature {
     TierSoft,
     /// Behind a parent of the same kind that the configuration does not name: its check finds it.
     TierUndeclared,
+    /// A `Host` that is not in normal form, or differs from the target's, puts nothing under another name.
+    HostSpelling,
+    /// The answer to a `GET` with a body is nobody else's.
+    BodyInGet,
+    /// `POST`, `PUT` and `DELETE` take the page (RFC 9111, 4.4).
+    Methods,
+    /// So do `PATCH` and methods that nobody knows.
+    OtherMethods,
+    /// `TRACE` does not reach the origin.
+    Trace,
 }
 
 impl Feature {
     /// All of them, in the order of the table.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 34] = [
         Self::Fill,
         Self::Url,
         Self::Spelling,
@@ -95,6 +105,11 @@ impl Feature {
         Self::TierHard,
         Self::TierSoft,
         Self::TierUndeclared,
+        Self::HostSpelling,
+        Self::BodyInGet,
+        Self::Methods,
+        Self::OtherMethods,
+        Self::Trace,
     ];
 
     /// As the table calls the row.
@@ -129,6 +144,11 @@ impl Feature {
             Self::TierHard => "tiers: behind a parent that is behind",
             Self::TierSoft => "tiers: what a parent serves stale",
             Self::TierUndeclared => "tiers: a parent that is not declared is found",
+            Self::HostSpelling => "a `Host` that is not in normal form",
+            Self::BodyInGet => "a `GET` with a body",
+            Self::Methods => "`POST`, `PUT` and `DELETE` take the page",
+            Self::OtherMethods => "`PATCH` and unknown methods take the page",
+            Self::Trace => "`TRACE` stays here",
         }
     }
 

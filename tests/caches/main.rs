@@ -62,6 +62,11 @@ macro_rules! conformance {
             a_child_does_not_keep_what_a_parent_that_is_behind_still_has,
             a_child_does_not_keep_what_a_parent_serves_stale,
             a_parent_that_is_not_declared_is_found,
+            no_spelling_of_a_host_puts_a_page_under_another_name,
+            the_answer_to_a_get_with_a_body_is_nobody_elses,
+            a_method_that_changes_the_page_takes_it,
+            a_method_that_nobody_knows_takes_the_page,
+            trace_does_not_reach_the_origin,
         );
     };
     ($subject:ty; $($story:ident),* $(,)?) => {

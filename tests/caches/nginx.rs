@@ -76,8 +76,8 @@ impl Subject for Nginx {
 
     const TIERS: bool = true;
 
-    fn lacks(_: Feature) -> Option<&'static str> {
-        None
+    fn lacks(feature: Feature) -> Option<&'static str> {
+        matches!(feature, Feature::Methods | Feature::OtherMethods).then_some("leaves it: to be purged")
     }
 
     async fn start(setting: &Setting<'_>) -> Self {

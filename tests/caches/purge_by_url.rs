@@ -34,6 +34,10 @@ impl Subject for PurgeByUrl {
             Feature::RaceHeaderTag | Feature::RaceHeaderPrefix => Some("empties the cache"),
             Feature::Unowned => Some("stores whatever host is asked for"),
             Feature::Soft => Some("takes it out"),
+            Feature::OtherMethods => Some("leaves it: to be purged"),
+            Feature::HostSpelling => Some("passes on what was sent"),
+            Feature::BodyInGet => Some("stores what it answers"),
+            Feature::Trace => Some("as its own configuration has it"),
             Feature::TierHard | Feature::TierSoft => {
                 Some("is refused with parents: stores whatever it fetches")
             }

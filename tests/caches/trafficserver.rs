@@ -126,8 +126,8 @@ impl Subject for TrafficServer {
     const NAME: &'static str = "Traffic Server";
     const TIERS: bool = true;
 
-    fn lacks(_: Feature) -> Option<&'static str> {
-        None
+    fn lacks(feature: Feature) -> Option<&'static str> {
+        (feature == Feature::OtherMethods).then_some("leaves it: to be purged")
     }
 
     async fn start(setting: &Setting<'_>) -> Self {

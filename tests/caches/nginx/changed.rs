@@ -35,7 +35,7 @@ fn changes(change: usize) -> Changes {
             daemon: "fill_window_secs = 2".to_owned(),
             nginx: vec![
                 ("add_header X-Fill-Gen $batoff_gen always;", String::new()),
-                ("proxy_no_cache $batoff_bypass $batoff_moved;", "proxy_no_cache $batoff_bypass;".to_owned()),
+                (" $batoff_bypass $batoff_moved;", " $batoff_bypass;".to_owned()),
             ],
         },
         REVALIDATES => Changes {

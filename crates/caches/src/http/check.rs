@@ -53,6 +53,11 @@ pub async fn check(args: &VisitArgs, section: &HttpSection) -> Result<Report, Ch
             ),
         );
     }
+    report.beyond(
+        "say what this cache makes of a Host that is not in normal form, a GET with a body, TRACE, PATCH and the like",
+        "Traffic Server without our script stores the first two, and leaves a page where it is after a PATCH: look at the \
+         configuration of this cache, and purge what such requests change",
+    );
     Ok(report)
 }
 

@@ -14,8 +14,16 @@ pub struct Report {
 #[derive(Clone, Debug)]
 struct Finding {
     claim: String,
+    judgement: Judgement,
+}
+
+#[derive(Clone, Debug)]
+enum Judgement {
+    Holds,
     /// What is wrong, and the remedy.
-    wrong: Option<String>,
+    Broken(String),
+    /// No set-up of this cache has it; what to do instead.
+    Beyond(String),
 }
 
 /// The check could not be made at all; the text says what is in the way and the remedy.
@@ -26,12 +34,19 @@ pub struct CheckError(pub String);
 impl Report {
     /// This is as it should be.
     pub fn holds(&mut self, claim: impl Into<String>) {
-        self.findings.push(Finding { claim: claim.into(), wrong: None });
+        self.findings.push(Finding { claim: claim.into(), judgement: Judgement::Holds });
     }
 
     /// This is not; `wrong` says what to change.
     pub fn broken(&mut self, claim: impl Into<String>, wrong: impl Into<String>) {
-        self.findings.push(Finding { claim: claim.into(), wrong: Some(wrong.into()) });
+        let judgement = Judgement::Broken(wrong.into());
+        self.findings.push(Finding { claim: claim.into(), judgement });
+    }
+
+    /// This cannot be had of this cache, however it is set up; `instead` says what to do. Nothing is wrong with the set-up.
+    pub fn beyond(&mut self, claim: impl Into<String>, instead: impl Into<String>) {
+        let judgement = Judgement::Beyond(instead.into());
+        self.findings.push(Finding { claim: claim.into(), judgement });
     }
 
     /// One or the other.
@@ -44,7 +59,8 @@ impl Report {
     /// # Errors
     /// With the number of claims that are not.
     pub fn verdict(&self) -> Result<(), CheckError> {
-        match self.findings.iter().filter(|finding| finding.wrong.is_some()).count() {
+        match self.findings.iter().filter(|finding| matches!(finding.judgement, Judgement::Broken(_))).count()
+        {
             0 => Ok(()),
             wrong => Err(CheckError(format!("{wrong} of {} claims do not hold", self.findings.len()))),
         }
@@ -53,10 +69,11 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Finding { claim, wrong } in &self.findings {
-            match wrong {
-                None => writeln!(f, "ok     {claim}")?,
-                Some(wrong) => writeln!(f, "WRONG  {claim}\n       {wrong}")?,
+        for Finding { claim, judgement } in &self.findings {
+            match judgement {
+                Judgement::Holds => writeln!(f, "ok     {claim}")?,
+                Judgement::Broken(wrong) => writeln!(f, "WRONG  {claim}\n       {wrong}")?,
+                Judgement::Beyond(instead) => writeln!(f, "cannot {claim}\n       {instead}")?,
             }
         }
         Ok(())
@@ -123,9 +140,30 @@ pub(crate) fn note_marks(report: &mut Report, marks: &[String]) {
     );
 }
 
+/// The finding that this cache keeps a page whose URL was asked for with such a method (RFC 9111, 4.4).
+pub(crate) fn note_methods(report: &mut Report, methods: &str) {
+    report.beyond(
+        format!("take the page out after {methods}"),
+        "this cache leaves it there; where such a request changes a page, whoever handles it has to purge that page",
+    );
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_no_set_up_has_is_told_and_is_no_mistake() {
+        let mut report = Report::default();
+        note_methods(&mut report, "a PATCH");
+        assert!(report.verdict().is_ok());
+        assert!(
+            report.to_string().starts_with("cannot take the page out after a PATCH\n       "),
+            "{report}"
+        );
+        report.broken("it is so", "it is not");
+        assert_eq!(report.verdict().unwrap_err().to_string(), "1 of 2 claims do not hold");
+    }
 
     #[test]
     fn one_entry_is_the_caches_own_and_two_are_another_caches() {

@@ -2,6 +2,8 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::path::Path;
+use std::time::Duration;
 
 use batoff_edge::boottime;
 
@@ -11,8 +13,11 @@ use super::layout::{
 };
 use super::table::write_twice;
 use crate::shared::pipeline::Reply;
-use crate::shared::report::{AGING, CheckError, Report, note_parents};
+use crate::shared::report::{AGING, CheckError, Report, note_methods, note_parents};
 use crate::shared::visitor::{VisitArgs, Visitor};
+
+/// A daemon writes a number, or replaces the table, in less; a process that died amid it does so never.
+const SETTLED_WITHIN: Duration = Duration::from_secs(1);
 
 /// What the script writes where it had the page fetched because of the check.
 const PROBED: http::HeaderName = http::HeaderName::from_static("x-batoff-probed");
@@ -60,6 +65,7 @@ pub async fn check(
         "the page is as old as before: is `tslua.so … batoff.lua …` in plugin.config, and was Traffic Server restarted since?",
     );
     note_parents(&mut report, has_parents, &judged.headers(), &[PROBED]);
+    note_methods(&mut report, "a PATCH or a method that it does not know");
     let claim = "what is fetched from now on is served";
     tokio::time::sleep(AGING).await;
     report.note(
@@ -74,8 +80,7 @@ pub async fn check(
 fn table(section: &TrafficServerSection, report: &mut Report) -> Option<File> {
     let claim = "the daemon keeps its rules where the script looks";
     let path = section.rules.display();
-    let (bytes, file) = match (fs::read(&section.rules), OpenOptions::new().write(true).open(&section.rules))
-    {
+    let (bytes, file) = match (settled(&section.rules), OpenOptions::new().write(true).open(&section.rules)) {
         (Ok(bytes), Ok(file)) => (bytes, file),
         (Err(error), _) | (_, Err(error)) => {
             report.broken(claim, format!("{path}: {error}; is the daemon running, and is this its user?"));
@@ -95,6 +100,21 @@ fn table(section: &TrafficServerSection, report: &mut Report) -> Option<File> {
         "the lease is over: is the daemon running, and does it reach the control plane?",
     );
     Some(file)
+}
+
+/// The file at a moment when nobody writes into it: a number that is being written, and a table that is being replaced, are
+/// no findings.
+fn settled(path: &Path) -> io::Result<Vec<u8>> {
+    let began = std::time::Instant::now();
+    loop {
+        let bytes = fs::read(path)?;
+        let is_whole =
+            read_twice(&bytes, UNTIL_AT).is_some() && read_twice(&bytes, SUPERSEDED_AT) == Some(0.0);
+        if is_whole || began.elapsed() > SETTLED_WITHIN {
+            return Ok(bytes);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 fn age(reply: &Reply) -> u64 {

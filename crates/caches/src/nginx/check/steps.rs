@@ -13,7 +13,7 @@ use crate::nginx::key::KeyTemplate;
 use crate::nginx::name::{FileName, Named};
 use crate::nginx::share::Share;
 use crate::shared::pipeline::Reply;
-use crate::shared::report::{AGING, CheckError, X_CACHE, drop_last, note_parents};
+use crate::shared::report::{AGING, CheckError, X_CACHE, drop_last, note_methods, note_parents};
 use crate::shared::visitor::{VisitArgs, Visitor};
 
 /// Between two looks at whether something has happened.
@@ -359,6 +359,7 @@ impl Bench {
             self.files.remove(file).map_err(stopped)?;
         }
         note_parents(&mut self.report, has_parents, &headers, &[]);
+        note_methods(&mut self.report, "a POST, a PUT or any other method that changes it");
         Ok(())
     }
 
