@@ -58,7 +58,6 @@ const HOMONYMS: &[(&str, usize)] = &[
     ("Mark", 2),
     ("Node", 2),
     ("Opened", 2),
-    ("Outcome", 2),
     ("Path", 2),
     ("Pending", 3),
     ("Plan", 2),

@@ -1,34 +1,49 @@
-//! The default engine: one file on the control plane's own disk, kept by redb.
+//! The default engine: a log of our own on the control plane's own disk, and what follows from it beside it.
 //!
 //! ```text
-//!  append ─┐                       ┌─ one transaction ─┐
-//!  cas    ─┼─ queue ─▶ writer ─────┤ log, tasks, keys  ├─ flush ─▶ answers, live feed
-//!  trim   ─┘  (bounded)  (a thread)└───────────────────┘
-//!  read, find, list, get, scan ─────▶ snapshot of the last commit
+//!  append ─┐                      ┌──── one group ────┐  one write, one flush
+//!  trim   ─┼─ queue ─▶ writer ────┤ segment of the log├──────▶ answers, live feed, layers in memory
+//!  cas    ─┘  (bounded)  (a thread)└──────────────────┘                       │ now and then
+//!                          └─▶ pairs.redb (compare-and-set)   keeper (a thread) ─▶ purge.redb, keys-…
+//!  read, tail ─▶ segments     find, list ─▶ layers, then the database     get, scan ─▶ pairs
 //! ```
 //!
-//! One thread writes. Whatever was queued while it flushed goes into its next transaction, so the number of flushes a
-//! second does not bound the number of appends, and an idle store adds no delay.
+//! One thread writes. Whatever was queued while it flushed goes into its next group, so the number of flushes a second
+//! does not bound the number of appends, and an idle store adds no delay. A group says all that was decided; rows of tasks
+//! and keys of requests follow from it, lie in memory until a checkpoint has taken them over, and are read again from the
+//! log after a crash.
 //!
-//! After an IO error nothing is promised on the strength of the failed flush: the writer closes the file, opens it
+//! After an IO error nothing is promised on the strength of the failed flush: the writer closes its files, opens them
 //! again, compares what the disk holds with what it has acknowledged, and accepts writes only if nothing is missing.
 //! While the disk lets itself be read and not written, what was acknowledged can be read.
 
+mod aligned;
+mod checkpoint;
 mod committed;
 mod database;
 mod directory;
 mod fault;
+mod first_segment;
+mod keeper;
+mod keys;
+mod layer;
 mod layout;
 mod log;
 mod measure;
 mod medium;
+mod migrate;
+mod names;
 mod open_error;
 mod overlay;
+mod pace;
 mod pairs;
 mod peers;
 mod queue;
 mod read;
+mod recovery;
+mod replay;
 mod rows;
+mod segments;
 mod shared;
 mod tail;
 mod task_index;
@@ -46,15 +61,18 @@ use async_trait::async_trait;
 use batoff_types::LogId;
 use tokio::sync::{oneshot, watch as tokio_watch};
 
-use self::directory::Directory;
+use self::directory::{Directory, io_error};
+use self::layer::TaskLayers;
 use self::medium::{Disk, Medium};
 pub use self::open_error::OpenError;
+use self::pace::Pace;
 use self::queue::{Request, RequestQueue};
+use self::recovery::RecoveredStore;
 use self::shared::Shared;
 use crate::kv::Kv;
 use crate::presence::Presence;
 use crate::purge_log::PurgeLog;
-use crate::store::{Health, Store, WallClock};
+use crate::store::{Health, Store, WallClock, system_clock};
 
 pub use self::database::CACHE_BYTES;
 pub use self::measure::describe_metrics;
@@ -77,7 +95,7 @@ impl EmbeddedConfig {
     }
 }
 
-/// The store in one file. Needs a tokio runtime for its async methods.
+/// The store in one directory. Needs a tokio runtime for its async methods.
 ///
 /// Call [`Store::close`] at the end; a store that is only dropped lets go of its directory a moment later.
 pub struct EmbeddedStore {
@@ -88,9 +106,10 @@ pub struct EmbeddedStore {
 impl EmbeddedStore {
     /// Opens the store in `config.dir`, or makes a new one if the directory is absent or empty of one.
     ///
-    /// Blocks: a file that was not closed properly is walked through first (about a second and a half per GB).
+    /// Blocks: the index of tasks is read through, and after a crash what the log says since the last checkpoint, which is
+    /// bounded. A store of an older format is carried over first, for which the disk must have room for both.
     pub fn open(config: EmbeddedConfig) -> Result<Arc<Self>, OpenError> {
-        Self::open_on(Disk, config)
+        Self::open_on(Disk, config, Pace::default())
     }
 
     /// Makes the log in `dir`, a copy or a restored backup, a log of its own with a new identity, so that every node
@@ -98,19 +117,35 @@ impl EmbeddedStore {
     pub fn adopt_copy(dir: &Path) -> Result<LogId, OpenError> {
         let directory = Directory::new(dir.to_owned());
         let log_id = database::new_log_id();
-        database::adopt(&Disk, &directory, log_id)?;
+        recovery::adopt(&Disk, &directory, log_id, (system_clock())())?;
         Ok(log_id)
     }
 
-    fn open_on<M: Medium>(medium: M, config: EmbeddedConfig) -> Result<Arc<Self>, OpenError> {
+    fn open_on<M: Medium>(medium: M, config: EmbeddedConfig, pace: Pace) -> Result<Arc<Self>, OpenError> {
         let directory = Directory::new(config.dir);
         directory.prepare()?;
-        let (database, committed) = database::open_or_create(&medium, &directory, config.cache_bytes)?;
+        let now = (config.clock)();
+        let recovered = recovery::open_or_create(&medium, &directory, config.cache_bytes / 2, pace, now)?;
         let witness = directory.witness()?;
-        database::hear(&witness, &directory, &committed)?;
-        let shared = Arc::new(Shared::new(config.clock, database, &committed));
-        let opener = writer::Opener { medium, directory, witness, cache_bytes: config.cache_bytes };
-        let requests = writer::spawn(opener, Arc::clone(&shared), committed)?;
+        let path = directory.acknowledged();
+        let testimony = witness.read().map_err(|source| io_error("read", &path, source))?;
+        recovery::hear(testimony, &directory, &recovered)?;
+        let RecoveredStore {
+            checkpoint,
+            checkpointed,
+            pairs,
+            committed,
+            committed_pairs,
+            shelf,
+            appender,
+            layer,
+            keys,
+        } = recovered;
+        let layers = TaskLayers { changing: layer, leaving: None };
+        let shared = Arc::new(Shared::new(config.clock, checkpoint, pairs, shelf, layers, &committed));
+        let opener = writer::Opener { medium, directory, witness, cache_bytes: config.cache_bytes, pace };
+        let beginning = writer::Beginning { committed, committed_pairs, appender, keys, checkpointed };
+        let requests = writer::spawn(opener, Arc::clone(&shared), beginning)?;
         Ok(Arc::new(Self { shared, requests }))
     }
 }

@@ -1,155 +1,211 @@
-//! One file: opened, examined, and known to be what was acknowledged.
+//! The two databases: opened, examined, made.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use batoff_types::{Cursor, LogId, Seq, UnixMillis};
-use redb::{
-    Builder, Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata,
-};
-use redb::{StorageBackend, StorageError, TableError};
+use batoff_types::{LogId, UnixMillis};
+use redb::{Builder, Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable};
+use redb::{StorageBackend, StorageError};
 use ulid::Ulid;
 
-use super::committed::Committed;
+use super::checkpoint::{self, CheckpointPlace, MetaNumbers};
+use super::committed::CommittedPairs;
 use super::directory::{Directory, io_error};
 use super::fault::Fault;
 use super::layout::{
-    FORMAT, FORMAT_UNCHECKED, KV_EXPIRY, LOG, META, META_COMMIT, META_FIRST, META_FORMAT, META_KV_VERSION,
-    META_LOG_ID,
+    FORMAT, FORMAT_ONE_FILE, FORMAT_UNCHECKED, KV, KV_EXPIRY, META, META_COMMIT, META_FORMAT,
+    META_KV_VERSION, META_LINEAGE, META_LOG_ID,
 };
 use super::medium::Medium;
 use super::open_error::OpenError;
 use super::overlay::Overlay;
-use super::witness::Witness;
-use super::{layout, rows, task_index};
 
-/// Memory that the store may use to cache pages of its file, in bytes. Smaller: reads far behind the tail touch the disk.
+/// Memory that the store may use to cache pages of its databases, in bytes. Smaller: lists of old tasks touch the disk.
 pub const CACHE_BYTES: usize = 64 * 1024 * 1024;
-
-/// Records whose checksums are verified when the store is opened, counted from the tail: what a crash could have torn.
-/// Older ones are verified whenever they are read.
-const VERIFIED_RECORDS: u64 = 4_096;
 
 pub(super) fn new_log_id() -> LogId {
     LogId::from_ulid(Ulid::generate())
 }
 
-/// Opens the directory's store, or makes one where there never was any.
-pub(super) fn open_or_create<M: Medium>(
-    medium: &M,
-    directory: &Directory,
-    cache_bytes: usize,
-) -> Result<(Database, Committed), OpenError> {
-    if !directory.has_store()? {
-        if directory.names_a_log()? {
-            return Err(OpenError::Lost { path: directory.store() });
-        }
-        create(medium, directory, new_log_id())?;
-    }
-    let (database, committed) = open(medium, &directory.store(), cache_bytes)?;
-    whole_index(&database, committed.tail, &directory.store())?;
-    let beside = directory.read_log_id()?;
-    if beside != Some(committed.log_id) {
-        return Err(OpenError::Copy { path: directory.store(), stored: committed.log_id, beside });
-    }
-    Ok((database, committed))
+/// A number that no other store has.
+pub(super) fn new_lineage() -> u128 {
+    u128::from(Ulid::generate())
 }
 
-/// Refuses a store that lacks what was acknowledged.
-pub(super) fn hear(witness: &Witness, directory: &Directory, committed: &Committed) -> Result<(), OpenError> {
-    let path = directory.acknowledged();
-    let testimony = witness.read().map_err(|source| io_error("read", &path, source))?;
-    match testimony.and_then(|testimony| testimony.refutes(committed)) {
-        Some(detail) => Err(OpenError::Corrupt { path: directory.store(), detail }),
-        None => Ok(()),
-    }
+/// What `purge.redb` turned out to be.
+pub(super) enum FoundStore {
+    Checkpoint(Database, CheckpointPlace),
+    /// A store of one of the formats that kept everything in it.
+    OneFile(Database, u32),
 }
 
-/// Opens an existing store and verifies what can be verified at once.
-pub(super) fn open<M: Medium>(
+/// Opens `purge.redb`.
+pub(super) fn open_store<M: Medium>(
     medium: &M,
     path: &Path,
     cache_bytes: usize,
-) -> Result<(Database, Committed), OpenError> {
-    open_on(|| medium.open(path), path, cache_bytes)
+) -> Result<FoundStore, OpenError> {
+    open_on(
+        || medium.open(path),
+        path,
+        cache_bytes,
+        |database, path| {
+            let transaction = read(&database, path)?;
+            match format(&transaction, path)? {
+                FORMAT => {
+                    let standing =
+                        CheckpointPlace::read(&transaction).map_err(|fault| explain(fault, "read", path))?;
+                    drop(transaction);
+                    Ok(FoundStore::Checkpoint(database, standing))
+                }
+                old @ (FORMAT_ONE_FILE | FORMAT_UNCHECKED) => {
+                    drop(transaction);
+                    Ok(FoundStore::OneFile(database, old))
+                }
+                found => Err(OpenError::Format { path: path.to_owned(), found, supported: FORMAT }),
+            }
+        },
+    )
 }
 
-/// Opens an existing store on a disk that takes no writes. What is written to it is lost.
-pub(super) fn open_to_read(path: &Path, cache_bytes: usize) -> Result<(Database, Committed), OpenError> {
-    open_on(|| Overlay::open(path), path, cache_bytes)
+/// Opens the checkpoint again.
+pub(super) fn open_checkpoint<M: Medium>(
+    medium: &M,
+    path: &Path,
+    cache_bytes: usize,
+) -> Result<(Database, CheckpointPlace), OpenError> {
+    match open_store(medium, path, cache_bytes)? {
+        FoundStore::Checkpoint(database, standing) => Ok((database, standing)),
+        FoundStore::OneFile(_, found) => {
+            Err(OpenError::Format { path: path.to_owned(), found, supported: FORMAT })
+        }
+    }
 }
 
-fn open_on<B: StorageBackend>(
+/// Opens the pairs of the store `lineage`.
+pub(super) fn open_pairs<M: Medium>(
+    medium: &M,
+    path: &Path,
+    cache_bytes: usize,
+    lineage: u128,
+) -> Result<(Database, CommittedPairs), OpenError> {
+    match path.try_exists() {
+        Ok(false) => return Err(corrupt(path, "it is missing")),
+        Ok(true) => {}
+        Err(source) => return Err(io_error("look for", path, source)),
+    }
+    open_on(
+        || medium.open(path),
+        path,
+        cache_bytes,
+        |database, path| {
+            let pairs = examine_pairs(&database, path, lineage)?;
+            Ok((database, pairs))
+        },
+    )
+}
+
+/// Opens both on a disk that takes no writes. What is written to them is lost.
+pub(super) fn open_to_read(
+    directory: &Directory,
+    cache_bytes: usize,
+    lineage: u128,
+) -> Result<(Database, CheckpointPlace, Database, CommittedPairs), OpenError> {
+    let (store, pairs) = (directory.store(), directory.pairs());
+    let (checkpoint, standing) = open_on(
+        || Overlay::open(&store),
+        &store,
+        cache_bytes,
+        |database, path| {
+            let standing = CheckpointPlace::read(&read(&database, path)?)
+                .map_err(|fault| explain(fault, "read", path))?;
+            Ok((database, standing))
+        },
+    )?;
+    let (pairs, committed) = open_on(
+        || Overlay::open(&pairs),
+        &pairs,
+        cache_bytes,
+        |database, path| {
+            let committed = examine_pairs(&database, path, lineage)?;
+            Ok((database, committed))
+        },
+    )?;
+    Ok((checkpoint, standing, pairs, committed))
+}
+
+fn open_on<B: StorageBackend, T>(
     backend: impl FnOnce() -> io::Result<B>,
     path: &Path,
     cache_bytes: usize,
-) -> Result<(Database, Committed), OpenError> {
+    examine: impl FnOnce(Database, &Path) -> Result<T, OpenError>,
+) -> Result<T, OpenError> {
     let open = || {
         let backend = backend().map_err(|source| io_error("open", path, source))?;
-        let database = open_backend(backend, path, cache_bytes)?;
-        let committed = examine(&database, path)?;
-        Ok((database, committed))
+        examine(open_backend(backend, path, cache_bytes)?, path)
     };
-    // Some kinds of damage make redb panic instead of saying so.
-    catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|_| Err(contradiction(path)))
+    calm(path, open)
 }
 
-/// Checks the index of tasks, and makes anew of it what can be.
-fn whole_index(database: &Database, tail: Cursor, path: &Path) -> Result<(), OpenError> {
-    let check = || task_index::make_whole(database, tail).map_err(|fault| explain(fault, "read", path));
-    catch_unwind(AssertUnwindSafe(check)).unwrap_or_else(|_| Err(contradiction(path)))
+/// Some kinds of damage make redb panic instead of saying so.
+pub(super) fn calm<T>(path: &Path, work: impl FnOnce() -> Result<T, OpenError>) -> Result<T, OpenError> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(corrupt(path, "its pages contradict one another")))
 }
 
-fn contradiction(path: &Path) -> OpenError {
-    OpenError::Corrupt { path: path.to_owned(), detail: "its pages contradict one another".to_owned() }
+pub(super) fn corrupt(path: &Path, detail: impl Into<String>) -> OpenError {
+    OpenError::Corrupt { path: path.to_owned(), detail: detail.into() }
 }
 
-/// Gives the directory's store another identity.
-pub(super) fn adopt<M: Medium>(medium: &M, directory: &Directory, log_id: LogId) -> Result<(), OpenError> {
-    let path = directory.store();
-    if !directory.has_store()? {
-        let source = io::ErrorKind::NotFound.into();
-        return Err(io_error("find the copied purge log", &path, source));
-    }
-    let (database, _) = open(medium, &path, CACHE_BYTES)?;
-    write_meta(&database, &[(META_LOG_ID, u128::from(log_id.ulid()))])
-        .map_err(|fault| explain(fault, "write", &path))?;
-    directory.write_log_id(log_id)
+/// Gives the store's log another identity.
+pub(super) fn rename_log(database: &Database, log_id: LogId, path: &Path) -> Result<(), OpenError> {
+    write_meta(database, &[(META_LOG_ID, u128::from(log_id.ulid()))])
+        .map_err(|fault| explain(fault, "write", path))
 }
 
-fn create<M: Medium>(medium: &M, directory: &Directory, log_id: LogId) -> Result<(), OpenError> {
-    let path = directory.unfinished_store();
-    let backend = medium.create(&path).map_err(|source| io_error("create", &path, source))?;
-    let database = open_backend(backend, &path, CACHE_BYTES)?;
-    make_tables(&database, log_id).map_err(|fault| explain(fault, "write", &path))?;
-    drop(database);
-    directory.write_log_id(log_id)?;
-    directory.finish_store()
+/// Makes a checkpoint that holds nothing yet.
+pub(super) fn create_checkpoint<M: Medium>(
+    medium: &M,
+    path: &Path,
+    standing: &CheckpointPlace,
+) -> Result<Database, OpenError> {
+    let backend = medium.create(path).map_err(|source| io_error("create", path, source))?;
+    let database = open_backend(backend, path, CACHE_BYTES)?;
+    let make = || -> Result<(), Fault> {
+        let transaction = database.begin_write()?;
+        checkpoint::make_tables(&transaction)?;
+        standing.write(&transaction)?;
+        Ok(transaction.commit()?)
+    };
+    make().map_err(|fault| explain(fault, "write", path))?;
+    Ok(database)
 }
 
-fn make_tables(database: &Database, log_id: LogId) -> Result<(), Fault> {
-    let transaction = database.begin_write()?;
-    transaction.open_table(LOG)?;
-    transaction.open_table(layout::TASKS)?;
-    transaction.open_table(layout::TASK_SEQS)?;
-    transaction.open_table(layout::SITE_TASKS)?;
-    transaction.open_table(layout::COMPLETIONS)?;
-    transaction.open_table(layout::DEDUPE)?;
-    transaction.open_table(layout::DEDUPE_EXPIRY)?;
-    transaction.open_table(layout::KV)?;
-    transaction.open_table(KV_EXPIRY)?;
-    transaction.commit()?;
-    write_meta(
-        database,
-        &[
+/// Makes pairs of which there are none yet.
+pub(super) fn create_pairs<M: Medium>(
+    medium: &M,
+    path: &Path,
+    lineage: u128,
+    version: u64,
+) -> Result<Database, OpenError> {
+    let backend = medium.create(path).map_err(|source| io_error("create", path, source))?;
+    let database = open_backend(backend, path, CACHE_BYTES)?;
+    let make = || -> Result<(), Fault> {
+        let transaction = database.begin_write()?;
+        transaction.open_table(KV)?;
+        transaction.open_table(KV_EXPIRY)?;
+        transaction.commit()?;
+        let rows = [
             (META_FORMAT, u128::from(FORMAT)),
-            (META_LOG_ID, u128::from(log_id.ulid())),
+            (META_LINEAGE, lineage),
             (META_COMMIT, 0),
-            (META_FIRST, 1),
-            (META_KV_VERSION, 0),
-        ],
-    )
+            (META_KV_VERSION, u128::from(version)),
+        ];
+        write_meta(&database, &rows)
+    };
+    make().map_err(|fault| explain(fault, "write", path))?;
+    Ok(database)
 }
 
 fn write_meta(database: &Database, values: &[(&str, u128)]) -> Result<(), Fault> {
@@ -181,7 +237,7 @@ fn open_backend(
     })
 }
 
-fn explain(fault: Fault, action: &'static str, path: &Path) -> OpenError {
+pub(super) fn explain(fault: Fault, action: &'static str, path: &Path) -> OpenError {
     match fault {
         Fault::Full => io_error(action, path, io::ErrorKind::StorageFull.into()),
         Fault::Io(detail) => io_error(action, path, io::Error::other(detail)),
@@ -189,90 +245,35 @@ fn explain(fault: Fault, action: &'static str, path: &Path) -> OpenError {
     }
 }
 
-fn examine(database: &Database, path: &Path) -> Result<Committed, OpenError> {
-    let failed = |fault| explain(fault, "read", path);
-    let read = || {
-        let transaction = database.begin_read().map_err(|error| failed(error.into()))?;
-        match Meta::read(&transaction) {
-            Ok(meta) => Ok((transaction, meta)),
-            Err(Fault::Damaged(_)) => Err(OpenError::Foreign { path: path.to_owned() }),
-            Err(fault) => Err(failed(fault)),
+fn read(database: &Database, path: &Path) -> Result<ReadTransaction, OpenError> {
+    database.begin_read().map_err(|error| explain(error.into(), "read", path))
+}
+
+fn format(transaction: &ReadTransaction, path: &Path) -> Result<u32, OpenError> {
+    match MetaNumbers(transaction).narrow(META_FORMAT) {
+        Ok(format) => Ok(u32::try_from(format).unwrap_or(u32::MAX)),
+        Err(Fault::Damaged(_)) => Err(OpenError::Foreign { path: path.to_owned() }),
+        Err(fault) => Err(explain(fault, "read", path)),
+    }
+}
+
+fn examine_pairs(database: &Database, path: &Path, lineage: u128) -> Result<CommittedPairs, OpenError> {
+    let transaction = read(database, path)?;
+    let found = format(&transaction, path)?;
+    if found != FORMAT {
+        return Err(OpenError::Format { path: path.to_owned(), found, supported: FORMAT });
+    }
+    let numbers = MetaNumbers(&transaction);
+    let examine = || -> Result<CommittedPairs, Fault> {
+        if numbers.wide(META_LINEAGE)? != lineage {
+            return Err(Fault::Damaged("it belongs to another store than the files beside it".to_owned()));
         }
-    };
-    let (mut transaction, mut meta) = read()?;
-    if meta.format == FORMAT_UNCHECKED {
-        drop(transaction);
-        task_index::add_checksums(database).map_err(failed)?;
-        (transaction, meta) = read()?;
-    }
-    if meta.format != FORMAT {
-        return Err(OpenError::Format { path: path.to_owned(), found: meta.format, supported: FORMAT });
-    }
-    verify(&transaction, meta).map_err(failed)
-}
-
-struct Meta {
-    format: u32,
-    log_id: LogId,
-    commit: u64,
-    first: u64,
-    kv_version: u64,
-}
-
-impl Meta {
-    /// Damaged when a number is missing: then the file is a database, but none of ours.
-    fn read(transaction: &ReadTransaction) -> Result<Self, Fault> {
-        let table = match transaction.open_table(META) {
-            Err(TableError::Storage(error)) => return Err(error.into()),
-            other => other?,
-        };
-        let wide = |name: &str| match table.get(name)? {
-            Some(value) => Ok(value.value()),
-            None => Err(Fault::Damaged(format!("its {name} is missing"))),
-        };
-        let number = |name: &str| {
-            u64::try_from(wide(name)?).map_err(|_| Fault::Damaged(format!("its {name} is out of range")))
-        };
-        Ok(Self {
-            format: u32::try_from(number(META_FORMAT)?).unwrap_or(u32::MAX),
-            log_id: LogId::from_ulid(Ulid::from(wide(META_LOG_ID)?)),
-            commit: number(META_COMMIT)?,
-            first: number(META_FIRST)?,
-            kv_version: number(META_KV_VERSION)?,
+        let expiry = transaction.open_table(KV_EXPIRY)?.first()?.map(|(key, _)| UnixMillis(key.value().0));
+        Ok(CommittedPairs {
+            commit: numbers.narrow(META_COMMIT)?,
+            version: numbers.narrow(META_KV_VERSION)?,
+            expiry,
         })
-    }
-}
-
-/// Checks that the records are numbered without gaps and that the newest are what was written.
-fn verify(transaction: &ReadTransaction, meta: Meta) -> Result<Committed, Fault> {
-    let log = transaction.open_table(LOG)?;
-    let first = Seq::new(meta.first).ok_or_else(|| Fault::Damaged("its log begins at 0".to_owned()))?;
-    let mut committed = Committed {
-        log_id: meta.log_id,
-        commit: meta.commit,
-        first,
-        tail: Cursor::before(first),
-        high: UnixMillis(0),
-        kv_version: meta.kv_version,
-        kv_expiry: transaction.open_table(KV_EXPIRY)?.first()?.map(|(key, _)| UnixMillis(key.value().0)),
     };
-    let (Some(oldest), Some(newest)) = (log.first()?, log.last()?) else {
-        return Ok(committed);
-    };
-    let (oldest, tail, high) = (oldest.0.value(), newest.0.value(), rows::record_high(newest.1.value()));
-    let expected = tail - oldest + 1;
-    if oldest != meta.first || log.len()? != expected {
-        return Err(Fault::Damaged(format!(
-            "its log should hold the records {} to {tail}, but holds {} beginning at {oldest}",
-            meta.first,
-            log.len()?
-        )));
-    }
-    for row in log.range(tail.saturating_sub(VERIFIED_RECORDS - 1)..)? {
-        let (seq, row) = row?;
-        rows::read_record(seq.value(), row.value())?;
-    }
-    committed.tail = Cursor::new(tail);
-    committed.high = high;
-    Ok(committed)
+    examine().map_err(|fault| explain(fault, "read", path))
 }

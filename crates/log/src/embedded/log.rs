@@ -6,12 +6,11 @@ use async_trait::async_trait;
 use batoff_types::{Seq, SiteId, TaskId, UnixMillis};
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
-use redb::ReadTransaction;
 
 use super::EmbeddedStore;
 use super::fault::Fault;
 use super::queue::{RECORD_OVERHEAD_BYTES, Request};
-use super::read::{self, Stretch};
+use super::read::{StoreView, Stretch};
 use super::tail::follow;
 use crate::error::{ReadError, StoreError};
 use crate::purge_log::{
@@ -37,7 +36,7 @@ impl PurgeLog for EmbeddedStore {
     ) -> Result<Vec<StoredRecord>, ReadError> {
         let items = max_items.clamp(1, READ_RECORDS_MAX);
         let bytes = max_bytes.min(READ_BYTES_MAX);
-        match self.read_snapshot(move |snapshot| read::stretch(snapshot, from, items, bytes)).await? {
+        match self.read_snapshot(move |snapshot| snapshot.stretch(from, items, bytes)).await? {
             Stretch::Records(records) => Ok(records),
             Stretch::Trimmed { first } => Err(ReadError::Trimmed { first }),
             Stretch::AheadOfLog { tail } => Err(ReadError::AheadOfLog { tail }),
@@ -54,21 +53,15 @@ impl PurgeLog for EmbeddedStore {
     }
 
     async fn trim(&self, keep_from: Seq) -> Result<Seq, StoreError> {
-        loop {
-            // A bounded piece at a time, so that appends get their turn in between.
-            let piece = self.requests.ask(|reply| Request::Trim { keep_from, reply }).await?;
-            if piece.is_last {
-                return Ok(piece.first);
-            }
-        }
+        self.requests.ask(|reply| Request::Trim { keep_from, reply }).await
     }
 
     async fn find_by_time(&self, at: UnixMillis) -> Result<Seq, StoreError> {
-        self.read_snapshot(move |snapshot| read::first_since(snapshot, at)).await
+        self.read_snapshot(move |snapshot| snapshot.first_since(at)).await
     }
 
     async fn find_task(&self, task: TaskId) -> Result<Option<TaskRow>, StoreError> {
-        self.read_snapshot(move |snapshot| read::task(snapshot, task)).await
+        self.read_snapshot(move |snapshot| snapshot.task(task)).await
     }
 
     async fn list_tasks(
@@ -78,7 +71,7 @@ impl PurgeLog for EmbeddedStore {
         limit: usize,
     ) -> Result<Vec<TaskRow>, StoreError> {
         let (site, limit) = (site.clone(), limit.min(LIST_TASKS_MAX));
-        self.read_snapshot(move |snapshot| read::tasks_of(snapshot, &site, before, limit)).await
+        self.read_snapshot(move |snapshot| snapshot.tasks_of(&site, before, limit)).await
     }
 
     async fn put_completions(&self, rows: Vec<(TaskId, Bytes)>) -> Result<(), StoreError> {
@@ -99,6 +92,7 @@ impl PurgeLog for EmbeddedStore {
         let mut forgotten = 0;
         let mut from = 0;
         loop {
+            // A bounded piece at a time, so that appends get their turn in between.
             let piece = self.requests.ask(|reply| Request::ForgetTasks { older_than, from, reply }).await?;
             forgotten += piece.forgotten;
             match piece.next {
@@ -112,7 +106,7 @@ impl PurgeLog for EmbeddedStore {
 impl EmbeddedStore {
     pub(super) async fn read_snapshot<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&ReadTransaction) -> Result<T, Fault> + Send + 'static,
+        work: impl FnOnce(&StoreView) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.shared.read(|opening| self.requests.mend(opening), work).await
     }

@@ -60,7 +60,7 @@ pub enum OpenError {
         beside: Option<LogId>,
     },
     /// The directory belonged to a log whose file is not there any more.
-    #[error("{} is missing, but the file LOG_ID says that there was a log; put it back, or delete LOG_ID to begin a new log (every node will drop what it holds and start anew)", path.display())]
+    #[error("{} is missing, but what lies beside it says that there was a log; put it and the files that belong to it back, or delete LOG_ID, pairs.redb and the log's segments (log-*) to begin a new log (every node will drop what it holds and start anew)", path.display())]
     Lost {
         /// The store's file.
         path: PathBuf,

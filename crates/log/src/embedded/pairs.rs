@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
 use super::queue::Request;
-use super::{EmbeddedStore, read, watch};
+use super::{EmbeddedStore, watch};
 use crate::error::StoreError;
 use crate::kv::{
     CasError, Expect, KEY_BYTES_MAX, Key, Kv, KvEvent, SCAN_ITEMS_MAX, VALUE_BYTES_MAX, Version, Versioned,
@@ -15,7 +15,7 @@ use crate::kv::{
 impl Kv for EmbeddedStore {
     async fn get(&self, key: &Key) -> Result<Option<Versioned>, StoreError> {
         let key = key.clone();
-        let pair = self.read_snapshot(move |snapshot| read::pair(snapshot, &key)).await?;
+        let pair = self.read_snapshot(move |snapshot| snapshot.pair(&key)).await?;
         let now = self.shared.now();
         Ok(pair.filter(|pair| pair.is_alive(now)).map(|pair| pair.into_versioned()))
     }
@@ -28,10 +28,7 @@ impl Kv for EmbeddedStore {
     ) -> Result<Vec<(Key, Versioned)>, StoreError> {
         let (prefix, after, now) = (prefix.clone(), after.cloned(), self.shared.now());
         let limit = limit.min(SCAN_ITEMS_MAX);
-        let work = move |snapshot: &redb::ReadTransaction| {
-            read::pairs(snapshot, &prefix, after.as_ref(), limit, now)
-        };
-        Ok(self.read_snapshot(work).await?.1)
+        self.read_snapshot(move |snapshot| snapshot.pairs()?.page(&prefix, after.as_ref(), limit, now)).await
     }
 
     async fn cas(&self, key: &Key, expect: Expect, write: Write) -> Result<Version, CasError> {

@@ -32,13 +32,6 @@ pub(super) const UNKNOWN_RETRY: Duration = Duration::from_millis(200);
 
 pub(super) type ReplyTo<T> = oneshot::Sender<Result<T, StoreError>>;
 
-/// How far a bounded piece of a trim came.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct TrimmedPiece {
-    pub(super) first: Seq,
-    pub(super) is_last: bool,
-}
-
 /// How far a bounded piece of forgetting came.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ForgottenPiece {
@@ -56,7 +49,7 @@ pub(super) enum Request {
     },
     Trim {
         keep_from: Seq,
-        reply: ReplyTo<TrimmedPiece>,
+        reply: ReplyTo<Seq>,
     },
     PutCompletions {
         rows: Vec<(TaskId, Bytes)>,
@@ -114,7 +107,7 @@ impl Request {
     }
 }
 
-/// The answer to a request that was carried out in a transaction not yet durable.
+/// The answer to a request that was carried out and is not yet durable.
 pub(super) struct HeldAnswer(Box<dyn FnOnce(Result<(), StoreError>) + Send>);
 
 impl HeldAnswer {
@@ -122,7 +115,7 @@ impl HeldAnswer {
         Self(Box::new(move |outcome| drop(reply.send(outcome.map(|()| value)))))
     }
 
-    /// For a request that made its transaction fail.
+    /// For a request that made its group fail.
     pub(super) fn of_failed<T: Send + 'static>(reply: ReplyTo<T>) -> Self {
         Self(Box::new(move |outcome| {
             let error = outcome.err().unwrap_or(StoreError::Unknown { retry_after: UNKNOWN_RETRY });
@@ -130,7 +123,7 @@ impl HeldAnswer {
         }))
     }
 
-    /// The transaction is durable, or failed so.
+    /// It is durable, or failed so.
     pub(super) fn give(self, outcome: Result<(), StoreError>) {
         (self.0)(outcome);
     }

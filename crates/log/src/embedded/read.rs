@@ -1,12 +1,18 @@
-//! What is read from a snapshot of the last commit.
+//! What is read of what is durable.
+
+use std::sync::Arc;
 
 use batoff_types::{Cursor, Seq, SiteId, TaskId, UnixMillis};
 use bytes::Bytes;
-use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableDatabase};
 
-use super::fault::Fault;
-use super::layout::{COMPLETIONS, KV, LOG, META, META_COMMIT, META_FIRST, SITE_TASKS, TASK_SEQS, TASKS};
+use super::checkpoint::MetaNumbers;
+use super::fault::{Fault, unavailable};
+use super::layer::TaskLayers;
+use super::layout::{COMPLETIONS, KV, META_COMMIT, SITE_TASKS, TASK_SEQS, TASKS};
 use super::rows::{self, Pair};
+use super::shared::{OpenedFiles, Shared};
+use crate::error::StoreError;
 use crate::kv::{Key, Versioned};
 use crate::purge_log::{StoredRecord, TaskRow};
 
@@ -17,144 +23,225 @@ pub(super) enum Stretch {
     AheadOfLog { tail: Cursor },
 }
 
-/// Records from `from` on: at most `max_items`, and no more after `max_bytes`.
-pub(super) fn stretch(
-    snapshot: &ReadTransaction,
-    from: Seq,
-    max_items: usize,
-    max_bytes: usize,
-) -> Result<Stretch, Fault> {
-    let log = snapshot.open_table(LOG)?;
-    let (first, tail) = bounds(snapshot, &log)?;
-    if from < first {
-        return Ok(Stretch::Trimmed { first });
-    }
-    if from > tail.next() {
-        return Ok(Stretch::AheadOfLog { tail });
-    }
-    let mut records = Vec::with_capacity(max_items.min(64));
-    let mut bytes = 0;
-    for row in log.range(from.get()..)? {
-        let (seq, row) = row?;
-        let record = rows::read_record(seq.value(), row.value())?;
-        bytes += record.body.len();
-        if bytes > max_bytes && !records.is_empty() {
-            break;
-        }
-        records.push(record);
-        if records.len() >= max_items {
-            break;
-        }
-    }
-    Ok(Stretch::Records(records))
+/// What is durable, as one opening of the databases has it.
+pub(super) struct StoreView {
+    pub(super) shared: Arc<Shared>,
+    pub(super) files: OpenedFiles,
 }
 
-/// The first record accepted at or after `at`; the next to be written if there is none.
-pub(super) fn first_since(snapshot: &ReadTransaction, at: UnixMillis) -> Result<Seq, Fault> {
-    let log = snapshot.open_table(LOG)?;
-    let (first, tail) = bounds(snapshot, &log)?;
-    // The latest time up to each record only rises, so the first record with one of `at` or later was accepted then.
-    let (mut low, mut high) = (first.get(), tail.next().get());
-    while low < high {
-        let middle = low + (high - low) / 2;
-        let row = log.get(middle)?.ok_or_else(|| Fault::Damaged(format!("record {middle} is missing")))?;
-        if rows::record_high(row.value()) < at {
-            low = middle + 1;
-        } else {
-            high = middle;
+impl Shared {
+    /// Runs `work` on what is durable, off the async threads. `mend` is told which opening of the files failed, so that
+    /// the writer opens them again although nobody writes.
+    pub(super) async fn read<T: Send + 'static>(
+        self: &Arc<Self>,
+        mend: impl FnOnce(u64),
+        work: impl FnOnce(&StoreView) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.check_running()?;
+        let files = self.opened().ok_or_else(unavailable)?;
+        let opening = files.opening;
+        let snapshot = StoreView { shared: Arc::clone(self), files };
+        let snapshot = tokio::task::spawn_blocking(move || work(&snapshot)).await;
+        match snapshot {
+            Ok(Ok(found)) => Ok(found),
+            Ok(Err(fault)) => {
+                tracing::error!(%fault, "the purge log could not be read");
+                if !matches!(fault, Fault::Damaged(_)) {
+                    mend(opening);
+                    return Err(unavailable());
+                }
+                Err(fault.certain())
+            }
+            // Some kinds of damage make redb panic instead of saying so.
+            Err(gave_up) if gave_up.is_panic() => {
+                Err(StoreError::Corrupt("its pages contradict one another".to_owned()))
+            }
+            Err(_) => Err(unavailable()),
         }
     }
-    Ok(Seq::new(low).unwrap_or(Seq::FIRST))
 }
 
-fn bounds(snapshot: &ReadTransaction, log: &ReadOnlyTable<u64, &[u8]>) -> Result<(Seq, Cursor), Fault> {
-    let first = meta(snapshot, META_FIRST)?;
-    let first = Seq::new(first).ok_or_else(|| Fault::Damaged("its log begins at 0".to_owned()))?;
-    let tail = match log.last()? {
-        Some((seq, _)) => Cursor::new(seq.value()),
-        None => Cursor::before(first),
-    };
-    Ok((first, tail))
-}
-
-fn meta(snapshot: &ReadTransaction, name: &'static str) -> Result<u64, Fault> {
-    let value = snapshot.open_table(META)?.get(name)?.map(|value| value.value());
-    value
-        .and_then(|value| u64::try_from(value).ok())
-        .ok_or_else(|| Fault::Damaged(format!("its {name} is missing or out of range")))
-}
-
-/// The row of `task`, with its completion.
-pub(super) fn task(snapshot: &ReadTransaction, task: TaskId) -> Result<Option<TaskRow>, Fault> {
-    let Some(seq) = snapshot.open_table(TASK_SEQS)?.get(&task.to_bytes())?.map(|seq| seq.value()) else {
-        return Ok(None);
-    };
-    let tasks = snapshot.open_table(TASKS)?;
-    let completions = snapshot.open_table(COMPLETIONS)?;
-    task_row(&tasks, &completions, seq).map(Some)
-}
-
-/// Tasks of `site`, newest first, older than `before`.
-pub(super) fn tasks_of(
-    snapshot: &ReadTransaction,
-    site: &SiteId,
-    before: Option<TaskId>,
-    limit: usize,
-) -> Result<Vec<TaskRow>, Fault> {
-    let end = match before {
-        None => u64::MAX,
-        Some(task) => match snapshot.open_table(TASK_SEQS)?.get(&task.to_bytes())? {
-            Some(seq) => seq.value(),
-            None => return Ok(Vec::new()),
-        },
-    };
-    let tasks = snapshot.open_table(TASKS)?;
-    let completions = snapshot.open_table(COMPLETIONS)?;
-    let site_tasks = snapshot.open_table(SITE_TASKS)?;
-    let newest_first = site_tasks.range((site.as_str(), 0)..(site.as_str(), end))?.rev();
-    newest_first.take(limit).map(|row| task_row(&tasks, &completions, row?.0.value().1)).collect()
-}
-
-fn task_row(
-    tasks: &ReadOnlyTable<u64, &[u8]>,
-    completions: &ReadOnlyTable<u64, &[u8]>,
-    seq: u64,
-) -> Result<TaskRow, Fault> {
-    let row =
-        tasks.get(seq)?.ok_or_else(|| Fault::Damaged(format!("the task row of record {seq} is missing")))?;
-    let mut task = rows::read_task(seq, row.value())?;
-    task.completion = completions.get(seq)?.map(|row| rows::read_completion(seq, row.value())).transpose()?;
-    Ok(task)
-}
-
-/// What `key` holds, expired or not.
-pub(super) fn pair(snapshot: &ReadTransaction, key: &Key) -> Result<Option<Pair>, Fault> {
-    let row = snapshot.open_table(KV)?.get(key.as_bytes())?;
-    row.map(|row| Pair::from_row(row.value())).transpose()
-}
-
-/// Pairs under `prefix` after `after` that have not expired, in order, at most `limit`; with the number of the commit
-/// that the snapshot shows.
-pub(super) fn pairs(
-    snapshot: &ReadTransaction,
-    prefix: &Key,
-    after: Option<&Key>,
-    limit: usize,
-    now: UnixMillis,
-) -> Result<(u64, Vec<(Key, Versioned)>), Fault> {
-    let start = after.filter(|after| *after > prefix).unwrap_or(prefix);
-    let mut found = Vec::new();
-    for row in snapshot.open_table(KV)?.range(start.as_bytes()..)? {
-        let (key, row) = row?;
-        if !key.value().starts_with(prefix.as_bytes()) || found.len() >= limit {
-            break;
-        }
-        let pair = Pair::from_row(row.value())?;
-        // The empty key is the writer's own (see `CommitDraft::probe`).
-        let is_after = key.value() > after.map_or(&[][..], Key::as_bytes);
-        if is_after && pair.is_alive(now) {
-            found.push((Key::new(Bytes::copy_from_slice(key.value())), pair.into_versioned()));
+impl StoreView {
+    /// Records from `from` on: at most `max_items`, and no more after `max_bytes`.
+    pub(super) fn stretch(&self, from: Seq, max_items: usize, max_bytes: usize) -> Result<Stretch, Fault> {
+        loop {
+            let state = self.shared.state();
+            if from < state.first {
+                return Ok(Stretch::Trimmed { first: state.first });
+            }
+            if from > state.tail.next() {
+                return Ok(Stretch::AheadOfLog { tail: state.tail });
+            }
+            if let Some(records) = self.shared.shelf.records(from, state.tail, max_items, max_bytes)? {
+                return Ok(Stretch::Records(records));
+            }
         }
     }
-    Ok((meta(snapshot, META_COMMIT)?, found))
+
+    /// The first record accepted at or after `at`; the next to be written if there is none.
+    pub(super) fn first_since(&self, at: UnixMillis) -> Result<Seq, Fault> {
+        let before = self.shared.state();
+        let found = self.shared.shelf.first_since(at)?.filter(|seq| before.tail.covers(*seq));
+        let after = self.shared.state();
+        Ok(found.unwrap_or(before.tail.next()).max(after.first))
+    }
+
+    /// The row of `task`, with its completion.
+    pub(super) fn task(&self, task: TaskId) -> Result<Option<TaskRow>, Fault> {
+        let layers = self.shared.layers.read();
+        if let Some(seq) = layers.seq_of(task)
+            && let Some(row) = layers.task(seq)
+        {
+            // What became of it came later, so it cannot lie below.
+            return Ok(Some(TaskRow { completion: layers.completion(seq).cloned(), ..row.clone() }));
+        }
+        let snapshot = self.files.checkpoint.begin_read()?;
+        let tables = TaskTables::open(&snapshot)?;
+        match tables.seq_of(&layers, task)? {
+            Some(seq) => tables.row(&layers, seq).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Tasks of `site`, newest first, older than `before`.
+    pub(super) fn tasks_of(
+        &self,
+        site: &SiteId,
+        before: Option<TaskId>,
+        limit: usize,
+    ) -> Result<Vec<TaskRow>, Fault> {
+        let layers = self.shared.layers.read();
+        let snapshot = self.files.checkpoint.begin_read()?;
+        let tables = TaskTables::open(&snapshot)?;
+        let end = match before {
+            None => u64::MAX,
+            Some(task) => match tables.seq_of(&layers, task)? {
+                Some(seq) => seq,
+                None => return Ok(Vec::new()),
+            },
+        };
+        let mut seqs: Vec<u64> = Vec::new();
+        for layer in layers.iter() {
+            let newest_first = layer.of_site(site, end).filter(|seq| !layers.hides(*seq));
+            seqs.extend(newest_first.take(limit - seqs.len().min(limit)));
+        }
+        // A checkpoint that has just ended holds what a layer still does.
+        let below = layers.first_task().unwrap_or(u64::MAX).min(end);
+        let site_tasks = snapshot.open_table(SITE_TASKS)?;
+        for row in site_tasks.range((site.as_str(), 0)..(site.as_str(), below))?.rev() {
+            if seqs.len() >= limit {
+                break;
+            }
+            let seq = row?.0.value().1;
+            if !layers.hides(seq) {
+                seqs.push(seq);
+            }
+        }
+        seqs.into_iter().map(|seq| tables.row(&layers, seq)).collect()
+    }
+
+    /// What `key` holds, expired or not.
+    pub(super) fn pair(&self, key: &Key) -> Result<Option<Pair>, Fault> {
+        let row = self.files.pairs.begin_read()?.open_table(KV)?.get(key.as_bytes())?;
+        row.map(|row| Pair::from_row(row.value())).transpose()
+    }
+
+    /// The pairs as of one commit.
+    pub(super) fn pairs(&self) -> Result<PairsSnapshot, Fault> {
+        Ok(PairsSnapshot(self.files.pairs.begin_read()?))
+    }
+}
+
+/// The index of tasks in the database, below the layers.
+pub(super) struct TaskTables {
+    tasks: ReadOnlyTable<u64, &'static [u8]>,
+    task_seqs: ReadOnlyTable<&'static [u8; 16], u64>,
+    completions: ReadOnlyTable<u64, &'static [u8]>,
+}
+
+impl TaskTables {
+    pub(super) fn open(snapshot: &ReadTransaction) -> Result<Self, Fault> {
+        Ok(Self {
+            tasks: snapshot.open_table(TASKS)?,
+            task_seqs: snapshot.open_table(TASK_SEQS)?,
+            completions: snapshot.open_table(COMPLETIONS)?,
+        })
+    }
+
+    /// Where the task's record is, or was; `None` when it is not known, or was forgotten.
+    pub(super) fn seq_of(&self, layers: &TaskLayers, task: TaskId) -> Result<Option<u64>, Fault> {
+        if let Some(seq) = layers.seq_of(task) {
+            return Ok(Some(seq));
+        }
+        let seq = self.task_seqs.get(&task.to_bytes())?.map(|seq| seq.value());
+        Ok(seq.filter(|seq| !layers.hides(*seq)))
+    }
+
+    /// The task of record `seq`, which is there, with its completion.
+    fn row(&self, layers: &TaskLayers, seq: u64) -> Result<TaskRow, Fault> {
+        let mut task = match layers.task(seq) {
+            Some(row) => row.clone(),
+            None => {
+                let row = self.tasks.get(seq)?;
+                let row =
+                    row.ok_or_else(|| Fault::Damaged(format!("the task row of record {seq} is missing")))?;
+                rows::read_task(seq, row.value())?
+            }
+        };
+        task.completion = match layers.completion(seq) {
+            Some(completion) => Some(completion.clone()),
+            None => {
+                let row = self.completions.get(seq)?;
+                row.map(|row| rows::read_completion(seq, row.value())).transpose()?
+            }
+        };
+        Ok(task)
+    }
+
+    /// Tasks in the database from record `from` on, oldest first, forgotten or not.
+    pub(super) fn tasks_from(
+        &self,
+        from: u64,
+    ) -> Result<impl Iterator<Item = Result<(u64, UnixMillis), Fault>>, Fault> {
+        let rows = self.tasks.range(from..)?;
+        Ok(rows.map(|row| {
+            let (seq, row) = row?;
+            Ok((seq.value(), rows::read_task(seq.value(), row.value())?.accepted_at))
+        }))
+    }
+}
+
+/// The pairs as of one commit.
+pub(super) struct PairsSnapshot(ReadTransaction);
+
+impl PairsSnapshot {
+    /// Which commit it is.
+    pub(super) fn commit(&self) -> Result<u64, Fault> {
+        MetaNumbers(&self.0).narrow(META_COMMIT)
+    }
+
+    /// Pairs under `prefix` after `after` that have not expired, in order, at most `limit`.
+    pub(super) fn page(
+        &self,
+        prefix: &Key,
+        after: Option<&Key>,
+        limit: usize,
+        now: UnixMillis,
+    ) -> Result<Vec<(Key, Versioned)>, Fault> {
+        let start = after.filter(|after| *after > prefix).unwrap_or(prefix);
+        let mut found = Vec::new();
+        for row in self.0.open_table(KV)?.range(start.as_bytes()..)? {
+            let (key, row) = row?;
+            if !key.value().starts_with(prefix.as_bytes()) || found.len() >= limit {
+                break;
+            }
+            let pair = Pair::from_row(row.value())?;
+            // The empty key is the writer's own (see `PairsDraft::probe`).
+            let is_after = key.value() > after.map_or(&[][..], Key::as_bytes);
+            if is_after && pair.is_alive(now) {
+                found.push((Key::new(Bytes::copy_from_slice(key.value())), pair.into_versioned()));
+            }
+        }
+        Ok(found)
+    }
 }

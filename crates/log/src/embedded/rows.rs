@@ -5,9 +5,10 @@ use bytes::Bytes;
 
 use super::fault::Fault;
 use crate::kv::{Version, Versioned};
-use crate::purge_log::{NewRecord, StoredRecord, TaskRow};
+use crate::purge_log::{StoredRecord, TaskRow};
 
-/// Bytes of a record's row before its body: `high 8 | accepted_at 8 | crc32 4`.
+/// Bytes of a record's row before its body: `high 8 | accepted_at 8 | crc32 4`. `high` is the latest `accepted_at` up to
+/// the record. Only stores of older formats have such rows.
 const RECORD_HEAD: usize = 20;
 /// Bytes of a task's row before the site: `crc32 4 | task 16 | accepted_at 8 | length of the site 1`.
 const TASK_HEAD: usize = 29;
@@ -18,21 +19,6 @@ const PAIR_HEAD: usize = 16;
 
 /// Stands for "does not expire".
 pub(super) const NEVER: u64 = u64::MAX;
-
-/// The length of a record's row.
-pub(super) fn record_len(record: &NewRecord) -> usize {
-    RECORD_HEAD + record.body.len()
-}
-
-/// Writes a record's row. `high` is the latest `accepted_at` up to this record: it only rises, so that a search by time
-/// is exact although the clocks of callers are not.
-pub(super) fn write_record(out: &mut [u8], seq: u64, high: UnixMillis, record: &NewRecord) {
-    out[0..8].copy_from_slice(&high.0.to_le_bytes());
-    out[8..16].copy_from_slice(&record.accepted_at.0.to_le_bytes());
-    let crc = checksum(seq, &out[0..16], &record.body);
-    out[16..20].copy_from_slice(&crc.to_le_bytes());
-    out[RECORD_HEAD..].copy_from_slice(&record.body);
-}
 
 /// The record of a row, if it is the one that was written.
 pub(super) fn read_record(seq: u64, row: &[u8]) -> Result<StoredRecord, Fault> {

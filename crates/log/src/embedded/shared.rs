@@ -5,13 +5,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use batoff_types::{LogId, UnixMillis};
 use parking_lot::RwLock;
-use redb::{Database, ReadTransaction, ReadableDatabase};
+use redb::Database;
 use tokio::sync::{broadcast, watch};
 
 use super::committed::Committed;
-use super::fault::{Fault, unavailable};
+use super::fault::unavailable;
+use super::layer::TaskLayers;
 use super::measure;
 use super::peers::Peers;
+use super::segments::SegmentShelf;
 use crate::error::StoreError;
 use crate::kv::{Key, Versioned};
 use crate::purge_log::{LogState, StoredRecord};
@@ -52,10 +54,13 @@ enum StoreMode {
     Corrupt(String),
 }
 
-/// One opening of the file.
+/// One opening of the databases.
 #[derive(Clone)]
-pub(super) struct OpenedFile {
-    pub(super) database: Arc<Database>,
+pub(super) struct OpenedFiles {
+    /// What follows from the log, through the last checkpoint.
+    pub(super) checkpoint: Arc<Database>,
+    /// The small records beside the log.
+    pub(super) pairs: Arc<Database>,
     /// Which opening it is; tells a report about an earlier one from news.
     pub(super) opening: u64,
 }
@@ -65,10 +70,13 @@ pub(super) struct Shared {
     pub(super) clock: WallClock,
     pub(super) peers: Peers,
     pub(super) health: watch::Sender<Health>,
+    pub(super) shelf: SegmentShelf,
+    /// What has happened to tasks since the last checkpoint. Whoever looks into the database below holds it meanwhile.
+    pub(super) layers: RwLock<TaskLayers>,
     log_id: LogId,
     state: RwLock<LogState>,
     mode: RwLock<StoreMode>,
-    opened: RwLock<Option<OpenedFile>>,
+    opened: RwLock<Option<OpenedFiles>>,
     feed: broadcast::Sender<RecordNews>,
     changes: broadcast::Sender<PairNews>,
     /// Nobody can ask for anything any more.
@@ -76,11 +84,21 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(clock: WallClock, database: Database, committed: &Committed) -> Self {
+    pub(super) fn new(
+        clock: WallClock,
+        checkpoint: Database,
+        pairs: Database,
+        shelf: SegmentShelf,
+        layers: TaskLayers,
+        committed: &Committed,
+    ) -> Self {
+        let (checkpoint, pairs) = (Arc::new(checkpoint), Arc::new(pairs));
         let shared = Self {
             clock,
             peers: Peers::new(),
             health: watch::Sender::new(Health::Ok),
+            shelf,
+            layers: RwLock::new(layers),
             log_id: committed.log_id,
             state: RwLock::new(LogState {
                 log_id: committed.log_id,
@@ -88,7 +106,7 @@ impl Shared {
                 tail: committed.tail,
             }),
             mode: RwLock::new(StoreMode::Running),
-            opened: RwLock::new(Some(OpenedFile { database: Arc::new(database), opening: 0 })),
+            opened: RwLock::new(Some(OpenedFiles { checkpoint, pairs, opening: 0 })),
             feed: broadcast::Sender::new(FEED_COMMITS),
             changes: broadcast::Sender::new(FEED_COMMITS),
             abandoned: AtomicBool::new(false),
@@ -127,36 +145,8 @@ impl Shared {
         *self.state.read()
     }
 
-    pub(super) fn opened(&self) -> Option<OpenedFile> {
+    pub(super) fn opened(&self) -> Option<OpenedFiles> {
         self.opened.read().clone()
-    }
-
-    /// Runs `work` on a snapshot of the last commit, off the async threads. `mend` is told which opening of the file
-    /// failed, so that the writer opens it again although nobody writes.
-    pub(super) async fn read<T: Send + 'static>(
-        &self,
-        mend: impl FnOnce(u64),
-        work: impl FnOnce(&ReadTransaction) -> Result<T, Fault> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        self.check_running()?;
-        let OpenedFile { database, opening } = self.opened().ok_or_else(unavailable)?;
-        let snapshot = tokio::task::spawn_blocking(move || work(&database.begin_read()?)).await;
-        match snapshot {
-            Ok(Ok(found)) => Ok(found),
-            Ok(Err(fault)) => {
-                tracing::error!(%fault, "the purge log could not be read");
-                if !matches!(fault, Fault::Damaged(_)) {
-                    mend(opening);
-                    return Err(unavailable());
-                }
-                Err(fault.certain())
-            }
-            // Some kinds of damage make redb panic instead of saying so.
-            Err(gave_up) if gave_up.is_panic() => {
-                Err(StoreError::Corrupt("its pages contradict one another".to_owned()))
-            }
-            Err(_) => Err(unavailable()),
-        }
     }
 
     pub(super) fn subscribe_feed(&self) -> broadcast::Receiver<RecordNews> {
@@ -167,48 +157,52 @@ impl Shared {
         self.changes.subscribe()
     }
 
-    /// Tells the world what a commit has made durable.
-    pub(super) fn publish(
-        &self,
-        committed: &Committed,
-        records: Vec<StoredRecord>,
-        changes: Vec<(Key, Option<Versioned>)>,
-    ) {
+    /// Tells the world what a group has made durable.
+    pub(super) fn publish(&self, committed: &Committed, records: Vec<StoredRecord>) {
         *self.state.write() = LogState { log_id: self.log_id, first: committed.first, tail: committed.tail };
-        // Sending fails when nobody listens.
-        if !records.is_empty() {
-            measure::tail(committed.tail);
-            let bytes: usize = records.iter().map(|record| record.body.len()).sum();
-            let feed = if bytes <= FEED_COMMIT_BYTES {
-                RecordNews::Records(records.into())
-            } else {
-                RecordNews::LookAgain
-            };
-            let _ = self.feed.send(feed);
+        if records.is_empty() {
+            return;
         }
+        measure::tail(committed.tail);
+        let bytes: usize = records.iter().map(|record| record.body.len()).sum();
+        let feed = if bytes <= FEED_COMMIT_BYTES {
+            RecordNews::Records(records.into())
+        } else {
+            RecordNews::LookAgain
+        };
+        // Sending fails when nobody listens.
+        let _ = self.feed.send(feed);
+    }
+
+    /// Tells the world what a commit has made durable beside the log.
+    pub(super) fn publish_pairs(&self, commit: u64, changes: Vec<(Key, Option<Versioned>)>) {
         if !changes.is_empty() {
-            let _ = self.changes.send(PairNews::Commit { commit: committed.commit, changes: changes.into() });
+            let _ = self.changes.send(PairNews::Commit { commit, changes: changes.into() });
         }
     }
 
     /// Makes readers wait for the next opening, and returns when the last of them has let go of this one.
     pub(super) fn let_go(&self) {
-        let Some(OpenedFile { mut database, .. }) = self.opened.write().take() else { return };
-        loop {
-            match Arc::try_unwrap(database) {
-                // Dropping it closes the file.
-                Ok(_) => return,
-                Err(shared) => {
-                    // A read is a page or two; and this happens only after a failure and at the end.
-                    database = shared;
-                    std::thread::sleep(std::time::Duration::from_millis(1));
-                }
+        let Some(OpenedFiles { checkpoint, pairs, .. }) = self.opened.write().take() else { return };
+        for mut database in [checkpoint, pairs] {
+            // Dropping it closes the file.
+            while let Err(shared) = Arc::try_unwrap(database) {
+                // A read is a page or two; and this happens only after a failure and at the end.
+                database = shared;
+                std::thread::sleep(std::time::Duration::from_millis(1));
             }
         }
     }
 
-    pub(super) fn put_opened(&self, database: Database, opening: u64, committed: &Committed) {
-        *self.opened.write() = Some(OpenedFile { database: Arc::new(database), opening });
+    pub(super) fn put_opened(
+        &self,
+        checkpoint: Database,
+        pairs: Database,
+        opening: u64,
+        committed: &Committed,
+    ) {
+        let (checkpoint, pairs) = (Arc::new(checkpoint), Arc::new(pairs));
+        *self.opened.write() = Some(OpenedFiles { checkpoint, pairs, opening });
         *self.state.write() = LogState { log_id: self.log_id, first: committed.first, tail: committed.tail };
         measure::tail(committed.tail);
         self.nudge();

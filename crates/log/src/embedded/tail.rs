@@ -9,7 +9,7 @@ use futures_util::stream::{self, BoxStream};
 use tokio::sync::broadcast;
 
 use super::queue::RequestQueue;
-use super::read::{self, Stretch};
+use super::read::{StoreView, Stretch};
 use super::shared::{RecordNews, Shared};
 use crate::error::{ReadError, StoreError};
 use crate::purge_log::StoredRecord;
@@ -75,9 +75,7 @@ impl LogTail {
     /// The next records of the file, or why there will be none; `None` when the place has changed, or to try again.
     async fn read_on(&mut self) -> Option<TailItem> {
         let from = self.next;
-        let work = move |snapshot: &redb::ReadTransaction| {
-            read::stretch(snapshot, from, CATCH_UP_RECORDS, CATCH_UP_BYTES)
-        };
+        let work = move |snapshot: &StoreView| snapshot.stretch(from, CATCH_UP_RECORDS, CATCH_UP_BYTES);
         match self.shared.read(|opening| self.requests.mend(opening), work).await {
             Ok(Stretch::Records(records)) => {
                 let Some(last) = records.last() else {

@@ -13,7 +13,7 @@ use batoff_types::Cursor;
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, WriteTransaction};
 
 use super::fault::Fault;
-use super::layout::{COMPLETIONS, FORMAT, META, META_FORMAT, SITE_TASKS, TASK_SEQS, TASKS};
+use super::layout::{COMPLETIONS, FORMAT_ONE_FILE, META, META_FORMAT, SITE_TASKS, TASK_SEQS, TASKS};
 use super::rows;
 
 /// What a table holds, in no order: how many rows, and a sum over them.
@@ -130,7 +130,7 @@ pub(super) fn add_checksums(database: &Database) -> Result<(), Fault> {
             }
         }
     }
-    transaction.open_table(META)?.insert(META_FORMAT, u128::from(FORMAT))?;
+    transaction.open_table(META)?.insert(META_FORMAT, u128::from(FORMAT_ONE_FILE))?;
     transaction.commit()?;
     Ok(())
 }

@@ -9,7 +9,7 @@ use futures_util::stream::{self, BoxStream};
 use tokio::sync::broadcast;
 
 use super::queue::RequestQueue;
-use super::read;
+use super::read::StoreView;
 use super::shared::{PairNews, Shared};
 use crate::kv::{Key, KvEvent, SCAN_ITEMS_MAX};
 
@@ -82,15 +82,16 @@ impl PairWatch {
         loop {
             self.shared.check_running().ok()?;
             let (prefix, now) = (self.prefix.clone(), self.shared.now());
-            let work = move |snapshot: &redb::ReadTransaction| {
+            let work = move |snapshot: &StoreView| {
+                let snapshot = snapshot.pairs()?;
                 let mut pairs = Vec::new();
                 loop {
                     let after = pairs.last().map(|(key, _): &(Key, _)| key.clone());
-                    let (commit, page) = read::pairs(snapshot, &prefix, after.as_ref(), SCAN_ITEMS_MAX, now)?;
+                    let page = snapshot.page(&prefix, after.as_ref(), SCAN_ITEMS_MAX, now)?;
                     let is_last = page.len() < SCAN_ITEMS_MAX;
                     pairs.extend(page);
                     if is_last {
-                        return Ok((commit, pairs));
+                        return Ok((snapshot.commit()?, pairs));
                     }
                 }
             };

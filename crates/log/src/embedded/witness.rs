@@ -6,15 +6,15 @@ use std::path::Path;
 use batoff_types::LogId;
 use ulid::Ulid;
 
-use super::committed::Committed;
+use super::committed::{Committed, CommittedPairs};
 
-const BYTES: usize = 36;
+const BYTES: usize = 44;
 
 /// What was acknowledged last, in a small file of its own beside the store.
 ///
-/// A crash can tear the newest commit, so the database falls back by one when its checksums do not fit, and cannot tell
-/// a commit that nobody heard of from one that was acknowledged and damaged later. This file can: it is written after
-/// the flush and before any answer. It is not flushed itself. The death of the process does not touch it, and a power
+/// A crash can tear the newest group of the log or the newest transaction beside it, and neither can tell one that nobody
+/// heard of from one that was acknowledged and damaged later. This file can: it is written after the flush and before any
+/// answer. It is not flushed itself. The death of the process does not touch it, and a power
 /// cut at worst leaves an older one, which then notices less and never too much.
 #[derive(Debug)]
 pub(super) struct Witness {
@@ -25,8 +25,9 @@ pub(super) struct Witness {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Testimony {
     pub(super) log_id: LogId,
-    pub(super) commit: u64,
+    pub(super) group: u64,
     pub(super) tail: u64,
+    pub(super) pairs: u64,
 }
 
 impl Witness {
@@ -46,44 +47,54 @@ impl Witness {
         }
     }
 
-    pub(super) fn write(&self, committed: &Committed) -> io::Result<()> {
-        self.file.write_all_at(&encode(committed), 0)
+    pub(super) fn write(&self, committed: &Committed, pairs: &CommittedPairs) -> io::Result<()> {
+        self.file.write_all_at(&encode(committed, pairs), 0)
     }
 }
 
 impl Testimony {
-    /// What is missing from a store that stands there, if anything is.
+    /// What is missing from a log that stands there, if anything is.
     pub(super) fn refutes(&self, committed: &Committed) -> Option<String> {
-        let Self { log_id, commit, tail } = *self;
-        (log_id == committed.log_id && commit > committed.commit).then(|| {
+        let Self { log_id, group, tail, .. } = *self;
+        (log_id == committed.log_id && group > committed.group).then(|| {
             format!(
-                "commit {commit} with record {tail} was acknowledged, but it ends with commit {} and record {}",
-                committed.commit, committed.tail
+                "group {group} with record {tail} was acknowledged, but it ends with group {} and record {}",
+                committed.group, committed.tail
             )
+        })
+    }
+
+    /// What is missing beside it, if anything is.
+    pub(super) fn refutes_pairs(&self, log_id: LogId, found: &CommittedPairs) -> Option<String> {
+        (self.log_id == log_id && self.pairs > found.commit).then(|| {
+            format!("commit {} was acknowledged, but it ends with commit {}", self.pairs, found.commit)
         })
     }
 }
 
-fn encode(committed: &Committed) -> [u8; BYTES] {
+fn encode(committed: &Committed, pairs: &CommittedPairs) -> [u8; BYTES] {
     let mut bytes = [0; BYTES];
     bytes[..16].copy_from_slice(&u128::from(committed.log_id.ulid()).to_le_bytes());
-    bytes[16..24].copy_from_slice(&committed.commit.to_le_bytes());
+    bytes[16..24].copy_from_slice(&committed.group.to_le_bytes());
     bytes[24..32].copy_from_slice(&committed.tail.get().to_le_bytes());
-    let crc = crc32fast::hash(&bytes[..32]);
-    bytes[32..].copy_from_slice(&crc.to_le_bytes());
+    bytes[32..40].copy_from_slice(&pairs.commit.to_le_bytes());
+    let crc = crc32fast::hash(&bytes[..40]);
+    bytes[40..].copy_from_slice(&crc.to_le_bytes());
     bytes
 }
 
 fn decode(bytes: &[u8; BYTES]) -> Option<Testimony> {
-    let (head, crc) = bytes.split_at(32);
+    let (head, crc) = bytes.split_at(40);
     if crc32fast::hash(head).to_le_bytes() != crc {
         return None;
     }
     let (log_id, rest) = head.split_first_chunk::<16>()?;
-    let (commit, rest) = rest.split_first_chunk::<8>()?;
+    let (group, rest) = rest.split_first_chunk::<8>()?;
+    let (tail, rest) = rest.split_first_chunk::<8>()?;
     Some(Testimony {
         log_id: LogId::from_ulid(Ulid::from(u128::from_le_bytes(*log_id))),
-        commit: u64::from_le_bytes(*commit),
-        tail: u64::from_le_bytes(rest.try_into().ok()?),
+        group: u64::from_le_bytes(*group),
+        tail: u64::from_le_bytes(*tail),
+        pairs: u64::from_le_bytes(rest.try_into().ok()?),
     })
 }

@@ -1,17 +1,27 @@
 //! The one thread that writes.
 //!
 //! ```text
-//!            commit failed                      opened, nothing missing, probe durable
+//!            a write failed                       opened, nothing missing, probe durable
 //!  Sound ───────────────────▶ Ailing ──────────────────────────────────────────────────▶ Sound
-//!                               │ an acknowledged commit is missing, or the file is damaged
+//!                               │ something acknowledged is missing, or a file is damaged
 //!                               ▼
 //!                            Corrupt   (refuses everything; no way back in this process)
 //! ```
+//!
+//! | part | does |
+//! | --- | --- |
+//! | `draft`, `append`, `tasks` | decide what a group says |
+//! | `pairs` | the transaction beside the log |
+//! | `upkeep` | room for the next group, checkpoints, trimmed segments |
+//! | `repair` | from a failure back to a sound store, or to one that refuses |
 
 mod append;
 mod draft;
 mod pairs;
+mod repair;
+mod standby;
 mod tasks;
+mod upkeep;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -21,19 +31,24 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use self::draft::{CommitDraft, Outcome};
-use super::committed::Committed;
-use super::database;
+use self::draft::{DraftedGroup, GroupDraft};
+use self::pairs::{PairsDraft, PairsOutcome};
+use self::standby::Upkeep;
+use super::aligned::AlignedBytes;
+use super::committed::{Committed, CommittedPairs};
 use super::directory::{Directory, io_error};
 use super::fault::{Fault, REOPEN_FIRST_DELAY, unavailable};
+use super::keeper;
+use super::keys::SeenKeys;
 use super::measure;
 use super::medium::Medium;
 use super::open_error::OpenError;
-use super::queue::{HeldAnswer, QUEUE_REQUESTS_MAX, Request, RequestQueue, UNKNOWN_RETRY};
+use super::pace::Pace;
+use super::queue::{HeldAnswer, QUEUE_REQUESTS_MAX, Request, RequestQueue};
+use super::segments::{GroupHead, SegmentAppender};
 use super::shared::Shared;
 use super::witness::Witness;
 use crate::error::StoreError;
-use crate::store::Health;
 
 /// Records after which a group is closed, although more are queued: bounds how long one flush can take.
 const GROUP_RECORDS_MAX: usize = 8_192;
@@ -46,19 +61,30 @@ const REOPEN_LONGEST_DELAY: Duration = Duration::from_secs(5);
 /// How often the clock is asked for expired pairs, while there are pairs that expire.
 const EXPIRY_INTERVAL: Duration = Duration::from_millis(250);
 
-/// What the writer needs to open the file again.
+/// What the writer needs to open the files again.
 pub(super) struct Opener<M> {
     pub(super) medium: M,
     pub(super) directory: Directory,
     pub(super) witness: Witness,
     pub(super) cache_bytes: usize,
+    pub(super) pace: Pace,
 }
 
-/// Starts the writer's thread.
+/// Where the writer begins.
+pub(super) struct Beginning {
+    pub(super) committed: Committed,
+    pub(super) committed_pairs: CommittedPairs,
+    pub(super) appender: SegmentAppender,
+    pub(super) keys: SeenKeys,
+    /// The last group that the checkpoint holds.
+    pub(super) checkpointed: u64,
+}
+
+/// Starts the writer's thread, and the one behind it.
 pub(super) fn spawn<M: Medium>(
     opener: Opener<M>,
     shared: Arc<Shared>,
-    committed: Committed,
+    beginning: Beginning,
 ) -> Result<RequestQueue, OpenError> {
     let (sender, requests) = mpsc::sync_channel(QUEUE_REQUESTS_MAX);
     let queued_bytes = Arc::new(AtomicUsize::new(0));
@@ -68,14 +94,21 @@ pub(super) fn spawn<M: Medium>(
         shared: Arc::clone(&shared),
     };
     let path = opener.directory.store();
+    let keeper = keeper::spawn(opener.medium.clone(), opener.directory.clone(), opener.pace)?;
+    let Beginning { committed, committed_pairs, appender, keys, checkpointed } = beginning;
     let writer = Writer {
         opener,
         shared: Arc::clone(&shared),
         requests,
         queued_bytes,
         committed,
+        committed_pairs,
+        appender,
+        buffer: AlignedBytes::default(),
+        keys,
+        upkeep: Upkeep::new(keeper, checkpointed),
         condition: Condition::Sound,
-        in_doubt: false,
+        in_doubt: None,
         failures: 0,
         opening: 0,
         only_read: false,
@@ -101,16 +134,23 @@ enum Condition {
     Corrupt(String),
 }
 
-/// A commit that did not succeed.
-struct CommitFailure {
-    fault: Fault,
-    /// Whether the flush had begun, so that the disk may hold the commit all the same.
-    in_doubt: bool,
+/// What was being written when something failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum DoubtfulWrite {
+    Group,
+    Pairs,
 }
 
-impl<E: Into<Fault>> From<E> for CommitFailure {
+/// A write that did not succeed.
+struct WriteFailure {
+    fault: Fault,
+    /// What the disk may hold all the same, because its flush had begun.
+    in_doubt: Option<DoubtfulWrite>,
+}
+
+impl<E: Into<Fault>> From<E> for WriteFailure {
     fn from(error: E) -> Self {
-        Self { fault: error.into(), in_doubt: false }
+        Self { fault: error.into(), in_doubt: None }
     }
 }
 
@@ -123,15 +163,21 @@ struct Writer<M> {
     shared: Arc<Shared>,
     requests: Receiver<Request>,
     queued_bytes: Arc<AtomicUsize>,
-    /// What the last acknowledged commit left.
+    /// What the last acknowledged group left.
     committed: Committed,
+    /// What the last acknowledged transaction beside the log left.
+    committed_pairs: CommittedPairs,
+    appender: SegmentAppender,
+    buffer: AlignedBytes,
+    keys: SeenKeys,
+    upkeep: Upkeep,
     condition: Condition,
-    /// Whether a flush has failed since the file was opened.
-    in_doubt: bool,
+    /// What has failed in its flush since the files were opened.
+    in_doubt: Option<DoubtfulWrite>,
     /// Since the last group that became durable.
     failures: u32,
     opening: u64,
-    /// Whether the file is open for readers only, because the disk takes no writes.
+    /// Whether the databases are open for readers only, because the disk takes no writes.
     only_read: bool,
     closing: Option<Closing>,
     /// Whether the last note of what was acknowledged could be written.
@@ -189,7 +235,7 @@ impl<M: Medium> Writer<M> {
 
     /// `None` when it is time to look for expired pairs, or nobody can ask any more.
     fn wait_for_request(&mut self) -> Option<Request> {
-        let received = match self.committed.kv_expiry {
+        let received = match self.committed_pairs.expiry {
             None => self.requests.recv().map_err(|_| RecvTimeoutError::Disconnected),
             Some(expiry) => {
                 let until = Duration::from_millis(expiry.0.saturating_sub(self.shared.now().0));
@@ -206,33 +252,106 @@ impl<M: Medium> Writer<M> {
         }
     }
 
-    /// Makes a group durable and answers it, or fails.
-    fn commit(&mut self, group: Vec<Request>) {
-        let mut answers = Vec::with_capacity(group.len());
-        let mut requests = group.into_iter();
-        let outcome = match self.carry_out(&mut requests, &mut answers) {
-            Ok(None) => Ok(()),
-            Ok(Some(Outcome { committed, records, changes })) => {
-                self.committed = committed;
-                self.failures = 0;
-                self.testify();
-                // State and feeds first: who has its answer must find its record.
-                self.shared.publish(&self.committed, records, changes);
-                Ok(())
+    /// Makes a group durable and answers it, or fails; then what is to be written beside the log.
+    fn commit(&mut self, requests: Vec<Request>) {
+        let (swaps, requests): (Vec<_>, Vec<_>) =
+            requests.into_iter().partition(|request| matches!(request, Request::Cas { .. }));
+        if !requests.is_empty() && !self.commit_group(requests) {
+            let refusal = self.refusal();
+            swaps.into_iter().for_each(|request| request.refuse(refusal.clone()));
+            return;
+        }
+        let is_expiry = self.committed_pairs.expiry.is_some_and(|expiry| expiry <= self.shared.now());
+        if (!swaps.is_empty() || is_expiry) && !self.commit_pairs(swaps) {
+            return;
+        }
+        if let Err(failure) = self.look_after() {
+            // Nobody waits for this verdict: everything that was asked for is durable.
+            drop(self.fail(failure));
+        }
+    }
+
+    /// Whether the group is durable.
+    fn commit_group(&mut self, requests: Vec<Request>) -> bool {
+        let mut answers = Vec::with_capacity(requests.len());
+        let mut requests = requests.into_iter();
+        match self.write_group(&mut requests, &mut answers) {
+            Ok(group) => {
+                if let Some(group) = group {
+                    self.take_over(group);
+                }
+                answers.into_iter().for_each(|answer| answer.give(Ok(())));
+                true
             }
             Err(failure) => {
                 let not_begun = failure.fault.certain();
                 let verdict = self.fail(failure);
                 requests.for_each(|request| request.refuse(not_begun.clone()));
-                Err(verdict)
+                answers.into_iter().for_each(|answer| answer.give(Err(verdict.clone())));
+                false
             }
-        };
-        answers.into_iter().for_each(|answer| answer.give(outcome.clone()));
+        }
     }
 
-    /// Before anybody hears that the group is durable. A failure loses no record: only damage may go unnoticed.
+    /// `None` when the requests changed nothing, so that there was nothing to flush.
+    fn write_group(
+        &mut self,
+        requests: &mut impl Iterator<Item = Request>,
+        answers: &mut Vec<HeldAnswer>,
+    ) -> Result<Option<DraftedGroup>, WriteFailure> {
+        let started = Instant::now();
+        self.wait_for_checkpoint()?;
+        let shared = Arc::clone(&self.shared);
+        let opened = shared.opened().ok_or_else(|| Fault::Io("the files are not open".to_owned()))?;
+        let now = shared.now();
+        self.keys.expire(now);
+        let drafted = {
+            let layers = shared.layers.read();
+            let (buffer, committed) = (&mut self.buffer, self.committed.clone());
+            let mut draft = GroupDraft::new(buffer, &layers, &self.keys, &opened.checkpoint, committed, now);
+            for request in requests {
+                match request {
+                    Request::Mend { opening } if opening != self.opening => {}
+                    Request::Mend { .. } => return Err(Fault::Io("a read failed".to_owned()).into()),
+                    request => draft.carry_out(request, answers)?,
+                }
+            }
+            draft.finish()
+        };
+        let Some((head, group)) = drafted else { return Ok(None) };
+        self.write_durably(head)?;
+        measure::committed(started.elapsed(), group.records.len());
+        Ok(Some(group))
+    }
+
+    /// Writes the frames in the buffer, in this segment or the next.
+    fn write_durably(&mut self, head: GroupHead) -> Result<(), WriteFailure> {
+        self.make_room(&head)?;
+        self.appender
+            .append(head, &mut self.buffer)
+            .map_err(|error| WriteFailure { fault: error.into(), in_doubt: Some(DoubtfulWrite::Group) })
+    }
+
+    /// What follows from a durable group, in memory. State and feeds first: who has its answer must find its record.
+    fn take_over(&mut self, group: DraftedGroup) {
+        let DraftedGroup { committed, records, tasks, keys, completions, forgotten, .. } = group;
+        self.committed = committed;
+        self.failures = 0;
+        self.testify();
+        keys.into_iter().for_each(|(key, seen)| self.keys.remember(key, seen));
+        if !(tasks.is_empty() && completions.is_empty() && forgotten.is_empty()) {
+            let mut layers = self.shared.layers.write();
+            let layer = &mut layers.changing;
+            tasks.into_iter().for_each(|row| layer.add(row));
+            completions.into_iter().for_each(|(seq, completion)| layer.complete(seq, completion));
+            forgotten.into_iter().for_each(|seq| layer.forget(seq));
+        }
+        self.shared.publish(&self.committed, records);
+    }
+
+    /// Before anybody hears that something is durable. A failure loses no record: only damage may go unnoticed.
     fn testify(&mut self) {
-        match self.opener.witness.write(&self.committed) {
+        match self.opener.witness.write(&self.committed, &self.committed_pairs) {
             Ok(()) => self.is_testified = true,
             Err(error) if self.is_testified => {
                 self.is_testified = false;
@@ -242,153 +361,66 @@ impl<M: Medium> Writer<M> {
         }
     }
 
-    /// `None` when the requests changed nothing, so that there was nothing to flush.
-    fn carry_out(
+    /// Whether the transaction beside the log is durable.
+    fn commit_pairs(&mut self, swaps: Vec<Request>) -> bool {
+        let mut answers = Vec::with_capacity(swaps.len());
+        let mut swaps = swaps.into_iter();
+        match self.write_pairs(&mut swaps, &mut answers) {
+            Ok(outcome) => {
+                if let Some(PairsOutcome { committed, changes }) = outcome {
+                    self.committed_pairs = committed;
+                    self.failures = 0;
+                    self.testify();
+                    self.shared.publish_pairs(self.committed_pairs.commit, changes);
+                }
+                answers.into_iter().for_each(|answer| answer.give(Ok(())));
+                true
+            }
+            Err(failure) => {
+                let not_begun = failure.fault.certain();
+                let verdict = self.fail(failure);
+                swaps.for_each(|request| request.refuse(not_begun.clone()));
+                answers.into_iter().for_each(|answer| answer.give(Err(verdict.clone())));
+                false
+            }
+        }
+    }
+
+    fn write_pairs(
         &self,
-        requests: &mut impl Iterator<Item = Request>,
+        swaps: &mut impl Iterator<Item = Request>,
         answers: &mut Vec<HeldAnswer>,
-    ) -> Result<Option<Outcome>, CommitFailure> {
-        let started = Instant::now();
-        let opened = self.shared.opened().ok_or_else(|| Fault::Io("the file is not open".to_owned()))?;
-        let transaction = opened.database.begin_write()?;
-        let mut draft = CommitDraft::new(&transaction, self.committed.clone(), self.shared.now());
-        draft.expire_pairs()?;
-        for request in requests {
-            match request {
-                Request::Mend { opening } if opening != self.opening => {}
-                Request::Mend { .. } => return Err(Fault::Io("a read failed".to_owned()).into()),
-                request => draft.carry_out(request, answers)?,
+    ) -> Result<Option<PairsOutcome>, WriteFailure> {
+        let opened = self.shared.opened().ok_or_else(|| Fault::Io("the files are not open".to_owned()))?;
+        let transaction = opened.pairs.begin_write()?;
+        let mut draft = PairsDraft::new(&transaction, self.committed_pairs.clone(), self.shared.now())?;
+        draft.expire()?;
+        for request in swaps {
+            let Request::Cas { key, expect, write, reply } = request else { continue };
+            match draft.cas(key, expect, write) {
+                Ok(value) => answers.push(HeldAnswer::new(reply, value)),
+                Err(fault) => {
+                    answers.push(HeldAnswer::of_failed(reply));
+                    return Err(fault.into());
+                }
             }
         }
         let Some(outcome) = draft.finish()? else {
             transaction.abort()?;
             return Ok(None);
         };
-        transaction.commit().map_err(|error| CommitFailure { fault: error.into(), in_doubt: true })?;
-        measure::committed(started.elapsed(), outcome.records.len());
+        transaction
+            .commit()
+            .map_err(|error| WriteFailure { fault: error.into(), in_doubt: Some(DoubtfulWrite::Pairs) })?;
         Ok(Some(outcome))
     }
 
-    /// Stops accepting writes, and finds out from the disk what became of the group that failed: what to answer it.
-    fn fail(&mut self, failure: CommitFailure) -> StoreError {
-        let CommitFailure { fault, in_doubt } = failure;
-        tracing::error!(%fault, in_doubt, "the purge log could not be written");
-        self.in_doubt = in_doubt;
-        self.ail(fault.clone());
-        if let Fault::Damaged(detail) = fault {
-            return self.condemn(detail);
+    fn refusal(&self) -> StoreError {
+        match &self.condition {
+            Condition::Sound => unavailable(),
+            Condition::Ailing(fault) => fault.certain(),
+            Condition::Corrupt(detail) => StoreError::Corrupt(detail.clone()),
         }
-        match self.reopen() {
-            Ok(OnDisk::Acknowledged) => fault.certain(),
-            Ok(OnDisk::OneMore) => StoreError::Unknown { retry_after: UNKNOWN_RETRY },
-            Err(fatal @ StoreError::Corrupt(_)) => fatal,
-            Err(_) if in_doubt => StoreError::Unknown { retry_after: UNKNOWN_RETRY },
-            Err(_) => fault.certain(),
-        }
-    }
-
-    fn ail(&mut self, fault: Fault) {
-        self.failures += 1;
-        let (now, reason) = (self.shared.now(), fault.to_string());
-        self.shared.health.send_modify(|health| {
-            let since = match health {
-                Health::Degraded { since, .. } => *since,
-                Health::Ok | Health::Stopped { .. } | Health::Down { .. } => now,
-            };
-            *health = Health::Degraded { since, reason };
-        });
-        self.condition = Condition::Ailing(fault);
-    }
-
-    fn condemn(&mut self, detail: String) -> StoreError {
-        tracing::error!(detail, "the purge log is damaged; it refuses everything until it has been restored");
-        self.shared.become_corrupt(detail.clone());
-        self.condition = Condition::Corrupt(detail.clone());
-        StoreError::Corrupt(detail)
-    }
-
-    /// Opens the file again and compares what it holds with what was acknowledged.
-    fn reopen(&mut self) -> Result<OnDisk, StoreError> {
-        let path = self.opener.directory.store();
-        // Readers need not make room for a try that is bound to fail.
-        if self.only_read && self.opener.medium.open(&path).is_err() {
-            return Err(StoreError::Unavailable { retry_after: self.delay() });
-        }
-        self.only_read = false;
-        self.shared.let_go();
-        let Opener { medium, cache_bytes, .. } = &self.opener;
-        let (database, found) = match database::open(medium, &path, *cache_bytes) {
-            Ok(opened) => opened,
-            Err(error @ (OpenError::Io { .. } | OpenError::Locked { .. })) => {
-                tracing::warn!(%error, "the purge log could not be opened again");
-                self.open_to_read();
-                return Err(StoreError::Unavailable { retry_after: self.delay() });
-            }
-            Err(error) => return Err(self.condemn(error.to_string())),
-        };
-        let verdict = match compare(&self.committed, &found, self.in_doubt) {
-            Ok(verdict) => verdict,
-            Err(detail) => return Err(self.condemn(detail)),
-        };
-        self.opening += 1;
-        self.in_doubt = false;
-        self.committed = found;
-        self.shared.put_opened(database, self.opening, &self.committed);
-        Ok(verdict)
-    }
-
-    /// Lets readers go on as long as the disk can be read, if it holds what was acknowledged and nothing else: a commit
-    /// in doubt may yet be lost.
-    fn open_to_read(&mut self) {
-        let opened = database::open_to_read(&self.opener.directory.store(), self.opener.cache_bytes);
-        match opened {
-            Ok((database, found))
-                if matches!(compare(&self.committed, &found, false), Ok(OnDisk::Acknowledged)) =>
-            {
-                self.opening += 1;
-                self.only_read = true;
-                self.shared.put_opened(database, self.opening, &self.committed);
-                tracing::warn!("the purge log can be read, and not written");
-            }
-            Ok(_) => tracing::warn!("the purge log is not read while its last commit is in doubt"),
-            Err(error) => tracing::warn!(%error, "the purge log cannot be read either"),
-        }
-    }
-
-    /// Tries to get from ailing to sound.
-    fn heal(&mut self) {
-        if (self.only_read || self.shared.opened().is_none()) && self.reopen().is_err() {
-            self.failures += 1;
-            return;
-        }
-        let Condition::Ailing(fault) = &self.condition else { return };
-        let needs_room = *fault == Fault::Full;
-        match self.probe(needs_room) {
-            Ok(()) => {
-                tracing::info!("the purge log can be written again");
-                self.condition = Condition::Sound;
-                self.shared.health.send_replace(Health::Ok);
-            }
-            // The verdict has nobody waiting for it.
-            Err(failure) => drop(self.fail(failure)),
-        }
-    }
-
-    /// Whether a commit reaches the disk.
-    fn probe(&mut self, needs_room: bool) -> Result<(), CommitFailure> {
-        let passes: &[Option<usize>] = if needs_room { &[Some(draft::PROBE_BYTES), None] } else { &[None] };
-        for ballast in passes {
-            let opened = self.shared.opened().ok_or_else(|| Fault::Io("the file is not open".to_owned()))?;
-            let transaction = opened.database.begin_write()?;
-            let mut draft = CommitDraft::new(&transaction, self.committed.clone(), self.shared.now());
-            draft.probe(*ballast)?;
-            let outcome = draft.finish()?;
-            transaction.commit().map_err(|error| CommitFailure { fault: error.into(), in_doubt: true })?;
-            if let Some(outcome) = outcome {
-                self.committed = outcome.committed;
-            }
-        }
-        Ok(())
     }
 
     fn delay(&self) -> Duration {
@@ -417,7 +449,12 @@ impl<M: Medium> Writer<M> {
     }
 
     fn close(mut self) {
+        if matches!(self.condition, Condition::Sound) {
+            self.last_checkpoint();
+        }
         self.shared.become_closed();
+        // The thread behind ends, and lets go of what it has.
+        drop(self.upkeep);
         self.shared.let_go();
         while let Ok(request) = self.requests.try_recv() {
             request.refuse(unavailable());
@@ -436,28 +473,4 @@ fn later(refusal: &StoreError, remaining: Duration) -> StoreError {
         }
         other => other.clone(),
     }
-}
-
-/// What the disk holds after a failure.
-enum OnDisk {
-    /// What was acknowledged, and nothing else.
-    Acknowledged,
-    /// The commit whose flush failed as well.
-    OneMore,
-}
-
-fn compare(acknowledged: &Committed, found: &Committed, in_doubt: bool) -> Result<OnDisk, String> {
-    let is_ours = found.log_id == acknowledged.log_id;
-    if is_ours && found.commit == acknowledged.commit && found.tail == acknowledged.tail {
-        return Ok(OnDisk::Acknowledged);
-    }
-    let is_one_more =
-        in_doubt && is_ours && found.commit == acknowledged.commit + 1 && found.tail >= acknowledged.tail;
-    if is_one_more {
-        return Ok(OnDisk::OneMore);
-    }
-    Err(format!(
-        "record {} and commit {} of log {} were acknowledged, but the disk holds record {} and commit {} of log {}",
-        acknowledged.tail, acknowledged.commit, acknowledged.log_id, found.tail, found.commit, found.log_id
-    ))
 }

@@ -9,6 +9,9 @@ use futures_util::StreamExt;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use super::super::names::segment as name;
+use super::super::pace::Pace;
+use super::copy_files;
 use super::medium::{Ill, Patient};
 use crate::conformance::ManualClock;
 use crate::embedded::{EmbeddedConfig, EmbeddedStore};
@@ -48,7 +51,7 @@ impl Ward {
 
 fn open(dir: &TempDir, patient: &Patient) -> Arc<EmbeddedStore> {
     let config = EmbeddedConfig::new(dir.path(), ManualClock::default().clock());
-    EmbeddedStore::open_on(patient.clone(), config).unwrap()
+    EmbeddedStore::open_on(patient.clone(), config, Pace::default()).unwrap()
 }
 
 async fn bodies(store: &EmbeddedStore) -> Vec<Bytes> {
@@ -84,7 +87,8 @@ async fn a_full_disk_refuses_and_recovers_when_there_is_room() {
     let ward = Ward::new();
     assert_eq!(ward.append(1).await, new(1));
     ward.patient.falls(Ill::Full { after: 0 });
-    let large = || NewRecord { body: vec![b'2'; 1_000_000].into(), ..record(2) };
+    // More than is left of the room that the log has taken from the disk.
+    let large = || NewRecord { body: vec![b'2'; 1_500_000].into(), ..record(2) };
     assert_eq!(ward.store.append(vec![large()]).await, Err(StoreError::Full));
     assert!(matches!(&*ward.store.health().borrow(), Health::Degraded { .. }));
     assert_eq!(
@@ -200,7 +204,7 @@ async fn a_store_that_lost_what_it_acknowledged_refuses_for_good() {
     assert_eq!(ward.append(1).await, new(1));
     ward.store.close().await;
     let old = ward.dir.path().join("old");
-    fs::copy(ward.dir.path().join("purge.redb"), &old).unwrap();
+    fs::copy(ward.dir.path().join(name(1)), &old).unwrap();
 
     let store = open(&ward.dir, &ward.patient);
     store.append(vec![record(2)]).await.unwrap();
@@ -238,9 +242,7 @@ async fn a_writer_that_has_panicked_says_that_another_start_is_needed_and_has_lo
     ward.patient.recovers();
     assert!(ward.append(3).await.is_err(), "nothing is promised any more");
     let copy = TempDir::new().unwrap();
-    for name in ["purge.redb", "LOG_ID", "ACKNOWLEDGED"] {
-        fs::copy(ward.dir.path().join(name), copy.path().join(name)).unwrap();
-    }
+    copy_files(ward.dir.path(), copy.path());
     drop(ward);
     let store = open(&copy, &Patient::default());
     assert!(!store.read(Seq::FIRST, 10, usize::MAX).await.unwrap().is_empty());
@@ -255,7 +257,7 @@ async fn a_read_that_failed_mends_an_idle_store() {
         cache_bytes: 0,
         ..EmbeddedConfig::new(dir.path(), ManualClock::default().clock())
     };
-    let store = EmbeddedStore::open_on(patient.clone(), config()).unwrap();
+    let store = EmbeddedStore::open_on(patient.clone(), config(), Pace::default()).unwrap();
     store.append((1..=500).map(record).collect()).await.unwrap();
     patient.falls(Ill::Reads);
     let mut failed = false;

@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use parking_lot::Mutex;
 use redb::StorageBackend;
 use redb::backends::FileBackend;
 
-use super::super::medium::{Disk, Medium};
+use super::super::medium::{Disk, Medium, SegmentAccess, SegmentFile};
 
 /// How the medium fails from now on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,9 +44,9 @@ struct Chart {
     ill: Mutex<Ill>,
     /// Writes or flushes since the illness began.
     since: AtomicU64,
-    /// The end of what was ever written.
-    end: AtomicU64,
-    /// A file that takes the place of the store before it is opened the next time.
+    /// The end of what was ever written, of each file.
+    ends: Mutex<HashMap<PathBuf, u64>>,
+    /// A file that takes the place of a segment before it is opened the next time.
     swap: Mutex<Option<PathBuf>>,
 }
 
@@ -68,33 +69,114 @@ impl Medium for Patient {
     type Backend = Sick;
 
     fn open(&self, path: &Path) -> io::Result<Sick> {
-        if *self.0.ill.lock() == Ill::ReadOnly {
+        if self.0.is(Ill::ReadOnly) {
             return Err(io::ErrorKind::ReadOnlyFilesystem.into());
         }
-        if let Some(other) = self.0.swap.lock().take() {
-            fs::copy(other, path)?;
-        }
-        Ok(Sick { file: Disk.open(path)?, chart: Arc::clone(&self.0) })
+        Ok(Sick { file: Disk.open(path)?, path: path.to_owned(), chart: Arc::clone(&self.0) })
     }
 
     fn create(&self, path: &Path) -> io::Result<Sick> {
-        Ok(Sick { file: Disk.create(path)?, chart: Arc::clone(&self.0) })
+        Ok(Sick { file: Disk.create(path)?, path: path.to_owned(), chart: Arc::clone(&self.0) })
+    }
+
+    fn open_segment(&self, path: &Path, access: SegmentAccess) -> io::Result<Box<dyn SegmentFile>> {
+        if access != SegmentAccess::Read && self.0.is(Ill::ReadOnly) {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
+        if access == SegmentAccess::Append
+            && let Some(other) = self.0.swap.lock().take()
+        {
+            fs::copy(other, path)?;
+        }
+        let file = Disk.open_segment(path, access)?;
+        Ok(Box::new(SickSegment { file, path: path.to_owned(), chart: Arc::clone(&self.0) }))
+    }
+}
+
+impl Chart {
+    fn is(&self, ill: Ill) -> bool {
+        *self.ill.lock() == ill
+    }
+
+    fn check(&self, which: impl Fn(Ill) -> Option<(u64, io::ErrorKind)>) -> io::Result<()> {
+        let Some((after, kind)) = which(*self.ill.lock()) else { return Ok(()) };
+        let before = self.since.fetch_add(1, Ordering::SeqCst);
+        let is_over = matches!(*self.ill.lock(), Ill::OneFlush { .. }) && before > after;
+        if before < after || is_over { Ok(()) } else { Err(kind.into()) }
+    }
+
+    fn read(&self) -> io::Result<()> {
+        self.check(|ill| (ill == Ill::Reads).then_some((0, io::ErrorKind::Other)))
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.check(|ill| match ill {
+            Ill::Flushes { after } | Ill::OneFlush { after } => Some((after, io::ErrorKind::Other)),
+            _ => None,
+        })?;
+        assert!(!self.is(Ill::Panics), "a defect");
+        while self.is(Ill::Hangs) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    fn write(&self, path: &Path, end: u64) -> io::Result<()> {
+        let is_growth = end > self.ends.lock().get(path).copied().unwrap_or(0);
+        self.check(|ill| match ill {
+            Ill::Writes { after } => Some((after, io::ErrorKind::Other)),
+            Ill::Full { after } if is_growth => Some((after, io::ErrorKind::StorageFull)),
+            Ill::ReadOnly => Some((0, io::ErrorKind::ReadOnlyFilesystem)),
+            _ => None,
+        })?;
+        let mut ends = self.ends.lock();
+        let known = ends.entry(path.to_owned()).or_default();
+        *known = end.max(*known);
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct SickSegment {
+    file: Box<dyn SegmentFile>,
+    path: PathBuf,
+    chart: Arc<Chart>,
+}
+
+impl SegmentFile for SickSegment {
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.chart.read()?;
+        self.file.read(offset, out)
+    }
+
+    fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.chart.write(&self.path, offset + bytes.len() as u64)?;
+        self.file.write(offset, bytes)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.chart.flush()?;
+        self.file.flush()
+    }
+
+    // In two steps, as on a disk that takes no direct writes: a write that succeeds and a flush that fails.
+    fn write_durably(&self, offset: u64, blocks: &[u8]) -> io::Result<()> {
+        // All blocks of a segment were taken from the disk when it was made.
+        self.chart.ends.lock().insert(self.path.clone(), u64::MAX);
+        self.write(offset, blocks)?;
+        self.flush()
     }
 }
 
 #[derive(Debug)]
 pub(super) struct Sick {
     file: FileBackend,
+    path: PathBuf,
     chart: Arc<Chart>,
-}
-
-impl Sick {
-    fn check(&self, which: impl Fn(Ill) -> Option<(u64, io::ErrorKind)>) -> io::Result<()> {
-        let Some((after, kind)) = which(*self.chart.ill.lock()) else { return Ok(()) };
-        let before = self.chart.since.fetch_add(1, Ordering::SeqCst);
-        let is_over = matches!(*self.chart.ill.lock(), Ill::OneFlush { .. }) && before > after;
-        if before < after || is_over { Ok(()) } else { Err(kind.into()) }
-    }
 }
 
 impl StorageBackend for Sick {
@@ -103,7 +185,7 @@ impl StorageBackend for Sick {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.check(|ill| (ill == Ill::Reads).then_some((0, io::ErrorKind::Other)))?;
+        self.chart.read()?;
         self.file.read(offset, out)
     }
 
@@ -112,28 +194,12 @@ impl StorageBackend for Sick {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.check(|ill| match ill {
-            Ill::Flushes { after } | Ill::OneFlush { after } => Some((after, io::ErrorKind::Other)),
-            _ => None,
-        })?;
-        let ill = *self.chart.ill.lock();
-        assert!(ill != Ill::Panics, "a defect");
-        while *self.chart.ill.lock() == Ill::Hangs {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        self.chart.flush()?;
         self.file.sync_data()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let end = offset + data.len() as u64;
-        let is_growth = end > self.chart.end.load(Ordering::SeqCst);
-        self.check(|ill| match ill {
-            Ill::Writes { after } => Some((after, io::ErrorKind::Other)),
-            Ill::Full { after } if is_growth => Some((after, io::ErrorKind::StorageFull)),
-            Ill::ReadOnly => Some((0, io::ErrorKind::ReadOnlyFilesystem)),
-            _ => None,
-        })?;
-        self.chart.end.fetch_max(end, Ordering::SeqCst);
+        self.chart.write(&self.path, offset + data.len() as u64)?;
         self.file.write(offset, data)
     }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::open;
+use super::{open, open_brisk};
 use crate::conformance::ManualClock;
 use crate::embedded::EmbeddedStore;
 use crate::kv::{CasError, Expect, Key, Kv, Version, Write};
@@ -57,7 +57,8 @@ proptest! {
     #[test]
     fn the_store_does_what_the_model_does(steps in steps()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(walk(steps));
+        runtime.block_on(walk(steps.clone(), open));
+        runtime.block_on(walk(steps, open_brisk));
     }
 }
 
@@ -114,7 +115,7 @@ fn body(task: u64) -> Bytes {
     Bytes::from(format!("purge {task}"))
 }
 
-async fn walk(steps: Vec<Step>) {
+async fn walk(steps: Vec<Step>, open: impl Fn(&TempDir, &ManualClock) -> Arc<EmbeddedStore>) {
     let (dir, clock) = (TempDir::new().unwrap(), ManualClock::default());
     let mut store = open(&dir, &clock);
     let mut model = Model { now: clock.now().0, first: 1, ..Model::default() };

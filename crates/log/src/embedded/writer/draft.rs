@@ -1,76 +1,73 @@
-//! One transaction: what its requests have changed so far, in the file and beside it.
+//! One group of the log: what its requests have decided so far, and what is to change in memory when it is durable.
 
-use redb::{Table, WriteTransaction};
+use std::collections::HashMap;
 
-use batoff_types::UnixMillis;
+use batoff_types::{Seq, TaskId, UnixMillis};
+use bytes::Bytes;
+use redb::{Database, ReadableDatabase};
 
+use super::super::aligned::AlignedBytes;
 use super::super::committed::Committed;
 use super::super::fault::Fault;
-use super::super::layout::{
-    COMPLETIONS, DEDUPE, DEDUPE_EXPIRY, KV, KV_EXPIRY, LOG, META, META_COMMIT, META_FIRST, META_KV_VERSION,
-    SITE_TASKS, TASK_SEQS, TASKS,
-};
+use super::super::keys::{KeyRows, SeenKeys};
+use super::super::layer::TaskLayers;
 use super::super::queue::{HeldAnswer, Request};
-use crate::kv::{Key, Versioned};
-use crate::purge_log::StoredRecord;
+use super::super::read::TaskTables;
+use super::super::segments::{GROUP_HEAD, GroupHead, put_first};
+use crate::purge_log::{StoredRecord, TaskRow};
 
-/// How much room a full disk must have got before writes are accepted again, in bytes.
-pub(super) const PROBE_BYTES: usize = 1024 * 1024;
-
-/// The key of the pair that takes that room for a moment; callers' keys are not empty.
-const PROBE_KEY: &[u8] = b"";
-
-/// A transaction that is being written: what it has changed so far, in the file and beside it.
-pub(super) struct CommitDraft<'t> {
-    transaction: &'t WriteTransaction,
-    log: Option<LogTables<'t>>,
-    pairs: Option<PairTables<'t>>,
-    pub(super) committed: Committed,
+/// A group that is being filled. Nothing in memory changes before it is durable.
+pub(super) struct GroupDraft<'w> {
+    /// Room for the head, then the frames.
+    pub(super) out: &'w mut AlignedBytes,
+    pub(super) layers: &'w TaskLayers,
+    pub(super) keys: &'w SeenKeys,
     pub(super) now: UnixMillis,
-    pub(super) records: Vec<StoredRecord>,
-    pub(super) changes: Vec<(Key, Option<Versioned>)>,
-    /// Keys remembered by this transaction.
-    pub(super) remembered: usize,
-    pub(super) is_changed: bool,
+    checkpoint: &'w Database,
+    /// Opened when it is first needed: most groups need it not.
+    tables: Option<TaskTables>,
+    pub(super) group: DraftedGroup,
 }
 
-/// The log and its indexes.
-pub(super) struct LogTables<'t> {
-    pub(super) log: Table<'t, u64, &'static [u8]>,
-    pub(super) tasks: Table<'t, u64, &'static [u8]>,
-    pub(super) task_seqs: Table<'t, &'static [u8; 16], u64>,
-    pub(super) site_tasks: Table<'t, (&'static str, u64), ()>,
-    pub(super) completions: Table<'t, u64, &'static [u8]>,
-    pub(super) dedupe: Table<'t, &'static [u8; 32], &'static [u8; 72]>,
-    pub(super) dedupe_expiry: Table<'t, (u64, &'static [u8; 32]), ()>,
-}
-
-/// The pairs beside the log.
-pub(super) struct PairTables<'t> {
-    pub(super) pairs: Table<'t, &'static [u8], &'static [u8]>,
-    pub(super) expiry: Table<'t, (u64, &'static [u8]), ()>,
-}
-
-/// What a transaction has changed, told when it is durable.
-pub(super) struct Outcome {
+/// What is to change when the group is durable.
+pub(super) struct DraftedGroup {
     pub(super) committed: Committed,
     pub(super) records: Vec<StoredRecord>,
-    pub(super) changes: Vec<(Key, Option<Versioned>)>,
+    pub(super) tasks: Vec<TaskRow>,
+    pub(super) by_task: HashMap<TaskId, u64>,
+    pub(super) keys: KeyRows,
+    pub(super) completions: Vec<(u64, Bytes)>,
+    pub(super) forgotten: Vec<u64>,
 }
 
-impl<'t> CommitDraft<'t> {
-    pub(super) fn new(transaction: &'t WriteTransaction, committed: Committed, now: UnixMillis) -> Self {
+impl DraftedGroup {
+    /// A group after which `committed` holds, and nothing else has changed.
+    pub(super) fn of_nothing(committed: Committed) -> Self {
         Self {
-            transaction,
-            log: None,
-            pairs: None,
             committed,
-            now,
             records: Vec::new(),
-            changes: Vec::new(),
-            remembered: 0,
-            is_changed: false,
+            tasks: Vec::new(),
+            by_task: HashMap::new(),
+            keys: KeyRows::new(),
+            completions: Vec::new(),
+            forgotten: Vec::new(),
         }
+    }
+}
+
+impl<'w> GroupDraft<'w> {
+    pub(super) fn new(
+        out: &'w mut AlignedBytes,
+        layers: &'w TaskLayers,
+        keys: &'w SeenKeys,
+        checkpoint: &'w Database,
+        committed: Committed,
+        now: UnixMillis,
+    ) -> Self {
+        out.clear();
+        out.resize(GROUP_HEAD);
+        let group = DraftedGroup::of_nothing(committed);
+        Self { out, layers, keys, now, checkpoint, tables: None, group }
     }
 
     /// Carries out one request; its answer waits for the flush.
@@ -88,78 +85,70 @@ impl<'t> CommitDraft<'t> {
         }
         match request {
             Request::Append { batch, reply, .. } => answer!(reply, self.append(batch)),
-            Request::Trim { keep_from, reply } => answer!(reply, self.trim(keep_from)),
+            Request::Trim { keep_from, reply } => {
+                let first = self.trim(keep_from);
+                answers.push(HeldAnswer::new(reply, first));
+            }
             Request::PutCompletions { rows, reply, .. } => answer!(reply, self.put_completions(rows)),
             Request::ForgetTasks { older_than, from, reply } => {
                 answer!(reply, self.forget_tasks(older_than, from))
             }
-            Request::Cas { key, expect, write, reply } => answer!(reply, self.cas(key, expect, write)),
             // The writer has seen to these.
-            Request::Mend { .. } | Request::Close { .. } => {}
+            Request::Cas { .. } | Request::Mend { .. } | Request::Close { .. } => {}
         }
         Ok(())
     }
 
-    /// Writes something that a full disk has no room for, or takes it away again.
-    pub(super) fn probe(&mut self, ballast: Option<usize>) -> Result<(), Fault> {
-        let tables = self.pairs()?;
-        match ballast {
-            Some(bytes) => {
-                tables.pairs.insert_reserve(PROBE_KEY, bytes)?.as_mut().fill(0xA5);
-            }
-            None => {
-                tables.pairs.remove(PROBE_KEY)?;
-            }
+    /// Lets the log begin later; which segments can go is seen to when that is durable.
+    fn trim(&mut self, keep_from: Seq) -> Seq {
+        let committed = &mut self.group.committed;
+        let target = keep_from.min(committed.tail.next());
+        if target > committed.first {
+            committed.first = target;
+            put_first(self.out, target);
         }
-        self.is_changed = true;
-        Ok(())
+        self.group.committed.first
     }
 
-    /// Writes the counters. `None` when there is nothing to commit.
-    pub(super) fn finish(mut self) -> Result<Option<Outcome>, Fault> {
-        self.forget_expired_keys()?;
-        if !self.is_changed {
+    /// The index of tasks below the layers.
+    pub(super) fn tables(&mut self) -> Result<&TaskTables, Fault> {
+        let tables = match self.tables.take() {
+            Some(tables) => tables,
+            None => TaskTables::open(&self.checkpoint.begin_read()?)?,
+        };
+        Ok(self.tables.insert(tables))
+    }
+
+    /// Where the task's record is, or was; `None` when it is not known.
+    pub(super) fn seq_of(&mut self, task: TaskId) -> Result<Option<u64>, Fault> {
+        if let Some(seq) = self.group.by_task.get(&task) {
+            return Ok(Some(*seq));
+        }
+        // Ids rise with time, so most new ones need no search.
+        if task > self.group.committed.last_task {
             return Ok(None);
         }
-        if let Some(tables) = &self.pairs {
-            self.committed.kv_expiry = tables.next_expiry()?;
+        let layers = self.layers;
+        let seq = self.tables()?.seq_of(layers, task)?;
+        Ok(seq.filter(|seq| !self.group.forgotten.contains(seq)))
+    }
+
+    /// The group as it is to be written, and what is to change then; `None` when the requests changed nothing.
+    pub(super) fn finish(mut self) -> Option<(GroupHead, DraftedGroup)> {
+        if self.out.len() == GROUP_HEAD {
+            return None;
         }
-        self.committed.commit += 1;
-        let mut meta = self.transaction.open_table(META)?;
-        meta.insert(META_COMMIT, u128::from(self.committed.commit))?;
-        meta.insert(META_FIRST, u128::from(self.committed.first.get()))?;
-        meta.insert(META_KV_VERSION, u128::from(self.committed.kv_version))?;
-        Ok(Some(Outcome { committed: self.committed, records: self.records, changes: self.changes }))
-    }
-
-    pub(super) fn has_log_tables(&self) -> bool {
-        self.log.is_some()
-    }
-
-    pub(super) fn log(&mut self) -> Result<&mut LogTables<'t>, Fault> {
-        let tables = match self.log.take() {
-            Some(tables) => tables,
-            None => LogTables {
-                log: self.transaction.open_table(LOG)?,
-                tasks: self.transaction.open_table(TASKS)?,
-                task_seqs: self.transaction.open_table(TASK_SEQS)?,
-                site_tasks: self.transaction.open_table(SITE_TASKS)?,
-                completions: self.transaction.open_table(COMPLETIONS)?,
-                dedupe: self.transaction.open_table(DEDUPE)?,
-                dedupe_expiry: self.transaction.open_table(DEDUPE_EXPIRY)?,
-            },
+        self.group.committed.group += 1;
+        let committed = &self.group.committed;
+        let records = self.group.records.len() as u64;
+        let head = GroupHead {
+            bytes: 0,
+            records: u32::try_from(records).unwrap_or(u32::MAX),
+            first_seq: committed.tail.next().get() - records,
+            group: committed.group,
+            segment: 0,
+            high: committed.high,
         };
-        Ok(self.log.insert(tables))
-    }
-
-    pub(super) fn pairs(&mut self) -> Result<&mut PairTables<'t>, Fault> {
-        let tables = match self.pairs.take() {
-            Some(tables) => tables,
-            None => PairTables {
-                pairs: self.transaction.open_table(KV)?,
-                expiry: self.transaction.open_table(KV_EXPIRY)?,
-            },
-        };
-        Ok(self.pairs.insert(tables))
+        Some((head, self.group))
     }
 }

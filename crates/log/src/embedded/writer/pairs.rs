@@ -2,17 +2,57 @@
 
 use batoff_types::UnixMillis;
 use bytes::Bytes;
-use redb::ReadableTable;
+use redb::{ReadableTable, Table, WriteTransaction};
 
+use super::super::committed::CommittedPairs;
 use super::super::fault::Fault;
+use super::super::layout::{KV, KV_EXPIRY, META, META_COMMIT, META_KV_VERSION};
 use super::super::rows::{NEVER, Pair};
-use super::draft::{CommitDraft, PairTables};
 use crate::kv::{Expect, Key, Version, Versioned, Write};
+
+/// How much room a full disk must have got before writes are accepted again, in bytes.
+pub(super) const PROBE_BYTES: usize = 1024 * 1024;
+
+/// The key of the pair that takes that room for a moment; callers' keys are not empty.
+const PROBE_KEY: &[u8] = b"";
 
 /// Expired pairs removed by one transaction; the rest go with the next.
 const EXPIRE_PAIRS_PER_COMMIT: usize = 1_024;
 
-impl CommitDraft<'_> {
+/// A transaction that is being written.
+pub(super) struct PairsDraft<'t> {
+    transaction: &'t WriteTransaction,
+    pairs: Table<'t, &'static [u8], &'static [u8]>,
+    expiry: Table<'t, (u64, &'static [u8]), ()>,
+    committed: CommittedPairs,
+    now: UnixMillis,
+    changes: Vec<(Key, Option<Versioned>)>,
+    is_changed: bool,
+}
+
+/// What a transaction has changed, told when it is durable.
+pub(super) struct PairsOutcome {
+    pub(super) committed: CommittedPairs,
+    pub(super) changes: Vec<(Key, Option<Versioned>)>,
+}
+
+impl<'t> PairsDraft<'t> {
+    pub(super) fn new(
+        transaction: &'t WriteTransaction,
+        committed: CommittedPairs,
+        now: UnixMillis,
+    ) -> Result<Self, Fault> {
+        Ok(Self {
+            transaction,
+            pairs: transaction.open_table(KV)?,
+            expiry: transaction.open_table(KV_EXPIRY)?,
+            committed,
+            now,
+            changes: Vec::new(),
+            is_changed: false,
+        })
+    }
+
     /// Writes if the key holds what is expected; else says what it holds.
     pub(super) fn cas(
         &mut self,
@@ -21,8 +61,7 @@ impl CommitDraft<'_> {
         write: Write,
     ) -> Result<Result<Version, Option<Versioned>>, Fault> {
         let now = self.now;
-        let tables = self.pairs()?;
-        let stored = tables.get(&key)?;
+        let stored = self.get(&key)?;
         let current = stored.clone().filter(|pair| pair.is_alive(now));
         let is_expected = match expect {
             Expect::Any => true,
@@ -33,10 +72,10 @@ impl CommitDraft<'_> {
             return Ok(Err(current.map(Pair::into_versioned)));
         }
         if let Some(stored) = stored {
-            tables.remove(&key, stored.expires)?;
+            self.remove(&key, stored.expires)?;
         }
-        self.committed.kv_version += 1;
-        let version = self.committed.kv_version;
+        self.committed.version += 1;
+        let version = self.committed.version;
         let written = match write {
             Write::Delete => None,
             Write::Put { value, ttl } => {
@@ -46,7 +85,7 @@ impl CommitDraft<'_> {
                     now.0.saturating_add(ttl_ms)
                 });
                 let pair = Pair { version, expires, value };
-                self.pairs()?.insert(&key, &pair)?;
+                self.insert(&key, &pair)?;
                 Some(pair.into_versioned())
             }
         };
@@ -56,28 +95,49 @@ impl CommitDraft<'_> {
     }
 
     /// Removes pairs that have expired.
-    pub(super) fn expire_pairs(&mut self) -> Result<(), Fault> {
-        let now = self.now;
-        if self.committed.kv_expiry.is_none_or(|expiry| now < expiry) {
-            return Ok(());
-        }
-        let tables = self.pairs()?;
+    pub(super) fn expire(&mut self) -> Result<(), Fault> {
+        let end = self.now.0.saturating_add(1);
         let mut expired = Vec::new();
-        for row in tables.expiry.range(..(now.0.saturating_add(1), &[][..]))?.take(EXPIRE_PAIRS_PER_COMMIT) {
+        for row in self.expiry.range(..(end, &[][..]))?.take(EXPIRE_PAIRS_PER_COMMIT) {
             let row = row?;
             let (expires, key) = row.0.value();
             expired.push((expires, Key::new(Bytes::copy_from_slice(key))));
         }
         for (expires, key) in &expired {
-            tables.remove(key, *expires)?;
+            self.remove(key, *expires)?;
         }
         self.is_changed |= !expired.is_empty();
         self.changes.extend(expired.into_iter().map(|(_, key)| (key, None)));
         Ok(())
     }
-}
 
-impl PairTables<'_> {
+    /// Writes something that a full disk has no room for, or takes it away again.
+    pub(super) fn probe(&mut self, ballast: Option<usize>) -> Result<(), Fault> {
+        match ballast {
+            Some(bytes) => {
+                self.pairs.insert_reserve(PROBE_KEY, bytes)?.as_mut().fill(0xA5);
+            }
+            None => {
+                self.pairs.remove(PROBE_KEY)?;
+            }
+        }
+        self.is_changed = true;
+        Ok(())
+    }
+
+    /// Writes the counters. `None` when there is nothing to commit.
+    pub(super) fn finish(mut self) -> Result<Option<PairsOutcome>, Fault> {
+        if !self.is_changed {
+            return Ok(None);
+        }
+        self.committed.expiry = self.expiry.first()?.map(|(key, _)| UnixMillis(key.value().0));
+        self.committed.commit += 1;
+        let mut meta = self.transaction.open_table(META)?;
+        meta.insert(META_COMMIT, u128::from(self.committed.commit))?;
+        meta.insert(META_KV_VERSION, u128::from(self.committed.version))?;
+        Ok(Some(PairsOutcome { committed: self.committed, changes: self.changes }))
+    }
+
     fn get(&self, key: &Key) -> Result<Option<Pair>, Fault> {
         self.pairs.get(key.as_bytes())?.map(|row| Pair::from_row(row.value())).transpose()
     }
@@ -96,10 +156,5 @@ impl PairTables<'_> {
             self.expiry.remove((expires, key.as_bytes()))?;
         }
         Ok(())
-    }
-
-    /// When the next pair expires.
-    pub(super) fn next_expiry(&self) -> Result<Option<UnixMillis>, Fault> {
-        Ok(self.expiry.first()?.map(|(key, _)| UnixMillis(key.value().0)))
     }
 }

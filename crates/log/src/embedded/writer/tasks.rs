@@ -1,87 +1,99 @@
-use batoff_types::{Seq, TaskId, UnixMillis};
+use batoff_types::{TaskId, UnixMillis};
 use bytes::Bytes;
-use redb::ReadableTable;
 
 use super::super::fault::Fault;
-use super::super::queue::{ForgottenPiece, TrimmedPiece};
-use super::super::rows;
-use super::draft::CommitDraft;
+use super::super::queue::ForgottenPiece;
+use super::super::segments::{put_completions, put_forgotten};
+use super::draft::GroupDraft;
 
-/// Records dropped by one transaction. Bounds how long a trim keeps appends waiting; it goes on in the next.
-const TRIM_RECORDS_PER_COMMIT: u64 = 16_384;
-
-/// Tasks looked at, and expired keys forgotten, by one transaction. Bounds how long forgetting keeps appends waiting.
-const FORGET_ROWS_PER_COMMIT: usize = 2_048;
+/// Tasks looked at by one group. Bounds how long forgetting keeps appends waiting.
+const FORGET_ROWS_PER_GROUP: usize = 2_048;
 
 /// Younger tasks that forgetting passes over to find older ones behind them: rows lie in the order of the log, and
 /// the callers' clocks need not agree with it.
 const FORGET_YOUNGER_MAX: usize = 256;
 
-impl CommitDraft<'_> {
-    /// Drops a piece of what lies before `keep_from`.
-    pub(super) fn trim(&mut self, keep_from: Seq) -> Result<TrimmedPiece, Fault> {
-        let (first, end) = (self.committed.first, self.committed.tail.next());
-        let target = keep_from.min(end);
-        if target <= first {
-            return Ok(TrimmedPiece { first, is_last: true });
-        }
-        let piece_end = target.get().min(first.get() + TRIM_RECORDS_PER_COMMIT);
-        self.log()?.log.retain_in(first.get()..piece_end, |_, _| false)?;
-        self.committed.first = Seq::new(piece_end).unwrap_or(target);
-        self.is_changed = true;
-        Ok(TrimmedPiece { first: self.committed.first, is_last: piece_end == target.get() })
-    }
-
+impl GroupDraft<'_> {
     pub(super) fn put_completions(&mut self, rows: Vec<(TaskId, Bytes)>) -> Result<(), Fault> {
+        let mut known = Vec::with_capacity(rows.len());
         for (task, completion) in rows {
-            let tables = self.log()?;
-            let seq = tables.task_seqs.get(&task.to_bytes())?.map(|seq| seq.value());
-            if let Some(seq) = seq {
-                tables.completions.insert(seq, rows::completion(seq, &completion).as_slice())?;
-                self.is_changed = true;
+            if let Some(seq) = self.seq_of(task)? {
+                known.push((seq, completion));
             }
+        }
+        if !known.is_empty() {
+            put_completions(self.out, known.iter().map(|(seq, completion)| (*seq, &**completion)));
+            self.group.completions.extend(known);
         }
         Ok(())
     }
 
-    /// Forgets a piece of the tasks from record `from` on that are older than `older_than`, and of the expired keys.
+    /// Forgets a piece of the tasks from record `from` on that are older than `older_than`.
     pub(super) fn forget_tasks(
         &mut self,
         older_than: UnixMillis,
         from: u64,
     ) -> Result<ForgottenPiece, Fault> {
-        let tables = self.log()?;
-        let mut old = Vec::new();
-        let mut next = None;
-        let mut younger = 0;
-        for (looked_at, row) in tables.tasks.range(from..)?.enumerate() {
-            let (seq, row) = row?;
-            if looked_at == FORGET_ROWS_PER_COMMIT {
-                next = Some(seq.value());
+        let mut piece = Piece { older_than, old: Vec::new(), looked_at: 0, younger: 0, next: None, last: 0 };
+        let layers = self.layers;
+        let mut is_over = false;
+        for row in self.tables()?.tasks_from(from)? {
+            let (seq, accepted_at) = row?;
+            is_over = !piece.look_at(seq, accepted_at, layers.hides(seq));
+            if is_over {
                 break;
             }
-            let task = rows::read_task(seq.value(), row.value())?;
-            if task.accepted_at < older_than {
-                old.push(task);
-            } else {
-                younger += 1;
-                if younger > FORGET_YOUNGER_MAX {
+        }
+        // Lower first: those are older.
+        let lower_first = [layers.leaving.as_deref(), Some(&layers.changing)];
+        for layer in lower_first.into_iter().flatten() {
+            for row in layer.tasks_from(from.max(piece.last + 1)) {
+                is_over =
+                    is_over || !piece.look_at(row.seq.get(), row.accepted_at, layers.hides(row.seq.get()));
+                if is_over {
                     break;
                 }
             }
         }
-        for task in &old {
-            let seq = task.seq.get();
-            tables.tasks.remove(seq)?;
-            tables.task_seqs.remove(&task.task.to_bytes())?;
-            tables.site_tasks.remove((task.site.as_str(), seq))?;
-            tables.completions.remove(seq)?;
+        let Piece { mut old, next, .. } = piece;
+        old.retain(|seq| !self.group.forgotten.contains(seq));
+        if !old.is_empty() {
+            put_forgotten(self.out, &old);
         }
-        self.is_changed |= !old.is_empty();
-        if self.forget_keys(FORGET_ROWS_PER_COMMIT)? == FORGET_ROWS_PER_COMMIT {
-            // There may be more keys even if there are no more tasks.
-            next = next.or(Some(u64::MAX));
+        let forgotten = old.len() as u64;
+        self.group.forgotten.extend(old);
+        Ok(ForgottenPiece { forgotten, next })
+    }
+}
+
+/// A piece of the tasks, looked through for old ones.
+struct Piece {
+    older_than: UnixMillis,
+    old: Vec<u64>,
+    looked_at: usize,
+    younger: usize,
+    /// Where the next piece begins, if this one ended because it was full.
+    next: Option<u64>,
+    last: u64,
+}
+
+impl Piece {
+    /// Whether the next one is to be looked at, too.
+    fn look_at(&mut self, seq: u64, accepted_at: UnixMillis, is_hidden: bool) -> bool {
+        if self.looked_at == FORGET_ROWS_PER_GROUP {
+            self.next = Some(seq);
+            return false;
         }
-        Ok(ForgottenPiece { forgotten: old.len() as u64, next })
+        self.looked_at += 1;
+        self.last = seq;
+        if is_hidden {
+            return true;
+        }
+        if accepted_at < self.older_than {
+            self.old.push(seq);
+        } else {
+            self.younger += 1;
+        }
+        self.younger <= FORGET_YOUNGER_MAX
     }
 }
