@@ -12,7 +12,7 @@ pub struct Control {
     pub api: String,
     /// `http://…` of the nodes' stream, in plaintext.
     pub grpc: String,
-    _program: Program,
+    program: Program,
     _dir: tempfile::TempDir,
 }
 
@@ -61,6 +61,11 @@ impl Control {
         let (token, secret) = token.zip(secret).context("a token with its secret")?;
         let customer = Customer::new(&format!("http://{}", address("api")), "bench", token, secret);
         let grpc = format!("http://{}", address("grpc"));
-        Ok(Self { customer, api: address("api"), grpc, _program: program, _dir: dir })
+        Ok(Self { customer, api: address("api"), grpc, program, _dir: dir })
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.program.pid()
     }
 }

@@ -8,7 +8,7 @@ mod load;
 mod node;
 
 pub use control::Control;
-pub use load::{Load, prepared};
+pub use load::{Caller, Load, prepared};
 pub use node::follow;
 
 use hdrhistogram::Histogram;

@@ -53,20 +53,50 @@ impl Load {
 }
 
 async fn one(stream: TcpStream, requests: Vec<Vec<u8>>, status: u16) -> anyhow::Result<Histogram<u64>> {
-    let mut stream = BufReader::new(stream);
+    let mut caller = Caller::over(stream);
     let mut latency = crate::micros();
-    let mut body = Vec::new();
-    let mut line = String::new();
     for request in requests {
         let begun = Instant::now();
-        stream.write_all(&request).await?;
+        let (answered, body) = caller.call(&request).await?;
+        if answered != status {
+            bail!("answered {answered}: {}", String::from_utf8_lossy(body));
+        }
+        latency.saturating_record(u64::try_from(begun.elapsed().as_micros())?);
+    }
+    Ok(latency)
+}
+
+/// A connection that asks one thing after the other, and looks at no more of an answer than it must.
+pub struct Caller {
+    stream: BufReader<TcpStream>,
+    line: String,
+    body: Vec<u8>,
+}
+
+impl Caller {
+    /// To `host:port`.
+    pub async fn connect(address: &str) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(address).await.with_context(|| format!("connecting to {address}"))?;
+        stream.set_nodelay(true)?;
+        Ok(Self::over(stream))
+    }
+
+    fn over(stream: TcpStream) -> Self {
+        Self { stream: BufReader::new(stream), line: String::new(), body: Vec::new() }
+    }
+
+    /// Sends a request as it is; status and body of its answer, which must have a `Content-Length`.
+    pub async fn call(&mut self, request: &[u8]) -> anyhow::Result<(u16, &[u8])> {
+        let Self { stream, line, body } = self;
+        stream.write_all(request).await?;
         line.clear();
-        stream.read_line(&mut line).await?;
-        let answered = line.split(' ').nth(1).and_then(|code| code.parse::<u16>().ok());
+        stream.read_line(line).await?;
+        let status =
+            line.split(' ').nth(1).with_context(|| format!("not a status line: {line:?}"))?.parse()?;
         let mut length = 0;
         loop {
             line.clear();
-            if stream.read_line(&mut line).await? <= 2 {
+            if stream.read_line(line).await? <= 2 {
                 break;
             }
             if let Some((name, value)) = line.split_once(':')
@@ -76,13 +106,9 @@ async fn one(stream: TcpStream, requests: Vec<Vec<u8>>, status: u16) -> anyhow::
             }
         }
         body.resize(length, 0);
-        stream.read_exact(&mut body).await?;
-        if answered != Some(status) {
-            bail!("answered {answered:?}: {}", String::from_utf8_lossy(&body));
-        }
-        latency.saturating_record(u64::try_from(begun.elapsed().as_micros())?);
+        stream.read_exact(body).await?;
+        Ok((status, body))
     }
-    Ok(latency)
 }
 
 /// Signed submissions of one URL each, as the bytes that go over the wire.
