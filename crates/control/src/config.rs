@@ -113,9 +113,8 @@ pub struct GrpcConfig {
     pub keepalive_interval_ms: u64,
     /// How long a ping may stay unanswered before the connection counts as dead, in milliseconds.
     pub keepalive_timeout_ms: u64,
-    /// Under load, how long records may collect before they are sent, in milliseconds: 0 to 50. When idle a record is
-    /// sent at once whatever stands here.
-    pub gather_ms: u64,
+    /// Of an older version, and refused: records are gathered as the load asks for.
+    pub gather_ms: Option<u64>,
     /// The shortest delay that nodes are told to wait before a reconnect, in milliseconds.
     pub reconnect_min_ms: u64,
     /// The longest such delay, in milliseconds.
@@ -146,7 +145,8 @@ pub struct LimitsConfig {
     pub items_per_minute: u32,
     /// Prefix, host and *everything* items a site a minute, and at once. A site may have its own.
     pub prefixes_per_minute: u32,
-    /// Submissions being made durable at one time; further ones are answered 503.
+    /// Submissions being made durable at one time at most, fewer while the log is slow. Further ones wait for less than a second,
+    /// and are answered 503.
     pub submissions_in_flight: usize,
     /// Tasks whose progress is kept in memory; older ones are answered from the log.
     pub live_tasks: usize,
@@ -207,7 +207,7 @@ impl Default for GrpcConfig {
             hello_timeout_ms: 5_000,
             keepalive_interval_ms: 10_000,
             keepalive_timeout_ms: 5_000,
-            gather_ms: 5,
+            gather_ms: None,
             reconnect_min_ms: 50,
             reconnect_max_ms: 5_000,
         }

@@ -16,6 +16,8 @@ const FRAMES_MAX: usize = 8;
 pub struct Hub {
     inner: Mutex<Newest>,
     tail: watch::Sender<Cursor>,
+    /// Through where streams may send: the tail as it was when the last round began.
+    round: watch::Sender<Cursor>,
     records_max: usize,
     bytes_max: usize,
 }
@@ -45,22 +47,39 @@ impl Hub {
         Arc::new(Self {
             inner: Mutex::new(Newest { start, records: VecDeque::new(), bytes: 0, frames: VecDeque::new() }),
             tail: watch::Sender::new(start),
+            round: watch::Sender::new(start),
             records_max,
             bytes_max,
         })
     }
 
-    /// The place after the newest record that streams may send.
+    /// The place after the newest record.
     pub fn tail(&self) -> Cursor {
         *self.tail.borrow()
     }
 
-    /// Tells when the tail moves.
+    /// The place after the newest record that streams may send.
+    pub fn round(&self) -> Cursor {
+        *self.round.borrow()
+    }
+
+    /// Tells when a round begins.
     pub fn subscribe(&self) -> watch::Receiver<Cursor> {
+        self.round.subscribe()
+    }
+
+    /// Tells when the tail moves.
+    pub(crate) fn watch_tail(&self) -> watch::Receiver<Cursor> {
         self.tail.subscribe()
     }
 
-    /// Takes over the next records, which follow the tail without a gap, and wakes every stream once.
+    /// Wakes every stream once, for all that has come since the last round; none when nothing has.
+    pub(crate) fn begin_round(&self) {
+        let tail = self.tail();
+        self.round.send_if_modified(|round| tail > std::mem::replace(round, tail));
+    }
+
+    /// Takes over the next records, which follow the tail without a gap. Streams are woken by the next round.
     pub fn push(&self, records: impl IntoIterator<Item = Bytes>) {
         let tail = {
             let mut inner = self.inner.lock();

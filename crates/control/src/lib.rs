@@ -9,6 +9,7 @@
 //! | [`commit`] | May this purge go into the log now? |
 //! | [`feed`] | What does the log say next? Tells catalog, tracker and hub, in that order. |
 //! | [`hub`] | The newest records, encoded once for all nodes. |
+//! | `rounds` | When are the streams woken? |
 //! | [`stream`] | The nodes' end: gRPC, identities, one position a node. |
 //! | [`tracker`] | Which purge is where, and when is it completed? The clocked shell of `batoff_delivery::Roster`. |
 //! | [`housekeeping`] | What may be forgotten? |
@@ -34,11 +35,12 @@ pub mod ids;
 pub mod init;
 pub mod metrics;
 pub mod ops;
+mod own_threads;
+mod rounds;
 pub mod server;
 pub mod service;
 mod store;
 pub mod stream;
-mod streams_runtime;
 pub mod tls;
 pub mod tracker;
 

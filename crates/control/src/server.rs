@@ -17,6 +17,7 @@ use batoff_program::vital::Vital;
 use futures_util::Stream;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::server::Connected;
@@ -32,12 +33,12 @@ use crate::http_server::Listening;
 use crate::hub::Hub;
 use crate::ids::TaskIds;
 use crate::init::{self, InitError, Secrets};
+use crate::own_threads::OwnThreads;
 use crate::service::Services;
 use crate::stream;
-use crate::streams_runtime::StreamsRuntime;
 use crate::tls::{Tls, TlsError, TlsFiles};
 use crate::tracker::{Tracker, TrackerOptions};
-use crate::{admin, api, http_server, ops};
+use crate::{admin, api, http_server, ops, rounds};
 
 /// How long everything may take to end, from the signal on.
 pub const DRAIN_PATIENCE: Duration = Duration::from_secs(8);
@@ -74,8 +75,8 @@ pub enum StartError {
     /// An address cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// No threads for the nodes' streams.
-    #[error("the threads for the nodes' streams cannot be started: {0}")]
+    /// No threads for the nodes' streams, or for those who look on.
+    #[error("threads cannot be started: {0}; raise the limit of tasks (TasksMax=, ulimit -u)")]
     Threads(io::Error),
 }
 
@@ -111,7 +112,8 @@ pub struct Running {
     tls: Vec<Arc<Tls>>,
     tasks: TaskTracker,
     background: TaskTracker,
-    streams: StreamsRuntime,
+    streams: OwnThreads,
+    observers: OwnThreads,
     stopping: CancellationToken,
     /// Says when the process must not go on.
     vital: Vital,
@@ -141,7 +143,8 @@ pub async fn start(
     let store = open(config.data.dir.clone(), clock.clone()).await?;
     init::recognise(&config.data.dir, &secrets.master, store.kv()).await??;
     let parts = Parts::assemble(config, clock, store, secrets).await?;
-    let streams = StreamsRuntime::start().map_err(StartError::Threads)?;
+    let streams = OwnThreads::each_core("streams").map_err(StartError::Threads)?;
+    let observers = OwnThreads::start("observers", 1).map_err(StartError::Threads)?;
     let listeners = Listeners::bind(&parts.services.config).await?;
     let addresses = listeners.addresses(&parts.services.config);
     let mut running = Running {
@@ -152,9 +155,10 @@ pub async fn start(
             .cloned()
             .collect(),
         tasks: TaskTracker::new(),
-        background: parts.background(recorder.clone()),
+        background: parts.background(recorder.clone(), streams.handles()),
         services: parts.services,
         streams,
+        observers,
         stopping: parts.stopping,
         vital: parts.vital,
     };
@@ -235,14 +239,14 @@ impl Parts {
         S: Stream<Item = io::Result<IO>>,
         IO: AsyncRead + AsyncWrite + Connected + Send + Unpin + 'static,
     {
-        let background = self.background(None);
+        let background = self.background(None, &[]);
         let served = stream::serve_incoming(Arc::clone(&self.services), incoming).await;
         self.stopping.cancel();
         background.wait().await;
         served
     }
 
-    fn background(&self, recorder: Option<PrometheusHandle>) -> TaskTracker {
+    fn background(&self, recorder: Option<PrometheusHandle>, threads: &[Handle]) -> TaskTracker {
         let (services, tail) = (&self.services, self.log.tail);
         let background = TaskTracker::new();
         let feed = Feed {
@@ -258,6 +262,8 @@ impl Parts {
                 tracing::error!(%error, "the purge log cannot be followed");
             }
         }));
+        let rounds = rounds::run(Arc::clone(&services.hub), threads.to_vec(), stopping.clone());
+        background.spawn(vital.watch("rounds", stopping, rounds));
         background.spawn(vital.watch(
             "log",
             stopping,
@@ -328,30 +334,31 @@ impl Running {
         let nodes = Arc::clone(services);
         let [api_gate, admin_gate, grpc_gate, metrics_gate] = gates(&services.config);
         let vital = self.vital.clone();
+        let threads = self.streams.handles().to_vec();
         let serving = async move {
-            if let Err(error) = stream::serve(nodes, listeners.grpc, grpc_gate, certificates.grpc).await {
+            let served = stream::serve(nodes, listeners.grpc, grpc_gate, certificates.grpc, &threads);
+            if let Err(error) = served.await {
                 tracing::error!(%error, "nodes cannot be served");
             }
         };
-        // Apart from everything else: whatever a thousand streams have to do, a purge is accepted, and a record is fed.
-        self.tasks.spawn_on(vital.watch("grpc", &draining, serving), self.streams.handle());
+        self.tasks.spawn(vital.watch("grpc", &draining, serving));
         let proxies = services.config.api.trusted_proxies.clone();
         let patience = services.config.listeners.patience();
         let api = Listening { gate: api_gate, patience, proxies, tls: certificates.api };
         let admin = Listening { gate: admin_gate, patience, proxies: Vec::new(), tls: certificates.admin };
-        let routers = [
-            ("api", listeners.api, api, api::router(Arc::clone(services))),
-            ("admin", listeners.admin, admin, admin::router(Arc::clone(services))),
-        ];
-        for (name, listener, how, router) in routers {
-            let serving = http_server::serve(listener, how, router, draining.clone());
-            self.tasks.spawn(vital.watch(name, &draining, serving));
-        }
+        // Customers on the threads of the log and of the feed; who looks on has one of its own, whatever it asks for.
+        let serving =
+            http_server::serve(listeners.api, api, api::router(Arc::clone(services)), draining.clone());
+        self.tasks.spawn(vital.watch("api", &draining, serving));
+        let serving =
+            http_server::serve(listeners.admin, admin, admin::router(Arc::clone(services)), draining.clone());
+        let observers = self.observers.first();
+        self.tasks.spawn_on(vital.watch("admin", &draining, serving), observers);
         // Health is told until the very end.
         let ops = monitor::router("batoff-control", recorder, Arc::new(ops::Ops(Arc::clone(services))));
         self.background.reopen();
         let serving = monitor::serve(listeners.metrics, metrics_gate, ops, self.stopping.clone());
-        self.background.spawn(vital.watch("metrics", &self.stopping, serving));
+        self.background.spawn_on(vital.watch("metrics", &self.stopping, serving), observers);
         self.background.close();
         self.tasks.close();
     }

@@ -22,11 +22,14 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 use tonic::{Request, Response, Status, Streaming};
 
+use self::accept::Doors;
 use self::connection::Connection;
 use self::identity::PeerIdentity;
 use crate::metrics;
@@ -87,6 +90,18 @@ impl PurgeStream for NodeService {
     }
 }
 
+impl NodeService {
+    fn new(services: Arc<Services>) -> Self {
+        Self {
+            services,
+            // Never 0, and never the same twice.
+            next_connection: AtomicU64::new(1),
+            streams: Arc::default(),
+            of_node: Gate::new("streams of a node", Limits { total: usize::MAX, each: STREAMS_OF_NODE_MAX }),
+        }
+    }
+}
+
 /// One of the streams that may be open.
 struct StreamPermit(Arc<AtomicUsize>);
 
@@ -108,19 +123,60 @@ impl Drop for StreamPermit {
     }
 }
 
-/// Serves nodes on `listener` until the process drains.
+/// Serves nodes on `listener` until the process drains, on `threads`, of which there is at least one.
 pub async fn serve(
     services: Arc<Services>,
     listener: TcpListener,
     gate: Arc<Gate<IpAddr>>,
     tls: Option<Arc<Tls>>,
+    threads: &[Handle],
 ) -> Result<(), tonic::transport::Error> {
     let draining = services.draining.clone();
     let hello = Duration::from_millis(services.config.grpc.hello_timeout_ms);
     match tls {
-        Some(tls) => serve_accepted(services, accept::tls(listener, gate, tls, hello, draining)).await,
-        None => serve_accepted(services, accept::plain(listener, gate, hello, draining)).await,
+        Some(tls) => {
+            let (doors, incoming) = Doors::to(threads);
+            let accepting = accept::tls(listener, gate, tls, hello, draining, doors);
+            serve_on(services, threads, accepting, incoming).await
+        }
+        None => {
+            let (doors, incoming) = Doors::to(threads);
+            let accepting = accept::plain(listener, gate, hello, draining, doors);
+            serve_on(services, threads, accepting, incoming).await
+        }
     }
+}
+
+/// A server on each thread, and beside them what accepts for all. Ends with the first of them that fails.
+async fn serve_on<S, IO>(
+    services: Arc<Services>,
+    threads: &[Handle],
+    accepting: impl Future<Output = ()> + Send + 'static,
+    incoming: Vec<S>,
+) -> Result<(), tonic::transport::Error>
+where
+    S: Stream<Item = io::Result<accept::Incoming<IO>>> + Send + 'static,
+    IO: AsyncRead + AsyncWrite + Connected + Send + Unpin + 'static,
+    IO::ConnectInfo: Sync,
+{
+    let service = Arc::new(NodeService::new(services));
+    let mut serving = JoinSet::new();
+    for (thread, incoming) in threads.iter().zip(incoming) {
+        serving.spawn_on(serve_accepted(Arc::clone(&service), incoming), thread);
+    }
+    serving.spawn(async move {
+        accepting.await;
+        Ok(())
+    });
+    while let Some(ended) = serving.join_next().await {
+        match ended {
+            Ok(ended) => ended?,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            // Its thread has ended, and so does the process.
+            Err(_) => {}
+        }
+    }
+    Ok(())
 }
 
 /// Serves nodes on connections that were accepted elsewhere, until the process drains.
@@ -133,33 +189,26 @@ where
     IO: AsyncRead + AsyncWrite + Connected + Send + Unpin + 'static,
 {
     let hello = Duration::from_millis(services.config.grpc.hello_timeout_ms);
-    serve_accepted(services, incoming.map(move |io| io.map(|io| accept::elsewhere(io, None, hello)))).await
+    let incoming = incoming.map(move |io| io.map(|io| accept::elsewhere(io, None, hello)));
+    serve_accepted(Arc::new(NodeService::new(services)), incoming).await
 }
 
-async fn serve_accepted<S, IO>(services: Arc<Services>, incoming: S) -> Result<(), tonic::transport::Error>
+async fn serve_accepted<S, IO>(service: Arc<NodeService>, incoming: S) -> Result<(), tonic::transport::Error>
 where
     S: Stream<Item = io::Result<accept::Incoming<IO>>>,
     IO: AsyncRead + AsyncWrite + Connected + Send + Unpin + 'static,
 {
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<PurgeStreamServer<NodeService>>().await;
-    let draining = services.draining.clone();
-    let config = services.config.grpc.clone();
-    let service = NodeService {
-        services,
-        // Never 0, and never the same twice.
-        next_connection: AtomicU64::new(1),
-        streams: Arc::default(),
-        of_node: Gate::new("streams of a node", Limits { total: usize::MAX, each: STREAMS_OF_NODE_MAX }),
-    };
+    let draining = service.services.draining.clone();
+    let config = &service.services.config.grpc;
     let router = tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(Duration::from_millis(config.keepalive_interval_ms)))
         .http2_keepalive_timeout(Some(Duration::from_millis(config.keepalive_timeout_ms)))
-        .tcp_nodelay(true)
         .max_concurrent_streams(CALLS_MAX)
         .layer(TellActivity::<IO::ConnectInfo>::new())
         .add_service(health_service)
-        .add_service(PurgeStreamServer::new(service));
+        .add_service(PurgeStreamServer::from_arc(service));
 
     let farewell = {
         let draining = draining.clone();

@@ -124,7 +124,12 @@ impl GrpcConfig {
         ConfigError::within("grpc.hello_timeout_ms", self.hello_timeout_ms, 100, 60_000)?;
         ConfigError::within("grpc.keepalive_interval_ms", self.keepalive_interval_ms, 100, 600_000)?;
         ConfigError::within("grpc.keepalive_timeout_ms", self.keepalive_timeout_ms, 100, 600_000)?;
-        ConfigError::within("grpc.gather_ms", self.gather_ms, 0, 50)?;
+        if self.gather_ms.is_some() {
+            return Err(invalid(
+                "grpc.gather_ms",
+                "there is no such pause any more, records are gathered as the load asks for; remove the key",
+            ));
+        }
         ConfigError::within("grpc.reconnect_min_ms", self.reconnect_min_ms, 1, 60_000)?;
         ConfigError::within("grpc.reconnect_max_ms", self.reconnect_max_ms, self.reconnect_min_ms, 600_000)
     }
@@ -159,7 +164,7 @@ mod tests {
         let config = parse(
             LEAST,
             &[
-                ("BATOFF_GRPC_GATHER_MS", "7"),
+                ("BATOFF_GRPC_RECONNECT_MIN_MS", "7"),
                 ("BATOFF_API_LISTEN", "127.0.0.1:0"),
                 ("BATOFF_API_TRUSTED_PROXIES", "10.0.0.1,::1"),
                 ("BATOFF_LOG_LEVEL", "debug"),
@@ -168,7 +173,7 @@ mod tests {
             ],
         )
         .unwrap();
-        assert_eq!(config.grpc.gather_ms, 7);
+        assert_eq!(config.grpc.reconnect_min_ms, 7);
         assert_eq!(config.api.listen.port(), 0);
         assert_eq!(config.api.trusted_proxies.len(), 2);
         assert_eq!(config.log.level, "debug");
@@ -252,7 +257,13 @@ mod tests {
 
     #[test]
     fn values_out_of_bounds_are_named_with_their_bounds() {
-        let error = check("[data]\ndir='d'\n[grpc]\nplaintext=true\ngather_ms=51").unwrap_err();
-        assert_eq!(error.to_string(), "grpc.gather_ms: 51 is outside 0 to 50");
+        let error = check("[data]\ndir='d'\n[grpc]\nplaintext=true\nhello_timeout_ms=51").unwrap_err();
+        assert_eq!(error.to_string(), "grpc.hello_timeout_ms: 51 is outside 100 to 60000");
+    }
+
+    #[test]
+    fn a_key_that_is_no_more_is_refused_with_what_to_do() {
+        let error = check("[data]\ndir='d'\n[grpc]\nplaintext=true\ngather_ms=5").unwrap_err().to_string();
+        assert!(error.starts_with("grpc.gather_ms") && error.ends_with("remove the key"), "{error}");
     }
 }

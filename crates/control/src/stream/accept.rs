@@ -10,6 +10,7 @@ use batoff_program::listen::accept;
 use batoff_program::watched::{Patience, Watched};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
@@ -34,64 +35,110 @@ pub(super) const fn patience(hello: Duration) -> Patience {
     Patience { first_byte: None, head: hello, idle: Duration::from_secs(30), write: Duration::from_secs(30) }
 }
 
-/// Connections whose handshake has succeeded. A slow or hostile handshake holds up nobody else.
-pub(super) fn tls(
+/// Where accepted connections go: to the threads of streams, one after the other.
+pub(super) struct Doors<S> {
+    doors: Vec<Door<S>>,
+    next: usize,
+}
+
+/// The way to the server on one thread.
+pub(super) struct Door<S> {
+    thread: Handle,
+    accepted: mpsc::Sender<io::Result<Incoming<S>>>,
+}
+
+impl<S: Send + 'static> Doors<S> {
+    /// One to each thread, and what the server there is to take.
+    pub(super) fn to(threads: &[Handle]) -> (Self, Vec<ReceiverStream<io::Result<Incoming<S>>>>) {
+        let pairs = threads.iter().map(|thread| {
+            let (accepted, incoming) = mpsc::channel(ACCEPTED_MAX);
+            (Door { thread: thread.clone(), accepted }, ReceiverStream::new(incoming))
+        });
+        let (doors, incoming) = pairs.unzip();
+        (Self { doors, next: 0 }, incoming)
+    }
+
+    /// Lets a socket go to the next thread, and there be made ready for the server by `prepare`.
+    fn pass<F>(&mut self, socket: TcpStream, prepare: impl FnOnce(TcpStream) -> F + Send + 'static)
+    where
+        F: Future<Output = Option<Incoming<S>>> + Send,
+    {
+        let Some(Door { thread, accepted }) = self.doors.get(self.next) else { return };
+        self.next = (self.next + 1) % self.doors.len();
+        let accepted = accepted.clone();
+        // What a socket waits for is waited for by the runtime that it was registered with.
+        let socket = match socket.into_std() {
+            Ok(socket) => socket,
+            Err(error) => return tracing::warn!(%error, "a node's connection was lost as it was accepted"),
+        };
+        thread.spawn(async move {
+            let socket = match TcpStream::from_std(socket) {
+                Ok(socket) => socket,
+                Err(error) => {
+                    return tracing::warn!(%error, "a node's connection was lost as it was accepted");
+                }
+            };
+            if let Some(ready) = prepare(socket).await {
+                let _ = accepted.send(Ok(ready)).await;
+            }
+        });
+    }
+}
+
+/// Accepts connections until the process drains, and passes on those whose handshake has succeeded. A slow or hostile
+/// handshake holds up nobody else.
+pub(super) async fn tls(
     listener: TcpListener,
     gate: Arc<Gate<IpAddr>>,
     tls: Arc<Tls>,
     hello: Duration,
     draining: CancellationToken,
-) -> ReceiverStream<io::Result<Incoming<TlsStream<TcpStream>>>> {
-    let (accepted, incoming) = mpsc::channel(ACCEPTED_MAX);
+    mut doors: Doors<TlsStream<TcpStream>>,
+) {
     let handshakes = Handshakes::new(gate.name());
     let identities = Gate::new("connections of a node", Limits { total: usize::MAX, each: OF_IDENTITY_MAX });
-    tokio::spawn(async move {
-        loop {
-            let next = accept(&listener, &gate, &[]);
-            let Some((socket, peer, admission)) = draining.run_until_cancelled(next).await else { return };
-            let (tls, accepted) = (Arc::clone(&tls), accepted.clone());
-            let (handshakes, identities) = (Arc::clone(&handshakes), Arc::clone(&identities));
-            tokio::spawn(async move {
-                let stream = match handshakes.shake(&tls, socket, peer.ip(), hello).await {
-                    Ok(stream) => stream,
-                    Err(error) => return tracing::warn!(%peer, %error, "TLS handshake of a node failed"),
-                };
-                let identity = identity::certified(&stream);
-                let identity = match identity.as_ref().map(|name| identities.admit(name)).transpose() {
-                    Ok(identity) => identity,
-                    Err(full) => {
-                        return tracing::warn!(%peer, ?identity, %full, "a node's connection was closed");
-                    }
-                };
-                if identity.is_some() {
-                    handshakes.remember(peer.ip());
+    loop {
+        let next = accept(&listener, &gate, &[]);
+        let Some((socket, peer, admission)) = draining.run_until_cancelled(next).await else { return };
+        let tls = Arc::clone(&tls);
+        let (handshakes, identities) = (Arc::clone(&handshakes), Arc::clone(&identities));
+        doors.pass(socket, move |socket| async move {
+            let stream = match handshakes.shake(&tls, socket, peer.ip(), hello).await {
+                Ok(stream) => stream,
+                Err(error) => {
+                    tracing::warn!(%peer, %error, "TLS handshake of a node failed");
+                    return None;
                 }
-                let permitted = Permitted::new(stream, admission, identity);
-                let _ = accepted.send(Ok(Watched::new(permitted, patience(hello)))).await;
-            });
-        }
-    });
-    ReceiverStream::new(incoming)
+            };
+            let identity = identity::certified(&stream);
+            let identity = match identity.as_ref().map(|name| identities.admit(name)).transpose() {
+                Ok(identity) => identity,
+                Err(full) => {
+                    tracing::warn!(%peer, ?identity, %full, "a node's connection was closed");
+                    return None;
+                }
+            };
+            if identity.is_some() {
+                handshakes.remember(peer.ip());
+            }
+            Some(Watched::new(Permitted::new(stream, admission, identity), patience(hello)))
+        });
+    }
 }
 
-/// Connections as they come.
-pub(super) fn plain(
+/// Accepts connections until the process drains, and passes them on as they come.
+pub(super) async fn plain(
     listener: TcpListener,
     gate: Arc<Gate<IpAddr>>,
     hello: Duration,
     draining: CancellationToken,
-) -> ReceiverStream<io::Result<Incoming<TcpStream>>> {
-    let (accepted, incoming) = mpsc::channel(ACCEPTED_MAX);
-    tokio::spawn(async move {
-        loop {
-            let next = accept(&listener, &gate, &[]);
-            let Some((socket, _, admission)) = draining.run_until_cancelled(next).await else { return };
-            if accepted.send(Ok(elsewhere(socket, admission, hello))).await.is_err() {
-                return;
-            }
-        }
-    });
-    ReceiverStream::new(incoming)
+    mut doors: Doors<TcpStream>,
+) {
+    loop {
+        let next = accept(&listener, &gate, &[]);
+        let Some((socket, _, admission)) = draining.run_until_cancelled(next).await else { return };
+        doors.pass(socket, move |socket| async move { Some(elsewhere(socket, admission, hello)) });
+    }
 }
 
 /// A connection of which nothing more is known.

@@ -113,12 +113,8 @@ impl Connection {
                 )));
             }
         }
-        let mut outgoing = Outgoing::new(
-            Arc::clone(&self.services.hub),
-            Arc::clone(&self.services.store),
-            &resume,
-            Duration::from_millis(self.services.config.grpc.gather_ms),
-        );
+        let mut outgoing =
+            Outgoing::new(Arc::clone(&self.services.hub), Arc::clone(&self.services.store), &resume);
         outgoing.push_message(&ToNode::Welcome(self.welcome(resume.cursor())));
         match resume {
             Resume::At(cursor) => {
@@ -207,13 +203,11 @@ impl Connection {
         outgoing: &mut Outgoing,
         mailbox: &mut mpsc::Receiver<Directive>,
     ) -> StreamEnd {
-        let mut tail = self.services.hub.subscribe();
-        let mut parents =
-            ParentsFeed::new(self.services.tracker.watch_parents(node), self.services.config.grpc.gather_ms);
+        let mut round = self.services.hub.subscribe();
+        let mut parents = ParentsFeed::new(self.services.tracker.watch_parents(node));
         loop {
-            tail.borrow_and_update();
+            round.borrow_and_update();
             let ready = outgoing.is_ready();
-            let records_at = outgoing.records_at().filter(|_| !ready);
             let room = outgoing.has_room();
             tokio::select! {
                 message = inbound.message() => match message {
@@ -237,8 +231,7 @@ impl Connection {
                 fetched = outgoing.fetched() => if let Err(status) = fetched {
                     return StreamEnd::Failed(status);
                 },
-                () = sleep_until(records_at) => {}
-                _ = tail.changed(), if records_at.is_none() => {}
+                _ = round.changed() => {}
                 parents = parents.next() => outgoing.push_parents(parents),
                 directive = mailbox.recv(), if room => match directive {
                     Some(Directive::Count(count)) => outgoing.push_message(&ToNode::Count((*count).clone())),
@@ -327,12 +320,5 @@ fn refusal(refused: HelloRefused) -> Status {
         }
         HelloRefused::Removed => Status::permission_denied(refused.to_string()),
         HelloRefused::Late => Status::aborted(refused.to_string()),
-    }
-}
-
-async fn sleep_until(at: Option<tokio::time::Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }

@@ -4,14 +4,12 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use batoff_delivery::{Outbox, OutboxLimits, Resume, ToSend};
 use batoff_log::{ReadError, Store};
 use batoff_types::message::{LeaseGrant, Parents, ToNode};
 use batoff_types::{Cursor, Seq};
 use bytes::Bytes;
-use tokio::time::Instant;
 use tonic::Status;
 
 use crate::hub::{Frame, Hub, fitting};
@@ -23,9 +21,6 @@ pub(super) struct Outgoing {
     hub: Arc<Hub>,
     store: Arc<dyn Store>,
     pub outbox: Outbox,
-    gather: Duration,
-    /// Under load, not before this.
-    not_before: Instant,
     /// Only the newest counts: a lease is counted from the heartbeat that it answers.
     grant: Option<LeaseGrant>,
     /// Only the newest counts.
@@ -43,13 +38,11 @@ pub(super) struct OutMessage {
 }
 
 impl Outgoing {
-    pub(super) fn new(hub: Arc<Hub>, store: Arc<dyn Store>, resume: &Resume, gather: Duration) -> Self {
+    pub(super) fn new(hub: Arc<Hub>, store: Arc<dyn Store>, resume: &Resume) -> Self {
         Self {
             hub,
             store,
             outbox: Outbox::new(resume, OutboxLimits::default()),
-            gather,
-            not_before: Instant::now(),
             grant: None,
             parents: None,
             messages: VecDeque::new(),
@@ -84,16 +77,11 @@ impl Outgoing {
         self.grant.is_some()
             || self.parents.is_some()
             || !self.messages.is_empty()
-            || (self.fetching.is_none() && self.waiting().is_some() && Instant::now() >= self.not_before)
-    }
-
-    /// When records that wait now may be sent; `None` when none wait, or they are being fetched.
-    pub(super) fn records_at(&self) -> Option<Instant> {
-        (self.fetching.is_none() && self.waiting().is_some()).then_some(self.not_before)
+            || (self.fetching.is_none() && self.waiting().is_some())
     }
 
     fn waiting(&self) -> Option<ToSend> {
-        self.outbox.poll_range(self.hub.tail())
+        self.outbox.poll_range(self.hub.round())
     }
 
     /// What to hand to the stream now. Starts to read from the log when the records have left the tail.
@@ -124,7 +112,6 @@ impl Outgoing {
             },
         };
         self.outbox.handle_sent(frame.last);
-        self.not_before = Instant::now() + self.gather;
         Some(OutMessage { bytes: frame.bytes, through: Some(frame.last) })
     }
 

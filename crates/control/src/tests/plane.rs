@@ -166,7 +166,7 @@ impl Plane {
         self.services().hub.tail()
     }
 
-    /// Once the hub has the record.
+    /// Once streams may send the record.
     pub(super) async fn streamed(&self, seq: Seq) {
         self.services().hub.subscribe().wait_for(|tail| tail.covers(seq)).await.unwrap();
     }

@@ -13,6 +13,9 @@ use super::following::Following;
 use crate::apply::{Order, Outcome};
 use crate::boottime;
 
+/// Outcomes that are taken over before anything is said, at most: a heartbeat never waits for long.
+const OUTCOMES_AT_ONCE: usize = 256;
+
 /// Why a stream ended.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Ended {
@@ -72,11 +75,7 @@ impl<L: Clone + Send + Sync + 'static> Following<L> {
                 }
                 Event::Message(Err(status)) => return Ended::Failed(connect::refusal(&status)),
                 Event::Outcome(outcome) => {
-                    if let Some(trouble) = self.handle_outcome(outcome)
-                        && welcomed
-                    {
-                        tell(&stream.outgoing, trouble);
-                    }
+                    self.handle_outcomes(outcome, welcomed.then_some(&stream.outgoing));
                 }
                 Event::TermDurable => self.renew(),
                 Event::RoomForOrders | Event::HeartbeatDue => {}
@@ -140,6 +139,22 @@ impl<L: Clone + Send + Sync + 'static> Following<L> {
             tell(outgoing, trouble);
         }
         self.with.overflow.tell_anew();
+    }
+
+    /// Takes over what the applier has done, and whatever else it has done meanwhile: all of it goes out with one ack.
+    fn handle_outcomes(&mut self, mut outcome: Outcome, outgoing: Option<&mpsc::Sender<FromNode>>) {
+        for taken in 1.. {
+            if let (Some(trouble), Some(outgoing)) = (self.handle_outcome(outcome), outgoing) {
+                tell(outgoing, trouble);
+            }
+            if taken == OUTCOMES_AT_ONCE {
+                return;
+            }
+            match self.with.apply.outcomes.try_recv() {
+                Ok(next) => outcome = next,
+                Err(_) => return,
+            }
+        }
     }
 
     /// The control plane has answered our `Hello`, so it knows our policy, durably; and everything that it completed
