@@ -138,6 +138,11 @@ impl Events {
         self.end.subscribe()
     }
 
+    /// How many listen.
+    pub(in crate::tracker) fn subscribers(&self) -> usize {
+        self.end.receiver_count()
+    }
+
     /// The place after the newest event.
     pub(in crate::tracker) fn end(&self, told: Told) -> EventPlace {
         let inner = self.inner.lock();

@@ -274,6 +274,13 @@ fn fits(view: &TaskView, filter: &TaskFilter) -> bool {
     filter.state.is_none_or(|state| view.state == state) && filter.kind.is_none_or(|kind| view.has_kind(kind))
 }
 
+/// Between two looks of a subscriber there is so much time for each subscriber: twice of what it takes to tell one of them
+/// something. However many listen, however much happens, half of one core is left to those who submit.
+const SUBSCRIBER_TIME: Duration = Duration::from_micros(40);
+
+/// A shorter pause than that is none: timers know whole milliseconds.
+const SUBSCRIBER_PAUSE_MIN: Duration = Duration::from_millis(1);
+
 /// A subscriber on its way.
 struct Subscriber {
     tracker: Arc<Tracker>,
@@ -321,6 +328,14 @@ impl Subscriber {
                 }
             }
             let draining = self.tracker.draining.clone();
+            // What happens meanwhile is told together. One subscriber alone hears of everything at once.
+            let pause =
+                SUBSCRIBER_TIME * u32::try_from(self.tracker.events.subscribers()).unwrap_or(u32::MAX);
+            if pause >= SUBSCRIBER_PAUSE_MIN
+                && draining.run_until_cancelled(tokio::time::sleep(pause)).await.is_none()
+            {
+                return None;
+            }
             tokio::select! {
                 changed = self.end.changed() => changed.ok()?,
                 () = draining.cancelled() => return None,
