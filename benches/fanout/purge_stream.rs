@@ -267,7 +267,7 @@ impl Subscriber for LeanNode {
             taken += 9 + length;
         }
         if self.cursor > self.acked {
-            let ack = FromNode::Ack(Ack { cursor: self.cursor, reports: Vec::new() });
+            let ack = FromNode::Ack(Ack { cursor: self.cursor, reports: Vec::new(), overflowed: Vec::new() });
             if self.send(&ack, out) {
                 self.acked = self.cursor;
                 tally.ack();

@@ -1,5 +1,7 @@
 //! The way into the purge log: may this purge go in now?
 
+mod turnstile;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,9 +10,10 @@ use batoff_types::{
     Body, HostPattern, Purge, Record, Selector, Seq, SiteChange, SiteTable, TaskId, UnixMillis,
 };
 use batoff_wire::Requester;
-use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, OwnedSemaphorePermit, RwLock, Semaphore};
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 use tokio_util::sync::CancellationToken;
 
+use self::turnstile::{Overloaded, Pass, Turnstile};
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::ids::TaskIds;
@@ -23,13 +26,14 @@ pub const APPEND_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a rejected submitter is asked to wait.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// The one way into the purge log: admits, bounds, counts. The group commit itself is the store's.
+/// The one way into the purge log: admits, bounds, counts. The group commit itself is the store's. What is more than the log
+/// can take is refused before it has waited for a second.
 pub struct Commit {
     store: Arc<dyn Store>,
     catalog: Arc<Catalog>,
     ids: Arc<TaskIds>,
     clock: Clock,
-    slots: Arc<Semaphore>,
+    turnstile: Arc<Turnstile>,
     /// Purges hold it shared from the check of their hostnames until they are durable; a change of a site holds it
     /// alone until the catalog has taken it over. So no purge is accepted under names that its site has just lost.
     sites: Arc<RwLock<()>>,
@@ -63,6 +67,9 @@ pub struct Accepted {
     /// Whether it had been accepted before and nothing was done now.
     pub replayed: bool,
 }
+
+/// The right to make one purge durable now. Given back when it is dropped.
+pub struct Turn(Pass);
 
 /// Why a submission was not accepted, by what the caller can do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -99,7 +106,7 @@ pub enum CommitError {
 }
 
 impl Commit {
-    /// At most `in_flight` submissions at a time; none once `draining` is cancelled.
+    /// At most `in_flight` submissions are in the log's hands at a time; none come in once `draining` is cancelled.
     pub fn new(
         store: Arc<dyn Store>,
         catalog: Arc<Catalog>,
@@ -108,22 +115,36 @@ impl Commit {
         in_flight: usize,
         draining: CancellationToken,
     ) -> Self {
-        let slots = Arc::new(Semaphore::new(in_flight));
-        Self { store, catalog, ids, clock, slots, sites: Arc::default(), draining }
+        let turnstile = Turnstile::new(in_flight, clock.clone());
+        Self { store, catalog, ids, clock, turnstile, sites: Arc::default(), draining }
     }
 
-    /// Makes a purge durable. Once called it runs to its end even if the caller goes away.
-    pub async fn submit(&self, submission: Submission) -> Result<Accepted, CommitError> {
+    /// Waits until a purge may go in, less than a second.
+    ///
+    /// # Errors
+    /// [`CommitError::Unavailable`] when more is submitted than can be made durable in time, and while the process drains.
+    pub async fn turn(&self) -> Result<Turn, CommitError> {
         if self.draining.is_cancelled() {
             return Err(CommitError::Unavailable {
                 retry_after: RETRY_AFTER,
                 reason: "this control plane is stopping",
             });
         }
-        let slot = Arc::clone(&self.slots).try_acquire_owned().map_err(|_| CommitError::Unavailable {
+        let pass = self.turnstile.enter().await.map_err(|Overloaded| CommitError::Unavailable {
             retry_after: RETRY_AFTER,
-            reason: "too many submissions at once",
+            reason: "more is submitted than can be made durable in time",
         })?;
+        Ok(Turn(pass))
+    }
+
+    /// Makes a purge durable as soon as it may go in.
+    pub async fn submit(&self, submission: Submission) -> Result<Accepted, CommitError> {
+        let turn = self.turn().await?;
+        self.submit_in(turn, submission).await
+    }
+
+    /// Makes a purge durable. Once called it runs to its end even if the caller goes away.
+    pub async fn submit_in(&self, turn: Turn, submission: Submission) -> Result<Accepted, CommitError> {
         let sites = Arc::clone(&self.sites).read_owned().await;
         still_owned(&self.catalog.table(), &submission.purge)?;
 
@@ -142,7 +163,7 @@ impl Commit {
             body,
             dedupe,
         };
-        let hold = AppendHold { _slot: Some(slot), _sites: Some(sites), alone: None };
+        let hold = AppendHold { _pass: Some(turn.0), _sites: Some(sites), alone: None };
         match self.append(vec![new], hold).await?.first().copied() {
             Some(Appended::New { seq }) => {
                 metrics::purge_accepted(&kinds);
@@ -255,7 +276,7 @@ impl Commit {
 /// What an append keeps others from doing until it has ended.
 #[derive(Default)]
 struct AppendHold {
-    _slot: Option<OwnedSemaphorePermit>,
+    _pass: Option<Pass>,
     _sites: Option<OwnedRwLockReadGuard<()>>,
     /// With it, the append ends when the catalog has taken the record over.
     alone: Option<OwnedRwLockWriteGuard<()>>,

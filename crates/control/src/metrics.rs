@@ -35,6 +35,7 @@ const RESETS: &str = "batoff_control_node_resets_total";
 const PROTOCOL_ERRORS: &str = "batoff_control_node_protocol_errors_total";
 const CONFLICTS: &str = "batoff_control_node_identity_conflicts_total";
 const LIVE_TASKS: &str = "batoff_control_live_tasks";
+const SHED: &str = "batoff_control_submissions_shed_total";
 const REPORTS_LOST: &str = "batoff_control_reports_lost_total";
 const UNREADABLE: &str = "batoff_control_unreadable_records_total";
 const AUDIT_ENTRIES: &str = "batoff_control_audit_entries_total";
@@ -68,6 +69,7 @@ fn describe() {
     describe_histogram!(COMMIT_BATCH, "Records in one group commit");
     describe_gauge!(WATERMARK, "Number of the last record that no node can serve against any more");
     describe_histogram!(SUBMISSION, "Seconds that a submission waited for the purge log");
+    describe_counter!(SHED, "Submissions refused because more came than could be made durable in time");
     describe_gauge!(CONNECTIONS, "Open streams of nodes");
     describe_counter!(RESETS, "Nodes told to drop everything, by reason");
     describe_counter!(PROTOCOL_ERRORS, "Streams ended because the node broke the protocol");
@@ -101,6 +103,7 @@ fn appear(codes: impl IntoIterator<Item = &'static str>) {
     }
     for name in [
         REPLAYED,
+        SHED,
         BREACHES,
         PROTOCOL_ERRORS,
         CONFLICTS,
@@ -178,6 +181,11 @@ pub(crate) fn watermark(watermark: Cursor) {
 /// How long one submission waited for the log.
 pub(crate) fn submission_seconds(took: Duration) {
     histogram!(SUBMISSION).record(took);
+}
+
+/// A submission was refused for want of capacity.
+pub(crate) fn submission_shed() {
+    counter!(SHED).increment(1);
 }
 
 /// A stream was opened (1) or has ended (-1).

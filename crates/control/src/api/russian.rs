@@ -254,7 +254,10 @@ const CATALOGUE: [(&str, &str); 103] = [
         "для max_objects нужен подсчёт от каждого узла, который может отдавать кэш, а от {} его нет; ничего не поставлено в очередь. Повторите или отправьте очистку без max_objects",
     ),
     ("this control plane is stopping", "управляющий сервер останавливается"),
-    ("too many submissions at once", "слишком много запросов на очистку одновременно"),
+    (
+        "more is submitted than can be made durable in time",
+        "запросов на очистку больше, чем можно вовремя сохранить",
+    ),
     ("the purge log is not available", "журнал очисток недоступен"),
     ("the purge log's storage is full", "хранилище журнала очисток заполнено"),
     ("the purge log needs an operator", "журналу очисток нужен оператор"),

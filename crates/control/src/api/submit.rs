@@ -147,6 +147,7 @@ async fn accept(
         let counts = api.services.tracker.count(&admitted.site, &selectors).await;
         check_objects(&counts, max)?;
     }
+    let turn = api.services.commit.turn().await.map_err(|error| refused(error, &request, &admitted.site))?;
     // From here on the purge may take effect even if the client goes away, so what it costs is spent.
     let cost = taken.spend();
     let submission = Submission {
@@ -155,7 +156,7 @@ async fn accept(
         requester: Some(admitted.requester()),
         dedupe: keys.clone(),
     };
-    match api.services.commit.submit(submission).await {
+    match api.services.commit.submit_in(turn, submission).await {
         Ok(accepted) => {
             if accepted.replayed {
                 api.quotas.give_back(&admitted.site, cost);

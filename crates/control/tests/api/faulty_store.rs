@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "two suites use it, each its own part")]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -23,6 +23,8 @@ pub struct Faults(Arc<State>);
 struct State {
     fault: AtomicU8,
     refused: AtomicUsize,
+    slow_ms: AtomicU64,
+    turn: tokio::sync::Mutex<()>,
 }
 
 const NONE: u8 = 0;
@@ -45,6 +47,11 @@ impl Faults {
     /// Appends succeed, and the caller doesn't learn of it.
     pub fn forget_answers(&self) {
         self.set(FORGET_ANSWERS);
+    }
+
+    /// Appends are done one after the other, and each takes so long: a log of which one knows what it can do.
+    pub fn append_one_each(&self, each: Duration) {
+        self.0.slow_ms.store(u64::try_from(each.as_millis()).unwrap(), Ordering::SeqCst);
     }
 
     /// What became of tasks is not written.
@@ -127,6 +134,11 @@ impl Store for FaultyStore {
 impl PurgeLog for FaultyStore {
     async fn append(&self, batch: Vec<NewRecord>) -> Result<Vec<Appended>, StoreError> {
         self.faults.refuse(REFUSE_APPENDS)?;
+        let slow_ms = self.faults.0.slow_ms.load(Ordering::SeqCst);
+        if slow_ms > 0 {
+            let _turn = self.faults.0.turn.lock().await;
+            tokio::time::sleep(Duration::from_millis(slow_ms)).await;
+        }
         let appended = self.inner.log().append(batch).await?;
         self.faults.forget(FORGET_ANSWERS)?;
         Ok(appended)

@@ -15,6 +15,7 @@ mod faulty_store;
 mod follow;
 mod lines;
 mod nodes;
+mod overload;
 mod quotas;
 mod replays;
 mod rig;
