@@ -55,7 +55,10 @@ pub enum Command {
     /// Run the whole system on loopback: control plane, nodes, origin
     Dev(DevArgs),
     /// Print a completion script for a shell
-    Completions { shell: clap_complete::Shell },
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
 }
 
 /// Where the APIs are, and who asks. Flags go before the environment, the environment before the configuration file, for

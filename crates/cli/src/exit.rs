@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use batoff_client::{Error, Problem};
 
 use crate::args::Format;
-use crate::output;
+use crate::{help, output};
 
 /// Why a command did not do what was asked; each kind has its exit code.
 #[derive(Debug, thiserror::Error)]
@@ -165,7 +165,11 @@ pub fn of_parser(error: &clap::Error, format: Format) -> ExitCode {
             format,
         );
     }
-    let _ = error.print();
+    if help::is_plain(error) {
+        let _ = error.print();
+    } else {
+        output::document(help::explain(error).trim_end());
+    }
     ExitCode::from(64)
 }
 

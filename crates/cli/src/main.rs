@@ -14,6 +14,7 @@ mod audit;
 mod certs;
 mod dev;
 mod exit;
+mod help;
 mod listing;
 mod nodes;
 mod output;
@@ -29,8 +30,6 @@ mod when;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
-
 use crate::args::{Cli, Command};
 use crate::exit::Failure;
 use crate::settings::Settings;
@@ -41,7 +40,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     // Fails only when a provider is installed already, and nothing ran before this line.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let cli = match Cli::try_parse() {
+    let cli = match help::parse() {
         Ok(cli) => cli,
         Err(error) => return exit::of_parser(&error, settings::format_of_words(std::env::args())),
     };
@@ -70,7 +69,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Dev(args) => dev::run(args).await,
         Command::Completions { shell } => {
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "batoff", &mut script);
+            clap_complete::generate(shell, &mut help::command(), "batoff", &mut script);
             output::text(&String::from_utf8_lossy(&script))
         }
     }

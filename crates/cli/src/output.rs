@@ -76,7 +76,7 @@ pub struct Columns {
 /// A table with these headings.
 pub fn table<const N: usize>(columns: [(&str, Narrow); N]) -> Columns {
     let mut table = Table::new();
-    table.set_header(columns.map(|(heading, _)| heading));
+    table.set_header(columns.map(|(heading, _)| tell(heading).into_owned()));
     table.load_style(if std::io::stdout().is_terminal() {
         presets::UTF8_FULL_CONDENSED
     } else {

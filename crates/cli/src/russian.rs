@@ -4,9 +4,13 @@
 //! this catalogue. What is not in it stays English. JSON is for programs and is never touched; what the API says comes in
 //! Russian from there, because we ask for it. Help texts are English.
 
+mod help;
+
 use std::borrow::Cow;
 use std::ffi::OsString;
 use std::sync::OnceLock;
+
+use self::help::HELP;
 
 /// Whether the locale is Russian, as the C library would read it: the first of these that is set counts.
 pub fn is_spoken() -> bool {
@@ -28,7 +32,8 @@ pub fn tell(text: &str) -> Cow<'_, str> {
     if is_spoken() { in_russian(text).into() } else { text.into() }
 }
 
-fn in_russian(text: &str) -> String {
+/// The same in Russian, whoever asks.
+pub fn in_russian(text: &str) -> String {
     let line = |line: &str| {
         let inside = line.trim_start();
         let indentation = &line[..line.len() - inside.len()];
@@ -38,7 +43,7 @@ fn in_russian(text: &str) -> String {
 }
 
 fn translated(text: &str) -> Option<String> {
-    CATALOGUE.iter().find_map(|(english, russian)| {
+    HELP.iter().chain(&CATALOGUE).find_map(|(english, russian)| {
         let holes = holes(text, english)?;
         let mut parts = russian.split("{}");
         let mut whole = parts.next().unwrap_or_default().to_owned();
@@ -71,7 +76,7 @@ fn holes<'a>(text: &'a str, template: &str) -> Option<Vec<&'a str>> {
 }
 
 /// The more exact ones first.
-const CATALOGUE: [(&str, &str); 100] = [
+const CATALOGUE: [(&str, &str); 148] = [
     // Settings
     (
         "which {}? Give {}, set {}, or write {} in {}",
@@ -261,6 +266,59 @@ const CATALOGUE: [(&str, &str); 100] = [
     ("in_progress", "выполняется"),
     ("completed", "завершена"),
     ("partial", "частично"),
+    // Headings of tables
+    ("ACTION", "ДЕЙСТВИЕ"),
+    ("ACTOR", "КТО"),
+    ("BY", "КЕМ"),
+    ("CONFIRMED", "ПОДТВЕРДИЛИ"),
+    ("CREATED", "СОЗДАН"),
+    ("CURSOR", "ПОЗИЦИЯ"),
+    ("EVICTED", "ВЫТЕСНЕНО"),
+    ("EXPIRES", "ИСТЕКАЕТ"),
+    ("FENCED", "ОТКЛЮЧЕНЫ"),
+    ("FROM", "ОТКУДА"),
+    ("HOSTNAMES", "ИМЕНА"),
+    ("ITEMS", "ЭЛЕМЕНТЫ"),
+    ("ITEMS/MIN", "ЭЛЕМЕНТОВ/МИН"),
+    ("KIND", "ВИД"),
+    ("LABEL", "ПОМЕТКА"),
+    ("LAG", "ОТСТАВАНИЕ"),
+    ("LAST USED", "ИСПОЛЬЗОВАН"),
+    ("LATE PURGE", "ОПОЗДАВШАЯ ОЧИСТКА"),
+    ("LEASE", "АРЕНДА"),
+    ("NODE", "УЗЕЛ"),
+    ("NODES CONFIRMED", "ПОДТВЕРДИЛИ УЗЛЫ"),
+    ("NODES", "УЗЛЫ"),
+    ("OVERFLOWED", "СВЕРХ ТЕГОВ"),
+    ("POP", "ПЛОЩАДКА"),
+    ("PREFIXES/MIN", "ПРЕФИКСОВ/МИН"),
+    ("PROPAGATION", "РАЗОШЛАСЬ"),
+    ("RESULT", "ИСХОД"),
+    ("REVOKED", "ОТОЗВАН"),
+    ("SCOPES", "ПРАВА"),
+    ("SITE", "САЙТ"),
+    ("SLOWEST", "МЕДЛЕННЕЕ ВСЕХ"),
+    ("STARTED", "НАЧАТА"),
+    ("STATE", "СОСТОЯНИЕ"),
+    ("TAGS/RESPONSE", "ТЕГОВ/ОТВЕТ"),
+    ("TASK", "ЗАДАЧА"),
+    ("TIME", "ВРЕМЯ"),
+    ("TOKEN ID", "ID ТОКЕНА"),
+    ("TROUBLE", "НЕПОЛАДКИ"),
+    ("UNREACHABLE", "НЕДОСТУПНЫ"),
+    ("VALUE", "ЗНАЧЕНИЕ"),
+    ("WAITED FOR", "ЖДАЛИ"),
+    ("WHAT", "ЧТО"),
+    ("WITHOUT LEASE", "БЕЗ АРЕНДЫ"),
+    // The command line
+    (
+        "is not a number of seconds; write --wait=10, or --wait as the last word",
+        "это не число секунд; напишите --wait=10 или поставьте --wait последним",
+    ),
+    ("must be 0 to {} seconds", "нужно от 0 до {} секунд"),
+    ("{} is not in {}", "{} не входит в {}"),
+    ("invalid digit found in string", "это не число"),
+    ("cannot parse integer from empty string", "это не число"),
     // Counts
     ("1 item", "1 элемент"),
     ("1 object", "1 объект"),
@@ -323,7 +381,7 @@ mod tests {
 
     #[test]
     fn both_sides_have_the_same_holes() {
-        for (english, russian) in CATALOGUE {
+        for (english, russian) in CATALOGUE.into_iter().chain(HELP) {
             assert_eq!(english.matches("{}").count(), russian.matches("{}").count(), "{english}");
         }
     }
