@@ -3,11 +3,11 @@
 //!
 //! | room | answers |
 //! | --- | --- |
-//! | [`state`] | What is known, which room keeps it, and what does a step change? |
-//! | [`tasks`] | Which purge is how far? Who says `completed`, in [`tasks::decide`](tasks)? |
-//! | [`nodes`] | Which nodes are there, how are they reached, what is in their way? |
-//! | [`sla`] | How fast were purges? |
-//! | [`durable`] | What is on the disk of all that, and what does a start make of it? |
+//! | `state` | What is known, which room keeps it, and what does a step change? |
+//! | `tasks` | Which purge is how far? Who says `completed`, in `tasks::decide`? |
+//! | `nodes` | Which nodes are there, how are they reached, what is in their way? |
+//! | `sla` | How fast were purges? |
+//! | `durable` | What is on the disk of all that, and what does a start make of it? |
 //!
 //! One plain state behind one lock, changed by small synchronous steps; beside it a task that makes completions durable
 //! before they are told, and questions that are answered from memory where it knows and from the log's task rows where it
