@@ -153,8 +153,8 @@ async fn under_a_russian_locale_the_command_and_the_api_answer_in_russian() {
     assert!(run(&["purge", "https://x/*"]).contains("звёздочка в конце"));
     assert!(run(&["purge", "--help"]).contains("Пометить устаревшим"));
     assert!(run(&["purge", "--no-such-flag"]).contains("неизвестный аргумент --no-such-flag"));
-    assert!(run(&["list"]).contains("СОСТОЯНИЕ"));
     assert!(run(&["purge", "--tag", "a", "--wait"]).contains("состояние    завершена"));
+    assert!(run(&["list"]).contains("СОСТОЯНИЕ"));
     let json = run(&["purge", "--tag", "a", "--wait", "-o", "json"]);
     assert!(json.contains("\"state\":\"completed\""), "what is for programs stays as it is: {json}");
 }
