@@ -22,7 +22,7 @@ pub const FLUSH_EVERY: Duration = Duration::from_secs(5);
 /// The replica that a control plane alone is.
 pub(super) const LONE_REPLICA: &str = "1";
 
-/// WaitingEntries that wait to be written. Further ones are left out, and the next that is written says how many.
+/// Entries that wait to be written, at most. Further ones are left out, and the next that is written says how many.
 const NOTES_MAX: usize = 4_096;
 
 /// The audit log of this control plane.

@@ -24,7 +24,7 @@ pub(super) struct Upkeep {
     pub(super) next_run: u64,
 }
 
-/// What a checkpoint is to take over. DoubtfulWrite once more when that failed.
+/// What a checkpoint is to take over. Kept until that has succeeded.
 pub(super) struct Leaving {
     pub(super) standing: CheckpointPlace,
     pub(super) layer: Arc<TaskLayer>,
