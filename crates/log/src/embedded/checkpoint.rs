@@ -14,6 +14,7 @@ use batoff_types::{Cursor, LogId, Seq, TaskId, UnixMillis};
 use redb::{Database, ReadTransaction, TableError, WriteTransaction};
 use ulid::Ulid;
 
+use super::committed::Committed;
 use super::fault::Fault;
 use super::keys::{KeyRows, RunName, WrittenRun, write_runs};
 use super::layer::TaskLayer;
@@ -26,44 +27,39 @@ use super::rows;
 /// Where a checkpoint stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct CheckpointPlace {
+    /// Of the store whose files these are.
     pub(super) lineage: u128,
-    pub(super) log_id: LogId,
-    /// The last group that is in it.
-    pub(super) group: u64,
-    pub(super) first: Seq,
-    pub(super) tail: Cursor,
-    /// The latest `accepted_at` through `tail`.
-    pub(super) high: UnixMillis,
-    /// The largest id of a task through `tail`.
-    pub(super) last_task: TaskId,
+    /// What the last group that is in it left.
+    pub(super) at: Committed,
 }
 
 impl CheckpointPlace {
     /// Of a log in which nothing was ever written.
     pub(super) fn of_new(lineage: u128, log_id: LogId) -> Self {
-        Self {
-            lineage,
+        let at = Committed {
             log_id,
             group: 0,
             first: Seq::FIRST,
             tail: Cursor::START,
             high: UnixMillis(0),
             last_task: TaskId::from_bytes([0; 16]),
-        }
+        };
+        Self { lineage, at }
     }
 
     pub(super) fn write(&self, transaction: &WriteTransaction) -> Result<(), Fault> {
+        let at = &self.at;
         let mut meta = transaction.open_table(META)?;
         let rows = [
             (META_FORMAT, u128::from(FORMAT)),
-            (META_LOG_ID, u128::from(self.log_id.ulid())),
-            (META_COMMIT, u128::from(self.group)),
-            (META_FIRST, u128::from(self.first.get())),
+            (META_LOG_ID, u128::from(at.log_id.ulid())),
+            (META_COMMIT, u128::from(at.group)),
+            (META_FIRST, u128::from(at.first.get())),
             (META_KV_VERSION, 0),
             (META_LINEAGE, self.lineage),
-            (META_TAIL, u128::from(self.tail.get())),
-            (META_HIGH, u128::from(self.high.0)),
-            (META_LAST_TASK, u128::from_be_bytes(self.last_task.to_bytes())),
+            (META_TAIL, u128::from(at.tail.get())),
+            (META_HIGH, u128::from(at.high.0)),
+            (META_LAST_TASK, u128::from_be_bytes(at.last_task.to_bytes())),
         ];
         for (name, value) in rows {
             meta.insert(name, value)?;
@@ -74,15 +70,15 @@ impl CheckpointPlace {
     pub(super) fn read(transaction: &ReadTransaction) -> Result<Self, Fault> {
         let numbers = MetaNumbers(transaction);
         let first = Seq::new(numbers.narrow(META_FIRST)?);
-        Ok(Self {
-            lineage: numbers.wide(META_LINEAGE)?,
+        let at = Committed {
             log_id: LogId::from_ulid(Ulid::from(numbers.wide(META_LOG_ID)?)),
             group: numbers.narrow(META_COMMIT)?,
             first: first.ok_or_else(|| Fault::Damaged("its log begins at 0".to_owned()))?,
             tail: Cursor::new(numbers.narrow(META_TAIL)?),
             high: UnixMillis(numbers.narrow(META_HIGH)?),
             last_task: TaskId::from_bytes(numbers.wide(META_LAST_TASK)?.to_be_bytes()),
-        })
+        };
+        Ok(Self { lineage: numbers.wide(META_LINEAGE)?, at })
     }
 }
 
@@ -142,7 +138,7 @@ impl CheckpointDraft {
             // What is left of it is removed at the next start.
             let _ = fs::remove_file(run.path(dir));
         }
-        Ok(Checkpoint { group: self.standing.group, runs })
+        Ok(Checkpoint { group: self.standing.at.group, runs })
     }
 }
 

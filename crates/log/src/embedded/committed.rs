@@ -1,7 +1,7 @@
 use batoff_types::{Cursor, LogId, Seq, TaskId, UnixMillis};
 
 /// What the last acknowledged group left: where the log stands, and what the next one goes on from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Committed {
     pub(super) log_id: LogId,
     /// The number of the last group.

@@ -74,7 +74,7 @@ pub(super) fn carry_over<M: Medium>(
     let standing = outcome?;
     directory.finish_store(&carried)?;
     drop(old);
-    tracing::info!(first = %standing.first, tail = %standing.tail, "the purge log was carried over");
+    tracing::info!(first = %standing.at.first, tail = %standing.at.tail, "the purge log was carried over");
     Ok(())
 }
 
@@ -93,20 +93,20 @@ impl<M: Medium> Carry<'_, M> {
         let meta = OldMeta::read(&transaction).map_err(read)?;
         self.hear(&meta)?;
         let mut standing = CheckpointPlace::of_new(database::new_lineage(), meta.log_id);
-        standing.first = meta.first;
-        standing.tail = Cursor::before(meta.first);
+        standing.at.first = meta.first;
+        standing.at.tail = Cursor::before(meta.first);
 
         let carried = self.directory.carried_store();
         let new = database::create_checkpoint(self.medium, &carried, &standing)?;
         self.directory.flush()?;
         self.copy_pairs(&transaction, &standing, meta.kv_version)?;
         self.copy_log(&transaction, &mut standing)?;
-        task_index::make_whole(self.old, standing.tail).map_err(read)?;
+        task_index::make_whole(self.old, standing.at.tail).map_err(read)?;
         let mut rest = || -> Result<(), Fault> {
             copy_tasks(&transaction, &new)?;
             let runs = self.copy_keys(&transaction)?;
             if let Some((last, _)) = transaction.open_table(TASK_SEQS)?.last()? {
-                standing.last_task = TaskId::from_bytes(*last.value());
+                standing.at.last_task = TaskId::from_bytes(*last.value());
             }
             let last = new.begin_write()?;
             write_run_names(&last, &runs)?;
@@ -174,7 +174,7 @@ impl<M: Medium> Carry<'_, M> {
     fn copy_log(&self, old: &ReadTransaction, standing: &mut CheckpointPlace) -> Result<(), OpenError> {
         let path = self.directory.store();
         let read = |fault| explain(fault, "read", &path);
-        let onward = Onward { first_seq: standing.first.get(), first_group: 1, high: UnixMillis(0) };
+        let onward = Onward { first_seq: standing.at.first.get(), first_group: 1, high: UnixMillis(0) };
         let (shelf, appender) =
             begin_log(self.medium, self.directory, Pace::default(), standing.lineage, onward)?;
         let mut out = CarriedGroups {
@@ -190,13 +190,13 @@ impl<M: Medium> Carry<'_, M> {
         for row in table.iter().map_err(|error| read(error.into()))? {
             let (seq, row) = row.map_err(|error| read(error.into()))?;
             let record = rows::read_record(seq.value(), row.value()).map_err(read)?;
-            if record.seq != standing.tail.next() {
-                return Err(corrupt(&path, format!("record {} is missing", standing.tail.next())));
+            if record.seq != standing.at.tail.next() {
+                return Err(corrupt(&path, format!("record {} is missing", standing.at.tail.next())));
             }
             put_record(&mut out.buffer, record.accepted_at, &record.body, None, &[]);
             out.records += 1;
-            standing.tail = Cursor::after(record.seq);
-            standing.high = rows::record_high(row.value());
+            standing.at.tail = Cursor::after(record.seq);
+            standing.at.high = rows::record_high(row.value());
             if out.records >= GROUP_RECORDS || out.buffer.len() >= GROUP_BYTES {
                 out.close(standing).map_err(|source| io_error("write", self.directory.path(), source))?;
             }
@@ -243,25 +243,25 @@ impl<M: Medium> CarriedGroups<'_, M> {
         if self.records == 0 {
             return Ok(());
         }
-        let first_seq = standing.tail.get() + 1 - u64::from(self.records);
+        let first_seq = standing.at.tail.get() + 1 - u64::from(self.records);
         let span = self.buffer.len().next_multiple_of(super::aligned::BLOCK);
         if self.appender.room() < span as u64 {
             self.spares += 1;
             let bytes = Pace::default().bytes_after(self.appender.segment().head.bytes, span);
             let spare = Spare::make(self.medium, &self.directory.spare(self.spares), bytes)?;
-            let onward = Onward { first_seq, first_group: standing.group + 1, high: standing.high };
+            let onward = Onward { first_seq, first_group: standing.at.group + 1, high: standing.at.high };
             self.appender = SegmentAppender::begin(self.medium, self.directory, &self.shelf, spare, onward)?;
         }
         let head = GroupHead {
             bytes: 0,
             records: self.records,
             first_seq,
-            group: standing.group + 1,
+            group: standing.at.group + 1,
             segment: 0,
-            high: standing.high,
+            high: standing.at.high,
         };
         self.appender.append(head, &mut self.buffer)?;
-        standing.group += 1;
+        standing.at.group += 1;
         self.records = 0;
         self.buffer.clear();
         self.buffer.resize(GROUP_HEAD);

@@ -56,8 +56,8 @@ pub(super) fn open_or_create<M: Medium>(
     let path = directory.store();
     let (checkpoint, standing) = open_or_migrate(medium, directory, cache_bytes, now)?;
     let beside = directory.read_log_id()?;
-    if beside != Some(standing.log_id) {
-        return Err(OpenError::Copy { path, stored: standing.log_id, beside });
+    if beside != Some(standing.at.log_id) {
+        return Err(OpenError::Copy { path, stored: standing.at.log_id, beside });
     }
     let (pairs, committed_pairs) =
         database::open_pairs(medium, &directory.pairs(), cache_bytes, standing.lineage)?;
@@ -65,9 +65,9 @@ pub(super) fn open_or_create<M: Medium>(
     let ReadLog { committed, shelf, appender, layer } =
         read_log(medium, directory, &standing, now, &mut keys)?;
     calm(&path, || {
-        task_index::make_whole(&checkpoint, standing.tail).map_err(|fault| explain(fault, "read", &path))
+        task_index::make_whole(&checkpoint, standing.at.tail).map_err(|fault| explain(fault, "read", &path))
     })?;
-    let checkpointed = standing.group;
+    let checkpointed = standing.at.group;
     let recovered = RecoveredStore {
         checkpoint,
         checkpointed,
@@ -195,24 +195,18 @@ fn read_log<M: Medium>(
     let Some(newest) = segments.last() else {
         return Err(corrupt(&directory.store(), "no segment of its log (log-….seg) lies beside it"));
     };
-    let mut committed = Committed {
-        log_id: standing.log_id,
-        group: standing.group,
-        first: standing.first,
-        tail: standing.tail,
-        high: standing.high,
-        last_task: standing.last_task,
-    };
+    let mut committed = standing.at;
     let mut layer = TaskLayer::default();
     let mut apply = |segment: &LogSegment, head: &GroupHead, at: u64, frames: &[u8]| {
-        if head.group <= standing.group {
+        if head.group <= standing.at.group {
             return Ok(());
         }
         replay::apply(head, frames, now, &mut committed, &mut layer, keys)
             .map_err(|detail| corrupt(&segment.path, format!("at byte {at}: {detail}")))
     };
-    let from =
-        segments.partition_point(|segment| segment.head.first_group <= standing.group + 1).saturating_sub(1);
+    let from = segments
+        .partition_point(|segment| segment.head.first_group <= standing.at.group + 1)
+        .saturating_sub(1);
     for pair in segments[from..].windows(2) {
         read_sealed(medium, &pair[0], pair[1].head.first_group, &mut apply)?;
     }
@@ -229,12 +223,12 @@ fn read_log<M: Medium>(
     }
     // Before anybody is told what was found: a process that was killed may have left it in the page cache.
     appender.flush().map_err(|source| io_error("flush", &newest.path, source))?;
-    if newest.last_group() < standing.group {
+    if newest.last_group() < standing.at.group {
         let detail = format!(
             "it ends with group {}, but {} holds what follows from group {}",
             newest.last_group(),
             directory.store().display(),
-            standing.group
+            standing.at.group
         );
         return Err(corrupt(&newest.path, detail));
     }
@@ -274,7 +268,7 @@ fn read_heads<M: Medium>(
         }
         segments.push(Arc::new(LogSegment::new(head, path)));
     }
-    if let Some(oldest) = segments.first().filter(|oldest| oldest.head.first_group > standing.group + 1) {
+    if let Some(oldest) = segments.first().filter(|oldest| oldest.head.first_group > standing.at.group + 1) {
         return Err(missing_before(directory, oldest));
     }
     Ok(segments)

@@ -307,7 +307,7 @@ impl<M: Medium> Writer<M> {
         self.keys.expire(now);
         let drafted = {
             let layers = shared.layers.read();
-            let (buffer, committed) = (&mut self.buffer, self.committed.clone());
+            let (buffer, committed) = (&mut self.buffer, self.committed);
             let mut draft = GroupDraft::new(buffer, &layers, &self.keys, &opened.checkpoint, committed, now);
             for request in requests {
                 match request {

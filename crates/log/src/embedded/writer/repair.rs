@@ -186,10 +186,10 @@ impl<M: Medium> Writer<M> {
 
     /// What the databases hold, beside what was acknowledged.
     fn compare(&self, standing: &CheckpointPlace, pairs: &CommittedPairs) -> Result<OnDisk, String> {
-        if standing.log_id != self.committed.log_id || !self.upkeep.knows_checkpoint(standing.group) {
+        if standing.at.log_id != self.committed.log_id || !self.upkeep.knows_checkpoint(standing.at.group) {
             return Err(format!(
                 "group {} of log {} was acknowledged in its checkpoint, but the disk holds group {} of log {}",
-                self.upkeep.checkpointed, self.committed.log_id, standing.group, standing.log_id
+                self.upkeep.checkpointed, self.committed.log_id, standing.at.group, standing.at.log_id
             ));
         }
         let acknowledged = self.committed_pairs.commit;
@@ -242,7 +242,7 @@ impl<M: Medium> Writer<M> {
     fn probe_log(&mut self) -> Result<(), WriteFailure> {
         self.buffer.clear();
         self.buffer.resize(GROUP_HEAD);
-        let mut committed = self.committed.clone();
+        let mut committed = self.committed;
         committed.group += 1;
         let head = GroupHead {
             bytes: 0,

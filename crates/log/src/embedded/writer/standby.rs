@@ -47,7 +47,7 @@ impl Upkeep {
 
     /// Whether a checkpoint of this group may be on the disk.
     pub(super) fn knows_checkpoint(&self, group: u64) -> bool {
-        let leaving = self.leaving.as_ref().map(|leaving| leaving.standing.group);
+        let leaving = self.leaving.as_ref().map(|leaving| leaving.standing.at.group);
         group == self.checkpointed || leaving == Some(group)
     }
 

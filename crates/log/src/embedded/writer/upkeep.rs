@@ -76,16 +76,7 @@ impl<M: Medium> Writer<M> {
             layer
         };
         let keys = self.keys.begin_checkpoint();
-        let committed = &self.committed;
-        let standing = CheckpointPlace {
-            lineage: self.shared.shelf.lineage(),
-            log_id: committed.log_id,
-            group: committed.group,
-            first: committed.first,
-            tail: committed.tail,
-            high: committed.high,
-            last_task: committed.last_task,
-        };
+        let standing = CheckpointPlace { lineage: self.shared.shelf.lineage(), at: self.committed };
         self.upkeep.leaving = Some(Leaving { standing, layer, keys });
         self.write_checkpoint()
     }
