@@ -9,6 +9,7 @@
 //! | `GET /admin/v1/audit?site=&actor=&action=&since=&until=&limit=&cursor=` | who did what, newest first |
 //! | `GET /admin/v1/audit/export?from=` | the chain as lines of JSON |
 //! | `GET /admin/v1/audit/verify?head=` | whether the chain is whole |
+//! | `GET /admin/v1/openapi.json` | this, for programs |
 //!
 //! Every change, refused ones too, has an entry in the [audit log](crate::audit); one that cannot be written down is not
 //! made.
@@ -16,6 +17,7 @@
 mod audit;
 mod body;
 mod nodes;
+mod openapi;
 mod refusal;
 mod sites;
 mod sla;
@@ -27,11 +29,13 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
-use axum::{Router, middleware};
+use axum::routing::get;
+use axum::{Json, Router, middleware};
 use http::Request;
 use http::header::AUTHORIZATION;
 use subtle::ConstantTimeEq;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::api::problem::{Code, Problem};
 use crate::api::{RequestId, reply};
@@ -41,23 +45,35 @@ use crate::service::Services;
 /// All routes of the operator's API.
 pub fn router(services: Arc<Services>) -> Router {
     let clock = services.clock.clone();
-    Router::new()
-        .route("/admin/v1/sites", get(sites::list).post(sites::create))
-        .route("/admin/v1/sites/{site}", get(sites::show).patch(sites::change).delete(sites::remove))
-        .route("/admin/v1/sites/{site}/tokens", get(tokens::list).post(tokens::issue))
-        .route("/admin/v1/sites/{site}/tokens/{token}", delete(tokens::revoke))
-        .route("/admin/v1/nodes", get(nodes::list))
-        .route("/admin/v1/nodes/{pop}/{node}", post(nodes::admit).delete(nodes::remove))
-        .route("/admin/v1/sla", get(sla::fleet))
-        .route("/admin/v1/audit", get(audit::list))
-        .route("/admin/v1/audit/export", get(audit::export))
-        .route("/admin/v1/audit/verify", get(audit::verify))
+    let (routes, _) = described().split_for_parts();
+    routes
         .route_layer(middleware::from_fn_with_state(Arc::clone(&services), audit::record))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&services), authenticate))
+        .route("/admin/v1/openapi.json", get(async || Json(description())))
         .fallback(async || Problem::detailed(Code::NotFound, "there is no such route"))
         .method_not_allowed_fallback(async || Problem::new(Code::MethodNotAllowed))
         .with_state(services)
         .layer(middleware::from_fn_with_state(clock, reply::finish))
+}
+
+/// The routes with what describes them: one cannot be without the other.
+fn described() -> OpenApiRouter<Arc<Services>> {
+    OpenApiRouter::with_openapi(openapi::base())
+        .routes(routes!(sites::list, sites::create))
+        .routes(routes!(sites::show, sites::change, sites::remove))
+        .routes(routes!(tokens::list, tokens::issue))
+        .routes(routes!(tokens::revoke))
+        .routes(routes!(nodes::list))
+        .routes(routes!(nodes::admit, nodes::remove))
+        .routes(routes!(sla::fleet))
+        .routes(routes!(audit::list))
+        .routes(routes!(audit::export))
+        .routes(routes!(audit::verify))
+}
+
+/// The description of this API, as `/admin/v1/openapi.json` has it. It asks for no token: it tells nothing of this system.
+pub fn description() -> utoipa::openapi::OpenApi {
+    openapi::complete(described().into_openapi())
 }
 
 /// Lets requests with the operator's token through.

@@ -10,7 +10,7 @@
 //! | `refusals` | What is the audit log told of what changed nothing? |
 //! | `submit`, `waiting`, `task`, `list`, `events`, `sla` | The routes |
 //! | `openapi` | How is all of this described? |
-//! | [`problem`], `language`, `russian` | How do we say no, and in which language? |
+//! | [`problem`], `remedies`, `language`, `russian` | How do we say no, what can be done about it, and in which language? |
 //!
 //! The order of checks is the contract's: route, token, size, signature and timestamp, scope, media type, JSON, items,
 //! quota, durability. **Invariants, by what is absent:** a body is never parsed before its signature is accepted, and
@@ -30,12 +30,13 @@ mod items;
 mod json;
 mod language;
 mod list;
-mod openapi;
+pub mod openapi;
 pub mod problem;
 mod purge_body;
 pub mod query;
 mod quota;
 mod refusals;
+mod remedies;
 mod replays;
 pub mod reply;
 mod request_id;
@@ -72,20 +73,28 @@ pub use self::request_id::RequestId;
 pub fn router(services: Arc<Services>) -> Router {
     let clock = services.clock.clone();
     let prefix = services.config.api.public_prefix.clone();
-    let (routes, description) = OpenApiRouter::with_openapi(openapi::base())
+    let (routes, _) = described().with_state(Arc::new(Api::new(services))).split_for_parts();
+    let routes = routes
+        .merge(openapi::routes(description(), &prefix))
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(other_method)
+        .layer(CatchPanicLayer::custom(|_| after_panic()));
+    finished(clock, routes)
+}
+
+/// The routes with what describes them: one cannot be without the other.
+fn described() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::with_openapi(openapi::base())
         .routes(routes!(submit::submit))
         .routes(routes!(task::task))
         .routes(routes!(list::list))
         .routes(routes!(events::stream))
         .routes(routes!(sla::sla))
-        .with_state(Arc::new(Api::new(services)))
-        .split_for_parts();
-    let routes = routes
-        .merge(openapi::routes(description, &prefix))
-        .fallback(no_such_route)
-        .method_not_allowed_fallback(other_method)
-        .layer(CatchPanicLayer::custom(|_| after_panic()));
-    finished(clock, routes)
+}
+
+/// The description of this API, as `/openapi.json` has it.
+pub fn description() -> utoipa::openapi::OpenApi {
+    openapi::complete(described().into_openapi())
 }
 
 /// Puts [`reply::finish`] around all of `routes`, as the outermost layer: the router itself adds `Allow` outside of

@@ -4,6 +4,7 @@ mod administration;
 mod audit;
 mod connections;
 mod delivery;
+mod described;
 #[path = "../tests/api/faulty_store.rs"]
 mod faulty_store;
 mod late_reports;

@@ -11,6 +11,7 @@ use batoff_types::UnixMillis;
 use futures_util::stream;
 use http::header::CONTENT_TYPE;
 use http::{Method, Request, StatusCode};
+use utoipa::ToSchema;
 
 use super::body::BODY_BYTES_MAX;
 use super::refusal::Conflict;
@@ -19,7 +20,8 @@ use crate::api::problem::{Code, Problem, store_error};
 use crate::api::query::Query;
 use crate::api::reply::json;
 use crate::audit::{
-    AuditAction, AuditEntry, AuditFilter, AuditResult, BegunChange, ChainHead, LISTED_MAX, OPERATOR,
+    AuditAction, AuditEntry, AuditFilter, AuditResult, BegunChange, ChainHead, ChainReport, LISTED_MAX,
+    OPERATOR,
 };
 use crate::service::Services;
 
@@ -144,7 +146,44 @@ fn answered(mut begun: BegunChange, response: &Response) -> BegunChange {
     begun
 }
 
-/// `GET /admin/v1/audit`: newest first.
+/// A page of the audit log, as the description names it: the entries themselves are sent byte by byte.
+#[derive(ToSchema)]
+#[schema(as = AuditPage)]
+#[expect(dead_code, reason = "the description's name for what is put together as text")]
+struct PageDocument {
+    /// Newest first.
+    entries: Vec<EntryDocument>,
+    /// What to give as `cursor` for the next page; absent on the last.
+    #[schema(nullable = false)]
+    next_cursor: Option<String>,
+}
+
+/// An entry as it is listed.
+#[derive(ToSchema)]
+#[schema(as = ListedEntry)]
+#[expect(dead_code, reason = "the description's name for what is put together as text")]
+struct EntryDocument {
+    #[schema(inline)]
+    #[serde(flatten)]
+    entry: AuditEntry,
+    /// SHA-256 over the hash of the entry before it and the entry's own bytes.
+    hash: String,
+}
+
+/// Who did what: the audit log, newest first.
+#[utoipa::path(
+    get, path = "/admin/v1/audit", tag = "audit", operation_id = "listAudit",
+    params(
+        ("site" = Option<String>, Query, nullable = false, description = "Only about this site"),
+        ("actor" = Option<String>, Query, nullable = false, description = "Only by this actor: `admin`, or `token:` and a token's id"),
+        ("action" = Option<String>, Query, nullable = false, description = "Only this action, such as `purge` or `token.issue`"),
+        ("since" = Option<String>, Query, nullable = false, description = "Only done at or after this time (RFC 3339)", example = "2026-04-20T08:12:31Z"),
+        ("until" = Option<String>, Query, nullable = false, description = "Only done before this time (RFC 3339)"),
+        ("limit" = Option<u64>, Query, nullable = false, minimum = 1, maximum = 200, description = "Entries on a page; 50 when not given"),
+        ("cursor" = Option<String>, Query, nullable = false, description = "`next_cursor` of the page before"),
+    ),
+    responses((status = 200, description = "A page", body = PageDocument))
+)]
 pub(super) async fn list(
     State(services): State<Arc<Services>>,
     request: Request<Body>,
@@ -170,7 +209,15 @@ pub(super) async fn list(
     Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
 }
 
-/// `GET /admin/v1/audit/export`: the chain as it is, from an entry on, for looking at it elsewhere.
+/// The chain as it is, from an entry on, for looking at it elsewhere.
+///
+/// A JSON document a line: first the head of the chain before that entry, then each entry with the very bytes that its
+/// hash is of.
+#[utoipa::path(
+    get, path = "/admin/v1/audit/export", tag = "audit", operation_id = "exportAudit",
+    params(("from" = Option<u64>, Query, nullable = false, minimum = 1, description = "The first entry; 1 when not given")),
+    responses((status = 200, description = "The chain", content_type = "application/jsonl", body = String))
+)]
 pub(super) async fn export(
     State(services): State<Arc<Services>>,
     request: Request<Body>,
@@ -207,7 +254,12 @@ pub(super) async fn export(
     Ok(([(CONTENT_TYPE, JSON_LINES)], Body::from_stream(pieces)).into_response())
 }
 
-/// `GET /admin/v1/audit/verify`: whether the chain is whole.
+/// Whether the audit log is whole.
+#[utoipa::path(
+    get, path = "/admin/v1/audit/verify", tag = "audit", operation_id = "verifyAudit",
+    params(("head" = Option<String>, Query, nullable = false, description = "The head that an earlier look told: an older copy that was put back is noticed only with it")),
+    responses((status = 200, description = "What was found", body = ChainReport))
+)]
 pub(super) async fn verify(
     State(services): State<Arc<Services>>,
     request: Request<Body>,

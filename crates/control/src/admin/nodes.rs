@@ -10,6 +10,7 @@ use batoff_types::message::LeasePolicy;
 use batoff_types::{Body as RecordBody, NodeName};
 use http::{Request, StatusCode};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::refusal::AdminRefusal;
 use crate::api::RequestId;
@@ -20,30 +21,54 @@ use crate::clock::rfc3339;
 use crate::service::Services;
 use crate::tracker::{Membership, NodeStatus, RemoveRefused};
 
-#[derive(Serialize)]
+/// The nodes.
+#[derive(Serialize, ToSchema)]
+#[schema(as = NodeList)]
+struct NodeListDocument {
+    /// Those that purges are sent to.
+    nodes: Vec<NodeDocument>,
+    /// Those that were decommissioned, and whose names are blocked: `fra1/edge-03`.
+    removed: Vec<String>,
+}
+
+/// A node.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Node)]
 struct NodeDocument {
+    /// Its PoP.
     pop: String,
+    /// Its name there.
     node: String,
     /// `unknown`, `away`, `joining` or `leased`.
     state: &'static str,
+    /// Whether it has a stream open.
     connected: bool,
     /// What it does without a lease: `serve` or `revalidate`.
     #[serde(skip_serializing_if = "Option::is_none")]
     on_lease_lost: Option<&'static str>,
+    /// What it has evicted and acknowledged.
     cursor: u64,
+    /// Records that it has not acknowledged.
     lag_records: u64,
+    /// The age of the oldest of them, in seconds.
     lag_seconds: f64,
+    /// How long it may still serve from its cache without asking; null without a lease.
     lease_remaining_ms: Option<u64>,
     /// Why its last heartbeat was answered without a lease.
     #[serde(skip_serializing_if = "Option::is_none")]
     refusal: Option<&'static str>,
+    /// When it was last heard of.
     #[serde(skip_serializing_if = "Option::is_none")]
     heard_at: Option<String>,
+    /// Changes whenever its program starts.
     #[serde(skip_serializing_if = "Option::is_none")]
     instance: Option<String>,
+    /// Of its program; empty before it has connected.
     version: String,
+    /// The newest kind of record that it understands; of a newer one it purges everything of the site.
     #[serde(skip_serializing_if = "Option::is_none")]
     semantics: Option<u32>,
+    /// The caches that it drives.
     caches: Vec<CacheDocument>,
     /// The nodes and PoPs that it fetches through.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -56,9 +81,13 @@ struct NodeDocument {
     parents_unknown: Option<String>,
 }
 
-#[derive(Serialize)]
+/// A cache that a node drives.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Cache)]
 struct CacheDocument {
+    /// As the node's configuration calls it.
     name: String,
+    /// What keeps it from being purged, for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     trouble: Option<String>,
     /// The record that waits behind it.
@@ -66,16 +95,31 @@ struct CacheDocument {
     stuck_seq: Option<u64>,
 }
 
-/// Registered nodes; those that were removed, and whose names are blocked, stand by name beside them.
+/// Nodes: registered ones, and by name those that were removed.
+#[utoipa::path(
+    get, path = "/admin/v1/nodes", tag = "fleet", operation_id = "listNodes",
+    responses((status = 200, description = "The nodes", body = NodeListDocument))
+)]
 pub(super) async fn list(State(services): State<Arc<Services>>) -> Response {
     let (removed, nodes): (Vec<_>, Vec<_>) =
         services.tracker.nodes().into_iter().partition(|node| node.removed);
     let nodes: Vec<NodeDocument> = nodes.into_iter().map(NodeDocument::from).collect();
     let removed: Vec<String> = removed.iter().map(|node| node.node.to_string()).collect();
-    json(StatusCode::OK, &serde_json::json!({ "nodes": nodes, "removed": removed }))
+    json(StatusCode::OK, &NodeListDocument { nodes, removed })
 }
 
-/// Decommissions a node: purges wait for it no longer once its lease has certainly run out, and its name is blocked.
+/// Decommission a node.
+///
+/// Purges wait for it no longer once its lease has certainly run out, and its name is blocked.
+#[utoipa::path(
+    delete, path = "/admin/v1/nodes/{pop}/{node}", tag = "fleet", operation_id = "removeNode",
+    params(
+        ("pop" = String, Path, description = "The PoP's name"),
+        ("node" = String, Path, description = "The node's name there"),
+        ("force" = Option<bool>, Query, nullable = false, description = "Also one that may go on serving what was purged"),
+    ),
+    responses((status = 204, description = "It does not count any more"))
+)]
 pub(super) async fn remove(
     State(services): State<Arc<Services>>,
     Path((pop, node)): Path<(String, String)>,
@@ -101,7 +145,15 @@ pub(super) async fn remove(
     Ok(no_content())
 }
 
-/// Lets a removed name connect and be registered again.
+/// Let a removed name connect and be registered again.
+#[utoipa::path(
+    post, path = "/admin/v1/nodes/{pop}/{node}", tag = "fleet", operation_id = "admitNode",
+    params(
+        ("pop" = String, Path, description = "The PoP's name"),
+        ("node" = String, Path, description = "The node's name there"),
+    ),
+    responses((status = 204, description = "It may connect"))
+)]
 pub(super) async fn admit(
     State(services): State<Arc<Services>>,
     Path((pop, node)): Path<(String, String)>,

@@ -5,6 +5,8 @@ use std::fmt::Display;
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::api::problem::{Code, ERRORS_BASE, ItemError, Problem};
 use crate::api::reply::PROBLEM_JSON;
@@ -24,6 +26,27 @@ pub(super) enum AdminRefusal {
 pub(super) struct Conflict {
     pub detail: String,
     pub errors: Vec<ItemError>,
+}
+
+/// A conflict as it is sent: a problem (RFC 9457) whose code the customers' API does not have.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Conflict)]
+pub(super) struct ConflictDocument {
+    /// A URI that explains the code.
+    #[serde(rename = "type")]
+    kind: String,
+    /// One line for people.
+    title: &'static str,
+    /// The HTTP status.
+    status: u16,
+    /// Always `conflict`.
+    code: &'static str,
+    /// What stands in the way, and what to do.
+    detail: String,
+    /// The id of the request, the same as in `X-Request-Id`.
+    request_id: String,
+    /// What of the body is meant, if it is a part of it.
+    errors: Vec<ItemError>,
 }
 
 impl AdminRefusal {
@@ -79,17 +102,18 @@ impl IntoResponse for AdminRefusal {
 pub(super) fn render(mut response: Response, request_id: &str) -> Response {
     if let Some(Conflict { detail, errors }) = response.extensions_mut().remove::<Conflict>() {
         tracing::info!(request_id, detail, "request refused: conflict");
-        let document = serde_json::json!({
-            "type": format!("{ERRORS_BASE}conflict"),
-            "title": "It stands against something that exists",
-            "status": StatusCode::CONFLICT.as_u16(),
-            "code": "conflict",
-            "detail": detail,
-            "request_id": request_id,
-            "errors": errors,
-        });
+        let document = ConflictDocument {
+            kind: format!("{ERRORS_BASE}conflict"),
+            title: "It stands against something that exists",
+            status: StatusCode::CONFLICT.as_u16(),
+            code: "conflict",
+            detail,
+            request_id: request_id.to_owned(),
+            errors,
+        };
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
-        *response.body_mut() = document.to_string().into();
+        // Strings, numbers and lists of them always serialise.
+        *response.body_mut() = serde_json::to_vec(&document).unwrap_or_default().into();
     }
     response
 }

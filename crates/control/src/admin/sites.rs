@@ -8,6 +8,7 @@ use axum::response::Response;
 use batoff_types::{HostPattern, SiteChange, SiteId, SiteLimits, SiteTable, TAGS_PER_RESPONSE_LIMIT};
 use http::{Request, StatusCode};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::body;
 use super::refusal::{AdminRefusal, Conflict};
@@ -30,40 +31,69 @@ const SITES_MAX: usize = 100_000;
 /// The largest quota: beyond it a quota means nothing.
 const QUOTA_MAX: u32 = 1_000_000_000;
 
-#[derive(Serialize)]
+/// All sites.
+#[derive(Serialize, ToSchema)]
+#[schema(as = SiteList)]
+struct SiteListDocument {
+    /// By name.
+    sites: Vec<SiteDocument>,
+}
+
+/// A site.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Site)]
 struct SiteDocument {
+    /// Its name.
     site_id: String,
+    /// What it owns: names, and wildcards such as `*.img.example.com`.
     hostnames: Vec<String>,
+    /// What was set for it; what was not set has the default.
     limits: LimitsDocument,
+    /// Objects with more tags than are indexed.
     tag_overflow: OverflowDocument,
 }
 
 /// Objects that came to the nodes with more tags than `tags_per_response`, or with malformed ones: every purge of a tag of
 /// the site hits them.
-#[derive(Default, Serialize)]
+#[derive(Default, Serialize, ToSchema)]
+#[schema(as = TagOverflow)]
 struct OverflowDocument {
+    /// How many came, since the nodes started.
     objects: u64,
+    /// To how many nodes.
     nodes: u32,
+    /// When the last one came.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_at: Option<String>,
 }
 
-#[derive(Clone, Copy, Default, Serialize, Deserialize)]
+/// A site's limits. What is left out, or null, has the default.
+#[derive(Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schema(as = Limits)]
 struct LimitsDocument {
+    /// URLs and tags a minute; 10,000 by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     items_per_minute: Option<u32>,
+    /// Prefixes, hosts and *everything* a minute; 60 by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     prefixes_per_minute: Option<u32>,
+    /// Tags of a response that are indexed, 1 to 1,024; 16 by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     tags_per_response: Option<u32>,
 }
 
-#[derive(Deserialize)]
+/// A site that is to be.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewSite {
+    /// 1 to 64 of `a-z 0-9 -`.
+    #[schema(example = "shop")]
     site_id: String,
+    /// 1 to 1,000 names and wildcards. A name belongs to one site only.
+    #[schema(example = json!(["www.example.com", "*.img.example.com"]))]
     hostnames: Vec<String>,
+    /// The defaults when not given.
     #[serde(default)]
     limits: LimitsDocument,
     /// Takes names that other sites have away from them.
@@ -71,15 +101,24 @@ struct NewSite {
     takes: bool,
 }
 
-#[derive(Deserialize)]
+/// What is to be changed of a site; what is left out stays as it is.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct SitePatch {
+    /// All of its names from now on. What is cached under those that it gives up is purged.
     hostnames: Option<Vec<String>>,
+    /// All of its limits from now on.
     limits: Option<LimitsDocument>,
+    /// Takes names that other sites have away from them.
     #[serde(default, rename = "move")]
     takes: bool,
 }
 
+/// All sites.
+#[utoipa::path(
+    get, path = "/admin/v1/sites", tag = "sites", operation_id = "listSites",
+    responses((status = 200, description = "The sites", body = SiteListDocument))
+)]
 pub(super) async fn list(State(services): State<Arc<Services>>) -> Response {
     let overflows = services.tracker.tag_overflows();
     let document = |site: Site| {
@@ -87,9 +126,15 @@ pub(super) async fn list(State(services): State<Arc<Services>>) -> Response {
         SiteDocument::new(site, overflow)
     };
     let sites: Vec<SiteDocument> = services.catalog.sites().into_iter().map(document).collect();
-    json(StatusCode::OK, &serde_json::json!({ "sites": sites }))
+    json(StatusCode::OK, &SiteListDocument { sites })
 }
 
+/// One site.
+#[utoipa::path(
+    get, path = "/admin/v1/sites/{site}", tag = "sites", operation_id = "getSite",
+    params(("site" = String, Path, description = "The site's name")),
+    responses((status = 200, description = "The site", body = SiteDocument))
+)]
 pub(super) async fn show(
     State(services): State<Arc<Services>>,
     Path(site): Path<String>,
@@ -99,6 +144,12 @@ pub(super) async fn show(
     Ok(json(StatusCode::OK, &SiteDocument::new(site, overflow)))
 }
 
+/// Create a site.
+#[utoipa::path(
+    post, path = "/admin/v1/sites", tag = "sites", operation_id = "createSite",
+    request_body(content = NewSite, content_type = "application/json"),
+    responses((status = 201, description = "The site", body = SiteDocument))
+)]
 pub(super) async fn create(
     State(services): State<Arc<Services>>,
     request: Request<Body>,
@@ -136,6 +187,13 @@ pub(super) async fn create(
     ))
 }
 
+/// Change a site: its hostnames, its limits.
+#[utoipa::path(
+    patch, path = "/admin/v1/sites/{site}", tag = "sites", operation_id = "changeSite",
+    params(("site" = String, Path, description = "The site's name")),
+    request_body(content = SitePatch, content_type = "application/json"),
+    responses((status = 200, description = "The site", body = SiteDocument))
+)]
 pub(super) async fn change(
     State(services): State<Arc<Services>>,
     Path(site): Path<String>,
@@ -157,6 +215,12 @@ pub(super) async fn change(
     show(State(services), Path(site)).await
 }
 
+/// Remove a site with its tokens. What is cached for it is purged.
+#[utoipa::path(
+    delete, path = "/admin/v1/sites/{site}", tag = "sites", operation_id = "removeSite",
+    params(("site" = String, Path, description = "The site's name")),
+    responses((status = 204, description = "It is gone"))
+)]
 pub(super) async fn remove(
     State(services): State<Arc<Services>>,
     Path(site): Path<String>,

@@ -11,7 +11,12 @@ use crate::api::reply::json;
 use crate::api::sla::{SlaDocument, window_of};
 use crate::service::Services;
 
-/// All sites together.
+/// How fast the purges of all sites were.
+#[utoipa::path(
+    get, path = "/admin/v1/sla", tag = "fleet", operation_id = "getFleetSla",
+    params(("window" = Option<String>, Query, nullable = false, description = "How far back: a number and `s`, `m`, `h` or `d`, at most 30d; `24h` when not given. Widened to whole slots of five minutes", example = "24h")),
+    responses((status = 200, description = "Propagation over the window", body = SlaDocument))
+)]
 pub(super) async fn fleet(
     State(services): State<Arc<Services>>,
     request: Request<Body>,

@@ -9,6 +9,7 @@ use axum::response::Response;
 use batoff_types::{SiteId, UnixMillis};
 use http::{Request, StatusCode};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::audit::AboutObject;
 use super::body;
@@ -23,48 +24,77 @@ use crate::service::Services;
 /// Bytes of a label.
 const LABEL_BYTES_MAX: usize = 200;
 
-#[derive(Deserialize)]
+/// A token that is wanted.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct IssueToken {
+    /// For people: what it is for. At most 200 bytes.
     #[serde(default)]
+    #[schema(example = "deploy")]
     label: String,
+    /// `purge` (submit and read), `read`, or both; `purge` when not given.
     #[serde(default = "to_purge")]
+    #[schema(example = json!(["purge"]))]
     scopes: Vec<String>,
-    /// RFC 3339.
+    /// When it ends, in RFC 3339; never when not given.
+    #[schema(example = "2027-01-01T00:00:00Z", nullable = false)]
     expires_at: Option<String>,
 }
 
-#[derive(Serialize)]
+/// The tokens of a site; never the tokens themselves.
+#[derive(Serialize, ToSchema)]
+#[schema(as = TokenList)]
+struct TokenListDocument {
+    /// Those that are good.
+    tokens: Vec<TokenDocument>,
+    /// Those that were revoked, as far back as they are kept.
+    revoked: Vec<TokenDocument>,
+}
+
+/// A token, without its two halves.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Token)]
 struct TokenDocument {
+    /// Names it where it is revoked, and in the audit log.
     token_id: String,
+    /// The site that it is for.
     site_id: String,
+    /// For people.
     label: String,
+    /// `purge`, `read`, or both.
     scopes: Vec<&'static str>,
+    /// When it was issued.
     created_at: String,
-    /// Absent of a token from before this was noted.
+    /// By whom. Absent of a token from before this was noted.
     #[serde(skip_serializing_if = "Option::is_none")]
     created_by: Option<String>,
+    /// When it ends; absent when never.
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<String>,
-    /// To the minute.
+    /// When it was last used, to the minute.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_used_at: Option<String>,
-    /// The client's address.
+    /// From which address.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     last_used_from: Option<IpAddr>,
+    /// When it was revoked.
     #[serde(skip_serializing_if = "Option::is_none")]
     revoked_at: Option<String>,
+    /// By whom.
     #[serde(skip_serializing_if = "Option::is_none")]
     revoked_by: Option<String>,
 }
 
-#[derive(Serialize)]
+/// A token as it is issued. Token and secret are shown this once, and can be had never again.
+#[derive(Serialize, ToSchema)]
+#[schema(as = IssuedToken)]
 struct IssuedDocument<'a> {
     #[serde(flatten)]
     about: TokenDocument,
-    /// Shown this once.
+    /// Travels with each request, and identifies: `bto_live_…`.
     token: &'a str,
-    /// Shown this once.
+    /// Signs, and never travels: `bts_live_…`.
     secret: &'a str,
 }
 
@@ -72,6 +102,12 @@ fn to_purge() -> Vec<String> {
     vec![Scope::Purge.as_str().to_owned()]
 }
 
+/// The site's tokens: those that are good and those that were revoked.
+#[utoipa::path(
+    get, path = "/admin/v1/sites/{site}/tokens", tag = "sites", operation_id = "listTokens",
+    params(("site" = String, Path, description = "The site's name")),
+    responses((status = 200, description = "The tokens", body = TokenListDocument))
+)]
 pub(super) async fn list(
     State(services): State<Arc<Services>>,
     Path(site): Path<String>,
@@ -81,9 +117,16 @@ pub(super) async fn list(
     let tokens: Vec<TokenDocument> = services.catalog.tokens(&site).iter().map(used).collect();
     let revoked: Vec<TokenDocument> =
         services.catalog.revoked(&site).iter().map(|revoked| TokenDocument::from(&**revoked)).collect();
-    Ok(json(StatusCode::OK, &serde_json::json!({ "tokens": tokens, "revoked": revoked })))
+    Ok(json(StatusCode::OK, &TokenListDocument { tokens, revoked }))
 }
 
+/// Issue a token.
+#[utoipa::path(
+    post, path = "/admin/v1/sites/{site}/tokens", tag = "sites", operation_id = "issueToken",
+    params(("site" = String, Path, description = "The site's name")),
+    request_body(content = IssueToken, content_type = "application/json"),
+    responses((status = 201, description = "The token and its secret, this once", body = IssuedDocument))
+)]
 pub(super) async fn issue(
     State(services): State<Arc<Services>>,
     Path(site): Path<String>,
@@ -117,6 +160,12 @@ pub(super) async fn issue(
     Ok(response)
 }
 
+/// Revoke a token. It is refused within a second, everywhere.
+#[utoipa::path(
+    delete, path = "/admin/v1/sites/{site}/tokens/{token}", tag = "sites", operation_id = "revokeToken",
+    params(("site" = String, Path, description = "The site's name"), ("token" = String, Path, description = "The token's id")),
+    responses((status = 204, description = "It is good for nothing any more"))
+)]
 pub(super) async fn revoke(
     State(services): State<Arc<Services>>,
     Path((site, token)): Path<(String, String)>,

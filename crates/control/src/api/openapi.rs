@@ -19,6 +19,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement
 use utoipa::openapi::{Content, Header, Ref, RefOr, Required};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
+use super::language::Language::English;
 use super::problem::{Code, ItemError, Problem, ProblemDocument};
 use super::reply::{PROBLEM_JSON, with_header};
 use crate::tracker::TaskState;
@@ -81,7 +82,7 @@ const INITIALIZER: &str = include_str!("docs/initializer.js");
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
     font-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// `/openapi.json` and `/docs`; paths that are shown begin with `prefix`.
+/// `/openapi.json` and `/docs` of a complete description; paths that are shown begin with `prefix`.
 pub fn routes<S: Clone + Send + Sync + 'static>(
     mut routes: utoipa::openapi::OpenApi,
     prefix: &str,
@@ -91,7 +92,7 @@ pub fn routes<S: Clone + Send + Sync + 'static>(
     if !prefix.is_empty() {
         routes.servers = Some(vec![utoipa::openapi::Server::new(prefix)]);
     }
-    let pages = SwaggerUi::new("/docs").config(config).url("/openapi.json", complete(routes));
+    let pages = SwaggerUi::new("/docs").config(config).url("/openapi.json", routes);
     let script = INITIALIZER.replace("@DESCRIPTION@", &format!("{prefix}/openapi.json"));
     let script = ([(CONTENT_TYPE, "text/javascript; charset=utf-8")], script);
     let home = format!("{prefix}/docs/");
@@ -111,7 +112,8 @@ async fn page(response: Response, home: String) -> Response {
     }
 }
 
-fn complete(mut description: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
+/// Adds what is the same on every route.
+pub fn complete(mut description: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
     let components = description.components.get_or_insert_default();
     let token = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
@@ -144,15 +146,26 @@ fn complete_operation(operation: &mut Operation, signed: &SecurityRequirement, s
     let codes =
         Code::ALL.into_iter().filter(|code| COMMON.contains(code) || submission && SUBMISSION.contains(code));
     for code in codes {
-        let key = code.status().as_str().to_owned();
-        let about = format!("`{}`: {}", code.as_str(), code.title(super::language::Language::English));
-        match operation.responses.responses.get_mut(&key) {
-            Some(RefOr::T(response)) => response.description.push_str(&format!("; {about}")),
-            _ => {
-                operation.responses.responses.insert(key, RefOr::T(refusal(code, about, submission)));
-            }
+        let metered = submission && code.status() != StatusCode::METHOD_NOT_ALLOWED && code != Code::NotFound;
+        refuses(operation, code, |response| if metered { with_rates(response) } else { response });
+    }
+    add_common_headers(operation);
+}
+
+/// Adds a refusal to those that an operation knows.
+pub fn refuses(operation: &mut Operation, code: Code, more: impl FnOnce(ResponseBuilder) -> ResponseBuilder) {
+    let about = format!("`{}`: {}. {}", code.as_str(), code.title(English), code.remedy(English));
+    match operation.responses.responses.get_mut(code.status().as_str()) {
+        Some(RefOr::T(response)) => response.description.push_str(&format!("\n\n{about}")),
+        _ => {
+            let response = more(refusal(code, about)).build();
+            operation.responses.responses.insert(code.status().as_str().to_owned(), response.into());
         }
     }
+}
+
+/// Adds the headers that [`super::reply::finish`] gives to every reply.
+pub fn add_common_headers(operation: &mut Operation) {
     for response in operation.responses.responses.values_mut() {
         if let RefOr::T(response) = response {
             response.headers.insert("X-Request-Id".into(), header("The request's id", Type::String).into());
@@ -206,12 +219,8 @@ fn narrow(parameter: &mut Parameter) {
     parameter.schema = Some(schema.build().into());
 }
 
-fn refusal(code: Code, about: String, submission: bool) -> utoipa::openapi::Response {
-    let content = Content::new(Some(RefOr::Ref(Ref::from_schema_name("Problem"))));
-    let mut response = ResponseBuilder::new()
-        .description(about)
-        .content(PROBLEM_JSON, content)
-        .header("Content-Language", header("The language of the title: en or ru", Type::String));
+fn refusal(code: Code, about: String) -> ResponseBuilder {
+    let mut response = problem_response(about, "Problem");
     if Problem::new(code).retry_after_secs().is_some() {
         response = response.header("Retry-After", header("Seconds, never 0", Type::Integer));
     }
@@ -221,16 +230,31 @@ fn refusal(code: Code, about: String, submission: bool) -> utoipa::openapi::Resp
     if code.status() == StatusCode::UNAUTHORIZED {
         response = response.header("WWW-Authenticate", header("Bearer", Type::String));
     }
-    if submission && code.status() != StatusCode::METHOD_NOT_ALLOWED && code != Code::NotFound {
-        let about = "What is left: of the site's quotas, or of this address's failed authentications";
-        response = response
-            .header("RateLimit", header(about, Type::String))
-            .header("RateLimit-Policy", header("The limits that RateLimit speaks of", Type::String));
+    if code == Code::UnsupportedMediaType {
+        let about = "The content codings that would do, where that is what was wrong (RFC 7694)";
+        response = response.header("Accept-Encoding", header(about, Type::String));
     }
-    response.build()
+    response
 }
 
-fn header(about: &str, kind: Type) -> Header {
+/// A response whose body is a problem, by the name of its schema.
+pub fn problem_response(about: String, schema: &str) -> ResponseBuilder {
+    let content = Content::new(Some(RefOr::Ref(Ref::from_schema_name(schema))));
+    ResponseBuilder::new()
+        .description(about)
+        .content(PROBLEM_JSON, content)
+        .header("Content-Language", header("The language of the title: en or ru", Type::String))
+}
+
+fn with_rates(response: ResponseBuilder) -> ResponseBuilder {
+    let about = "What is left: of the site's quotas, or of this address's failed authentications";
+    response
+        .header("RateLimit", header(about, Type::String))
+        .header("RateLimit-Policy", header("The limits that RateLimit speaks of", Type::String))
+}
+
+/// A header field and what it says.
+pub fn header(about: &str, kind: Type) -> Header {
     HeaderBuilder::new()
         .description(Some(about))
         .schema(Some(ObjectBuilder::new().schema_type(kind).build()))

@@ -64,6 +64,9 @@ const COUNT_AGAIN: Duration = Duration::from_secs(2);
             ("RateLimit-Policy" = String, description = "The site's quotas"),
         )),
         (status = 200, description = "Dry run; or the finished task, when it was waited for", body = SubmittedDocument, headers(
+            ("Location" = String, description = "Path of the task; not of a dry run"),
+            ("Preference-Applied" = String, description = "`wait=…` when `Prefer` was followed"),
+            ("Idempotency-Replayed" = bool, description = "`true` when this is the task of an earlier, equal submission"),
             ("RateLimit" = String, description = "What is left of the site's quotas"),
             ("RateLimit-Policy" = String, description = "The site's quotas"),
         )),

@@ -1,6 +1,7 @@
 //! Whether a chain is whole: each entry is looked at, and whatever does not fit is told.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::block::AuditBlock;
 use super::chain::{ChainHash, ChainHead, genesis, hash_of};
@@ -10,7 +11,7 @@ use super::entry::{AuditAction, AuditEntry};
 const FLAWS_MAX: usize = 20;
 
 /// Something that does not fit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ChainFlaw {
     /// The entry at which it shows.
     pub number: u64,
@@ -19,7 +20,7 @@ pub struct ChainFlaw {
 }
 
 /// That the store became another one: a copy, or a restored backup.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct StoreChange {
     /// The entry that tells of it.
     pub number: u64,
@@ -28,7 +29,7 @@ pub struct StoreChange {
 }
 
 /// What a head that somebody kept says about the chain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HeadVerdict {
     /// Everything up to it is as it was.
@@ -44,7 +45,7 @@ pub enum HeadVerdict {
 }
 
 /// What was found out about a chain.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ChainReport {
     /// Whether the chain is whole, and the head that was given, if one was, is confirmed.
     pub ok: bool,

@@ -7,6 +7,7 @@ use batoff_types::{Purge, Record, UnixMillis};
 use batoff_wire::Requester;
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
+use utoipa::ToSchema;
 
 /// Who holds the operator's token.
 pub const OPERATOR: &str = "admin";
@@ -126,16 +127,18 @@ impl AuditResult {
 
 /// One entry. Its canonical form, which is stored, hashed and exported, is this as JSON in one line, members in this
 /// order, those that are absent left out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AuditEntry {
     /// Its place in the chain, from 1 on without a gap.
     pub number: u64,
     /// When it was done, to the millisecond: of a purge, when it was accepted.
     #[serde(serialize_with = "write_time", deserialize_with = "read_time")]
+    #[schema(value_type = String, format = DateTime)]
     pub at: UnixMillis,
     /// `token:` and the token's public id, [`OPERATOR`] or [`ITSELF`].
     pub actor: String,
     /// See [`AuditAction`].
+    #[schema(value_type = String)]
     pub action: Cow<'static, str>,
     /// The site that it was about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -148,11 +151,14 @@ pub struct AuditEntry {
     pub what: Option<String>,
     /// What was asked to be changed, as it was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     pub change: Option<serde_json::Value>,
     /// The client's address, as `api.trusted_proxies` gives it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub address: Option<IpAddr>,
     /// See [`AuditResult`].
+    #[schema(value_type = String)]
     pub result: Cow<'static, str>,
     /// The HTTP status of the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -5,6 +5,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
+use super::described::{Description, RealAnswer};
 use super::node::{Intro, Node};
 use super::plane::{PATIENCE, Plane};
 use crate::tracker::Membership;
@@ -21,9 +22,22 @@ async fn ask(plane: &Plane, token: &str, method: &str, path: &str, body: Option<
     let body = body.map(|body| body.to_string()).unwrap_or_default();
     let request = request.body(axum::body::Body::from(body)).unwrap();
     let response = crate::admin::router(plane.services().clone()).oneshot(request).await.unwrap();
-    let status = response.status().as_u16();
-    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    let (parts, body) = response.into_parts();
+    let status = parts.status.as_u16();
+    let bytes = body.collect().await.unwrap().to_bytes();
+    compare(method, &format!("/admin/v1/{path}"), &parts, &bytes);
     (status, if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() })
+}
+
+/// Whatever a story is about: the answer is one that the description knows.
+#[track_caller]
+pub(super) fn compare(method: &str, target: &str, parts: &http::response::Parts, body: &[u8]) {
+    let description = serde_json::to_value(crate::admin::description()).unwrap();
+    let text = |value: &'_ http::HeaderValue| value.to_str().unwrap().to_owned();
+    let headers: Vec<_> = parts.headers.iter().map(|(name, value)| (name.as_str(), text(value))).collect();
+    let headers = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let answer = RealAnswer { method, target, status: parts.status.as_u16(), headers, body };
+    Description(&description).compare(&answer).unwrap();
 }
 
 async fn admin(plane: &Plane, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {

@@ -5,6 +5,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
+use super::administration::compare;
 use super::plane::Plane;
 
 const ADDRESS: &str = "192.0.2.9";
@@ -23,8 +24,10 @@ async fn ask(plane: &Plane, token: &str, method: &str, path: &str, body: Option<
     let body = body.map(|body| body.to_string()).unwrap_or_default();
     let request = request.body(axum::body::Body::from(body)).unwrap();
     let response = crate::admin::router(plane.services().clone()).oneshot(request).await.unwrap();
-    let status = response.status().as_u16();
-    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    let (parts, body) = response.into_parts();
+    let status = parts.status.as_u16();
+    let bytes = body.collect().await.unwrap().to_bytes();
+    compare(method, &format!("/admin/v1/{path}"), &parts, &bytes);
     (status, String::from_utf8(bytes.to_vec()).unwrap())
 }
 

@@ -1,6 +1,7 @@
 //! The smallest HTTP client that lets a test write, and read, exactly the bytes it means.
 
 use std::net::SocketAddr;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -8,6 +9,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+
+use crate::described::{Description, RealAnswer};
 
 /// No reply takes longer; a test that waits for one that never comes ends.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -115,7 +118,23 @@ impl Request {
         let mut stream = TcpStream::connect(self.to).await.unwrap();
         stream.write_all(self.head().as_bytes()).await.unwrap();
         stream.write_all(&self.body).await.unwrap();
-        Reply::read(&mut stream, self.method == "HEAD").await
+        let reply = Reply::read(&mut stream, self.method == "HEAD").await;
+        self.compare(&reply);
+        reply
+    }
+
+    /// Whatever a test is about: the answer is one that the description knows.
+    fn compare(&self, reply: &Reply) {
+        static DESCRIPTION: LazyLock<Value> =
+            LazyLock::new(|| serde_json::to_value(batoff_control::api::description()).unwrap());
+        let answer = RealAnswer {
+            method: &self.method,
+            target: &self.target,
+            status: reply.status,
+            headers: reply.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
+            body: &reply.body,
+        };
+        Description(&DESCRIPTION).compare(&answer).unwrap();
     }
 
     /// Sends, and leaves the reply to be read bit by bit.

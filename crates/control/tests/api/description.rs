@@ -121,3 +121,63 @@ async fn people_read_it_as_pages_without_a_token() {
     let script = rig.get("/docs/swagger-initializer.js").no_token().send().await;
     assert!(String::from_utf8_lossy(&script.body).contains("/openapi.json"));
 }
+
+#[tokio::test]
+async fn what_is_served_is_what_the_routes_are_described_as() {
+    let rig = Rig::start().await;
+    let served = rig.get("/openapi.json").no_token().send().await.json();
+    assert_eq!(served, serde_json::to_value(batoff_control::api::description()).unwrap());
+}
+
+#[test]
+fn every_part_of_both_descriptions_says_what_it_is() {
+    let descriptions = [batoff_control::api::description(), batoff_control::admin::description()];
+    for description in descriptions.map(|description| serde_json::to_value(description).unwrap()) {
+        let mut silent = Vec::new();
+        for (path, item) in description["paths"].as_object().unwrap() {
+            for (method, operation) in item.as_object().unwrap() {
+                let at = format!("{method} {path}");
+                let says = |value: &serde_json::Value| value.as_str().is_some_and(|text| !text.is_empty());
+                if !says(&operation["summary"]) || !says(&operation["operationId"]) {
+                    silent.push(at.clone());
+                }
+                for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                    if !says(&parameter["description"]) || parameter["schema"].is_null() {
+                        silent.push(format!("{at}: {}", parameter["name"]));
+                    }
+                }
+                // Whoever is refused is told what to do.
+                for (status, response) in operation["responses"].as_object().unwrap() {
+                    let about = response["description"].as_str().unwrap_or_default();
+                    if about.is_empty() || status.as_str() >= "400" && !about.contains("`: ") {
+                        silent.push(format!("{at}: {status}"));
+                    }
+                }
+            }
+        }
+        for (name, schema) in description["components"]["schemas"].as_object().unwrap() {
+            for (member, schema) in schema["properties"].as_object().into_iter().flatten() {
+                // What a reference leads to says what it is.
+                let text = schema.to_string();
+                if !text.contains("\"description\"") && !text.contains("\"$ref\"") {
+                    silent.push(format!("{name}.{member}"));
+                }
+            }
+        }
+        assert!(silent.is_empty(), "{silent:#?}");
+    }
+}
+
+#[tokio::test]
+async fn the_operators_description_names_every_route_and_leads_nowhere_else() {
+    let description = serde_json::to_value(batoff_control::admin::description()).unwrap();
+    let operations = |(path, item): (&String, &serde_json::Value)| {
+        item.as_object().unwrap().keys().map(|method| format!("{method} {path}")).collect::<Vec<_>>()
+    };
+    let all: Vec<String> = description["paths"].as_object().unwrap().iter().flat_map(operations).collect();
+    assert!(all.len() >= 14, "{all:?}");
+    let text = description.to_string();
+    for reference in text.split("\"$ref\":\"").skip(1).map(|rest| rest.split('"').next().unwrap()) {
+        assert!(description.pointer(reference.strip_prefix('#').unwrap()).is_some(), "{reference}");
+    }
+}

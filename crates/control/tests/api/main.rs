@@ -7,6 +7,8 @@ mod assembly;
 mod audit;
 mod checks;
 mod client;
+#[path = "../../src/tests/described.rs"]
+mod described;
 mod description;
 mod early;
 mod errors;
