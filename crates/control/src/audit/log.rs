@@ -115,11 +115,14 @@ impl Audit {
         for change in unfinished {
             self.finish(change).await;
         }
+        // Taken out by whoever writes them: another flush that finds none has waited until they were written.
+        let mut writer = Arc::clone(&self.writer).lock_owned().await;
         let waiting: Vec<AuditEntry> = self.notes.lock().waiting.drain(..).collect();
         if waiting.is_empty() {
             return Ok(());
         }
-        let written = self.write(Addition { entries: waiting.clone(), ..Addition::default() }).await;
+        let addition = Addition { entries: waiting.clone(), ..Addition::default() };
+        let written = joined(tokio::spawn(async move { writer.write(addition).await }).await);
         if written.is_err() {
             let mut notes = self.notes.lock();
             waiting.into_iter().rev().for_each(|entry| notes.waiting.push_front(entry));
