@@ -4,6 +4,9 @@
 ///
 /// What a person has typed or pasted to name something is refused with it: it would hit something else than is seen.
 pub fn invisible(text: &str) -> Option<char> {
+    if text.is_ascii() {
+        return None;
+    }
     text.chars().find(|character| is_invisible(*character))
 }
 

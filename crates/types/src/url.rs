@@ -1,8 +1,11 @@
 //! The one normaliser. Control plane, edge and proxy all write a URL the way this file does, or a purge misses.
 
+mod plain;
+
 use std::fmt;
 use std::str::FromStr;
 
+use self::plain::plain;
 use crate::invisible;
 use crate::name::{HOSTNAME_BYTES_MAX, Hostname};
 
@@ -273,7 +276,7 @@ impl fmt::Debug for UrlPrefix {
 }
 
 /// Normalised text, and where in it the host stands.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Normal {
     text: Box<str>,
     host_start: u16,
@@ -298,6 +301,10 @@ impl Normal {
 }
 
 fn normalise(text: &str) -> Result<Normal, InvalidUrl> {
+    plain(text).map_or_else(|| normalise_any(text), Ok)
+}
+
+fn normalise_any(text: &str) -> Result<Normal, InvalidUrl> {
     if text.len() > URL_BYTES_MAX {
         return Err(InvalidUrl::TooLong);
     }
