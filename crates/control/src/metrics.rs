@@ -1,12 +1,15 @@
 //! What Prometheus sees of the control plane. Names that users rely on are present at 0 from the start.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use batoff_delivery::NodeState;
 use batoff_program::figures::{self, BuildError, PrometheusHandle};
 use batoff_types::message::ResetReason;
 use batoff_types::{Cursor, NodeName, SelectorKind};
-use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{
+    Counter, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
 
 /// Upper bounds in seconds; 2.0, the target, is among them.
 const PROPAGATION_BUCKETS: [f64; 13] = [0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0];
@@ -32,6 +35,7 @@ const COMMIT_BATCH: &str = "batoff_control_commit_batch_records";
 const SUBMISSION: &str = "batoff_control_submission_seconds";
 const CONNECTIONS: &str = "batoff_control_node_connections";
 const RESETS: &str = "batoff_control_node_resets_total";
+const LEASES_LOST: &str = "batoff_control_node_leases_lost_total";
 const PROTOCOL_ERRORS: &str = "batoff_control_node_protocol_errors_total";
 const CONFLICTS: &str = "batoff_control_node_identity_conflicts_total";
 const LIVE_TASKS: &str = "batoff_control_live_tasks";
@@ -40,6 +44,20 @@ const REPORTS_LOST: &str = "batoff_control_reports_lost_total";
 const UNREADABLE: &str = "batoff_control_unreadable_records_total";
 const AUDIT_ENTRIES: &str = "batoff_control_audit_entries_total";
 const AUDIT_FAILURES: &str = "batoff_control_audit_failures_total";
+
+/// What every purge is recorded with, looked up once: by then the recorder is there.
+struct OfEachPurge {
+    /// In the order of [`SelectorKind::ALL`].
+    accepted: [Counter; SelectorKind::ALL.len()],
+    submission: Histogram,
+    propagation: Histogram,
+}
+
+static OF_EACH_PURGE: LazyLock<OfEachPurge> = LazyLock::new(|| OfEachPurge {
+    accepted: SelectorKind::ALL.map(|kind| counter!(ACCEPTED, "kind" => kind.as_str())),
+    submission: histogram!(SUBMISSION),
+    propagation: histogram!(PROPAGATION),
+});
 
 /// Installs the process's one recorder. What is recorded before is lost, so this comes first in `main`. `codes` are those
 /// that a request may be refused with.
@@ -71,6 +89,7 @@ fn describe() {
     describe_histogram!(SUBMISSION, "Seconds that a submission waited for the purge log");
     describe_counter!(SHED, "Submissions refused because more came than could be made durable in time");
     describe_gauge!(CONNECTIONS, "Open streams of nodes");
+    describe_counter!(LEASES_LOST, "Leases of nodes that ran out without being renewed");
     describe_counter!(RESETS, "Nodes told to drop everything, by reason");
     describe_counter!(PROTOCOL_ERRORS, "Streams ended because the node broke the protocol");
     describe_counter!(CONFLICTS, "Times that a node's name was used by two live processes");
@@ -107,6 +126,7 @@ fn appear(codes: impl IntoIterator<Item = &'static str>) {
         BREACHES,
         PROTOCOL_ERRORS,
         CONFLICTS,
+        LEASES_LOST,
         REPORTS_LOST,
         UNREADABLE,
         AUDIT_ENTRIES,
@@ -134,9 +154,9 @@ pub fn audit_failure() {
 
 /// A purge was accepted that holds items of these kinds.
 pub fn purge_accepted(kinds: &[SelectorKind]) {
-    for kind in SelectorKind::ALL {
-        if kinds.contains(&kind) {
-            counter!(ACCEPTED, "kind" => kind.as_str()).increment(1);
+    for (kind, counter) in SelectorKind::ALL.iter().zip(&OF_EACH_PURGE.accepted) {
+        if kinds.contains(kind) {
+            counter.increment(1);
         }
     }
 }
@@ -153,7 +173,7 @@ pub(crate) fn request_rejected(code: &'static str) {
 
 /// A purge was completed.
 pub(crate) fn propagation(took: Duration) {
-    histogram!(PROPAGATION).record(took);
+    OF_EACH_PURGE.propagation.record(took);
 }
 
 /// The target passed with the purge not completed.
@@ -180,7 +200,7 @@ pub(crate) fn watermark(watermark: Cursor) {
 
 /// How long one submission waited for the log.
 pub(crate) fn submission_seconds(took: Duration) {
-    histogram!(SUBMISSION).record(took);
+    OF_EACH_PURGE.submission.record(took);
 }
 
 /// A submission was refused for want of capacity.
@@ -191,6 +211,11 @@ pub(crate) fn submission_shed() {
 /// A stream was opened (1) or has ended (-1).
 pub(crate) fn connections(change: f64) {
     gauge!(CONNECTIONS).increment(change);
+}
+
+/// So many leases have run out since the start without being renewed.
+pub(crate) fn leases_lost(count: u64) {
+    counter!(LEASES_LOST).absolute(count);
 }
 
 /// A node was reset.

@@ -388,12 +388,13 @@ impl Tracker {
 
     fn show_gauges(&self) {
         let now = self.clock.now();
-        let (views, watermark, live) = {
+        let (views, watermark, live, leases_lost) = {
             let state = self.state.lock();
             let views: Vec<_> = state.roster.nodes(now).collect();
-            (views, state.roster.watermark(), state.tasks.len())
+            (views, state.roster.watermark(), state.tasks.len(), state.roster.leases_lost())
         };
         metrics::watermark(watermark);
+        metrics::leases_lost(leases_lost);
         metrics::live_tasks(live);
         for state in batoff_delivery::NodeState::ALL {
             metrics::nodes(state, views.iter().filter(|view| view.state == state).count());

@@ -122,6 +122,7 @@ pub struct Roster {
     watermark: Cursor,
     reported: Cursor,
     events: VecDeque<RosterEvent>,
+    leases_lost: u64,
     rules: RuleSet,
 }
 
@@ -160,6 +161,7 @@ impl Roster {
             watermark: recovered.completed,
             reported: recovered.completed,
             events: VecDeque::new(),
+            leases_lost: 0,
             rules,
         };
         for node in recovered.nodes {
@@ -343,6 +345,11 @@ impl Roster {
         self.events.pop_front()
     }
 
+    /// How many leases have certainly run out without being renewed, since the start.
+    pub const fn leases_lost(&self) -> u64 {
+        self.leases_lost
+    }
+
     /// Every purge before this place is completed: no node can serve what it purged. Never goes back.
     pub const fn watermark(&self) -> Cursor {
         self.watermark
@@ -446,12 +453,16 @@ impl Roster {
             && at <= now
         {
             self.timers.pop_first();
-            let gone = self.change(now, index, |node, durable| {
+            let after = self.change(now, index, |node, durable| {
                 node.timer = None;
+                let leased = node.state == NodeState::Leased;
                 judge.pass_time(now, node, durable);
-                node.removal.is_some_and(|removal| removal <= now)
+                let lost = leased && node.state != NodeState::Leased;
+                (lost, node.removal.is_some_and(|removal| removal <= now))
             });
-            if gone == Some(true) {
+            let Some((lost, gone)) = after else { continue };
+            self.leases_lost += u64::from(lost);
+            if gone {
                 self.drop_node(index);
             }
         }

@@ -162,6 +162,7 @@ fn a_silent_strict_node_holds_a_purge_up_only_until_its_lease_has_run_out() {
     story.pass(2);
     assert_eq!((story.watermark(), story.state(2)), (purge, NodeState::Away));
     assert_eq!(story.roster.counts_at(seq(purge)).fenced, 1);
+    assert_eq!(story.roster.leases_lost(), 2, "nobody renewed the other's either");
 }
 
 #[test]
@@ -236,6 +237,7 @@ fn after_a_start_nothing_is_completed_before_the_longest_old_lease_has_run_out()
     assert_eq!(story.watermark(), 4);
     story.pass(2);
     assert_eq!((story.watermark(), story.state(1)), (10, NodeState::Away));
+    assert_eq!(story.roster.leases_lost(), 0, "none that this start has granted");
 }
 
 #[test]
