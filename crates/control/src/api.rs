@@ -8,6 +8,7 @@
 //! | `quota`, `auth_failures` | Not too often? |
 //! | `idempotency`, `replays` | Was it asked before? |
 //! | `refusals` | What is the audit log told of what changed nothing? |
+//! | `apart` | On which threads is waited? |
 //! | `submit`, `waiting`, `task`, `list`, `events`, `sla` | The routes |
 //! | `openapi` | How is all of this described? |
 //! | [`problem`], `remedies`, `language`, `russian` | How do we say no, what can be done about it, and in which language? |
@@ -17,6 +18,7 @@
 //! nothing here is durable or decides what `completed` means.
 
 mod admission;
+mod apart;
 mod auth_failures;
 mod body;
 mod bucket;

@@ -4,6 +4,7 @@
 mod history;
 mod row;
 mod secret;
+mod signing_key;
 mod token;
 mod uses;
 
@@ -16,15 +17,16 @@ use batoff_log::{Key, Kv, Store, StoreError};
 use batoff_types::{Cursor, HostPattern, Seq, SiteChange, SiteId, SiteLimits, SiteTable, UnixMillis};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
-use zeroize::Zeroizing;
 
 use self::history::SiteHistory;
+use self::signing_key::SigningKeySlot;
 use self::uses::TokenUses;
 use crate::clock::Clock;
 use crate::ids::TaskIds;
 use crate::store::rows;
 
 pub use self::secret::{MASTER_KEY_BYTES, MasterKey};
+pub use self::signing_key::SigningKey;
 pub use self::token::{
     ADMIN_PREFIX, IssuedToken, RevokedToken, SECRET_PREFIX, Scope, TOKEN_PREFIX, Token, TokenId, TokenUse,
     generate, hash, well_formed,
@@ -143,12 +145,22 @@ impl Catalog {
         self.table.load_full()
     }
 
+    /// Whether there is such a site now.
+    pub fn has(&self, id: &SiteId) -> bool {
+        self.table.load().hostnames(id.as_str()).is_some()
+    }
+
     /// The site of that name.
     pub fn site(&self, id: &str) -> Option<Site> {
         let id: SiteId = id.parse().ok()?;
         let hostnames = self.table().hostnames(id.as_str())?.to_vec();
         let limits = self.history.lock().limits(&id);
         Some(Site { id, hostnames, limits })
+    }
+
+    /// Its quotas where they differ from the configuration's.
+    pub fn limits(&self, id: &SiteId) -> SiteLimits {
+        self.history.lock().limits(id)
     }
 
     /// All sites, by name.
@@ -167,20 +179,20 @@ impl Catalog {
 
     /// The token that this text is, if it may still be used.
     pub fn find(&self, text: &str) -> Result<Arc<Token>, TokenRefusal> {
-        if !well_formed(TOKEN_PREFIX, text) {
-            return Err(TokenRefusal::Malformed);
-        }
         // Looked up by hash: how long the look-up takes says nothing about the token.
-        let token = self.tokens.read().by_hash.get(&hash(text)).cloned().ok_or(TokenRefusal::Unknown)?;
+        let Some(token) = self.tokens.read().by_hash.get(&hash(text)).cloned() else {
+            let is_token = well_formed(TOKEN_PREFIX, text);
+            return Err(if is_token { TokenRefusal::Unknown } else { TokenRefusal::Malformed });
+        };
         if token.expires_at.is_some_and(|end| end <= self.clock.wall()) {
             return Err(TokenRefusal::Expired);
         }
         Ok(token)
     }
 
-    /// The whole string that the token's requests are signed with.
-    pub fn signing_secret(&self, token: TokenId) -> Zeroizing<String> {
-        self.master.signing_secret(token)
+    /// What the token's requests are signed with: the whole string of its secret.
+    pub fn signing_key<'token>(&self, token: &'token Token) -> &'token SigningKey {
+        token.signing.get_or_derive(|| SigningKey::of(self.master.signing_secret(token.id).as_bytes()))
     }
 
     /// A site's tokens, oldest first.
@@ -209,6 +221,7 @@ impl Catalog {
             expires_at: new.expires_at,
             created_by: Some(new.created_by.into()),
             hash: hash(&text),
+            signing: SigningKeySlot::default(),
         });
         rows::put(self.store.kv(), &key_of(&token), row::encode_token(&token)).await?;
         self.tokens.write().insert(Arc::clone(&token));

@@ -59,10 +59,7 @@ pub(crate) fn millis(time: Duration) -> u64 {
 /// As the APIs write times: RFC 3339, UTC, whole seconds. A time beyond the year 9999 is told as the last second before.
 pub fn rfc3339(at: UnixMillis) -> String {
     let seconds = i64::try_from(at.as_secs()).unwrap_or(i64::MAX);
-    jiff::Timestamp::from_second(seconds)
-        .unwrap_or(jiff::Timestamp::MAX)
-        .strftime("%Y-%m-%dT%H:%M:%SZ")
-        .to_string()
+    format!("{:.0}", jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::MAX))
 }
 
 #[cfg(test)]

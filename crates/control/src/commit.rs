@@ -1,5 +1,6 @@
 //! The way into the purge log: may this purge go in now?
 
+mod goes_on;
 mod turnstile;
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use batoff_wire::Requester;
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 use tokio_util::sync::CancellationToken;
 
+use self::goes_on::GoesOn;
 use self::turnstile::{Overloaded, Pass, Turnstile};
 use crate::catalog::Catalog;
 use crate::clock::Clock;
@@ -242,9 +244,9 @@ impl Commit {
         let store = Arc::clone(&self.store);
         let catalog = Arc::clone(&self.catalog);
         let clock = self.clock.clone();
-        // A task of its own: a client that hangs up must not cancel an append half way, nor let go of the sites' lock
-        // while its record is still on its way to the log.
-        let running = tokio::spawn(async move {
+        // A client that hangs up must not cancel an append half way, nor let go of the sites' lock while its record is still
+        // on its way to the log.
+        let running = GoesOn::with(async move {
             let began = clock.now();
             let outcome = store.log().append(batch).await;
             metrics::submission_seconds(clock.now().since(began));
@@ -257,9 +259,9 @@ impl Commit {
             outcome
         });
         match tokio::time::timeout(APPEND_PATIENCE, running).await {
-            Ok(Ok(Ok(appended))) => Ok(appended),
-            Ok(Ok(Err(error))) => Err(refused(error)),
-            Ok(Err(_)) | Err(_) => Err(CommitError::OutcomeUnknown { retry_after: RETRY_AFTER }),
+            Ok(Ok(appended)) => Ok(appended),
+            Ok(Err(error)) => Err(refused(error)),
+            Err(_) => Err(CommitError::OutcomeUnknown { retry_after: RETRY_AFTER }),
         }
     }
 

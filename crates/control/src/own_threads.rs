@@ -1,5 +1,6 @@
-//! Threads that do one kind of work, each with a runtime of its own: those of the nodes' streams, one for each core, and one for
-//! whoever looks at the control plane from outside (operators, metrics).
+//! Threads that do one kind of work, each with a runtime of its own: those of the nodes' streams, one for each core; one for
+//! whoever looks at the control plane from outside (operators, metrics), the observers; and one for customers who wait for
+//! what becomes of their purges, the followers.
 //!
 //! A round wakes a task for each node. On the threads that accept purges, every step of an accept waited behind a thousand of
 //! those; the purges trickled into the log one by one, and each woke all the streams again. So streams have threads of their

@@ -114,6 +114,7 @@ pub struct Running {
     background: TaskTracker,
     streams: OwnThreads,
     observers: OwnThreads,
+    _followers: OwnThreads,
     stopping: CancellationToken,
     /// Says when the process must not go on.
     vital: Vital,
@@ -142,9 +143,10 @@ pub async fn start(
     let certificates = certificates(&config)?;
     let store = open(config.data.dir.clone(), clock.clone()).await?;
     init::recognise(&config.data.dir, &secrets.master, store.kv()).await??;
-    let parts = Parts::assemble(config, clock, store, secrets).await?;
     let streams = OwnThreads::each_core("streams").map_err(StartError::Threads)?;
     let observers = OwnThreads::start("observers", 1).map_err(StartError::Threads)?;
+    let followers = OwnThreads::start("followers", 1).map_err(StartError::Threads)?;
+    let parts = Parts::assemble(config, clock, store, secrets, followers.first().clone()).await?;
     let listeners = Listeners::bind(&parts.services.config).await?;
     let addresses = listeners.addresses(&parts.services.config);
     let mut running = Running {
@@ -159,6 +161,7 @@ pub async fn start(
         services: parts.services,
         streams,
         observers,
+        _followers: followers,
         stopping: parts.stopping,
         vital: parts.vital,
     };
@@ -176,12 +179,13 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Raises the term, and reads what is durable.
+    /// Raises the term, and reads what is durable. `followers` is where customers wait and listen.
     pub async fn assemble(
         config: Config,
         clock: Clock,
         store: Arc<dyn Store>,
         secrets: Secrets,
+        followers: Handle,
     ) -> Result<Self, StoreError> {
         let log = store.log().state().await?;
         let (draining, stopping) = (CancellationToken::new(), CancellationToken::new());
@@ -227,6 +231,7 @@ impl Parts {
             tracker,
             hub,
             admin_token: secrets.admin_token,
+            followers,
             draining,
         });
         Ok(Self { services, log, stopping, vital })
@@ -346,7 +351,8 @@ impl Running {
         let patience = services.config.listeners.patience();
         let api = Listening { gate: api_gate, patience, proxies, tls: certificates.api };
         let admin = Listening { gate: admin_gate, patience, proxies: Vec::new(), tls: certificates.admin };
-        // Customers on the threads of the log and of the feed; who looks on has one of its own, whatever it asks for.
+        // Customers on the threads of the log and of the feed, but for what they wait for; who looks on has one of its own,
+        // whatever it asks for.
         let serving =
             http_server::serve(listeners.api, api, api::router(Arc::clone(services)), draining.clone());
         self.tasks.spawn(vital.watch("api", &draining, serving));

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use batoff_log::Store;
 use batoff_types::LogId;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::Audit;
@@ -39,6 +40,8 @@ pub struct Services {
     pub hub: Arc<Hub>,
     /// SHA-256 of the operator's token.
     pub admin_token: [u8; 32],
+    /// The threads of customers who wait or listen, apart from those that accept purges and follow the log.
+    pub followers: Handle,
     /// Cancelled when the process begins to drain: long polls and event streams end, submissions get 503.
     pub draining: CancellationToken,
 }

@@ -79,7 +79,8 @@ pub async fn answer<S>(
         }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(patience.idle + patience.head);
+    // How long a head may take, the stream looks at; a second timer for each request would only cost.
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(None);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -1,6 +1,7 @@
 //! The checks that every request passes before anybody looks at what it asks for: token, size, signature and timestamp,
 //! scope, in this order.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -145,7 +146,7 @@ async fn look_at(
         params.as_ref()?.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_owned())
     };
     let site = param("site_id").filter(|site| *site == token.site.as_str());
-    let exists = api.services.catalog.table().hostnames(token.site.as_str()).is_some();
+    let exists = api.services.catalog.has(&token.site);
     if site.is_none() || !exists || !token.allows(needed) {
         let detail = format!("the token is for another site, or has not the scope {}", needed.as_str());
         return Err(Problem::detailed(Code::ScopeDenied, detail));
@@ -230,7 +231,8 @@ fn verify(
 
     let prefix = api.public_prefix();
     let received = parts.uri.path_and_query().map_or("/", |target| target.as_str());
-    let public = format!("{prefix}{received}");
+    let public =
+        if prefix.is_empty() { Cow::Borrowed(received) } else { format!("{prefix}{received}").into() };
     let key = idempotency_key(&parts.headers);
     let signed = Signed {
         timestamp: timestamp_text,
@@ -239,8 +241,8 @@ fn verify(
         body_sha256: &body.sha256,
         idempotency_key: key.as_deref(),
     };
-    let secret = api.services.catalog.signing_secret(token.id);
-    let fits = |signed| signature.verify(secret.as_bytes(), signed);
+    let signing = api.services.catalog.signing_key(token);
+    let fits = |signed| signature.verify(signing, signed);
     // Whoever is behind the gateway that takes the prefix away signs what arrives here.
     if fits(signed) || !prefix.is_empty() && fits(Signed { target: received, ..signed }) {
         return Ok((timestamp, signature));

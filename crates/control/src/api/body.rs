@@ -45,23 +45,33 @@ pub async fn read(mut body: Body) -> Result<ReadBody, Unread> {
     if announced > BODY_BYTES_MAX as u64 {
         return Err(Unread::TooLarge(body));
     }
-    let mut bytes = BytesMut::new();
+    // A small body comes in one piece, and is not copied.
+    let mut bytes = Bytes::new();
     let mut hash = Sha256::new();
     let whole = tokio::time::timeout(BODY_TIME_MAX, async {
+        let mut joined = BytesMut::new();
         while let Some(frame) = body.frame().await {
             let Ok(frame) = frame else { return Some(false) };
             let Ok(data) = frame.into_data() else { continue };
-            if bytes.len() + data.len() > BODY_BYTES_MAX {
+            if joined.len() + bytes.len() + data.len() > BODY_BYTES_MAX {
                 return None;
             }
             hash.update(&data);
-            bytes.extend_from_slice(&data);
+            if joined.is_empty() && bytes.is_empty() {
+                bytes = data;
+                continue;
+            }
+            joined.extend_from_slice(&std::mem::take(&mut bytes));
+            joined.extend_from_slice(&data);
+        }
+        if !joined.is_empty() {
+            bytes = joined.freeze();
         }
         Some(true)
     })
     .await;
     match whole {
-        Ok(Some(true)) => Ok(ReadBody { bytes: bytes.freeze(), sha256: hash.finalize().into() }),
+        Ok(Some(true)) => Ok(ReadBody { bytes, sha256: hash.finalize().into() }),
         Ok(None) => Err(Unread::TooLarge(body)),
         Ok(Some(false)) | Err(_) => Err(Unread::Broken),
     }

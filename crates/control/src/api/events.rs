@@ -10,16 +10,20 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use batoff_program::gate::NoRoom;
 use futures_util::StreamExt;
-use http::Request;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderName, HeaderValue, Request};
 
 use super::admission::{self, admit};
+use super::apart;
 use super::document::TaskDocument;
 use super::problem::{Code, Problem, store_error};
 use super::query::Query;
-use super::reply::with_header;
 use super::state::Api;
 use crate::catalog::Scope;
 use crate::tracker::TaskEvent;
+
+/// Tells nginx to pass on what comes as it comes.
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// How often a silent stream says that it is alive, so that nothing in between closes it.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -57,21 +61,34 @@ pub async fn stream(State(api): State<Arc<Api>>, request: Request<Body>) -> Resu
     let site = api.site_streams.admit(&admitted.site).map_err(|full| no_room("site", full))?;
     let token = api.token_streams.admit(&admitted.token.id).map_err(|full| no_room("token", full))?;
     let last = admission::single(admitted.headers(), "last-event-id").filter(|id| id.len() <= EVENT_ID_MAX);
-    let events = api.services.tracker.subscribe(&admitted.site, last).await.map_err(store_error)?;
+    let followers = &api.services.followers;
+    let subscribing = {
+        let (tracker, site) = (Arc::clone(&api.services.tracker), admitted.site.clone());
+        let last = last.map(str::to_owned);
+        async move { tracker.subscribe(&site, last.as_deref()).await }
+    };
+    let events = apart::wait(followers, subscribing).await?.map_err(store_error)?;
 
     let revoked = revoked(Arc::clone(&api), admitted.bearer);
-    let first = futures_util::stream::once(async { Ok(Event::default().retry(RETRY).comment("batoff")) });
-    let events = first
-        .chain(events.map(|event| Ok::<_, Infallible>(event_of(&event))))
-        .take_until(revoked)
-        .map(move |event| {
-            // Open for as long as the stream lives.
-            let _ = (&site, &token);
-            event
-        });
-    let keep_alive = KeepAlive::new().interval(KEEP_ALIVE).text("alive");
-    let response = Sse::new(events).keep_alive(keep_alive).into_response();
-    Ok(with_header(response, "x-accel-buffering", "no"))
+    let body = apart::body(followers, move || {
+        let first = futures_util::stream::once(async { Ok(Event::default().retry(RETRY).comment("batoff")) });
+        let events = first
+            .chain(events.map(|event| Ok::<_, Infallible>(event_of(&event))))
+            .take_until(revoked)
+            .map(move |event| {
+                // Open for as long as the stream lives.
+                let _ = (&site, &token);
+                event
+            });
+        let keep_alive = KeepAlive::new().interval(KEEP_ALIVE).text("alive");
+        Sse::new(events).keep_alive(keep_alive).into_response().into_body()
+    });
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+        (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+        (X_ACCEL_BUFFERING, HeaderValue::from_static("no")),
+    ];
+    Ok((headers, body).into_response())
 }
 
 /// How long to wait when as many streams are open as may be.

@@ -61,7 +61,7 @@ pub async fn list(State(api): State<Arc<Api>>, request: Request<Body>) -> Result
         TaskListDocument { purges: page.tasks.iter().map(TaskDocument::from).collect(), next_cursor };
     let response = json(StatusCode::OK, &document);
     Ok(match link {
-        Some(link) => with_header(response, LINK.as_str(), &link),
+        Some(link) => with_header(response, LINK, link),
         None => response,
     })
 }

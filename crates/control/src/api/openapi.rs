@@ -7,8 +7,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Router, middleware};
 use batoff_types::SelectorKind;
-use http::StatusCode;
 use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION};
+use http::{HeaderValue, StatusCode};
 use utoipa::OpenApi;
 use utoipa::openapi::extensions::ExtensionsBuilder;
 use utoipa::openapi::header::HeaderBuilder;
@@ -107,8 +107,8 @@ async fn page(response: Response, home: String) -> Response {
             Problem::detailed(Code::NotFound, "there is no such page; the description begins at /docs/")
                 .into_response()
         }
-        status if status.is_redirection() => with_header(response, LOCATION.as_str(), &home),
-        _ => with_header(response, CONTENT_SECURITY_POLICY.as_str(), POLICY),
+        status if status.is_redirection() => with_header(response, LOCATION, home),
+        _ => with_header(response, CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
     }
 }
 

@@ -1,7 +1,8 @@
 //! The layer around every route, the customers' and the operator's alike: gives the request its id, and every reply its id, date, and (for a refusal) its body.
 
+use std::cell::RefCell;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -11,7 +12,7 @@ use http::header::{
     ACCEPT_ENCODING, ACCEPT_LANGUAGE, ALLOW, CACHE_CONTROL, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_TYPE,
     DATE, RETRY_AFTER, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::language::Language;
 use super::problem::Problem;
@@ -27,21 +28,22 @@ pub async fn finish(State(clock): State<Clock>, mut request: Request, next: Next
     let request_id = RequestId::of(request.headers());
     let lines = request.headers().get_all(ACCEPT_LANGUAGE).iter().filter_map(|line| line.to_str().ok());
     let language = Language::negotiate(lines);
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    // Cheap to clone, unlike a path.
+    let (method, uri) = (request.method().clone(), request.uri().clone());
     request.extensions_mut().insert(request_id.clone());
 
     let mut response = next.run(request).await;
     if let Some(problem) = response.extensions_mut().remove::<Arc<Problem>>() {
         metrics::request_rejected(problem.code.as_str());
         tracing::info!(
-            request_id = request_id.as_str(), %method, path = %path.escape_debug(), code = problem.code.as_str(),
+            request_id = request_id.as_str(), %method, path = %uri.path().escape_debug(), code = problem.code.as_str(),
             detail = problem.detail.as_deref(), errors = problem.errors.len(), "request refused"
         );
         render(&mut response, &problem, language, request_id.as_str());
     }
     let headers = response.headers_mut();
     put(headers, request_id::HEADER, request_id.as_str());
-    put(headers, DATE.as_str(), &httpdate::fmt_http_date(at(clock.wall().0)));
+    headers.insert(DATE, date(clock.wall().0 / 1_000));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     complete_allow(headers);
@@ -76,10 +78,10 @@ fn complete_allow(headers: &mut HeaderMap) {
         allow.split(',').map(str::trim).filter(|method| !method.is_empty()).collect();
     methods.push("OPTIONS");
     let all = methods.join(", ");
-    put(headers, ALLOW.as_str(), &all);
+    put(headers, ALLOW, &all);
 }
 
-fn put(headers: &mut HeaderMap, name: &'static str, value: &str) {
+fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);
     }
@@ -88,8 +90,21 @@ fn put(headers: &mut HeaderMap, name: &'static str, value: &str) {
 /// The last second that HTTP's date format can name; a clock beyond is told as this.
 const DATE_MAX_SECS: u64 = 253_402_300_799;
 
-fn at(unix_millis: u64) -> SystemTime {
-    UNIX_EPOCH + Duration::from_secs((unix_millis / 1_000).min(DATE_MAX_SECS))
+/// `Date`, written once a second on each thread.
+fn date(unix_secs: u64) -> HeaderValue {
+    thread_local! {
+        static WRITTEN: RefCell<Option<(u64, HeaderValue)>> = const { RefCell::new(None) };
+    }
+    WRITTEN.with_borrow_mut(|written| {
+        if let Some((_, value)) = written.as_ref().filter(|(secs, _)| *secs == unix_secs) {
+            return value.clone();
+        }
+        let text = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(unix_secs.min(DATE_MAX_SECS)));
+        // Letters, digits, commas and colons.
+        let value = HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""));
+        *written = Some((unix_secs, value.clone()));
+        value
+    })
 }
 
 /// A reply with a JSON body.
@@ -109,7 +124,9 @@ pub fn no_content() -> Response {
 }
 
 /// Adds a field whose value we made ourselves.
-pub fn with_header(mut response: Response, name: &'static str, value: &str) -> Response {
-    put(response.headers_mut(), name, value);
+pub fn with_header(mut response: Response, name: HeaderName, value: impl TryInto<HeaderValue>) -> Response {
+    if let Ok(value) = value.try_into() {
+        response.headers_mut().insert(name, value);
+    }
     response
 }

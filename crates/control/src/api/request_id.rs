@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 /// The header.
-pub const HEADER: &str = "x-request-id";
+pub const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The longest id taken over from a caller, in characters. A longer one is replaced by ours.
 pub const LENGTH_MAX: usize = 128;
@@ -21,7 +21,7 @@ impl RequestId {
         let given = lines.next().filter(|_| lines.next().is_none()).and_then(|line| line.to_str().ok());
         match given {
             Some(text) if is_sane(text) => Self(text.into()),
-            _ => Self(ulid::Ulid::generate().to_string().into()),
+            _ => Self((&*ulid::Ulid::generate().array_to_str(&mut [0; ulid::ULID_LEN])).into()),
         }
     }
 

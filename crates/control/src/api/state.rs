@@ -64,7 +64,6 @@ impl Api {
             prefixes_per_minute: Some(limits.prefixes_per_minute),
             tags_per_response: None,
         };
-        let own = self.services.catalog.site(site.as_str()).map(|site| site.limits).unwrap_or_default();
-        Rates::of(own, configured)
+        Rates::of(self.services.catalog.limits(site), configured)
     }
 }

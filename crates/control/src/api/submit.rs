@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use batoff_types::{NodeName, Purge, Selector, SiteId};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, HeaderName, Request, StatusCode};
 
 use super::admission::{self, Admitted, admit};
 use super::document::{AcceptedDocument, AnsweredDocument, DryRunDocument, ItemDocument, SubmittedDocument};
@@ -29,6 +29,9 @@ use crate::catalog::Scope;
 use crate::commit::{Accepted, CommitError, Submission};
 use crate::metrics;
 use crate::tracker::Counts;
+
+const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 const PARAMETERS: [&str; 2] = ["dry_run", "wait"];
 
@@ -88,7 +91,7 @@ pub async fn submit(State(api): State<Arc<Api>>, request: Request<Body>) -> Resp
             }
             let response = outcome.into_response();
             let remaining = api.quotas.remaining(api.services.clock.now(), &admitted.site, rates);
-            rate_limit(response, &rates.policy(), &remaining.field())
+            rate_limit(response, rates.policy(), remaining.field())
         }
         // Nobody in particular is asking: the bucket that such a request is taken from is the address's.
         Err(refused) => {
@@ -97,13 +100,13 @@ pub async fn submit(State(api): State<Arc<Api>>, request: Request<Body>) -> Resp
                 api.refusals.refused(&api.services, &asked, &refused.problem);
             }
             let (policy, field) = api.auth_failures.describe(api.services.clock.now(), refused.address);
-            rate_limit(refused.problem.into_response(), &policy, &field)
+            rate_limit(refused.problem.into_response(), policy, field)
         }
     }
 }
 
-fn rate_limit(response: Response, policy: &str, field: &str) -> Response {
-    with_header(with_header(response, "ratelimit-policy", policy), "ratelimit", field)
+fn rate_limit(response: Response, policy: String, field: String) -> Response {
+    with_header(with_header(response, RATELIMIT_POLICY, policy), RATELIMIT, field)
 }
 
 /// What the query asks for.

@@ -6,15 +6,19 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, HeaderName, Request, StatusCode};
 
 use super::admission::{admit, no_such_task};
+use super::apart;
 use super::document::{ItemDocument, PopDocument, TaskDocument};
 use super::problem::{Problem, store_error};
 use super::query::Query;
 use super::reply::{json, with_header};
 use super::state::Api;
 use crate::catalog::Scope;
+
+/// Says that `Prefer` was followed.
+pub const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 /// The longest time a reply is held back, in seconds.
 pub const WAIT_SECS_MAX: u64 = 30;
@@ -45,7 +49,11 @@ pub async fn task(State(api): State<Arc<Api>>, request: Request<Body>) -> Result
 
     let tracker = &api.services.tracker;
     let view = match asked.or(preferred) {
-        Some(secs) if secs > 0 => tracker.wait(&admitted.site, task, Duration::from_secs(secs)).await,
+        Some(secs) if secs > 0 => {
+            let (tracker, site) = (Arc::clone(tracker), admitted.site.clone());
+            let waiting = async move { tracker.wait(&site, task, Duration::from_secs(secs)).await };
+            apart::wait(&api.services.followers, waiting).await?
+        }
         _ => tracker.task(&admitted.site, task).await,
     };
     let view = view.map_err(store_error)?.ok_or_else(no_such_task)?;
@@ -59,7 +67,7 @@ pub async fn task(State(api): State<Arc<Api>>, request: Request<Body>) -> Result
     }
     let response = json(StatusCode::OK, &document);
     Ok(match preferred.filter(|_| asked.is_none()) {
-        Some(secs) => with_header(response, "preference-applied", &format!("wait={secs}")),
+        Some(secs) => with_header(response, PREFERENCE_APPLIED, format!("wait={secs}")),
         None => response,
     })
 }

@@ -93,7 +93,7 @@ impl AuditBlock {
             count: 0,
             previous: hex::encode(hash),
             before: Some(self.head.first),
-            bytes: self.head.bytes + self.encode().len() as u64,
+            bytes: self.head.bytes + self.encoded_bytes() as u64,
             ..self.head.clone()
         };
         Self { head, lines: String::new() }
@@ -119,9 +119,18 @@ impl AuditBlock {
     }
 
     #[expect(clippy::expect_used, reason = "strings, numbers and JSON always have a JSON form")]
-    pub(super) fn encode(&self) -> Vec<u8> {
+    fn encoded_head(&self) -> Vec<u8> {
         let mut bytes = serde_json::to_vec(&self.head).expect("strings, numbers and JSON");
         bytes.push(b'\n');
+        bytes
+    }
+
+    fn encoded_bytes(&self) -> usize {
+        self.encoded_head().len() + self.lines.len() + SEAL_BYTES
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut bytes = self.encoded_head();
         bytes.extend_from_slice(self.lines.as_bytes());
         let seal = hex::encode(Sha256::digest(&bytes));
         bytes.extend_from_slice(seal.as_bytes());

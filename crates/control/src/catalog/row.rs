@@ -6,6 +6,7 @@ use std::sync::Arc;
 use batoff_types::{SiteChange, SiteLimits, UnixMillis};
 use serde::{Deserialize, Serialize};
 
+use super::signing_key::SigningKeySlot;
 use super::token::{RevokedToken, Scope, Token, TokenUse};
 
 /// A token as the store keeps it.
@@ -113,6 +114,7 @@ fn token_of(row: TokenRow) -> Result<Token, &'static str> {
         expires_at: row.expires_at.map(UnixMillis),
         created_by: row.created_by.map(Into::into),
         hash,
+        signing: SigningKeySlot::default(),
     })
 }
 

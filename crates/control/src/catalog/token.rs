@@ -10,6 +10,8 @@ use sha2::{Digest, Sha256};
 use ulid::Ulid;
 use zeroize::Zeroizing;
 
+use super::signing_key::SigningKeySlot;
+
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// Random characters of a token: 30 of base 62 are 178 bits, above the 160 that make a plain hash safe to store.
@@ -111,6 +113,8 @@ pub struct Token {
     pub created_by: Option<Arc<str>>,
     /// SHA-256 of the token as text.
     pub hash: [u8; 32],
+    /// What its requests are checked with, once the first has come.
+    pub(super) signing: SigningKeySlot,
 }
 
 impl Token {

@@ -9,6 +9,7 @@ use batoff_types::message::{Ack, LeasePolicy, RecordReport};
 use batoff_types::{Body, Cursor, Purge, Selector, Seq, SiteChange, SiteLimits};
 use futures_util::stream;
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::faulty_store::{Faults, FaultyStore};
@@ -67,7 +68,7 @@ async fn reports_on_tasks_that_have_left_memory_outlive_a_store_that_fails_and_c
     let mut config = Config::parse(&text, std::iter::empty()).unwrap();
     config.limits.live_tasks = 1;
     let secrets = init::load(dir.path()).unwrap();
-    let parts = Parts::assemble(config, Clock::system(), store, secrets).await.unwrap();
+    let parts = Parts::assemble(config, Clock::system(), store, secrets, Handle::current()).await.unwrap();
     let services = Arc::clone(&parts.services);
     let (tracker, store) = (&services.tracker, &services.store);
     let serving = tokio::spawn(parts.serve_nodes(stream::pending::<io::Result<TcpStream>>()));

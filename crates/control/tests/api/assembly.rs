@@ -89,6 +89,7 @@ fn with_faults(services: &Services, faults: Faults) -> Arc<Services> {
         tracker: Arc::clone(&services.tracker),
         hub: Arc::clone(&services.hub),
         admin_token: services.admin_token,
+        followers: services.followers.clone(),
         draining: services.draining.clone(),
     })
 }

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "in tests a failure is the message")]
 
+mod apart;
 mod assembly;
 mod audit;
 mod checks;

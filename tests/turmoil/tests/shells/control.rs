@@ -15,6 +15,7 @@ use batoff_control::service::Services;
 use batoff_control::tracker::TaskState;
 use batoff_types::{Purge, Selector, Seq, SiteChange, SiteId, SiteLimits, TaskId, UnixMillis};
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 
 use crate::node::Node;
 use crate::store::Timeless;
@@ -85,7 +86,7 @@ impl Control {
         let clock = Clock::with_wall(|| UnixMillis(1_800_000_000_000 + now().as_millis() as u64));
         let store = Arc::new(Timeless::open(self.dir.path(), clock.wall_fn()));
         let secrets = init::load(self.dir.path())?;
-        let parts = Parts::assemble(config, clock, store, secrets).await?;
+        let parts = Parts::assemble(config, clock, store, secrets, Handle::current()).await?;
         let services = Arc::clone(&parts.services);
         *self.services.lock() = Some(Arc::clone(&services));
         let incoming = network::incoming().await?;
