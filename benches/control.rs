@@ -10,15 +10,22 @@ pub struct Control {
     pub customer: Customer,
     /// `host:port` of the API.
     pub api: String,
-    /// `http://…` of the nodes' stream, in plaintext.
+    /// `http://…` of the nodes' stream.
     pub grpc: String,
+    /// `http://…` of its metrics.
+    pub metrics: String,
     program: Program,
     _dir: tempfile::TempDir,
 }
 
 impl Control {
-    /// Starts it.
+    /// Starts it; nodes speak plaintext.
     pub async fn start() -> anyhow::Result<Self> {
+        Self::start_with("plaintext = true").await
+    }
+
+    /// Starts it with these lines in `[grpc]`.
+    pub async fn start_with(grpc: &str) -> anyhow::Result<Self> {
         let dir = scratch();
         let data = dir.path().join("data");
         let init =
@@ -30,7 +37,7 @@ impl Control {
             &config,
             format!(
                 "[data]\ndir = {data:?}\n[api]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n\
-                 [metrics]\nlisten = \"127.0.0.1:0\"\n[grpc]\nlisten = \"127.0.0.1:0\"\nplaintext = true\n\
+                 [metrics]\nlisten = \"127.0.0.1:0\"\n[grpc]\nlisten = \"127.0.0.1:0\"\n{grpc}\n\
                  [log]\nlevel = \"warn\"\n"
             ),
         )?;
@@ -60,8 +67,16 @@ impl Control {
         let (token, secret) = (token["token"].as_str(), token["secret"].as_str());
         let (token, secret) = token.zip(secret).context("a token with its secret")?;
         let customer = Customer::new(&format!("http://{}", address("api")), "bench", token, secret);
-        let grpc = format!("http://{}", address("grpc"));
-        Ok(Self { customer, api: address("api"), grpc, program, _dir: dir })
+        let (grpc, metrics) =
+            (format!("http://{}", address("grpc")), format!("http://{}/metrics", address("metrics")));
+        Ok(Self { customer, api: address("api"), grpc, metrics, program, _dir: dir })
+    }
+
+    /// What it counts under this name, with its labels.
+    pub async fn counted(&self, name: &str) -> anyhow::Result<f64> {
+        let text = batoff_tests::http().get(&self.metrics).send().await?.text().await?;
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        Ok(value.with_context(|| format!("{name} in {}", self.metrics))?.parse()?)
     }
 
     /// Its process.

@@ -6,12 +6,16 @@
 //! cargo bench -p batoff-benches --bench fanout -- --nodes 10,100,1000 --rates 10,100 --seconds 10 --rounds 2
 //! cargo bench -p batoff-benches --bench fanout -- --nodes 1000 --burst 10000 --against batoff,redis
 //! ```
-//! `--nodes 0` measures what accepting takes while nobody listens.
+//! `--nodes 0` measures what accepting takes while nobody listens, `--tls` with nodes that speak mutual TLS.
 
 #[path = "fanout/arguments.rs"]
 mod arguments;
+#[path = "fanout/certificates.rs"]
+mod certificates;
 #[path = "fanout/fleet.rs"]
 mod fleet;
+#[path = "fanout/held_lease.rs"]
+mod held_lease;
 #[path = "fanout/nats.rs"]
 mod nats;
 #[path = "fanout/process.rs"]
@@ -22,6 +26,10 @@ mod publish;
 mod purge_stream;
 #[path = "fanout/redis.rs"]
 mod redis;
+#[path = "fanout/sealed.rs"]
+mod sealed;
+#[path = "fanout/stamped.rs"]
+mod stamped;
 #[path = "fanout/submit.rs"]
 mod submit;
 #[path = "fanout/subscribers.rs"]
@@ -32,13 +40,16 @@ mod tally;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use batoff_benches::Control;
+use batoff_benches::{Control, cpu_seconds, machine_seconds, resident_mb};
 use serde_json::json;
 
 use self::arguments::{Contender, Offered, Request};
-use self::fleet::FleetProcess;
-use self::process::{Broker, cpu_seconds, machine_seconds, resident_mb};
+use self::fleet::{FleetProcess, Received};
+use self::process::Broker;
 use self::submit::Submitted;
+
+/// What `batoff-control` counts itself.
+const LEASES_LOST: &str = "batoff_control_node_leases_lost_total";
 
 /// Between the start of everything and the first submission: what begins with a start has ended.
 const CALM: Duration = Duration::from_millis(1_500);
@@ -52,11 +63,14 @@ fn main() -> anyhow::Result<()> {
     // The servers inherit it.
     batoff_program::descriptors::raise();
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    println!("plaintext on loopback; load of the machine before: {}", load.trim());
+    let wire = if request.tls { "mutual TLS for batoff's nodes" } else { "plaintext" };
+    println!("{wire} on loopback; load of the machine before: {}", load.trim());
     println!(
-        "| who | nodes | events | request → answer p50 / p99 | → last node p50 / p99 / max | → `completed` p50 / p99 / max \
-         | server CPU s for 10^6 deliveries | messages a delivery | server MB | leases lost | refused | cores taken by others |\n\
-         | --- | --: | --- | --: | --: | --: | --: | --: | --: | --: | --: | --: |"
+        "| who | nodes | events | request → answer p50 / p99 | → last node p50 / p99 / max | … into its socket \
+         | → `completed` p50 / p99 / max | server CPU s for 10^6 deliveries | … µs an event | messages a delivery | server MB \
+         | KiB a node | leases lost: to the server, refused, to the subscribers; the server's own count \
+         | read late, mean / max | refused | cores taken by others |\n\
+         | --- | --: | --- | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: |"
     );
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     for _ in 0..request.rounds {
@@ -64,7 +78,7 @@ fn main() -> anyhow::Result<()> {
             for &load in &request.loads {
                 for &contender in &request.contenders {
                     match contender {
-                        Contender::Batoff => runtime.block_on(batoff(nodes, load, request.seconds))?,
+                        Contender::Batoff => runtime.block_on(batoff(nodes, load, &request))?,
                         Contender::Redis | Contender::Nats if nodes == 0 => {}
                         Contender::Redis | Contender::Nats => {
                             broker(contender, nodes, load, request.seconds)?
@@ -77,10 +91,22 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn batoff(nodes: usize, load: Offered, seconds: u32) -> anyhow::Result<()> {
-    let control = Control::start().await?;
-    let address = control.grpc.strip_prefix("http://").context("plaintext")?;
-    let fleet = FleetProcess::start(Contender::Batoff, address, nodes)?;
+async fn batoff(nodes: usize, load: Offered, request: &Request) -> anyhow::Result<()> {
+    let certificates = request.tls.then(tempfile::tempdir).transpose()?;
+    let certificates = certificates.as_ref().map(tempfile::TempDir::path);
+    let control = match certificates {
+        None => Control::start().await?,
+        Some(folder) => {
+            certificates::issue(folder, nodes)?;
+            let [cert, key, ca] =
+                [certificates::CONTROL[0], certificates::CONTROL[1], certificates::AUTHORITY];
+            let [cert, key, ca] = [cert, key, ca].map(|name| folder.join(name));
+            Control::start_with(&format!("cert = {cert:?}\nkey = {key:?}\nca = {ca:?}")).await?
+        }
+    };
+    let address = control.grpc.strip_prefix("http://").context("an address")?;
+    let alone_mb = resident_mb(control.pid())?;
+    let fleet = FleetProcess::start(Contender::Batoff, address, nodes, certificates)?;
     batoff_tests::eventually("all nodes are there", || async {
         let reply = control.customer.purge(&json!({"tags": ["settle"]})).await;
         let task = control.customer.completed(&reply.task()).await;
@@ -88,78 +114,105 @@ async fn batoff(nodes: usize, load: Offered, seconds: u32) -> anyhow::Result<()>
     })
     .await;
     tokio::time::sleep(CALM).await;
-    let mut measured = Measured::begin(fleet, control.pid())?;
-    let submitted = submit::submit(&control, load, seconds).await?;
-    measured.end(Contender::Batoff, nodes, load, &submitted)
+    let lost_before = control.counted(LEASES_LOST).await?;
+    let mut measured = Measured::begin(fleet, control.pid(), alone_mb)?;
+    let submitted = submit::submit(&control, load, request.seconds).await?;
+    measured.stop()?;
+    // It is told once a second.
+    tokio::time::sleep(CALM).await;
+    let counted = control.counted(LEASES_LOST).await? - lost_before;
+    measured.print(Contender::Batoff, nodes, load, &submitted, Some(counted))
 }
 
 fn broker(contender: Contender, nodes: usize, load: Offered, seconds: u32) -> anyhow::Result<()> {
     let Some(broker) = Broker::start(contender)? else { return Ok(()) };
-    let fleet = FleetProcess::start(contender, &broker.address, nodes)?;
+    let alone_mb = resident_mb(broker.pid())?;
+    let fleet = FleetProcess::start(contender, &broker.address, nodes, None)?;
     std::thread::sleep(CALM);
-    let mut measured = Measured::begin(fleet, broker.pid())?;
+    let mut measured = Measured::begin(fleet, broker.pid(), alone_mb)?;
     let submitted = publish::publish(contender, &broker.address, nodes, load, seconds)?;
-    measured.end(contender, nodes, load, &submitted)
+    measured.stop()?;
+    measured.print(contender, nodes, load, &submitted, None)
+}
+
+/// CPU seconds: of the server, of ours, of the whole machine.
+#[derive(Clone, Copy)]
+struct Spent {
+    server: f64,
+    own: f64,
+    machine: f64,
+    at: Instant,
 }
 
 /// One row, from its begin.
 struct Measured {
     fleet: FleetProcess,
     server: u32,
-    server_seconds: f64,
-    own_seconds: f64,
-    machine_seconds: f64,
-    begun: Instant,
+    /// What each node has added to the server's memory, in KiB, before there was a load.
+    node_kib: f64,
+    /// At the begin, and at the end.
+    spent: [Spent; 2],
+    received: Option<Received>,
 }
 
 impl Measured {
-    fn begin(mut fleet: FleetProcess, server: u32) -> anyhow::Result<Self> {
+    fn begin(mut fleet: FleetProcess, server: u32, alone_mb: f64) -> anyhow::Result<Self> {
+        let node_kib = (resident_mb(server)? - alone_mb) * 1_000.0 / fleet.count().max(1) as f64;
         fleet.begin()?;
-        let own_seconds = cpu_seconds(std::process::id())? + cpu_seconds(fleet.pid())?;
-        Ok(Self {
-            server,
-            server_seconds: cpu_seconds(server)?,
-            own_seconds,
-            machine_seconds: machine_seconds()?,
-            begun: Instant::now(),
-            fleet,
-        })
+        let spent = Self::spent(&fleet, server)?;
+        Ok(Self { fleet, server, node_kib, spent: [spent; 2], received: None })
     }
 
-    fn end(
-        &mut self,
+    fn spent(fleet: &FleetProcess, server: u32) -> anyhow::Result<Spent> {
+        let own = cpu_seconds(std::process::id())? + cpu_seconds(fleet.pid())?;
+        Ok(Spent { server: cpu_seconds(server)?, own, machine: machine_seconds()?, at: Instant::now() })
+    }
+
+    fn stop(&mut self) -> anyhow::Result<()> {
+        self.spent[1] = Self::spent(&self.fleet, self.server)?;
+        self.received = Some(self.fleet.report()?);
+        Ok(())
+    }
+
+    fn print(
+        &self,
         contender: Contender,
         nodes: usize,
         load: Offered,
         submitted: &Submitted,
+        leases_counted: Option<f64>,
     ) -> anyhow::Result<()> {
-        let server = cpu_seconds(self.server)? - self.server_seconds;
-        let own = cpu_seconds(std::process::id())? + cpu_seconds(self.fleet.pid())? - self.own_seconds;
-        let machine = machine_seconds()? - self.machine_seconds;
-        let others = (machine - server - own).max(0.0) / self.begun.elapsed().as_secs_f64();
-        let received = self.fleet.report()?;
-        let mut last = batoff_benches::micros();
-        let mut completed = batoff_benches::micros();
+        let [before, after] = self.spent;
+        let (server, own) = (after.server - before.server, after.own - before.own);
+        let others = (after.machine - before.machine - server - own).max(0.0);
+        let others = others / (after.at - before.at).as_secs_f64();
+        let received = self.received.as_ref().context("stopped")?;
+        let [mut last, mut came, mut completed, mut answers] = [(); 4].map(|()| batoff_benches::micros());
         let mut missing = 0;
+        let since = |sent: &u64, at: &u64| (at.saturating_sub(*sent) / 1_000).max(1);
         for (name, sent) in &submitted.sent {
             match received.arrivals.get(name) {
-                Some((count, at)) if *count == nodes as u64 => {
-                    last.saturating_record((at.saturating_sub(*sent) / 1_000).max(1));
+                Some((count, read, arrived)) if *count == nodes as u64 => {
+                    last.saturating_record(since(sent, read));
+                    came.saturating_record(since(sent, arrived));
                 }
                 _ if nodes == 0 => {}
                 _ => missing += 1,
             }
             match submitted.completed.get(name) {
-                Some(at) => completed.saturating_record((at.saturating_sub(*sent) / 1_000).max(1)),
+                Some(at) => completed.saturating_record(since(sent, at)),
                 None => missing += 1,
             }
         }
-        let mut answers = batoff_benches::micros();
         for took in &submitted.answers {
             answers.saturating_record((took / 1_000).max(1));
         }
-        let deliveries = (submitted.sent.len() * nodes) as f64;
-        let events = match load {
+        let (events, deliveries) =
+            (submitted.sent.len().max(1) as f64, (submitted.sent.len() * nodes) as f64);
+        let of_deliveries = |value: f64| {
+            if nodes == 0 { "–".to_owned() } else { format!("{:.2}", value / deliveries.max(1.0)) }
+        };
+        let offered = match load {
             Offered::Rate(rate) => format!("{rate} a second"),
             Offered::Burst(count) => format!("{count} at once"),
         };
@@ -168,16 +221,26 @@ impl Measured {
             .iter()
             .max()
             .map_or(String::new(), |most| format!(" (≤ {} ms)", most / 1_000_000));
+        let leases = leases_counted.map_or("–".to_owned(), |counted| {
+            let [server, refused, own] = received.leases_lost;
+            format!("{server}, {refused}, {own}; {counted}")
+        });
+        let (late_mean, late_most) = received.late_ns;
         println!(
-            "| {} | {nodes} | {events} | {} | {} | {} | {:.2} | {:.2} | {:.0} | {} | {}{most} | {others:.2} |",
+            "| {} | {nodes} | {offered} | {} | {} | {} | {} | {} | {:.0} | {} | {:.0} | {} | {leases} | {:.1} / {:.0} ms \
+             | {}{most} | {others:.2} |",
             contender.name(),
             millis(&answers, false),
             millis(&last, true),
+            millis(&came, true),
             millis(&completed, true),
-            server * 1e6 / deliveries.max(1.0),
-            received.messages as f64 / deliveries.max(1.0),
+            of_deliveries(server * 1e6),
+            server * 1e6 / events,
+            of_deliveries(received.messages as f64),
             resident_mb(self.server)?,
-            if contender == Contender::Batoff { received.leases_lost.to_string() } else { "–".to_owned() },
+            if nodes == 0 { "–".to_owned() } else { format!("{:.0}", self.node_kib) },
+            late_mean as f64 / 1e6,
+            late_most as f64 / 1e6,
             submitted.refusals.len(),
         );
         if missing > 0 {

@@ -6,10 +6,12 @@
 mod control;
 mod load;
 mod node;
+mod usage;
 
 pub use control::Control;
 pub use load::{Caller, Load, prepared};
 pub use node::follow;
+pub use usage::{cpu_seconds, machine_seconds, resident_mb};
 
 use hdrhistogram::Histogram;
 

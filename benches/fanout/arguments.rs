@@ -52,11 +52,12 @@ pub struct Request {
     pub rounds: u32,
     /// Who is measured.
     pub contenders: Vec<Contender>,
+    /// Whether `batoff-control` and its nodes speak mutual TLS.
+    pub tls: bool,
 }
 
 /// What `cargo bench -p batoff-benches --bench fanout -- …` takes.
-const USAGE: &str =
-    "--nodes 0,10,100,1000 --rates 10,100 --burst 10000 --seconds 10 --rounds 2 --against batoff,redis,nats";
+const USAGE: &str = "--nodes 0,10,100,1000 --rates 10,100 --burst 10000 --seconds 10 --rounds 2 --against batoff,redis,nats --tls";
 
 impl Request {
     pub fn parse(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Self> {
@@ -66,6 +67,7 @@ impl Request {
             seconds: 10,
             rounds: 2,
             contenders: vec![Contender::Batoff, Contender::Redis, Contender::Nats],
+            tls: false,
         };
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().with_context(|| format!("{argument} needs a value"));
@@ -82,6 +84,7 @@ impl Request {
                 "--against" => {
                     read.contenders = value()?.split(',').map(Contender::named).collect::<Result<_, _>>()?;
                 }
+                "--tls" => read.tls = true,
                 // Given by cargo bench.
                 "--bench" => {}
                 other => bail!("{other}: expected {USAGE}"),

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, ensure};
@@ -15,28 +16,37 @@ pub struct FleetProcess {
     child: Child,
     commands: ChildStdin,
     answers: BufReader<ChildStdout>,
+    count: usize,
 }
 
 /// What they have received.
 pub struct Received {
-    /// Of each event by its name: how many subscribers have it, and when the last one had it.
-    pub arrivals: HashMap<String, (u64, u64)>,
+    /// Of each event by its name: how many subscribers have it, when the last one had read it, and when it had come there.
+    pub arrivals: HashMap<String, (u64, u64, u64)>,
     /// Messages with events.
     pub messages: u64,
-    /// Leases that ended.
-    pub leases_lost: u64,
+    /// Leases that ended, by [`Late`](super::tally::Late).
+    pub leases_lost: [u64; 3],
+    /// From when bytes could be read until they were, in nanoseconds: on average, and the longest.
+    pub late_ns: (u64, u64),
 }
 
 impl FleetProcess {
     /// Starts it, and waits until all follow.
-    pub fn start(contender: Contender, address: &str, count: usize) -> anyhow::Result<Self> {
+    pub fn start(
+        contender: Contender,
+        address: &str,
+        count: usize,
+        certificates: Option<&Path>,
+    ) -> anyhow::Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
             .args([SUBSCRIBERS, contender.name(), address, &count.to_string()])
+            .args(certificates)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
         let (commands, answers) = child.stdin.take().zip(child.stdout.take()).context("piped")?;
-        let mut fleet = Self { child, commands, answers: BufReader::new(answers) };
+        let mut fleet = Self { child, commands, answers: BufReader::new(answers), count };
         if count > 0 {
             fleet.expect("ready")?;
         }
@@ -57,13 +67,19 @@ impl FleetProcess {
         let arrivals = report["arrivals"].as_array().context("arrivals")?;
         let arrivals = arrivals.iter().map(|one| {
             let name = one[0].as_str().context("a name")?.to_owned();
-            anyhow::Ok((name, (number(&one[1])?, number(&one[2])?)))
+            anyhow::Ok((name, (number(&one[1])?, number(&one[2])?, number(&one[3])?)))
         });
         Ok(Received {
             arrivals: arrivals.collect::<Result<_, _>>()?,
             messages: number(&report["messages"])?,
-            leases_lost: number(&report["leases_lost"])?,
+            leases_lost: serde_json::from_value(report["leases_lost"].clone())?,
+            late_ns: (number(&report["late_mean_ns"])?, number(&report["late_most_ns"])?),
         })
+    }
+
+    /// How many they are.
+    pub fn count(&self) -> usize {
+        self.count
     }
 
     pub fn pid(&self) -> u32 {

@@ -4,7 +4,7 @@ use anyhow::{Context, bail};
 
 use super::redis::{ACKS, EVENTS, line, number_of};
 use super::subscribers::Subscriber;
-use super::tally::Tally;
+use super::tally::{Came, Tally};
 
 /// What a client says first. `echo` off: nobody wants its own.
 pub const CONNECT: &[u8] = b"CONNECT {\"verbose\":false,\"pedantic\":false,\"echo\":false}\r\n";
@@ -67,7 +67,7 @@ impl Subscriber for NatsSubscriber {
     fn receive(
         &mut self,
         input: &[u8],
-        now_ns: u64,
+        came: Came,
         out: &mut Vec<u8>,
         tally: &mut Tally,
     ) -> anyhow::Result<usize> {
@@ -79,7 +79,7 @@ impl Subscriber for NatsSubscriber {
                 Spoken::Message(payload) => {
                     let number = number_of(payload)?;
                     tally.message();
-                    tally.arrived(number, now_ns, || Ok(number.to_string()))?;
+                    tally.arrived(number, came, || Ok(number.to_string()))?;
                     last = Some(number);
                 }
                 Spoken::Ping => out.extend_from_slice(b"PONG\r\n"),

@@ -9,8 +9,9 @@ use batoff_types::{Cursor, InstanceId, Moment, NodeName, Seq, Term};
 use batoff_wire::{decode_record, decode_to_node, encode_from_node};
 use ulid::Ulid;
 
+use super::held_lease::HeldLease;
 use super::subscribers::Subscriber;
-use super::tally::Tally;
+use super::tally::{Came, Tally};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const PATH: &str = "/batoff.purge.v1.PurgeStream/Connect";
@@ -39,6 +40,11 @@ const WINDOW_MAX: i64 = 0x7fff_ffff;
 /// The first byte of a `ToNode` that holds `Records`.
 const RECORDS: u8 = 0x12;
 
+/// The name of a subscriber.
+pub fn node_name(number: usize) -> anyhow::Result<NodeName> {
+    Ok(NodeName::new(&format!("pop{}", number % 10), &format!("edge-{number}"))?)
+}
+
 /// A node that applies at once and does nothing else.
 pub struct LeanNode {
     hello: FromNode,
@@ -51,12 +57,12 @@ pub struct LeanNode {
     cursor: Cursor,
     acked: Cursor,
     heartbeat: Option<Duration>,
-    lease_until: Option<u64>,
+    lease: HeldLease,
 }
 
 impl LeanNode {
     pub fn new(number: usize) -> anyhow::Result<Self> {
-        let node = NodeName::new(&format!("pop{}", number % 10), &format!("edge-{number}"))?;
+        let node = node_name(number)?;
         let instance = InstanceId::from_ulid(Ulid::generate());
         let mut inbox = Inbox::new(InboxConfig::new(node, LeasePolicy::Revalidate), instance, None, Term(0));
         Ok(Self {
@@ -67,16 +73,8 @@ impl LeanNode {
             cursor: Cursor::START,
             acked: Cursor::START,
             heartbeat: None,
-            lease_until: None,
+            lease: HeldLease::default(),
         })
-    }
-
-    /// Counts a lease that is over, once.
-    fn look_at_lease(&mut self, now_ns: u64, tally: &mut Tally) {
-        if self.lease_until.is_some_and(|until| until < now_ns) {
-            tally.lease_lost();
-            self.lease_until = Some(u64::MAX);
-        }
     }
 
     /// Whether there was room in the windows.
@@ -177,11 +175,7 @@ impl LeanNode {
             ToNode::Welcome(welcome) => self.heartbeat = Some(welcome.heartbeat_interval),
             ToNode::Reset(reset) => self.cursor = reset.cursor,
             ToNode::LeaseGrant(grant) => {
-                let until = grant.echo.as_micros() * 1_000 + u64::try_from(grant.duration.as_nanos())?;
-                if !grant.duration.is_zero() {
-                    self.look_at_lease(received.now_ns, received.tally);
-                    self.lease_until = Some(until);
-                }
+                self.lease.answered(grant.echo.as_micros(), grant.duration, received.came, received.tally);
             }
             ToNode::GoAway(away) => bail!("sent away: {:?}", away.reason),
             _ => {}
@@ -206,9 +200,9 @@ impl LeanNode {
                     let seq = Seq::new(next).context("a record without a number")?;
                     ensure!(self.cursor.next() == seq, "a gap: {seq} after {}", self.cursor);
                     self.cursor = Cursor::after(seq);
-                    received.tally.arrived(next, received.now_ns, || {
-                        Ok(decode_record(seq, record)?.task.to_string())
-                    })?;
+                    received
+                        .tally
+                        .arrived(next, received.came, || Ok(decode_record(seq, record)?.task.to_string()))?;
                     next += 1;
                 }
                 other => bail!("field {other:#x} in Records"),
@@ -220,7 +214,7 @@ impl LeanNode {
 
 /// What comes with one read.
 struct Received<'a> {
-    now_ns: u64,
+    came: Came,
     tally: &'a mut Tally,
 }
 
@@ -253,12 +247,12 @@ impl Subscriber for LeanNode {
     fn receive(
         &mut self,
         input: &[u8],
-        now_ns: u64,
+        came: Came,
         out: &mut Vec<u8>,
         tally: &mut Tally,
     ) -> anyhow::Result<usize> {
         let mut taken = 0;
-        let mut received = Received { now_ns, tally };
+        let mut received = Received { came, tally };
         while let Some([a, b, c, kind, flags, stream @ ..]) = input[taken..].first_chunk::<9>() {
             let length = u32::from_be_bytes([0, *a, *b, *c]) as usize;
             let Some(payload) = input.get(taken + 9..taken + 9 + length) else { break };
@@ -277,18 +271,22 @@ impl Subscriber for LeanNode {
     }
 
     fn is_ready(&self) -> bool {
-        self.lease_until.is_some()
+        self.lease.was_held()
     }
 
-    fn speak(&mut self, now_ns: u64, out: &mut Vec<u8>, tally: &mut Tally) -> anyhow::Result<Option<u64>> {
+    fn speak(&mut self, due_ns: u64, now_ns: u64, out: &mut Vec<u8>) -> anyhow::Result<Option<u64>> {
         // Until its Welcome is there, it looks again soon.
         let Some(every) = self.heartbeat else { return Ok(Some(now_ns + 1_000_000)) };
-        self.look_at_lease(now_ns, tally);
         let sent_at = Moment::from_micros(now_ns / 1_000);
         if self.send(&FromNode::Heartbeat(Heartbeat { sent_at, cursor: self.cursor }), out) {
             self.acked = self.cursor;
+            self.lease.sent(sent_at.as_micros(), due_ns);
         }
         Ok(Some(now_ns + u64::try_from(every.as_nanos())?))
+    }
+
+    fn end(&self, now_ns: u64, tally: &mut Tally) {
+        self.lease.count_if_over(now_ns, tally);
     }
 }
 

@@ -3,7 +3,7 @@
 use anyhow::{Context, bail};
 
 use super::subscribers::Subscriber;
-use super::tally::Tally;
+use super::tally::{Came, Tally};
 
 /// What is published.
 pub const EVENTS: &str = "events";
@@ -124,7 +124,7 @@ impl Subscriber for RedisSubscriber {
     fn receive(
         &mut self,
         input: &[u8],
-        now_ns: u64,
+        came: Came,
         out: &mut Vec<u8>,
         tally: &mut Tally,
     ) -> anyhow::Result<usize> {
@@ -136,7 +136,7 @@ impl Subscriber for RedisSubscriber {
                 Said::Message { payload, .. } => {
                     let number = number_of(payload)?;
                     tally.message();
-                    tally.arrived(number, now_ns, || Ok(number.to_string()))?;
+                    tally.arrived(number, came, || Ok(number.to_string()))?;
                     last = Some(number);
                 }
                 Said::Subscribed => self.ready = true,
