@@ -18,10 +18,11 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
 /// Which of our crates each one sees: these and no others, so that a permission ends with its use. `tests`, `tests/turmoil`
 /// and `benches` see anything, and nothing sees them.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 16] = [
     ("batoff-types", &[]),
     ("batoff-wire", &["batoff-types"]),
     ("batoff-log", &["batoff-types"]),
+    ("batoff-log-etcd", &["batoff-types", "batoff-log"]),
     ("batoff-delivery", &["batoff-types"]),
     ("batoff-index", &["batoff-types"]),
     ("batoff-program", &[]),

@@ -213,3 +213,37 @@ pub trait PurgeLog: Send + Sync {
     /// were forgotten.
     async fn forget_tasks(&self, older_than: UnixMillis) -> Result<u64, StoreError>;
 }
+
+/// For engines: the bytes of bodies and task meta in a batch, if it keeps the rules of [`PurgeLog::append`].
+pub fn check_batch(batch: &[NewRecord]) -> Result<usize, StoreError> {
+    if batch.len() > BATCH_RECORDS_MAX {
+        return Err(StoreError::Invalid("a batch has at most 4096 records"));
+    }
+    let mut bytes = 0;
+    for record in batch {
+        let size = record.body.len() + record.task.as_ref().map_or(0, |task| task.meta.len());
+        if size > RECORD_BYTES_MAX {
+            return Err(StoreError::TooLarge { limit: RECORD_BYTES_MAX });
+        }
+        if record.task.is_none() && !record.dedupe.is_empty() {
+            return Err(StoreError::Invalid("a record with dedupe keys must have a task"));
+        }
+        bytes += size;
+    }
+    if bytes > BATCH_BYTES_MAX {
+        return Err(StoreError::TooLarge { limit: BATCH_BYTES_MAX });
+    }
+    Ok(bytes)
+}
+
+/// For engines: the bytes of these rows with their ids, if they keep the rules of [`PurgeLog::put_completions`].
+pub fn check_completions(rows: &[(TaskId, Bytes)]) -> Result<usize, StoreError> {
+    if rows.iter().any(|(_, row)| row.len() > RECORD_BYTES_MAX) {
+        return Err(StoreError::TooLarge { limit: RECORD_BYTES_MAX });
+    }
+    let bytes = rows.iter().map(|(_, row)| row.len() + 16).sum();
+    if bytes > BATCH_BYTES_MAX {
+        return Err(StoreError::TooLarge { limit: BATCH_BYTES_MAX });
+    }
+    Ok(bytes)
+}

@@ -14,8 +14,8 @@ use super::read::{StoreView, Stretch};
 use super::tail::follow;
 use crate::error::{ReadError, StoreError};
 use crate::purge_log::{
-    Appended, BATCH_BYTES_MAX, BATCH_RECORDS_MAX, LIST_TASKS_MAX, LogState, NewRecord, PurgeLog,
-    READ_BYTES_MAX, READ_RECORDS_MAX, RECORD_BYTES_MAX, StoredRecord, TaskRow,
+    Appended, LIST_TASKS_MAX, LogState, NewRecord, PurgeLog, READ_BYTES_MAX, READ_RECORDS_MAX, StoredRecord,
+    TaskRow, check_batch, check_completions,
 };
 
 #[async_trait]
@@ -24,7 +24,7 @@ impl PurgeLog for EmbeddedStore {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        let bytes = check_batch(&batch)?;
+        let bytes = check_batch(&batch)? + batch.len() * RECORD_OVERHEAD_BYTES;
         self.requests.ask(|reply| Request::Append { batch, bytes, reply }).await
     }
 
@@ -78,13 +78,7 @@ impl PurgeLog for EmbeddedStore {
         if rows.is_empty() {
             return Ok(());
         }
-        if rows.iter().any(|(_, row)| row.len() > RECORD_BYTES_MAX) {
-            return Err(StoreError::TooLarge { limit: RECORD_BYTES_MAX });
-        }
-        let bytes = rows.iter().map(|(_, row)| row.len() + 16).sum();
-        if bytes > BATCH_BYTES_MAX {
-            return Err(StoreError::TooLarge { limit: BATCH_BYTES_MAX });
-        }
+        let bytes = check_completions(&rows)?;
         self.requests.ask(|reply| Request::PutCompletions { rows, bytes, reply }).await
     }
 
@@ -110,26 +104,4 @@ impl EmbeddedStore {
     ) -> Result<T, StoreError> {
         self.shared.read(|opening| self.requests.mend(opening), work).await
     }
-}
-
-/// The batch's size in bytes, if it keeps the rules of [`PurgeLog::append`].
-fn check_batch(batch: &[NewRecord]) -> Result<usize, StoreError> {
-    if batch.len() > BATCH_RECORDS_MAX {
-        return Err(StoreError::Invalid("a batch has at most 4096 records"));
-    }
-    let mut bytes = 0;
-    for record in batch {
-        let size = record.body.len() + record.task.as_ref().map_or(0, |task| task.meta.len());
-        if size > RECORD_BYTES_MAX {
-            return Err(StoreError::TooLarge { limit: RECORD_BYTES_MAX });
-        }
-        if record.task.is_none() && !record.dedupe.is_empty() {
-            return Err(StoreError::Invalid("a record with dedupe keys must have a task"));
-        }
-        bytes += size + RECORD_OVERHEAD_BYTES;
-    }
-    if bytes > BATCH_BYTES_MAX + batch.len() * RECORD_OVERHEAD_BYTES {
-        return Err(StoreError::TooLarge { limit: BATCH_BYTES_MAX });
-    }
-    Ok(bytes)
 }

@@ -1,0 +1,214 @@
+//! The small records beside the log. A version is the revision of the write.
+//!
+//! A pair that expires carries the time in its value, and an entry under that time names it; each replica deletes what has
+//! expired, on condition that it is still that write. No lease of etcd's is used: those restart with each new leader, and
+//! members of some versions have ended them early.
+
+mod expiry;
+mod watch;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use batoff_log::{
+    CasError, Expect, KEY_BYTES_MAX, Key, Kv, KvEvent, SCAN_ITEMS_MAX, StoreError, VALUE_BYTES_MAX, Version,
+    Versioned, Write,
+};
+use batoff_types::UnixMillis;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use prost::Message;
+
+use crate::client::{EtcdError, RETRY_AFTER};
+use crate::rpc::{Headed, KeyRange, KeyValue, TxnRequest, delete, if_modified_at, put, read};
+use crate::shared::StoreCore;
+use crate::stored::{Pair, decode};
+
+pub(crate) use self::expiry::expire;
+
+/// How often a swap is tried again because what was in its way had expired.
+const ATTEMPTS_MAX: u32 = 8;
+
+/// The pairs of one log.
+pub(crate) struct EtcdPairs {
+    shared: Arc<StoreCore>,
+}
+
+impl EtcdPairs {
+    pub(crate) fn new(shared: Arc<StoreCore>) -> Self {
+        Self { shared }
+    }
+
+    /// Writes if the last write of the key is of `revision` (0: there is none; `None`: whatever it is).
+    async fn swap(
+        &self,
+        key: &Key,
+        revision: Option<i64>,
+        write: &Write,
+    ) -> Result<Result<Version, Option<KeyValue>>, StoreError> {
+        let names = &self.shared.names;
+        let name = names.pair(key);
+        let success = match write {
+            Write::Delete => vec![delete(&KeyRange::one(name.clone()))],
+            Write::Put { value, ttl } => {
+                let expires_at = ttl.map_or(0, |ttl| {
+                    let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+                    self.shared.now().0.saturating_add(ttl_ms).max(1)
+                });
+                let pair = Pair { expires_at, value: value.clone() };
+                let mut writes = vec![put(name.clone(), pair.encode_to_vec())];
+                if expires_at > 0 {
+                    writes.push(put(names.expiry(expires_at, key), Bytes::new()));
+                }
+                writes
+            }
+        };
+        let request = TxnRequest {
+            compare: revision.map(|revision| if_modified_at(name.clone(), revision)).into_iter().collect(),
+            success,
+            failure: vec![read(KeyRange::one(name).read(1))],
+        };
+        let answer = self.shared.client.txn(&request).await;
+        self.shared.has_answered(answer.as_ref().err(), true);
+        let answer = answer.map_err(|error| self.shared.told(error, true))?;
+        if answer.succeeded {
+            return Ok(Ok(version(answer.revision())));
+        }
+        Ok(Err(answer.kvs(0).first().cloned()))
+    }
+}
+
+#[async_trait]
+impl Kv for EtcdPairs {
+    async fn get(&self, key: &Key) -> Result<Option<Versioned>, StoreError> {
+        self.shared.check_running()?;
+        let range = KeyRange::one(self.shared.names.pair(key)).read(1);
+        let answer =
+            self.shared.client.range(&range).await.map_err(|error| self.shared.told(error, false))?;
+        match answer.kvs.first() {
+            Some(kv) => self.shared.alive(kv),
+            None => Ok(None),
+        }
+    }
+
+    async fn scan(
+        &self,
+        prefix: &Key,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> Result<Vec<(Key, Versioned)>, StoreError> {
+        self.shared.check_running()?;
+        let limit = limit.min(SCAN_ITEMS_MAX);
+        let names = &self.shared.names;
+        let mut range = names.pairs(prefix);
+        if let Some(after) = after {
+            range = range.after(&names.pair(after));
+        }
+        let mut pairs = Vec::new();
+        while pairs.len() < limit {
+            let (page, next) = self.shared.pairs_page(&range, limit - pairs.len(), 0).await?;
+            pairs.extend(page);
+            match next {
+                Some(next) => range = next,
+                None => break,
+            }
+        }
+        Ok(pairs)
+    }
+
+    async fn cas(&self, key: &Key, expect: Expect, write: Write) -> Result<Version, CasError> {
+        self.shared.check_running()?;
+        check(key, &write)?;
+        let mut revision = match expect {
+            Expect::Absent => Some(0),
+            // A version of another engine is none of this one's.
+            Expect::Version(version) => Some(i64::try_from(version.raw()).unwrap_or(i64::MAX)),
+            Expect::Any => None,
+        };
+        for _ in 0..ATTEMPTS_MAX {
+            let in_the_way = match self.swap(key, revision, &write).await? {
+                Ok(version) => return Ok(version),
+                Err(in_the_way) => in_the_way,
+            };
+            let held = in_the_way.as_ref().map(|kv| self.shared.alive(kv)).transpose()?.flatten();
+            match (expect, in_the_way) {
+                // What has expired and is still there is as good as absent.
+                (Expect::Absent, Some(kv)) if held.is_none() => revision = Some(kv.mod_revision),
+                (Expect::Absent, None) => revision = Some(0),
+                _ => return Err(CasError::Conflict(held)),
+            }
+        }
+        Err(StoreError::Unavailable { retry_after: RETRY_AFTER }.into())
+    }
+
+    fn watch(&self, prefix: &Key) -> BoxStream<'static, KvEvent> {
+        watch::watch(Arc::clone(&self.shared), prefix)
+    }
+}
+
+impl StoreCore {
+    /// What a pair holds; `None` when it has expired.
+    fn alive(&self, kv: &KeyValue) -> Result<Option<Versioned>, StoreError> {
+        let pair: Pair = decode(&kv.key, kv.value.clone()).map_err(|error| self.noted(error))?;
+        let versioned = Versioned { value: pair.value, version: version(kv.mod_revision) };
+        Ok(is_alive(pair.expires_at, self.now()).then_some(versioned))
+    }
+
+    /// Pairs of a range, at most so many, as of a revision (0: now); and the range after them, if there may be more.
+    async fn pairs_page(
+        &self,
+        range: &KeyRange,
+        limit: usize,
+        revision: i64,
+    ) -> Result<(Vec<(Key, Versioned)>, Option<KeyRange>), StoreError> {
+        let answer = self.pairs_answer(range, limit, revision).await;
+        let answer = answer.map_err(|error| self.told(error, false))?;
+        let next = answer.kvs.last().filter(|_| answer.more).map(|last| range.after(&last.key));
+        Ok((self.pairs_of(&answer.kvs)?, next))
+    }
+
+    async fn pairs_answer(
+        &self,
+        range: &KeyRange,
+        limit: usize,
+        revision: i64,
+    ) -> Result<crate::rpc::RangeResponse, EtcdError> {
+        let mut request = range.read(i64::try_from(limit.min(PAIRS_PER_READ)).unwrap_or(1));
+        request.revision = revision;
+        self.client.range(&request).await
+    }
+
+    fn pairs_of(&self, kvs: &[KeyValue]) -> Result<Vec<(Key, Versioned)>, StoreError> {
+        let mut pairs = Vec::new();
+        for kv in kvs {
+            if let (Some(key), Some(versioned)) = (self.names.pair_of(&kv.key), self.alive(kv)?) {
+                pairs.push((key, versioned));
+            }
+        }
+        Ok(pairs)
+    }
+}
+
+/// Pairs that are read by one request: each may have a megabyte.
+const PAIRS_PER_READ: usize = 48;
+
+fn is_alive(expires_at: u64, now: UnixMillis) -> bool {
+    expires_at == 0 || now.0 < expires_at
+}
+
+fn version(revision: i64) -> Version {
+    // Revisions are positive.
+    Version::from_raw(u64::try_from(revision).unwrap_or(0))
+}
+
+fn check(key: &Key, write: &Write) -> Result<(), StoreError> {
+    if key.as_bytes().is_empty() || key.as_bytes().len() > KEY_BYTES_MAX {
+        return Err(StoreError::Invalid("a key has 1 to 1024 bytes"));
+    }
+    match write {
+        Write::Put { value, .. } if value.len() > VALUE_BYTES_MAX => {
+            Err(StoreError::TooLarge { limit: VALUE_BYTES_MAX })
+        }
+        _ => Ok(()),
+    }
+}

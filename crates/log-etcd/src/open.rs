@@ -1,0 +1,209 @@
+//! Which cluster this is, and which log is in it.
+
+use std::time::Duration;
+
+use batoff_log::StoreError;
+use batoff_types::LogId;
+use bytes::Bytes;
+use prost::Message;
+use ulid::Ulid;
+
+use crate::client::{EtcdClient, EtcdError};
+use crate::names::KeyNames;
+use crate::open_error::EtcdOpenError;
+use crate::rpc::{KeyRange, RequestOp, TxnRequest, if_modified_at, put};
+use crate::shared::KnownIdentity;
+use crate::stored::{FORMAT, First, Head, Identity, damaged, decode};
+
+/// How often a call is repeated while the cluster elects a leader.
+const ATTEMPTS_MAX: u32 = 30;
+
+/// How long to wait in between.
+const AGAIN_AFTER: Duration = Duration::from_millis(200);
+
+/// Asks each member for its version and its cluster; one must answer. Returns the cluster.
+pub(crate) async fn inspect(client: &EtcdClient) -> Result<u64, EtcdOpenError> {
+    let mut cluster: Option<(u64, usize)> = None;
+    let mut silence = String::new();
+    for at in 0..client.endpoints() {
+        let endpoint = || client.endpoint_name(at).to_owned();
+        let status = match client.status_of(at).await {
+            Ok(status) => status,
+            Err(error) => {
+                tracing::warn!(%error, endpoint = endpoint(), "a member of etcd does not answer");
+                silence = error.to_string();
+                continue;
+            }
+        };
+        if !is_safe(&status.version) {
+            return Err(EtcdOpenError::Version { endpoint: endpoint(), found: status.version });
+        }
+        for error in &status.errors {
+            tracing::warn!(endpoint = endpoint(), error, "a member of etcd says that something is wrong");
+        }
+        let found = status.header.map_or(0, |header| header.cluster_id);
+        match cluster {
+            Some((one, first)) if one != found => {
+                let one = client.endpoint_name(first).to_owned();
+                return Err(EtcdOpenError::TwoClusters { one, other: endpoint() });
+            }
+            Some(_) => {}
+            None => cluster = Some((found, at)),
+        }
+    }
+    let Some((cluster, _)) = cluster else { return Err(EtcdOpenError::Etcd(silence)) };
+    if let Ok(members) = client.members().await {
+        let voting = members.members.iter().filter(|member| !member.is_learner).count();
+        tracing::info!(members = voting, endpoints = client.endpoints(), "the purge log is in etcd");
+        if voting > client.endpoints() {
+            tracing::warn!(
+                members = voting,
+                endpoints = client.endpoints(),
+                "not all members of etcd are configured as endpoints: when those fail that are, the others are of no help"
+            );
+        }
+    }
+    Ok(cluster)
+}
+
+/// Whether a member of this version can be trusted with data: earlier ones of their lines could damage them in a crash.
+/// What is older than 3.4 lacks parts of the API.
+fn is_safe(version: &str) -> bool {
+    let mut numbers = version.split(['.', '-', '+']).map(|number| number.parse::<u32>().ok());
+    let mut next = || numbers.next().flatten();
+    match (next(), next(), next()) {
+        (Some(3), Some(4), Some(patch)) => patch >= 22,
+        (Some(3), Some(5), Some(patch)) => patch >= 6,
+        (Some(major), Some(minor), _) => (major, minor) > (3, 5),
+        _ => false,
+    }
+}
+
+/// Reads which log is there, or makes one where there is none and none was expected.
+pub(crate) async fn identify(
+    client: &EtcdClient,
+    names: &KeyNames,
+    cluster: u64,
+    expected: Option<LogId>,
+) -> Result<KnownIdentity, EtcdOpenError> {
+    let key = names.identity();
+    let (found, revision) = match (read_identity(client, &key).await?, expected) {
+        (Some(found), _) => found,
+        (None, Some(expected)) => return Err(EtcdOpenError::AnotherLog { expected, found: None }),
+        (None, None) => {
+            let log_id = LogId::from_ulid(Ulid::generate());
+            let mut writes = write_identity(&key, cluster, log_id);
+            writes.push(put(names.head(), Head { group: 0, tail: 0 }.encode_to_vec()));
+            writes.push(put(names.first(), First { group: 1, seq: 1 }.encode_to_vec()));
+            let made = write(client, &key, 0, writes).await?;
+            // Or another replica was faster.
+            let found = read_identity(client, &key).await?.ok_or_else(|| damaged(&key, "it is not there"))?;
+            tracing::info!(log_id = %log_id, made, "made a new purge log in etcd");
+            found
+        }
+    };
+    if found.format != FORMAT {
+        return Err(StoreError::Format(found.format).into());
+    }
+    let log_id = log_id(&key, &found)?;
+    if expected.is_some_and(|expected| expected != log_id) {
+        let expected = expected.unwrap_or(log_id);
+        return Err(EtcdOpenError::AnotherLog { expected, found: Some(log_id) });
+    }
+    if found.cluster_id != cluster {
+        return Err(EtcdOpenError::Restored { log_id });
+    }
+    Ok(KnownIdentity { log_id, revision })
+}
+
+/// Gives the log that is there another identity, in this cluster.
+pub(crate) async fn adopt(
+    client: &EtcdClient,
+    names: &KeyNames,
+    cluster: u64,
+) -> Result<LogId, EtcdOpenError> {
+    let key = names.identity();
+    let (found, revision) = read_identity(client, &key)
+        .await?
+        .ok_or_else(|| EtcdOpenError::Etcd("there is no purge log under the prefix".to_owned()))?;
+    if found.format != FORMAT {
+        return Err(StoreError::Format(found.format).into());
+    }
+    let log_id = LogId::from_ulid(Ulid::generate());
+    if write(client, &key, revision, write_identity(&key, cluster, log_id)).await? {
+        Ok(log_id)
+    } else {
+        Err(EtcdOpenError::Etcd("somebody else gives the log an identity at this moment".to_owned()))
+    }
+}
+
+async fn read_identity(client: &EtcdClient, key: &Bytes) -> Result<Option<(Identity, i64)>, EtcdOpenError> {
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        match client.range(&KeyRange::one(key.clone()).read(1)).await {
+            Ok(answer) => {
+                let Some(kv) = answer.kvs.into_iter().next() else { return Ok(None) };
+                return Ok(Some((decode(key, kv.value)?, kv.mod_revision)));
+            }
+            Err(EtcdError::NotDone(_) | EtcdError::Unknown(_)) if attempts < ATTEMPTS_MAX => {
+                tokio::time::sleep(AGAIN_AFTER).await;
+            }
+            Err(error) => return Err(EtcdOpenError::Etcd(error.to_string())),
+        }
+    }
+}
+
+/// Writes if the identity is of this revision, and says whether it was: what was lost is looked for by the next reading.
+async fn write(
+    client: &EtcdClient,
+    key: &Bytes,
+    revision: i64,
+    success: Vec<RequestOp>,
+) -> Result<bool, EtcdOpenError> {
+    let request =
+        TxnRequest { compare: vec![if_modified_at(key.clone(), revision)], success, failure: Vec::new() };
+    match client.txn(&request).await {
+        Ok(answer) => Ok(answer.succeeded),
+        Err(error) => Err(EtcdOpenError::Etcd(error.to_string())),
+    }
+}
+
+fn write_identity(key: &Bytes, cluster: u64, log_id: LogId) -> Vec<RequestOp> {
+    let log_id = Bytes::copy_from_slice(&log_id.to_bytes());
+    let identity = Identity { format: FORMAT, log_id, cluster_id: cluster };
+    vec![put(key.clone(), identity.encode_to_vec())]
+}
+
+fn log_id(key: &[u8], identity: &Identity) -> Result<LogId, StoreError> {
+    let bytes: [u8; 16] =
+        identity.log_id.as_ref().try_into().map_err(|_| damaged(key, "the log's id has not 16 bytes"))?;
+    Ok(LogId::from_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_that_lose_data_are_refused() {
+        for (version, is_ok) in [
+            ("3.3.27", false),
+            ("3.4.21", false),
+            ("3.4.22", true),
+            ("3.4.23", true),
+            ("3.4.37-dev", true),
+            ("3.5.2", false),
+            ("3.5.5", false),
+            ("3.5.6", true),
+            ("3.5.26+git", true),
+            ("3.6.0", true),
+            ("4.0.0", true),
+            ("2.3.8", false),
+            ("", false),
+            ("three", false),
+        ] {
+            assert_eq!(is_safe(version), is_ok, "{version:?}");
+        }
+    }
+}

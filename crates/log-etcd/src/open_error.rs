@@ -1,0 +1,71 @@
+use batoff_log::StoreError;
+use batoff_types::LogId;
+
+/// Why a store in etcd could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum EtcdOpenError {
+    /// No endpoint was given.
+    #[error("no endpoint of etcd is configured; name one for each member, such as http://10.0.0.1:2379")]
+    NoEndpoints,
+    /// An endpoint cannot be used.
+    #[error("etcd endpoint {url:?}: {why}")]
+    Endpoint {
+        /// As it was configured.
+        url: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The prefix cannot be used.
+    #[error(
+        "etcd prefix {prefix:?}: it must not be empty, must be ASCII without control characters, and end with /"
+    )]
+    Prefix {
+        /// As it was configured.
+        prefix: String,
+    },
+    /// A member is older than what is safe.
+    #[error(
+        "etcd at {endpoint} has version {found}; at least 3.4.22 or 3.5.6 is needed, older ones can damage their data in \
+         a crash; upgrade this member"
+    )]
+    Version {
+        /// Which member.
+        endpoint: String,
+        /// What it says.
+        found: String,
+    },
+    /// Two endpoints belong to different clusters.
+    #[error("etcd endpoints {one} and {other} belong to different clusters; name the members of one")]
+    TwoClusters {
+        /// One of them.
+        one: String,
+        /// The other.
+        other: String,
+    },
+    /// There is no log, or another one, where one was expected.
+    #[error(
+        "the log {expected} is not in this cluster under the prefix ({}); check endpoints and prefix",
+        found.map_or("there is none".to_owned(), |found| format!("there is {found}"))
+    )]
+    AnotherLog {
+        /// What was expected.
+        expected: LogId,
+        /// What is there.
+        found: Option<LogId>,
+    },
+    /// The log was made in another cluster: this is a restored snapshot.
+    #[error(
+        "the log {log_id} was made in another cluster, so this is a restored snapshot and may lack its last records; \
+         let it become a log of its own (--new-log-id), which makes every node begin anew"
+    )]
+    Restored {
+        /// Of the log in the snapshot.
+        log_id: LogId,
+    },
+    /// etcd did not answer, or refused.
+    #[error("etcd: {0}")]
+    Etcd(String),
+    /// What is stored cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

@@ -1,0 +1,216 @@
+//! What the tasks of one store share: the way to etcd, the index, the live feed, and how the store is.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use batoff_log::{Health, StoreError, StoredRecord, WallClock};
+use batoff_types::{LogId, UnixMillis};
+use bytes::Bytes;
+use parking_lot::RwLock;
+use tokio::sync::{broadcast, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::client::{EtcdClient, EtcdError, RETRY_AFTER};
+use crate::envelope::PIECE_BYTES_MAX;
+use crate::index::{Applied, GroupEntry, LogIndex, damaged_group};
+use crate::names::{KeyNames, PartsShelf};
+use crate::rpc::{AlarmRequest, AlarmType};
+use crate::stored::{Envelope, First, Group};
+
+/// Groups that a live tail may lag behind before it reads from etcd instead.
+const FEED_GROUPS: usize = 256;
+
+/// Which log this is, and the write that said so.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KnownIdentity {
+    pub(crate) log_id: LogId,
+    pub(crate) revision: i64,
+}
+
+/// What followers of the log are told.
+#[derive(Clone, Debug)]
+pub(crate) enum FeedNews {
+    Records(Arc<[StoredRecord]>),
+    /// Something was passed over: read it.
+    LookAgain,
+}
+
+pub(crate) struct StoreCore {
+    pub(crate) client: EtcdClient,
+    /// For watches.
+    pub(crate) watcher: EtcdClient,
+    pub(crate) names: KeyNames,
+    pub(crate) clock: WallClock,
+    pub(crate) identity: KnownIdentity,
+    pub(crate) write_time_max: Duration,
+    pub(crate) stopping: CancellationToken,
+    pub(crate) index: RwLock<LogIndex>,
+    pub(crate) health: watch::Sender<Health>,
+    feed: broadcast::Sender<FeedNews>,
+    /// The cluster takes no writes for want of room.
+    is_full: AtomicBool,
+    /// Why nothing is possible any more.
+    broken: OnceLock<StoreError>,
+}
+
+impl StoreCore {
+    pub(crate) fn new(
+        clients: (EtcdClient, EtcdClient),
+        names: KeyNames,
+        clock: WallClock,
+        identity: KnownIdentity,
+        write_time_max: Duration,
+        index: LogIndex,
+    ) -> Self {
+        Self {
+            client: clients.0,
+            watcher: clients.1,
+            names,
+            clock,
+            identity,
+            write_time_max,
+            stopping: CancellationToken::new(),
+            index: RwLock::new(index),
+            health: watch::Sender::new(Health::Ok),
+            feed: broadcast::Sender::new(FEED_GROUPS),
+            is_full: AtomicBool::new(false),
+            broken: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn now(&self) -> UnixMillis {
+        (self.clock)()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.stopping.is_cancelled()
+    }
+
+    /// Whether anything is possible.
+    pub(crate) fn check_running(&self) -> Result<(), StoreError> {
+        if self.is_closed() {
+            return Err(StoreError::Unavailable { retry_after: RETRY_AFTER });
+        }
+        self.broken.get().map_or(Ok(()), |error| Err(error.clone()))
+    }
+
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<FeedNews> {
+        self.feed.subscribe()
+    }
+
+    /// Notes what cannot be mended in this process; returns it.
+    pub(crate) fn noted(&self, error: StoreError) -> StoreError {
+        if matches!(error, StoreError::Corrupt(_) | StoreError::WrongCluster | StoreError::Format(_))
+            && self.broken.set(error.clone()).is_ok()
+        {
+            tracing::error!(%error, "the purge log in etcd refuses everything until this process is started again");
+            self.health.send_replace(Health::Down { reason: error.to_string() });
+            let _ = self.feed.send(FeedNews::LookAgain);
+        }
+        error
+    }
+
+    pub(crate) fn told(&self, error: EtcdError, writes: bool) -> StoreError {
+        self.noted(error.into_store_error(writes))
+    }
+
+    /// etcd has done a write or another call, or has not: the store's health follows.
+    pub(crate) fn has_answered(&self, error: Option<&EtcdError>, writes: bool) {
+        match error {
+            Some(EtcdError::Full) => self.is_full.store(true, Ordering::Relaxed),
+            None if writes => self.is_full.store(false, Ordering::Relaxed),
+            _ => {}
+        }
+        // That something can be read says nothing of room.
+        let reason = match error {
+            _ if self.is_full.load(Ordering::Relaxed) => Some(FULL.to_owned()),
+            Some(error) => Some(format!("etcd: {error}")),
+            None => None,
+        };
+        let now = self.now();
+        self.health.send_if_modified(|health| match (&reason, &health) {
+            (None, Health::Degraded { .. }) => {
+                *health = Health::Ok;
+                true
+            }
+            (Some(reason), Health::Ok) => {
+                *health = Health::Degraded { since: now, reason: reason.clone() };
+                true
+            }
+            _ => false,
+        });
+    }
+
+    /// Looks whether there is room again, when there was none.
+    pub(crate) async fn look_for_room(&self) {
+        if self.is_full.load(Ordering::Relaxed)
+            && let Ok(answer) = self.client.alarm(&AlarmRequest::default()).await
+            && answer.alarms.iter().all(|alarm| alarm.alarm() != AlarmType::Nospace)
+        {
+            self.is_full.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes in a group as it was written by somebody at this revision; false when others before it are missing.
+    pub(crate) async fn take_in(&self, key: &[u8], value: Bytes, revision: i64) -> Result<bool, StoreError> {
+        let bytes = value.len();
+        let envelope = Envelope::open(key, value).map_err(|error| self.noted(error))?;
+        let parts = envelope.parts_range(PartsShelf::Groups, &self.names);
+        let bytes = bytes + PIECE_BYTES_MAX * usize::try_from(envelope.parts).unwrap_or(usize::MAX);
+        let place = GroupEntry { bytes, parts, ..GroupEntry::default() };
+        let unpacked = envelope.unpack::<Group>(PartsShelf::Groups, key, &self.client, &self.names).await;
+        // Parts that are gone: the group was trimmed meanwhile.
+        let Some(group) = unpacked.map_err(|error| self.noted(error))? else { return Ok(false) };
+        if self.names.group_of(key) != Some(group.group) {
+            return Err(self.noted(damaged_group(key, "it says that it is another group")));
+        }
+        self.apply(key, group, revision, place)
+    }
+
+    /// Applies a group; false when others before it are missing.
+    pub(crate) fn apply(
+        &self,
+        key: &[u8],
+        group: Group,
+        revision: i64,
+        place: GroupEntry,
+    ) -> Result<bool, StoreError> {
+        let mut index = self.index.write();
+        match index.apply(group, revision, place) {
+            Ok(Applied::New(records)) => {
+                crate::measure::tail(index.tail());
+                if !records.is_empty() {
+                    // Under the lock, so that the feed is in order. Nobody may be listening.
+                    let _ = self.feed.send(FeedNews::Records(records.into()));
+                }
+                Ok(true)
+            }
+            Ok(Applied::Known) => Ok(true),
+            Ok(Applied::Gap) => Ok(false),
+            Err(why) => {
+                drop(index);
+                Err(self.noted(damaged_group(key, why)))
+            }
+        }
+    }
+
+    /// Goes on with an index that was loaded anew.
+    pub(crate) fn replace_index(&self, loaded: LogIndex) {
+        let mut index = self.index.write();
+        if loaded.group() >= index.group() {
+            *index = loaded;
+            let _ = self.feed.send(FeedNews::LookAgain);
+        }
+    }
+
+    /// The log begins here now.
+    pub(crate) fn trimmed(&self, first: &First) {
+        self.index.write().trimmed(first);
+    }
+}
+
+/// What to do about a full cluster, for people.
+const FULL: &str = "etcd has reached its space quota and takes no writes; shorten the log's retention, then compact, \
+                    defragment each member, and disarm the alarm (etcdctl compact, defrag, alarm disarm), or raise \
+                    --quota-backend-bytes";
