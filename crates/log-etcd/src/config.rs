@@ -36,6 +36,9 @@ pub struct EtcdConfig {
     /// History of changes (not the log, which consists of keys that are there) older than this is compacted. It is etcd's,
     /// for all prefixes: `None` when etcd does it (`--auto-compaction-retention`) or others need it.
     pub compact_after: Option<Duration>,
+    /// The members' quota (`--quota-backend-bytes`), in bytes, so that appends are refused while there is still room for
+    /// trimming. Members from 3.6 on say it themselves. Unknown, a full cluster needs an operator.
+    pub quota_bytes: Option<u64>,
 }
 
 impl EtcdConfig {
@@ -50,6 +53,7 @@ impl EtcdConfig {
             clock,
             write_time_max: WRITE_TIME_MAX,
             compact_after: Some(COMPACT_AFTER),
+            quota_bytes: None,
         }
     }
 }

@@ -70,11 +70,32 @@ impl EtcdPairs {
         };
         let answer = self.shared.client.txn(&request).await;
         self.shared.has_answered(answer.as_ref().err(), true);
+        if matches!(answer, Err(EtcdError::Full)) {
+            return Err(self.of_full(key, revision, write).await);
+        }
         let answer = answer.map_err(|error| self.shared.told(error, true))?;
         if answer.succeeded {
             return Ok(Ok(version(answer.revision())));
         }
         Ok(Err(answer.kvs(0).first().cloned()))
+    }
+}
+
+impl EtcdPairs {
+    /// What a write has come to that was refused for want of room: the one that fills the cluster is carried out.
+    async fn of_full(&self, key: &Key, revision: Option<i64>, write: &Write) -> StoreError {
+        let unknown = StoreError::Unknown { retry_after: RETRY_AFTER };
+        let range = KeyRange::one(self.shared.names.pair(key)).read(1);
+        let Ok(answer) = self.shared.client.range(&range).await else { return unknown };
+        let found = answer.kvs.first();
+        let is_as_before = match (revision, write) {
+            (Some(revision), _) => found.map_or(0, |kv| kv.mod_revision) == revision,
+            (None, Write::Put { value, .. }) => {
+                found.is_none_or(|kv| Pair::decode(kv.value.clone()).is_ok_and(|pair| pair.value != *value))
+            }
+            (None, Write::Delete) => found.is_some(),
+        };
+        if is_as_before { StoreError::Full } else { unknown }
     }
 }
 

@@ -12,6 +12,7 @@
 //! | `p/…`, `q/<page>/…` | parts of values over half a megabyte | etcd takes 1.5 MiB at once; they count once their envelope is there |
 //! | `k/<key>` | a pair and when it expires | compare-and-set on its revision |
 //! | `e/<time>/<key>` | nothing | finds what expires; written in the same transaction as the pair |
+//! | `r` | nothing | written while room is short: etcd counts freed pages as free only when it writes |
 //! | `a/<replica>[/<shard>]` | what a replica says of itself, on its lease | the only lease: nothing durable hangs on one |
 //!
 //! **How it stays one log.** A group is decided on an index that stands at the group before it, and written on condition
@@ -48,6 +49,7 @@ mod open_error;
 mod presence;
 mod queue;
 mod read;
+mod room;
 mod rpc;
 mod sequencer;
 mod shared;

@@ -8,6 +8,7 @@ const COMMIT_SECONDS: &str = "batoff_control_commit_seconds";
 const COMMIT_BATCH_RECORDS: &str = "batoff_control_commit_batch_records";
 const LOG_TAIL_SEQ: &str = "batoff_control_log_tail_seq";
 const CONFLICTS_TOTAL: &str = "batoff_control_etcd_conflicts_total";
+const IN_USE_BYTES: &str = "batoff_control_etcd_in_use_bytes";
 const UNKNOWN_TOTAL: &str = "batoff_control_etcd_unknown_outcomes_total";
 
 /// Describes the metrics of the store. Call once, after the recorder is installed.
@@ -23,6 +24,11 @@ pub fn describe_metrics() {
         "New records of the purge log made durable by one transaction"
     );
     describe_gauge!(LOG_TAIL_SEQ, Unit::Count, "Number of the newest durable record of the purge log");
+    describe_gauge!(
+        IN_USE_BYTES,
+        Unit::Bytes,
+        "What etcd holds, pages that it may use again apart; appends are refused from 85 per cent of its quota on"
+    );
     describe_counter!(
         CONFLICTS_TOTAL,
         Unit::Count,
@@ -33,6 +39,10 @@ pub fn describe_metrics() {
         Unit::Count,
         "Answers of etcd to a group that were lost, and whose outcome had to be found out"
     );
+}
+
+pub(crate) fn room(used: u64) {
+    gauge!(IN_USE_BYTES).set(used as f64);
 }
 
 pub(crate) fn committed(took: Duration, new_records: usize) {

@@ -51,6 +51,10 @@ impl KeyNames {
         self.name("f")
     }
 
+    pub(crate) fn room(&self) -> Bytes {
+        self.name("r")
+    }
+
     pub(crate) fn group(&self, group: u64) -> Bytes {
         self.name(&format!("l/{group:020}"))
     }

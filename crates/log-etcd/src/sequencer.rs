@@ -30,7 +30,7 @@ use crate::index::GroupEntry;
 use crate::measure;
 use crate::names::{KeyNames, PartsShelf};
 use crate::queue::LogWrite;
-use crate::rpc::{KeyRange, TxnRequest, TxnResponse, if_modified_at, put, read};
+use crate::rpc::{KeyRange, RequestOp, TxnRequest, TxnResponse, if_modified_at, put, read};
 use crate::shared::StoreCore;
 use crate::stored::{Envelope, Group, Head};
 
@@ -115,6 +115,11 @@ impl Sequencer {
         while let Some(request) = next.take().or_else(|| self.requests.try_recv().ok()) {
             if request.since().elapsed() > max {
                 request.answer(Err(StoreError::Unavailable { retry_after: RETRY_AFTER }));
+                continue;
+            }
+            // What makes room is done.
+            if self.shared.is_short() && matches!(request, LogWrite::Append { .. }) {
+                request.answer(Err(StoreError::Full));
                 continue;
             }
             let is_full =
@@ -205,7 +210,7 @@ impl Sequencer {
         let mut is_staged = false;
         // Whether a sending of it may have been carried out.
         let mut is_doubtful = false;
-        let mut refusals = 0;
+        let mut failures = 0;
         loop {
             let sent = Instant::now();
             let outcome = match is_staged {
@@ -220,9 +225,9 @@ impl Sequencer {
                 // A part that may have been written is written once more.
                 Err(error) => Err(error.of_a_part()),
             };
-            shared.has_answered(outcome.as_ref().err(), true);
             let error = match outcome {
                 Ok(answer) if answer.succeeded => {
+                    shared.has_answered(None, true);
                     self.pace.won(sent.elapsed());
                     self.keep(draft, group, &sealed, answer)?;
                     return Ok(Sent::Committed);
@@ -238,18 +243,22 @@ impl Sequencer {
                 },
                 Err(error) => error,
             };
+            failures += 1;
+            let has_asked_all = failures % shared.client.endpoints() == 0;
+            if has_asked_all || !error.is_of_the_endpoint() {
+                shared.has_answered(Some(&error), true);
+            }
             match error {
                 EtcdError::Unknown(_) => {
                     is_doubtful = true;
                     measure::unknown_outcome();
                     tracing::debug!(%error, group = group.group, "the outcome of a group is not known; sending it again");
                 }
-                EtcdError::NotDone(_) => refusals += 1,
-                EtcdError::Full if !is_doubtful => return Err(StoreError::Full),
+                EtcdError::NotDone(_) => {}
+                EtcdError::Full => return self.find_out(draft, &sealed, is_doubtful).await,
                 other if !is_doubtful => return Err(shared.told(other, true)),
                 _ => return Err(StoreError::Unknown { retry_after: RETRY_AFTER }),
             }
-            let has_asked_all = refusals > 0 && refusals % shared.client.endpoints() == 0;
             if Instant::now() >= deadline || shared.is_closed() || (self.is_out && has_asked_all) {
                 let retry_after = RETRY_AFTER;
                 return Err(match is_doubtful {
@@ -263,6 +272,26 @@ impl Sequencer {
         }
     }
 
+    /// Whether a group is in the log that was refused for want of room: the one that fills the cluster is.
+    async fn find_out(
+        &self,
+        draft: &DraftedWrites,
+        sealed: &SealedValue,
+        is_doubtful: bool,
+    ) -> Result<Sent, StoreError> {
+        let unknown = StoreError::Unknown { retry_after: RETRY_AFTER };
+        let request = TxnRequest { success: self.look_at(draft.after + 1), ..TxnRequest::default() };
+        let Ok(answer) = self.shared.client.read_txn(&request).await else { return Err(unknown) };
+        match self.lost_race(draft, sealed, &answer, is_doubtful).await? {
+            Some(Sent::Committed) => Ok(Sent::Committed),
+            Some(Sent::Lost) => Err(unknown),
+            // Another's is there, so no sending of it can be carried out any more.
+            Some(Sent::DecideAnew) => Err(StoreError::Full),
+            None if is_doubtful => Err(unknown),
+            None => Err(StoreError::Full),
+        }
+    }
+
     fn transaction(&self, draft: &DraftedWrites, group: &Group, sealed: &SealedValue) -> TxnRequest {
         let names = &self.shared.names;
         let head = Head { group: group.group, tail: draft.tail.get() };
@@ -271,19 +300,21 @@ impl Sequencer {
             if_modified_at(names.identity(), self.shared.identity.revision),
         ];
         compare.extend(sealed.if_staged(names));
-        let one = |key| read(KeyRange::one(key).read(1));
         TxnRequest {
             compare,
             success: vec![
                 put(names.group(group.group), sealed.value()),
                 put(names.head(), head.encode_to_vec()),
             ],
-            failure: vec![
-                read(names.groups_from(group.group).read(LOST_TO_GROUPS)),
-                one(names.head()),
-                one(names.identity()),
-            ],
+            failure: self.look_at(group.group),
         }
+    }
+
+    /// What lies at the place of a group and behind it, and what the compare is about.
+    fn look_at(&self, group: u64) -> Vec<RequestOp> {
+        let names = &self.shared.names;
+        let one = |key| read(KeyRange::one(key).read(1));
+        vec![read(names.groups_from(group).read(LOST_TO_GROUPS)), one(names.head()), one(names.identity())]
     }
 
     /// The group is in the log.

@@ -50,6 +50,8 @@ pub(crate) struct StoreCore {
     feed: broadcast::Sender<FeedNews>,
     /// The cluster takes no writes for want of room.
     is_full: AtomicBool,
+    /// It will not for long.
+    is_short: AtomicBool,
     /// Why nothing is possible any more.
     broken: OnceLock<StoreError>,
 }
@@ -75,6 +77,7 @@ impl StoreCore {
             health: watch::Sender::new(Health::Ok),
             feed: broadcast::Sender::new(FEED_GROUPS),
             is_full: AtomicBool::new(false),
+            is_short: AtomicBool::new(false),
             broken: OnceLock::new(),
         }
     }
@@ -123,26 +126,44 @@ impl StoreCore {
             _ => {}
         }
         // That something can be read says nothing of room.
-        let reason = match error {
+        self.show_health(match error {
             _ if self.is_full.load(Ordering::Relaxed) => Some(FULL.to_owned()),
+            _ if self.is_short() => Some(SHORT.to_owned()),
             Some(error) => Some(format!("etcd: {error}")),
             None => None,
-        };
-        let now = self.now();
-        self.health.send_if_modified(|health| match (&reason, &health) {
-            (None, Health::Degraded { .. }) => {
-                *health = Health::Ok;
-                true
-            }
-            (Some(reason), Health::Ok) => {
-                *health = Health::Degraded { since: now, reason: reason.clone() };
-                true
-            }
-            _ => false,
         });
     }
 
-    /// Looks whether there is room again, when there was none.
+    /// Whether appends are refused so that there is room for what makes room.
+    pub(crate) fn is_short(&self) -> bool {
+        self.is_short.load(Ordering::Relaxed)
+    }
+
+    /// Of its quota the cluster holds so much.
+    pub(crate) fn room_is(&self, used: u64, quota: u64, short_from: u64, short_until: u64) {
+        let share = used.saturating_mul(100) / quota.max(1);
+        if share >= short_from && !self.is_short.swap(true, Ordering::Relaxed) {
+            tracing::warn!(used, quota, "etcd is nearly full; appends are refused until there is room");
+            self.show_health(Some(SHORT.to_owned()));
+        }
+        if share < short_until && self.is_short.swap(false, Ordering::Relaxed) {
+            tracing::info!(used, quota, "there is room in etcd again");
+        }
+    }
+
+    fn show_health(&self, reason: Option<String>) {
+        let now = self.now();
+        self.health.send_if_modified(|health| {
+            *health = match (reason, &health) {
+                (None, Health::Degraded { .. }) => Health::Ok,
+                (Some(reason), Health::Ok) => Health::Degraded { since: now, reason },
+                _ => return false,
+            };
+            true
+        });
+    }
+
+    /// Looks whether the cluster takes writes again, when it did not for want of room.
     pub(crate) async fn look_for_room(&self) {
         if self.is_full.load(Ordering::Relaxed)
             && let Ok(answer) = self.client.alarm(&AlarmRequest::default()).await
@@ -209,6 +230,10 @@ impl StoreCore {
         self.index.write().trimmed(first);
     }
 }
+
+/// What to do about a cluster that is nearly full, for people.
+const SHORT: &str = "etcd holds most of its space quota, so appends are refused; that ends by itself when the log has been \
+                     trimmed: shorten its retention, or raise --quota-backend-bytes";
 
 /// What to do about a full cluster, for people.
 const FULL: &str = "etcd has reached its space quota and takes no writes; shorten the log's retention, then compact, \

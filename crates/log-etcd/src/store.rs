@@ -19,6 +19,7 @@ use crate::open::{adopt, identify, inspect};
 use crate::open_error::EtcdOpenError;
 use crate::presence::Replicas;
 use crate::queue::WriteQueue;
+use crate::room::watch_room;
 use crate::sequencer::Sequencer;
 use crate::shared::StoreCore;
 
@@ -61,6 +62,7 @@ impl EtcdStore {
         let (appends, follows) = (vital("appends"), vital("follows the log"));
         tasks.spawn(appends.run(Sequencer::new(Arc::clone(&shared), receiver).run()));
         tasks.spawn(follows.run(follow(Arc::clone(&shared), loaded.revision)));
+        tasks.spawn(watch_room(Arc::clone(&shared), config.quota_bytes));
         tasks.spawn(expire(Arc::clone(&shared)));
         tasks.spawn(Arc::clone(&replicas).run());
         if let Some(keep) = config.compact_after {

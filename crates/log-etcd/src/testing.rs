@@ -26,6 +26,8 @@ pub struct EtcdSettings {
     pub arguments: Vec<String>,
     /// `https` with these files.
     pub tls: Option<EtcdTlsFiles>,
+    /// Where the members' data is; in memory, if there is any of that kind.
+    pub dir: Option<PathBuf>,
 }
 
 /// Files for members that speak TLS, with their clients and with one another.
@@ -80,7 +82,11 @@ impl EtcdServers {
 
     fn new(members: usize, settings: EtcdSettings) -> Self {
         let memory = Path::new("/dev/shm");
-        let dir = if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() };
+        let dir = match &settings.dir {
+            Some(dir) => TempDir::new_in(dir),
+            None if memory.is_dir() => TempDir::new_in(memory),
+            None => TempDir::new(),
+        };
         let scheme = if settings.tls.is_some() { "https" } else { "http" };
         // All are held until all are known, so that no two are the same.
         let free: Vec<TcpListener> = (0..2 * members)

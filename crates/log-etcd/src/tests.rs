@@ -5,6 +5,7 @@ mod lossy_proxy;
 mod model;
 mod opening;
 mod replicas;
+mod secured;
 mod trimming;
 
 use std::sync::Arc;

@@ -88,6 +88,14 @@ impl Trimmer {
             }
             match self.step(&mut held.writer, keep_from).await {
                 Ok(()) => has_trimmed = true,
+                // The write that fills the cluster is carried out.
+                Err(StepError::Failed(StoreError::Full)) => {
+                    self.shared.catch_up().await?;
+                    if self.target(keep_from).0 == first {
+                        return Err(StoreError::Full);
+                    }
+                    has_trimmed = true;
+                }
                 Err(StepError::Failed(error)) => return Err(error),
                 Err(StepError::Again) if Instant::now() < deadline => {
                     let pause = Duration::from_millis(YIELD_MS + rand::random_range(0..YIELD_MS));

@@ -15,7 +15,8 @@ pub(crate) enum EtcdError {
     /// It may have been carried out, or may yet be.
     #[error("{0}")]
     Unknown(String),
-    /// Certainly not carried out: the cluster has reached its quota.
+    /// The cluster has reached its quota. Never carried out later, but perhaps already: the one write with which the quota
+    /// is reached is carried out and answered with this, too.
     #[error("etcd has reached its space quota (NOSPACE)")]
     Full,
     /// The revision that was asked for is not there any more.
@@ -49,6 +50,10 @@ impl EtcdError {
             Code::OutOfRange => Self::NotDone(told()),
             Code::InvalidArgument if message.contains("request is too large") => Self::TooLarge,
             Code::NotFound if message.contains("lease not found") => Self::LeaseLost,
+            // Rights have changed: the next connection signs in anew.
+            Code::InvalidArgument if message.contains("revision of auth store is old") => {
+                Self::NotDone(told())
+            }
             // The token has run out: the next connection signs in anew.
             Code::Unauthenticated => Self::NotDone(told()),
             Code::InvalidArgument

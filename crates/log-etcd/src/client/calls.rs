@@ -168,6 +168,11 @@ impl EtcdClient {
         self.call_anywhere(Manner::LOCAL, request, send).await
     }
 
+    /// What one member says of itself.
+    pub(crate) async fn status(&self) -> Result<StatusResponse, EtcdError> {
+        self.status_of(self.current()).await
+    }
+
     /// What the `at`th endpoint says of itself.
     pub(crate) async fn status_of(&self, at: usize) -> Result<StatusResponse, EtcdError> {
         let manner = Manner { time_max: CALL_TIME_MAX, needs_leader: false };

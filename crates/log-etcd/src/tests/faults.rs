@@ -177,12 +177,13 @@ async fn an_append_whose_answer_is_lost_is_found_and_is_there_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_cluster_says_so_and_goes_on_once_there_is_room() {
     let arguments = ["--quota-backend-bytes", "12000000"].map(str::to_owned).to_vec();
-    let servers = EtcdServers::start_with(1, EtcdSettings { arguments, tls: None }).await;
+    let servers = EtcdServers::start_with(1, EtcdSettings { arguments, ..EtcdSettings::default() }).await;
     let clock = ManualClock::default();
     let store = open_at(&servers, 0, &clock).await;
     let mut acknowledged = 0_u64;
     let body = Bytes::from(vec![b'x'; 100_000]);
     let begin = Instant::now();
+    // The append that fills the cluster is carried out, and etcd answers it as it does those that are not.
     let refused = loop {
         assert!(begin.elapsed() < Duration::from_secs(60), "etcd takes {acknowledged} without end");
         match store.log().append(vec![record(body.clone()); 4]).await {
@@ -225,4 +226,35 @@ async fn a_full_cluster_says_so_and_goes_on_once_there_is_room() {
         .unwrap();
     assert_eq!(append_one(&store, record("goes on")).await, Appended::New { seq: seq(acknowledged + 1) });
     assert_eq!(everything(store.log()).await.len() as u64, acknowledged + 1);
+}
+
+/// With the quota known, appends end before the cluster is full, and trimming is enough for them to go on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn appends_end_while_there_is_room_for_trimming_and_go_on_after_it() {
+    let servers = EtcdServers::start(1).await;
+    let clock = ManualClock::default();
+    let mut config = servers.config(clock.clock());
+    config.quota_bytes = Some(10_000_000);
+    config.compact_after = Some(Duration::from_millis(200));
+    let store = EtcdStore::open(config).await.unwrap();
+    let mut health = store.health();
+    let mut acknowledged = 0;
+    let body = Bytes::from(vec![b'x'; 100_000]);
+    let begin = Instant::now();
+    let refused = loop {
+        assert!(begin.elapsed() < Duration::from_secs(60), "it takes {acknowledged} without end");
+        match store.log().append(vec![record(body.clone()); 4]).await {
+            Ok(_) => acknowledged += 4,
+            Err(error) => break error,
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(refused, StoreError::Full);
+    assert!(
+        matches!(&*health.borrow_and_update(), Health::Degraded { reason, .. } if reason.contains("retention"))
+    );
+    assert_eq!(store.log().trim(seq(acknowledged - 3)).await, Ok(seq(acknowledged - 3)));
+    let well = health.wait_for(|health| *health == Health::Ok);
+    tokio::time::timeout(Duration::from_secs(30), well).await.expect("there is room again").unwrap();
+    assert_eq!(append_one(&store, record("goes on")).await, Appended::New { seq: seq(acknowledged + 1) });
 }
