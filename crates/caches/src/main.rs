@@ -12,7 +12,9 @@ use batoff_program::exit::{Failure, end_on_panic, run};
 use batoff_program::flags::{self, Flags};
 use batoff_program::listen::bind;
 use batoff_program::monitor;
+use batoff_program::monitored::Monitored;
 use batoff_program::signals::Signals;
+use batoff_program::supervisor::Supervisor;
 use clap::Parser;
 use serde_json::json;
 
@@ -94,21 +96,24 @@ async fn serve(flags: Flags) -> Result<(), Failure> {
     let caches = config.caches.open(around).await?;
     let handle = opened.start(caches);
     let vital = handle.vital();
-    let router = monitor::router(PROGRAM, Some(figures), Arc::new(handle.monitor()));
+    let monitored: Arc<dyn Monitored> = Arc::new(handle.monitor());
+    let router = monitor::router(PROGRAM, Some(figures), Arc::clone(&monitored));
     let monitoring = monitor::serve(listener, monitor::gate(), router, signals.stop.clone());
     let monitoring = tokio::spawn(vital.watch("monitoring", &signals.stop, monitoring));
     if flags.announce {
         flags::announce(&json!({ "metrics": address, "pid": std::process::id() }))?;
     }
-
+    // Without a control plane, too: what a node may do then is its lease's to say, and no reason to start it again.
+    let supervisor = Supervisor::ready(vital.clone(), &[], monitored);
     loop {
         tokio::select! {
             () = signals.stop.cancelled() => break,
-            () = signals.reload.notified() => handle.reload(),
+            () = signals.reload.notified() => supervisor.reloading(|| handle.reload()),
             () = vital.failed() => return Err(Failure::vital()),
         }
     }
     tracing::info!("stopping");
+    supervisor.stopping();
     handle.shutdown().await;
     monitoring.abort();
     Ok(())

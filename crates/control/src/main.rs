@@ -87,14 +87,16 @@ async fn serve(config: Config, flags: &Flags, arguments: &Arguments) -> Result<(
     if flags.announce {
         flags::announce(&at.announcement())?;
     }
+    let supervisor = running.supervised();
     let failed = loop {
         tokio::select! {
             () = signals.stop.cancelled() => break false,
-            () = signals.reload.notified() => running.reload(),
+            () = signals.reload.notified() => supervisor.reloading(|| running.reload()),
             () = running.failed() => break true,
         }
     };
     tracing::info!("draining");
+    supervisor.stopping();
     running.drain().await;
     if failed { Err(Failure::vital()) } else { Ok(()) }
 }

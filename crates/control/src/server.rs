@@ -13,6 +13,7 @@ use batoff_program::figures::PrometheusHandle;
 use batoff_program::gate::{Gate, Limits};
 use batoff_program::listen::{ListenError, bind};
 use batoff_program::monitor;
+use batoff_program::supervisor::Supervisor;
 use batoff_program::vital::Vital;
 use futures_util::Stream;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -372,6 +373,12 @@ impl Running {
     /// Waits until the process must not go on; for ever, when all is well.
     pub async fn failed(&self) {
         self.vital.failed().await;
+    }
+
+    /// The supervisor hears from now on that this control plane does its job, for as long as it does.
+    pub fn supervised(&self) -> Supervisor {
+        let others: Vec<Handle> = [self.streams.handles(), self.observers.handles()].concat();
+        Supervisor::ready(self.vital.clone(), &others, Arc::new(ops::Ops(Arc::clone(&self.services))))
     }
 
     /// Reads all certificates again. Those that cannot be used stay as they are.

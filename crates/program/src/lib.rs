@@ -12,6 +12,7 @@
 //! | `monitor` | What do `/metrics`, `/healthz` and `/readyz` answer? |
 //! | `figures` | Where does what is recorded go to? |
 //! | [`vital`] | What ends the process when it ends unexpectedly? |
+//! | `supervisor` | What does whoever started it (systemd) hear of it, and when is it to be started again? (feature `main`) |
 //! | `listen` | Which connections are accepted, and how long may they take? `[listeners]` |
 //! | `gate` | How many connections may one listener, and one client of it, have? |
 //! | `watched` | How long may a connection do nothing? |
@@ -49,6 +50,8 @@ pub mod monitored;
 #[cfg(feature = "serve")]
 pub mod process;
 pub mod signals;
+#[cfg(feature = "main")]
+pub mod supervisor;
 pub mod vital;
 #[cfg(feature = "serve")]
 pub mod watched;

@@ -3,19 +3,45 @@
 //! A task that has panicked is missing from then on, and whatever waits for it waits for ever, while everything around it
 //! looks well: an answer that never comes, a purge that no node is told of. So the process ends, with an exit code that
 //! makes its supervisor start it again; begun anew from what is durable, nothing is missed.
+//!
+//! A task that hangs in a call (a disk that does not answer, a lock that nobody gives back) has not ended, and does as little
+//! as one that has: [`Vital::stuck`] names it, for whoever tells the supervisor that all is well.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 /// Says when one of the vital tasks has ended, though nobody asked it to.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Vital {
     failed: CancellationToken,
+    origin: Instant,
+    tasks: Arc<Mutex<Vec<Weak<InStep>>>>,
+}
+
+/// The step that a task is taking.
+#[derive(Debug)]
+struct InStep {
+    name: &'static str,
+    /// When it began, in milliseconds after `origin` and one; 0 between two steps.
+    since: AtomicU64,
+}
+
+impl Default for Vital {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Vital {
     /// With no tasks yet.
     pub fn new() -> Self {
-        Self::default()
+        Self { failed: CancellationToken::new(), origin: Instant::now(), tasks: Arc::default() }
     }
 
     /// The task, watched: when it returns, panics or is dropped before `stop` is cancelled, the process must end.
@@ -26,11 +52,37 @@ impl Vital {
         task: F,
     ) -> impl Future<Output = F::Output> + use<F> {
         let watch = VitalGuard { name, stop: stop.clone(), vital: self.clone() };
+        let step = Arc::new(InStep { name, since: AtomicU64::new(0) });
+        let mut tasks = self.tasks.lock();
+        tasks.retain(|task| task.strong_count() > 0);
+        tasks.push(Arc::downgrade(&step));
+        drop(tasks);
         async move {
-            let outcome = task.await;
+            let mut task = pin!(task);
+            let outcome = poll_fn(|context| {
+                step.since.store(watch.vital.elapsed() + 1, Ordering::Relaxed);
+                let polled = task.as_mut().poll(context);
+                step.since.store(0, Ordering::Relaxed);
+                polled
+            });
+            let outcome = outcome.await;
             drop(watch);
             outcome
         }
+    }
+
+    /// The tasks that have been in one step, from one `await` to the next, for longer than `patience`.
+    pub fn stuck(&self, patience: Duration) -> Vec<&'static str> {
+        let (now, patience) = (self.elapsed(), u64::try_from(patience.as_millis()).unwrap_or(u64::MAX));
+        let is_stuck = |step: &Arc<InStep>| match step.since.load(Ordering::Relaxed) {
+            0 => false,
+            since => now.saturating_sub(since - 1) > patience,
+        };
+        self.tasks.lock().iter().filter_map(Weak::upgrade).filter(is_stuck).map(|step| step.name).collect()
+    }
+
+    fn elapsed(&self) -> u64 {
+        u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX - 1)
     }
 
     /// For a thread, or for a state that must never be left half changed: when this is dropped by a panic, the process
@@ -113,6 +165,31 @@ mod tests {
         stop.cancel();
         task.await.unwrap();
         assert!(!vital.has_failed());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn a_vital_task_that_hangs_in_a_step_is_named_and_one_that_waits_is_not() {
+        let (vital, stop) = (Vital::new(), CancellationToken::new());
+        let (release, hangs) = std::sync::mpsc::channel::<()>();
+        let hanging = vital.watch("hangs", &stop, async move { _ = hangs.recv() });
+        let waiting = stop.clone();
+        let waits = tokio::spawn(vital.watch("waits", &stop, async move { waiting.cancelled().await }));
+        let thread = std::thread::spawn(move || run_here(hanging));
+        while vital.stuck(Duration::from_millis(5)).is_empty() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(vital.stuck(Duration::from_millis(5)), ["hangs"]);
+        assert!(vital.stuck(Duration::from_secs(3600)).is_empty());
+        stop.cancel();
+        release.send(()).unwrap();
+        thread.join().unwrap();
+        waits.await.unwrap();
+        assert!(vital.stuck(Duration::ZERO).is_empty());
+    }
+
+    /// Runs a future on this thread, which it may hold up.
+    fn run_here(future: impl Future<Output = ()>) {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future);
     }
 
     #[test]

@@ -10,7 +10,9 @@ use batoff_program::exit::{Exit, Failure, run};
 use batoff_program::flags::{self, Flags};
 use batoff_program::listen::bind;
 use batoff_program::monitor;
+use batoff_program::monitored::Monitored;
 use batoff_program::signals::Signals;
+use batoff_program::supervisor::Supervisor;
 use batoff_proxy::config::ProxyConfig;
 use batoff_proxy::figures;
 use batoff_proxy::monitor::Monitor;
@@ -83,8 +85,8 @@ async fn serve(flags: Flags) -> Result<(), Failure> {
     let handle = opened.start(vec![Box::new(InProcess::new("proxy", store))]);
     let stop_monitoring = CancellationToken::new();
     let vital = handle.vital();
-    let router =
-        monitor::router(PROGRAM, Some(recorder), Arc::new(Monitor { daemon: handle.monitor(), store }));
+    let monitored: Arc<dyn Monitored> = Arc::new(Monitor { daemon: handle.monitor(), store });
+    let router = monitor::router(PROGRAM, Some(recorder), Arc::clone(&monitored));
     let monitoring = monitor::serve(monitoring, monitor::gate(), router, stop_monitoring.clone());
     tokio::spawn(vital.watch("monitoring", &stop_monitoring, monitoring));
     let mut server =
@@ -97,15 +99,16 @@ async fn serve(flags: Flags) -> Result<(), Failure> {
     if flags.announce {
         flags::announce(&addresses)?;
     }
-
+    let supervisor = Supervisor::ready(vital.clone(), &[], monitored);
     loop {
         tokio::select! {
             () = signals.stop.cancelled() => break,
-            () = signals.reload.notified() => handle.reload(),
+            () = signals.reload.notified() => supervisor.reloading(|| handle.reload()),
             () = vital.failed() => return Err(Failure::vital()),
         }
     }
     tracing::info!("draining");
+    supervisor.stopping();
     // The fence first: what is still answered below comes from the origin.
     handle.shutdown().await;
     server.await.map_err(|error| Failure::internal("the accept loop", error))?;
