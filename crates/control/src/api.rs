@@ -11,7 +11,7 @@
 //! | `apart` | On which threads is waited? |
 //! | `submit`, `waiting`, `task`, `list`, `events`, `sla` | The routes |
 //! | `openapi` | How is all of this described? |
-//! | [`problem`], `remedies`, `language`, `russian` | How do we say no, what can be done about it, and in which language? |
+//! | [`problem`], `remedies`, `russian` | How do we say no, what can be done about it, and in which language? |
 //!
 //! The order of checks is the contract's: route, token, size, signature and timestamp, scope, media type, JSON, items,
 //! quota, durability. **Invariants, by what is absent:** a body is never parsed before its signature is accepted, and
@@ -30,7 +30,6 @@ mod events;
 mod idempotency;
 mod items;
 mod json;
-mod language;
 mod list;
 pub mod openapi;
 pub mod problem;

@@ -4,7 +4,8 @@
 //! | --- | --- |
 //! | a purge that was accepted | its own record in the purge log, which says who asked: [`Audit::flush`] follows that log |
 //! | a change by an operator | [`Audit::begin`] before it is made, [`Audit::finish`] after |
-//! | a purge that was refused, or done before | [`Audit::note`], behind the answer |
+//! | somebody signs in to the console | [`Audit::record`], before he is let in |
+//! | a purge or a sign-in that was refused, or a purge done before | [`Audit::note`], behind the answer |
 //!
 //! So accepting a purge costs the audit log no write: what is durable with the purge is written down later, many
 //! entries at once, together with how far the purge log has been followed. A kill at any instant leaves no purge

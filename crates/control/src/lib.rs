@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`api`] | What may a customer ask, and in which words do we answer? |
 //! | [`admin`] | The same for the operator: sites, tokens, nodes. |
+//! | [`accounts`] | Who signs in to the console, and what may he do there? |
 //! | [`audit`] | Who did what, from where, when, and with which result? |
 //! | [`catalog`] | Who are the customers: sites, hostnames, tokens? |
 //! | [`commit`] | May this purge go into the log now? |
@@ -18,6 +19,7 @@
 //! [`server`] puts them together. **Invariants, by what is absent:** no rule of the delivery protocol is decided here
 //! (that is `batoff_delivery`), no message of it is encoded here (that is `batoff_wire`), and nothing is queued per node.
 
+pub mod accounts;
 pub mod admin;
 pub mod api;
 pub mod audit;
@@ -33,6 +35,7 @@ pub mod http_server;
 pub mod hub;
 pub mod ids;
 pub mod init;
+pub mod language;
 pub mod metrics;
 pub mod ops;
 mod own_threads;

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::server::Connected;
 
+use crate::accounts::{Accounts, SessionTimes};
 use crate::audit::Audit;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
@@ -49,6 +50,10 @@ const FAREWELL_PATIENCE: Duration = Duration::from_secs(7);
 
 /// Connections of operators at one time.
 const ADMIN_CONNECTIONS: usize = 128;
+
+/// How long somebody stays signed in to the console: over a working day's pauses, and at most a week.
+const SESSION_TIMES: SessionTimes =
+    SessionTimes { idle: Duration::from_secs(12 * 60 * 60), absolute: Duration::from_secs(7 * 24 * 60 * 60) };
 
 /// How often the metrics' recorder sorts what it has collected.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
@@ -197,6 +202,7 @@ impl Parts {
         let catalog = Arc::new(catalog);
         // Before anybody can be let in: what comes from here on has its entry.
         let audit = Arc::new(Audit::open(Arc::clone(&store), clock.clone(), &log).await?);
+        let accounts = Accounts::new(Arc::clone(&store), clock.clone(), Arc::clone(&audit), SESSION_TIMES);
         let tracker = Tracker::recover(
             Arc::clone(&store),
             Arc::clone(&catalog),
@@ -227,6 +233,7 @@ impl Parts {
             log_id: log.log_id,
             store,
             catalog,
+            accounts: Arc::new(accounts),
             commit,
             audit,
             tracker,

@@ -7,6 +7,7 @@ use batoff_types::LogId;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+use crate::accounts::Accounts;
 use crate::audit::Audit;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
@@ -30,6 +31,8 @@ pub struct Services {
     pub store: Arc<dyn Store>,
     /// Sites and tokens.
     pub catalog: Arc<Catalog>,
+    /// Who signs in to the console.
+    pub accounts: Arc<Accounts>,
     /// The way into the log.
     pub commit: Arc<Commit>,
     /// Who did what.

@@ -12,8 +12,8 @@ use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::language::Language;
 use super::russian;
+use crate::language::Language;
 
 /// Where the codes are explained; a problem's `type` is this and its code.
 pub const ERRORS_BASE: &str = "https://docs.batoff.ru/errors/";

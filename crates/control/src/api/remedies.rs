@@ -1,6 +1,6 @@
 //! What somebody who was refused can do about it, code by code: a part of the description, and of the console's pages.
 
-use super::language::Language;
+use crate::language::Language;
 use super::problem::Code;
 
 impl Code {

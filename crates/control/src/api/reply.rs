@@ -14,10 +14,10 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use super::language::Language;
 use super::problem::Problem;
 use super::request_id::{self, RequestId};
 use crate::clock::Clock;
+use crate::language::Language;
 use crate::metrics;
 
 /// The media type of a refusal.

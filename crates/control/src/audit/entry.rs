@@ -40,6 +40,12 @@ pub enum AuditAction {
     NodeAdmit,
     /// A node was decommissioned.
     NodeRemove,
+    /// Somebody signed in to the console, or tried to.
+    UserSignIn,
+    /// Somebody signed out, here or everywhere.
+    UserSignOut,
+    /// Somebody changed his password.
+    UserPassword,
     /// The audit log begins.
     AuditBegin,
     /// The oldest entries were forgotten, as `retention` says.
@@ -52,7 +58,7 @@ pub enum AuditAction {
 
 impl AuditAction {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::Purge,
         Self::SiteCreate,
         Self::SiteChange,
@@ -61,6 +67,9 @@ impl AuditAction {
         Self::TokenRevoke,
         Self::NodeAdmit,
         Self::NodeRemove,
+        Self::UserSignIn,
+        Self::UserSignOut,
+        Self::UserPassword,
         Self::AuditBegin,
         Self::AuditTrim,
         Self::LogChanged,
@@ -78,6 +87,9 @@ impl AuditAction {
             Self::TokenRevoke => "token.revoke",
             Self::NodeAdmit => "node.admit",
             Self::NodeRemove => "node.remove",
+            Self::UserSignIn => "user.sign_in",
+            Self::UserSignOut => "user.sign_out",
+            Self::UserPassword => "user.password",
             Self::AuditBegin => "audit.begin",
             Self::AuditTrim => "audit.trim",
             Self::LogChanged => "log.changed",
@@ -135,7 +147,8 @@ pub struct AuditEntry {
     #[serde(serialize_with = "write_time", deserialize_with = "read_time")]
     #[schema(value_type = String, format = DateTime)]
     pub at: UnixMillis,
-    /// `token:` and the token's public id, [`OPERATOR`] or [`ITSELF`].
+    /// `token:` and the token's public id, `user:` and an account's name, `stranger` of a sign-in that was refused,
+    /// [`OPERATOR`] or [`ITSELF`].
     pub actor: String,
     /// See [`AuditAction`].
     #[schema(value_type = String)]
@@ -143,7 +156,8 @@ pub struct AuditEntry {
     /// The site that it was about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub site: Option<String>,
-    /// What it was about: of a purge the task, of a token its id, of a node `pop/node`.
+    /// What it was about: of a purge the task, of a token its id, of a node `pop/node`, of a user the
+    /// name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object: Option<String>,
     /// What a purge takes away, in short.

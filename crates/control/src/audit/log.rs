@@ -90,6 +90,11 @@ impl Audit {
         self.write(Addition { entries, ends, ..Addition::default() }).await
     }
 
+    /// Writes down what is about to be done and cannot be refused any more; durable when it returns.
+    pub async fn record(&self, entry: AuditEntry) -> Result<(), StoreError> {
+        self.write(Addition { entries: vec![entry], ..Addition::default() }).await
+    }
+
     /// Writes this down with the next flush: of what changed nothing.
     pub fn note(&self, mut entry: AuditEntry) {
         let mut notes = self.notes.lock();

@@ -84,6 +84,7 @@ fn with_faults(services: &Services, faults: Faults) -> Arc<Services> {
         log_id: services.log_id,
         store,
         catalog: Arc::clone(&services.catalog),
+        accounts: Arc::clone(&services.accounts),
         commit: Arc::new(commit),
         audit: Arc::clone(&services.audit),
         tracker: Arc::clone(&services.tracker),

@@ -1,6 +1,6 @@
-//! Which of our two languages a reader prefers (RFC 9110, 12.5.4).
+//! The two languages that people are answered in, and which of them a reader prefers (RFC 9110, 12.5.4).
 
-/// A language that problems have titles in.
+/// A language that people are answered in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Language {
     /// The default.
@@ -17,6 +17,11 @@ impl Language {
             Self::English => "en",
             Self::Russian => "ru",
         }
+    }
+
+    /// The language of that tag.
+    pub fn from_tag(tag: &str) -> Option<Self> {
+        [Self::English, Self::Russian].into_iter().find(|language| language.tag() == tag)
     }
 
     /// Reads the lines of `Accept-Language`.
