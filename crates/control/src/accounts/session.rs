@@ -121,7 +121,7 @@ pub struct SessionReport {
 pub(super) struct Session {
     /// The account's name; text, for the row says nothing about whether there is such an account.
     pub account: String,
-    /// The account's [`era`](super::row::AccountRow::era) when it began.
+    /// The account's [`era`](super::row::StoredAccount::era) when it began.
     pub era: u64,
     pub began_at: UnixMillis,
     pub seen_at: UnixMillis,
