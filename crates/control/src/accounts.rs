@@ -5,9 +5,12 @@
 //! | `account` | What is an account? Name, role, sites |
 //! | `viewer` | What may somebody do who is signed in? |
 //! | `sign_in` | Is it he? |
+//! | `signed_in` | Who is signed in, and until when? |
 //! | `password` | Which passwords are good enough, and how are they hashed? |
 //! | `throttle` | How often may one fail? |
-//! | `session` | What is in the cookie, and how long does it last? |
+//! | `cookie` | What does a browser keep? |
+//! | `session` | How long does a session last? |
+//! | `refusals` | Which refused sign-ins does the audit log list? |
 //! | `own_account` | What may one change of one's own account? |
 //! | `administration` | Who has an account? |
 //! | `table`, `row` | What does the store hold? |
@@ -19,11 +22,14 @@
 
 mod account;
 mod administration;
+mod cookie;
 mod own_account;
 mod password;
+mod refusals;
 mod row;
 mod session;
 mod sign_in;
+mod signed_in;
 mod table;
 mod throttle;
 mod viewer;
@@ -31,230 +37,12 @@ mod viewer;
 #[cfg(test)]
 mod tests;
 
-use std::net::IpAddr;
-use std::sync::Arc;
-
-use batoff_log::{CasError, Expect, Key, Store, StoreError, Write};
-use batoff_types::UnixMillis;
-
-use self::password::Hashing;
-use self::row::StoredAccount;
-use self::session::Session;
-use self::sign_in::RefusedSignIns;
-use self::table::AccountTable;
-use self::throttle::Throttle;
-use crate::audit::{Audit, AuditAction, AuditEntry};
-use crate::clock::Clock;
-use crate::store::rows;
-
 pub use self::account::{Account, AccountName, BadAccountName, NAME_BYTES_MAX, Role, SITES_MAX, SignIn};
 pub use self::administration::{ACCOUNTS_MAX, AccountChange, AccountError, AddedAccount, NewAccount};
+pub use self::cookie::{COOKIE, PLAIN_COOKIE, SessionId, clear_cookie, cookie_name, cookie_value};
 pub use self::own_account::OwnAccountRefused;
 pub use self::password::{PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN, WeakPassword};
-pub use self::session::{
-    COOKIE, NewSession, PLAIN_COOKIE, SessionId, SessionReport, SessionTimes, clear_cookie, cookie_name,
-    cookie_value,
-};
+pub use self::session::{NewSession, SessionReport, SessionTimes};
 pub use self::sign_in::SignInRefused;
+pub use self::signed_in::{Accounts, SESSIONS_PER_ACCOUNT_MAX};
 pub use self::viewer::{Need, Viewer};
-
-/// Sessions that one account may have; the one that was not used for longest ends for a new one.
-pub const SESSIONS_PER_ACCOUNT_MAX: usize = 32;
-
-/// Under this prefix are the sessions: `console/sessions/<SHA-256 of the secret>`.
-const SESSIONS: &str = "console/sessions/";
-
-/// How old the note of a session's last use may become before it is written anew.
-const SEEN_MILLIS: u64 = 60_000;
-
-/// The accounts of the console, and who is signed in.
-pub struct Accounts {
-    table: AccountTable,
-    clock: Clock,
-    audit: Arc<Audit>,
-    times: SessionTimes,
-    hashing: Hashing,
-    throttle: Throttle,
-    refused: RefusedSignIns,
-}
-
-impl Accounts {
-    /// Over the store's rows. Sessions last as `times` says.
-    pub fn new(store: Arc<dyn Store>, clock: Clock, audit: Arc<Audit>, times: SessionTimes) -> Self {
-        Self {
-            table: AccountTable::new(store),
-            clock,
-            audit,
-            times,
-            hashing: Hashing::default(),
-            throttle: Throttle::default(),
-            refused: RefusedSignIns::default(),
-        }
-    }
-
-    /// Who holds the cookie with this value, if its session goes on; a request from `from` uses it.
-    ///
-    /// # Errors
-    /// The store cannot say; nobody is signed in then.
-    pub async fn session(&self, cookie_value: &str, from: IpAddr) -> Result<Option<Viewer>, StoreError> {
-        if !session::is_secret(cookie_value) {
-            return Ok(None);
-        }
-        let id = SessionId::of(cookie_value);
-        let key = key_of(&id);
-        let Some(row) = self.table.kv().get(&key).await? else { return Ok(None) };
-        let session = row::decode_session(&row.value).map_err(|why| rows::unreadable(&key, why))?;
-        let now = self.clock.wall();
-        let account = self.account_of(&session).await?;
-        let Some((account, left)) = account.zip(session.left(now, self.times)) else {
-            rows::delete(self.table.kv(), &key).await?;
-            return Ok(None);
-        };
-        let viewer = self.viewer(&account, id, &session);
-        if now.0.saturating_sub(session.seen_at.0) >= SEEN_MILLIS {
-            let seen = Session { seen_at: now, address: from, ..session };
-            let write = Write::Put { value: row::encode_session(&seen).into(), ttl: Some(left) };
-            // By what was read, so that a session that was ended meanwhile does not come back.
-            match self.table.kv().cas(&key, Expect::Version(row.version), write).await {
-                Ok(_) | Err(CasError::Conflict(_)) => {}
-                Err(CasError::Store(error)) => {
-                    tracing::warn!(%error, "that a session was used cannot be written down; it may end early");
-                }
-            }
-        }
-        Ok(Some(viewer))
-    }
-
-    /// Ends the viewer's session.
-    ///
-    /// # Errors
-    /// The store failed: the session may go on. Repeat it.
-    pub async fn sign_out(&self, viewer: &Viewer, from: IpAddr) -> Result<(), StoreError> {
-        rows::delete(self.table.kv(), &key_of(&viewer.session)).await?;
-        self.audit.note(self.entry(viewer.actor(), AuditAction::UserSignOut, &viewer.name, from));
-        Ok(())
-    }
-
-    /// Ends all sessions of the viewer's account, this one too.
-    ///
-    /// # Errors
-    /// The store failed: they may go on. Repeat it.
-    pub async fn sign_out_everywhere(&self, viewer: &Viewer, from: IpAddr) -> Result<(), StoreError> {
-        let ending = |stored: &mut StoredAccount| {
-            stored.era = new_era();
-            Ok::<_, StoreError>(())
-        };
-        self.table.change(&viewer.name, ending).await?;
-        let everywhere = Some("everywhere".to_owned());
-        let entry = self.entry(viewer.actor(), AuditAction::UserSignOut, &viewer.name, from);
-        self.audit.note(AuditEntry { what: everywhere, ..entry });
-        // They are over by their era; the rows need not wait for their end.
-        self.end_sessions(&viewer.name, |_| true).await
-    }
-
-    /// The sessions of the viewer's account, the one used last first.
-    ///
-    /// # Errors
-    /// The store cannot say.
-    pub async fn sessions(&self, viewer: &Viewer) -> Result<Vec<SessionReport>, StoreError> {
-        let Some(account) = self.table.get(&viewer.name).await? else { return Ok(Vec::new()) };
-        let mut sessions = self.sessions_of(&viewer.name).await?;
-        sessions.retain(|(_, session)| session.era == account.era);
-        Ok(sessions
-            .into_iter()
-            .map(|(id, session)| SessionReport {
-                id,
-                began_at: session.began_at,
-                seen_at: session.seen_at,
-                address: session.address,
-            })
-            .collect())
-    }
-
-    /// Begins a session; durable when it is returned. For a password that was not changed meanwhile, `era` is what the
-    /// account's was.
-    async fn begin_session(&self, account: &StoredAccount, from: IpAddr) -> Result<NewSession, StoreError> {
-        let name = &account.account.name;
-        let sessions = self.sessions_of(name).await?;
-        for (id, _) in sessions.iter().skip(SESSIONS_PER_ACCOUNT_MAX - 1) {
-            rows::delete(self.table.kv(), &key_of(id)).await?;
-        }
-        let now = self.clock.wall();
-        let session = Session {
-            account: name.to_string(),
-            era: account.era,
-            began_at: now,
-            seen_at: now,
-            address: from,
-        };
-        let cookie_value = session::secret();
-        let id = SessionId::of(&cookie_value);
-        let lasts = self.times.absolute;
-        rows::put_for(self.table.kv(), &key_of(&id), row::encode_session(&session), lasts).await?;
-        Ok(NewSession { viewer: self.viewer(account, id, &session), cookie_value, lasts })
-    }
-
-    /// The account that a session is of, unless it is over for it.
-    async fn account_of(&self, session: &Session) -> Result<Option<StoredAccount>, StoreError> {
-        let Ok(name) = session.account.parse() else { return Ok(None) };
-        let account = self.table.get(&name).await?;
-        Ok(account.filter(|account| account.era == session.era && !account.account.is_disabled))
-    }
-
-    /// Those of one account that are not over, the one used last first.
-    async fn sessions_of(&self, name: &AccountName) -> Result<Vec<(SessionId, Session)>, StoreError> {
-        let read = |rest: &str, value: &[u8]| Ok((SessionId::from_key(rest), row::decode_session(value)?));
-        let mut sessions = rows::all_under(self.table.kv(), SESSIONS, read).await?;
-        let now = self.clock.wall();
-        sessions.retain(|(_, session)| {
-            session.account == name.as_str() && session.left(now, self.times).is_some()
-        });
-        sessions.sort_by_key(|(_, session)| std::cmp::Reverse(session.seen_at));
-        Ok(sessions)
-    }
-
-    async fn end_sessions(
-        &self,
-        name: &AccountName,
-        which: impl Fn(&SessionId) -> bool,
-    ) -> Result<(), StoreError> {
-        for (id, _) in self.sessions_of(name).await? {
-            if which(&id) {
-                rows::delete(self.table.kv(), &key_of(&id)).await?;
-            }
-        }
-        Ok(())
-    }
-
-    fn viewer(&self, stored: &StoredAccount, id: SessionId, session: &Session) -> Viewer {
-        let account = &stored.account;
-        let lasts = u64::try_from(self.times.absolute.as_millis()).unwrap_or(u64::MAX);
-        Viewer {
-            name: account.name.clone(),
-            role: account.role,
-            sites: account.sites.clone(),
-            language: account.language,
-            session: id,
-            session_ends_at: UnixMillis(session.began_at.0.saturating_add(lasts)),
-            must_change_password: account.must_change_password,
-        }
-    }
-
-    /// Of something that was done with an account.
-    fn entry(&self, actor: String, action: AuditAction, name: &AccountName, from: IpAddr) -> AuditEntry {
-        AuditEntry {
-            object: Some(name.to_string()),
-            address: Some(from),
-            ..AuditEntry::new(self.clock.wall(), actor, action)
-        }
-    }
-}
-
-/// An era that no session is of.
-fn new_era() -> u64 {
-    rand::random()
-}
-
-fn key_of(id: &SessionId) -> Key {
-    Key::from(format!("{SESSIONS}{}", id.as_str()))
-}

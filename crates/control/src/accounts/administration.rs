@@ -10,8 +10,8 @@ use zeroize::Zeroizing;
 use super::account::{Account, AccountName, Role, SITES_MAX};
 use super::password::{self, HashError};
 use super::row::StoredAccount;
+use super::signed_in::{Accounts, new_era};
 use super::table::LastOperator;
-use super::{Accounts, new_era};
 use crate::language::Language;
 
 /// Accounts at most.

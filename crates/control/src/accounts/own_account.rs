@@ -9,8 +9,8 @@ use batoff_log::StoreError;
 use super::password::{self, HashError, WeakPassword};
 use super::row::StoredAccount;
 use super::session::NewSession;
+use super::signed_in::{Accounts, new_era};
 use super::viewer::Viewer;
-use super::{Accounts, new_era};
 use crate::audit::{AuditAction, AuditEntry, AuditResult};
 use crate::language::Language;
 

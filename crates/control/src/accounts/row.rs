@@ -6,7 +6,7 @@ use batoff_types::UnixMillis;
 use serde::{Deserialize, Serialize};
 
 use super::account::{Account, AccountName, Role, SignIn};
-use super::session::Session;
+use super::session::StoredSession;
 use crate::language::Language;
 
 /// An account with what is not shown of it.
@@ -99,7 +99,7 @@ pub(super) fn decode_account(name: &str, bytes: &[u8]) -> Result<StoredAccount, 
     })
 }
 
-pub(super) fn encode_session(session: &Session) -> Vec<u8> {
+pub(super) fn encode_session(session: &StoredSession) -> Vec<u8> {
     json(&SessionRow {
         account: session.account.clone(),
         era: session.era,
@@ -109,9 +109,9 @@ pub(super) fn encode_session(session: &Session) -> Vec<u8> {
     })
 }
 
-pub(super) fn decode_session(bytes: &[u8]) -> Result<Session, &'static str> {
+pub(super) fn decode_session(bytes: &[u8]) -> Result<StoredSession, &'static str> {
     let row: SessionRow = serde_json::from_slice(bytes).map_err(|_| "is not the JSON of a session")?;
-    Ok(Session {
+    Ok(StoredSession {
         account: row.account,
         era: row.era,
         began_at: UnixMillis(row.began_at),

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use batoff_log::Store;
 use batoff_log::embedded::{EmbeddedConfig, EmbeddedStore};
+use batoff_log::{Key, Store};
 use batoff_types::UnixMillis;
 use tempfile::TempDir;
 use zeroize::Zeroizing;
 
 use super::*;
-use crate::audit::{AuditFilter, LISTED_MAX};
+use crate::audit::{Audit, AuditEntry, AuditFilter, LISTED_MAX};
+use crate::clock::Clock;
 use crate::language::Language;
 
 const TIMES: SessionTimes =

@@ -3,7 +3,7 @@
 use batoff_types::{SiteId, UnixMillis};
 
 use super::account::{AccountName, Role};
-use super::session::SessionId;
+use super::cookie::SessionId;
 use crate::language::Language;
 
 /// What a page or a form needs its viewer to be allowed.
