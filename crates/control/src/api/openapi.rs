@@ -19,9 +19,9 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement
 use utoipa::openapi::{Content, Header, Ref, RefOr, Required};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use crate::language::Language::English;
 use super::problem::{Code, ItemError, Problem, ProblemDocument};
 use super::reply::{PROBLEM_JSON, with_header};
+use crate::language::Language::English;
 use crate::tracker::TaskState;
 
 /// Refusals that every route of the API knows.

@@ -1,7 +1,7 @@
 //! What somebody who was refused can do about it, code by code: a part of the description, and of the console's pages.
 
-use crate::language::Language;
 use super::problem::Code;
+use crate::language::Language;
 
 impl Code {
     /// What to do, in a sentence or two.
