@@ -22,9 +22,9 @@ const CONTROL: &[(&str, &[&str])] = &[
     ("audit", &["clock", "metrics", "store"]),
     ("http_server", &["handshakes", "tls"]),
     ("language", &[]),
-    ("accounts", &["audit", "clock", "language", "store"]),
     ("catalog", &["clock", "ids", "store"]),
-    ("init", &["catalog", "store"]),
+    ("accounts", &["audit", "catalog", "clock", "language", "store"]),
+    ("init", &["accounts", "catalog", "store"]),
     ("tracker", &["catalog", "clock", "metrics", "store"]),
     ("commit", &["catalog", "clock", "ids", "metrics", "store"]),
     ("feed", &["catalog", "hub", "store", "tracker"]),
@@ -33,7 +33,7 @@ const CONTROL: &[(&str, &[&str])] = &[
     ("ops", &["service"]),
     ("api", &["audit", "catalog", "clock", "commit", "language", "metrics", "service", "tracker"]),
     ("stream", &["handshakes", "hub", "metrics", "service", "store", "tls", "tracker"]),
-    ("admin", &["api", "audit", "catalog", "clock", "commit", "service", "tracker"]),
+    ("admin", &["accounts", "api", "audit", "catalog", "clock", "commit", "language", "service", "tracker"]),
     (
         "server",
         &[

@@ -13,6 +13,7 @@ use crate::nodes::NodesCommand;
 use crate::sites::SitesCommand;
 use crate::sla::SlaArgs;
 use crate::tokens::TokensCommand;
+use crate::users::UsersCommand;
 
 /// Takes content back from a CDN's caches, everywhere, and waits until it is really gone.
 #[derive(Debug, Parser)]
@@ -43,6 +44,9 @@ pub enum Command {
     /// API tokens of a site (operators)
     #[command(subcommand)]
     Tokens(TokensCommand),
+    /// Users of the console (operators)
+    #[command(subcommand)]
+    Users(UsersCommand),
     /// Edge nodes (operators)
     #[command(subcommand)]
     Nodes(NodesCommand),

@@ -37,7 +37,7 @@ pub enum AuditCommand {
 
 #[derive(Debug, Args)]
 pub struct AuditListArgs {
-    /// Only what this actor did: admin, or token:TOKEN_ID
+    /// Only what this actor did: admin, token:TOKEN_ID or user:NAME
     #[arg(long)]
     actor: Option<String>,
     /// Only this kind, such as purge, site.change or token.revoke

@@ -26,6 +26,7 @@ mod sites;
 mod sla;
 mod status;
 mod tokens;
+mod users;
 mod when;
 
 use std::process::ExitCode;
@@ -60,6 +61,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Sla(args) => sla::run(args, &settings()?).await,
         Command::Sites(command) => sites::run(command, &settings()?).await,
         Command::Tokens(command) => tokens::run(command, &settings()?).await,
+        Command::Users(command) => users::run(command, &settings()?).await,
         Command::Nodes(command) => nodes::run(command, &settings()?).await,
         Command::Audit(command) => {
             let site = cli.connection.site.clone();

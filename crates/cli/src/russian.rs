@@ -76,7 +76,7 @@ fn holes<'a>(text: &'a str, template: &str) -> Option<Vec<&'a str>> {
 }
 
 /// The more exact ones first.
-const CATALOGUE: [(&str, &str); 148] = [
+const CATALOGUE: [(&str, &str); 160] = [
     // Settings
     (
         "which {}? Give {}, set {}, or write {} in {}",
@@ -205,6 +205,21 @@ const CATALOGUE: [(&str, &str); 148] = [
         "сайту нужно хотя бы одно имя: укажите --host www.example.com",
     ),
     ("nothing to change: give --host or a limit", "нечего менять: укажите --host или предел"),
+    (
+        "nothing to change: give --role, --for-site, --language, --disable or --enable",
+        "нечего менять: укажите --role, --for-site, --language, --disable или --enable",
+    ),
+    ("Type {} to remove the user: ", "Чтобы удалить пользователя, наберите {}: "),
+    ("nobody was removed", "никто не удалён"),
+    (
+        "user {} removed: all sessions end within a second",
+        "пользователь {} удалён: его сеансы завершаются в течение секунды",
+    ),
+    (
+        "One-time password of user {}: it is not shown again, and must be changed at the first sign-in.",
+        "Одноразовый пароль пользователя {}: второй раз он не показывается, при первом входе его нужно сменить.",
+    ),
+    ("no users", "пользователей нет"),
     ("no purges", "очисток нет"),
     ("no sites", "сайтов нет"),
     (
@@ -270,6 +285,7 @@ const CATALOGUE: [(&str, &str); 148] = [
     ("ACTION", "ДЕЙСТВИЕ"),
     ("ACTOR", "КТО"),
     ("BY", "КЕМ"),
+    ("CODES", "КОДЫ"),
     ("CONFIRMED", "ПОДТВЕРДИЛИ"),
     ("CREATED", "СОЗДАН"),
     ("CURSOR", "ПОЗИЦИЯ"),
@@ -283,6 +299,7 @@ const CATALOGUE: [(&str, &str); 148] = [
     ("KIND", "ВИД"),
     ("LABEL", "ПОМЕТКА"),
     ("LAG", "ОТСТАВАНИЕ"),
+    ("LAST SIGN-IN", "ПОСЛЕДНИЙ ВХОД"),
     ("LAST USED", "ИСПОЛЬЗОВАН"),
     ("LATE PURGE", "ОПОЗДАВШАЯ ОЧИСТКА"),
     ("LEASE", "АРЕНДА"),
@@ -295,8 +312,10 @@ const CATALOGUE: [(&str, &str); 148] = [
     ("PROPAGATION", "РАЗОШЛАСЬ"),
     ("RESULT", "ИСХОД"),
     ("REVOKED", "ОТОЗВАН"),
+    ("ROLE", "РОЛЬ"),
     ("SCOPES", "ПРАВА"),
     ("SITE", "САЙТ"),
+    ("SITES", "САЙТЫ"),
     ("SLOWEST", "МЕДЛЕННЕЕ ВСЕХ"),
     ("STARTED", "НАЧАТА"),
     ("STATE", "СОСТОЯНИЕ"),
@@ -305,6 +324,7 @@ const CATALOGUE: [(&str, &str); 148] = [
     ("TIME", "ВРЕМЯ"),
     ("TOKEN ID", "ID ТОКЕНА"),
     ("TROUBLE", "НЕПОЛАДКИ"),
+    ("USER", "ПОЛЬЗОВАТЕЛЬ"),
     ("UNREACHABLE", "НЕДОСТУПНЫ"),
     ("VALUE", "ЗНАЧЕНИЕ"),
     ("WAITED FOR", "ЖДАЛИ"),
@@ -335,6 +355,7 @@ const CATALOGUE: [(&str, &str); 148] = [
     ("batoff: {}", "batoff: {}"),
     ("site {}: {}", "сайт {}: {}"),
     ("node {}: {}", "узел {}: {}"),
+    ("user {}: {}", "пользователь {}: {}"),
     ("URL {}: {}", "URL {}: {}"),
     ("prefix {}: {}", "префикс {}: {}"),
     ("tag {}: {}", "тег {}: {}"),

@@ -1,4 +1,4 @@
-//! The operator's API: sites, tokens, nodes, audit log.
+//! The operator's API: sites, tokens, users, nodes, audit log.
 
 mod audit;
 mod model;
@@ -14,10 +14,10 @@ use crate::{Endpoint, Error, Retry, Sla};
 
 pub use self::audit::{AuditExport, AuditFlaw, AuditQuery, AuditRecord, AuditVerdict};
 pub use self::model::{
-    CacheReport, IssueToken, IssuedToken, NewSite, NodeReport, Nodes, Site, SiteLimits, SiteOverflow,
-    SitePatch, TokenReport,
+    AddedUser, CacheReport, IssueToken, IssuedToken, NewSite, NewUser, NodeReport, Nodes, Site, SiteLimits,
+    SiteOverflow, SitePatch, TokenReport, UserPatch, UserReport,
 };
-use self::model::{Sites, Tokens};
+use self::model::{Sites, Tokens, Users};
 
 /// The operator's API: sites, tokens, nodes. Its listener is not the customers'.
 #[derive(Clone)]
@@ -87,6 +87,36 @@ impl AdminClient {
     /// Revokes a token; refused everywhere within a second.
     pub async fn revoke_token(&self, site: &str, token_id: &str) -> Result<(), Error> {
         self.delete(&["sites", site, "tokens", token_id], &[]).await
+    }
+
+    /// All users of the console.
+    pub async fn users(&self) -> Result<Vec<UserReport>, Error> {
+        self.get::<Users>(&["users"]).await.map(|list| list.users)
+    }
+
+    /// One user of the console.
+    pub async fn user(&self, name: &str) -> Result<UserReport, Error> {
+        self.get(&["users", name]).await
+    }
+
+    /// Adds a user with a one-time password: the only time that it is shown.
+    pub async fn add_user(&self, user: &NewUser) -> Result<AddedUser, Error> {
+        self.change(Method::POST, &["users"], user).await
+    }
+
+    /// Changes what a user may do; with another role, or disabled, the user is signed out everywhere.
+    pub async fn update_user(&self, name: &str, patch: &UserPatch) -> Result<UserReport, Error> {
+        self.change(Method::PATCH, &["users", name], patch).await
+    }
+
+    /// Gives a user a new one-time password, and ends all sessions; with `codes`, a sign-in takes no code any more.
+    pub async fn reset_user(&self, name: &str, codes: bool) -> Result<AddedUser, Error> {
+        self.change(Method::POST, &["users", name, "reset"], &serde_json::json!({ "codes": codes })).await
+    }
+
+    /// Removes a user; all sessions end.
+    pub async fn remove_user(&self, name: &str) -> Result<(), Error> {
+        self.delete(&["users", name], &[]).await
     }
 
     /// All nodes, and the names of those that were removed.

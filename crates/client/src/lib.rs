@@ -32,8 +32,9 @@ mod sse;
 mod task;
 
 pub use self::admin::{
-    AdminClient, AuditExport, AuditFlaw, AuditQuery, AuditRecord, AuditVerdict, CacheReport, IssueToken,
-    IssuedToken, NewSite, NodeReport, Nodes, Site, SiteLimits, SiteOverflow, SitePatch, TokenReport,
+    AddedUser, AdminClient, AuditExport, AuditFlaw, AuditQuery, AuditRecord, AuditVerdict, CacheReport,
+    IssueToken, IssuedToken, NewSite, NewUser, NodeReport, Nodes, Site, SiteLimits, SiteOverflow, SitePatch,
+    TokenReport, UserPatch, UserReport,
 };
 pub use self::client::{Client, Submission};
 pub use self::credentials::Credentials;

@@ -7,6 +7,7 @@
 //! | `sign_in` | Is it he? |
 //! | `signed_in` | Who is signed in, and until when? |
 //! | `password` | Which passwords are good enough, and how are they hashed? |
+//! | `totp` | Has he the authenticator, too? |
 //! | `throttle` | How often may one fail? |
 //! | `cookie` | What does a browser keep? |
 //! | `session` | How long does a session last? |
@@ -32,6 +33,7 @@ mod sign_in;
 mod signed_in;
 mod table;
 mod throttle;
+mod totp;
 mod viewer;
 
 #[cfg(test)]
@@ -41,8 +43,11 @@ pub use self::account::{Account, AccountName, BadAccountName, NAME_BYTES_MAX, Ro
 pub use self::administration::{ACCOUNTS_MAX, AccountChange, AccountError, AddedAccount, NewAccount};
 pub use self::cookie::{COOKIE, PLAIN_COOKIE, SessionId, clear_cookie, cookie_name, cookie_value};
 pub use self::own_account::OwnAccountRefused;
-pub use self::password::{PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN, WeakPassword};
+pub use self::password::{
+    PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN, WeakPassword, one_time as one_time_password,
+};
 pub use self::session::{NewSession, SessionReport, SessionTimes};
 pub use self::sign_in::SignInRefused;
 pub use self::signed_in::{Accounts, SESSIONS_PER_ACCOUNT_MAX};
+pub use self::totp::{RECOVERY_CODES, TotpOffer};
 pub use self::viewer::{Need, Viewer};

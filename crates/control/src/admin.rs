@@ -1,9 +1,10 @@
-//! The operator's HTTP API: sites, tokens, nodes, and the fleet's SLA. Its listener is not the customers'.
+//! The operator's HTTP API: sites, tokens, users, nodes, and the fleet's SLA. Its listener is not the customers'.
 //!
 //! | route | |
 //! | --- | --- |
 //! | `GET POST /admin/v1/sites`, `GET PATCH DELETE /admin/v1/sites/{site}` | hostnames and quotas |
 //! | `GET POST /admin/v1/sites/{site}/tokens`, `DELETE …/tokens/{token_id}` | issue, list, revoke |
+//! | `GET POST /admin/v1/users`, `GET PATCH DELETE /admin/v1/users/{name}`, `POST …/{name}/reset` | who signs in to the console |
 //! | `GET /admin/v1/nodes`, `POST DELETE /admin/v1/nodes/{pop}/{node}` | admit again, decommission (`?force=true`) |
 //! | `GET /admin/v1/sla?window=` | all sites together |
 //! | `GET /admin/v1/audit?site=&actor=&action=&since=&until=&limit=&cursor=` | who did what, newest first |
@@ -22,6 +23,7 @@ mod refusal;
 mod sites;
 mod sla;
 mod tokens;
+mod users;
 
 use std::sync::Arc;
 
@@ -63,6 +65,9 @@ fn described() -> OpenApiRouter<Arc<Services>> {
         .routes(routes!(sites::show, sites::change, sites::remove))
         .routes(routes!(tokens::list, tokens::issue))
         .routes(routes!(tokens::revoke))
+        .routes(routes!(users::list, users::add))
+        .routes(routes!(users::show, users::change, users::remove))
+        .routes(routes!(users::reset))
         .routes(routes!(nodes::list))
         .routes(routes!(nodes::admit, nodes::remove))
         .routes(routes!(sla::fleet))

@@ -1,4 +1,4 @@
-//! The secrets of a data folder: made once, read at each start.
+//! The secrets of a data folder: made once, read at each start; and the console's first operator, who is made from it.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use batoff_log::{Key, Kv, StoreError};
 use zeroize::Zeroizing;
 
+use crate::accounts::{Accounts, one_time_password};
 use crate::catalog::{ADMIN_PREFIX, MasterKey, generate, hash, well_formed};
 use crate::store::rows;
 
@@ -16,6 +17,13 @@ pub const MASTER_KEY_FILE: &str = "master.key";
 
 /// The file with the operator's token, in the data folder.
 pub const ADMIN_TOKEN_FILE: &str = "admin.token";
+
+/// The file with the one-time password of the console's first operator, in the data folder. The first start makes the
+/// account and removes the file.
+pub const CONSOLE_PASSWORD_FILE: &str = "console.password";
+
+/// The name of that operator.
+pub const FIRST_OPERATOR: &str = "admin";
 
 /// A data folder that cannot be made or read. The text names the file and the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -75,24 +83,62 @@ pub struct Secrets {
     pub admin_token: [u8; 32],
 }
 
-/// Makes a data folder (mode 0700) with a new master key and a new token for the operator (mode 0600). Overwrites
-/// nothing.
-pub fn init(dir: &Path) -> Result<(), InitError> {
+/// Makes a data folder (mode 0700) with a new master key, a new token for the operator and a one-time password for the
+/// console (mode 0600), and returns that password. Overwrites nothing.
+pub fn init(dir: &Path) -> Result<Zeroizing<String>, InitError> {
     let io = |file: &Path| {
         let file = file.to_owned();
         move |error| InitError::Io { file, error }
     };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io(dir))?;
-    let (key, token) = (dir.join(MASTER_KEY_FILE), dir.join(ADMIN_TOKEN_FILE));
-    for file in [&key, &token] {
+    let [key, token, password] =
+        [MASTER_KEY_FILE, ADMIN_TOKEN_FILE, CONSOLE_PASSWORD_FILE].map(|name| dir.join(name));
+    for file in [&key, &token, &password] {
         if file.try_exists().map_err(io(file))? {
             return Err(InitError::Exists(file.clone()));
         }
     }
     write_new(&key, &MasterKey::generate().to_hex())?;
     write_new(&token, &generate(ADMIN_PREFIX))?;
+    let one_time = one_time_password();
+    write_new(&password, &one_time)?;
     // The names are durable when the folder is.
-    fs::File::open(dir).and_then(|folder| folder.sync_all()).map_err(io(dir))
+    fs::File::open(dir).and_then(|folder| folder.sync_all()).map_err(io(dir))?;
+    Ok(one_time)
+}
+
+/// Makes the console's first operator with the password that [`init`] left, if there is no account yet, and removes the
+/// file: from then on the password is known to whoever read it. Where there is neither, whoever has the operator's token
+/// adds one (`batoff users add`).
+pub async fn first_operator(dir: &Path, accounts: &Accounts) -> Result<Result<(), InitError>, StoreError> {
+    let file = dir.join(CONSOLE_PASSWORD_FILE);
+    let nobody = accounts.list().await?.is_empty();
+    let password = match read_private(&file, dir) {
+        Ok(password) => password,
+        Err(InitError::Missing { .. }) => {
+            if nobody {
+                tracing::info!(
+                    "nobody can sign in to the console yet; add an operator with `batoff users add`"
+                );
+            }
+            return Ok(Ok(()));
+        }
+        Err(error) => return Ok(Err(error)),
+    };
+    if nobody {
+        if password.trim().is_empty() {
+            return Ok(Err(InitError::Unusable { file, what: "a password" }));
+        }
+        accounts.add_first_operator(FIRST_OPERATOR, password.trim()).await?;
+        tracing::info!(
+            user = FIRST_OPERATOR,
+            "the console's first operator is there, with the password of init"
+        );
+    }
+    if let Err(error) = fs::remove_file(&file) {
+        return Ok(Err(InitError::Io { file, error }));
+    }
+    Ok(Ok(()))
 }
 
 /// Reads what [`init`] wrote.
@@ -190,9 +236,10 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let dir = temp.path().join("data");
         assert!(matches!(load(&dir), Err(InitError::Missing { .. })));
-        init(&dir).unwrap();
+        let password = init(&dir).unwrap();
+        assert_eq!(fs::read_to_string(dir.join(CONSOLE_PASSWORD_FILE)).unwrap().trim(), password.as_str());
         let before = fs::read(dir.join(MASTER_KEY_FILE)).unwrap();
-        for file in [MASTER_KEY_FILE, ADMIN_TOKEN_FILE] {
+        for file in [MASTER_KEY_FILE, ADMIN_TOKEN_FILE, CONSOLE_PASSWORD_FILE] {
             assert_eq!(fs::metadata(dir.join(file)).unwrap().permissions().mode() & 0o777, 0o600);
         }
         let token = fs::read_to_string(dir.join(ADMIN_TOKEN_FILE)).unwrap();

@@ -35,7 +35,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Make a data folder with a new master key and a new token for the operator
+    /// Make a data folder with a new master key, a new token for the operator, and the console's first operator
     Init {
         /// The folder; made if it is not there
         #[arg(long, value_name = "DIR")]
@@ -50,12 +50,25 @@ fn main() -> ExitCode {
     };
     run("batoff-control", async move {
         match (&arguments.command, &arguments.flags) {
-            (Some(Command::Init { data_dir }), _) => Ok(init::init(data_dir)?),
+            (Some(Command::Init { data_dir }), _) => initialize(data_dir),
             (None, Some(flags)) if flags.check => check(&flags.config, &flags.load()?),
             (None, Some(flags)) => serve(flags.load()?, flags, &arguments).await,
             (None, None) => Err(Failure::new(Exit::Usage, "name the configuration with --config FILE")),
         }
     })
+}
+
+fn initialize(data_dir: &Path) -> Result<(), Failure> {
+    let password = init::init(data_dir)?;
+    let (user, password) = (init::FIRST_OPERATOR, password.as_str());
+    let text = format!(
+        "console user      {user}\nconsole password  {password}\n(once: it must be changed at the first sign-in; until \
+         the first start it stands in {}, too)\n",
+        data_dir.join(init::CONSOLE_PASSWORD_FILE).display()
+    );
+    // Whoever reads nothing finds it in the file.
+    let _ = std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes());
+    Ok(())
 }
 
 fn check(path: &Path, config: &Config) -> Result<(), Failure> {

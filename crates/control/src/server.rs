@@ -152,7 +152,9 @@ pub async fn start(
     let streams = OwnThreads::each_core("streams").map_err(StartError::Threads)?;
     let observers = OwnThreads::start("observers", 1).map_err(StartError::Threads)?;
     let followers = OwnThreads::start("followers", 1).map_err(StartError::Threads)?;
+    let dir = config.data.dir.clone();
     let parts = Parts::assemble(config, clock, store, secrets, followers.first().clone()).await?;
+    init::first_operator(&dir, &parts.services.accounts).await??;
     let listeners = Listeners::bind(&parts.services.config).await?;
     let addresses = listeners.addresses(&parts.services.config);
     let mut running = Running {
@@ -197,12 +199,14 @@ impl Parts {
         let (draining, stopping) = (CancellationToken::new(), CancellationToken::new());
         let vital = Vital::new();
         let ids = Arc::new(TaskIds::new(clock.clone()));
+        let totp_key = secrets.master.clone();
         let catalog =
             Catalog::load(Arc::clone(&store), clock.clone(), Arc::clone(&ids), secrets.master).await?;
         let catalog = Arc::new(catalog);
         // Before anybody can be let in: what comes from here on has its entry.
         let audit = Arc::new(Audit::open(Arc::clone(&store), clock.clone(), &log).await?);
-        let accounts = Accounts::new(Arc::clone(&store), clock.clone(), Arc::clone(&audit), SESSION_TIMES);
+        let accounts =
+            Accounts::new(Arc::clone(&store), clock.clone(), Arc::clone(&audit), totp_key, SESSION_TIMES);
         let tracker = Tracker::recover(
             Arc::clone(&store),
             Arc::clone(&catalog),

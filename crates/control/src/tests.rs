@@ -17,3 +17,4 @@ mod strangers;
 mod subscriptions;
 mod tiers;
 mod tls;
+mod users;

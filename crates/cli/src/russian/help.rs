@@ -1,7 +1,7 @@
 //! What `--help` says in Russian: the text of each command and flag. A test asks for each of them.
 
 /// English, as it stands at the argument, without what it says in square brackets at its end.
-pub const HELP: [(&str, &str); 108] = [
+pub const HELP: [(&str, &str); 123] = [
     (
         "Takes content back from a CDN's caches, everywhere, and waits until it is really gone",
         "Убирает содержимое из кэшей CDN, везде, и ждёт, пока его действительно не станет",
@@ -30,6 +30,7 @@ pub const HELP: [(&str, &str); 108] = [
         "Завершились ли все очистки за две секунды, а если нет, то из-за кого?",
     ),
     ("Sites and their hostnames (operators)", "Сайты и их имена (для операторов)"),
+    ("Users of the console (operators)", "Пользователи консоли (для операторов)"),
     ("API tokens of a site (operators)", "Токены API для сайта (для операторов)"),
     ("Edge nodes (operators)", "Узлы сети (для операторов)"),
     ("Who did what (operators)", "Кто что сделал (для операторов)"),
@@ -187,6 +188,42 @@ pub const HELP: [(&str, &str); 108] = [
         "Отозвать токен; в течение секунды он перестанет действовать везде",
     ),
     ("The token's id, from the list", "Идентификатор токена из списка"),
+    // users
+    (
+        "All users of the console with their roles, sites and last sign-in",
+        "Все пользователи консоли: роли, сайты, последний вход",
+    ),
+    (
+        "Add a user with a one-time password, which is shown this once and must be changed at the first sign-in",
+        "Добавить пользователя с одноразовым паролем: он показывается один раз, при первом входе его нужно сменить",
+    ),
+    ("1 to 64 of a-z, 0-9 and . _ @ -", "От 1 до 64 символов: a-z, 0-9 и . _ @ -"),
+    ("What the user may do", "Что пользователю разрешено"),
+    (
+        "A site the user is for; may be repeated or separated by commas; an operator is for all",
+        "Сайт, для которого пользователь; можно повторять или перечислять через запятую; оператор — для всех",
+    ),
+    ("Language of the pages", "Язык страниц"),
+    ("One user", "Один пользователь"),
+    ("The user", "Пользователь"),
+    (
+        "Change what a user may do; with another role, or disabled, the user is signed out everywhere",
+        "Изменить, что пользователю разрешено; при другой роли или отключении его сеансы завершаются",
+    ),
+    ("The user cannot sign in", "Пользователь не может войти"),
+    ("The user can sign in again", "Пользователь снова может войти"),
+    (
+        "Give a user a new one-time password, shown this once; ends all sessions and forgets failed sign-ins",
+        "Выдать новый одноразовый пароль, он показывается один раз; сеансы завершаются, неудачные входы забываются",
+    ),
+    (
+        "Ask for no code of an authenticator any more, for a user who has lost it",
+        "Больше не спрашивать код аутентификатора: для того, кто его потерял",
+    ),
+    (
+        "Remove a user; all sessions end within a second",
+        "Удалить пользователя; его сеансы завершаются в течение секунды",
+    ),
     // nodes
     (
         "All registered nodes: state, lag, lease, trouble",
@@ -218,7 +255,10 @@ pub const HELP: [(&str, &str); 108] = [
         "Конец цепочки из прошлой проверки: покажет, что всё до него осталось как было",
     ),
     ("Check an exported file instead; asks nobody", "Проверить выгруженный файл, никого не спрашивая"),
-    ("Only what this actor did: admin, or token:TOKEN_ID", "Только сделанное им: admin или token:TOKEN_ID"),
+    (
+        "Only what this actor did: admin, token:TOKEN_ID or user:NAME",
+        "Только сделанное им: admin, token:TOKEN_ID или user:NAME",
+    ),
     (
         "Only this kind, such as purge, site.change or token.revoke",
         "Только этот вид, например purge, site.change или token.revoke",

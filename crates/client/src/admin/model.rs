@@ -146,6 +146,84 @@ pub struct TokenReport {
     pub revoked_by: Option<String>,
 }
 
+/// A user of the console.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UserReport {
+    /// What the user signs in with.
+    pub name: String,
+    /// `operator`, `manager`, `member` or `viewer`.
+    pub role: String,
+    /// For which sites; an operator is for all, and has none here.
+    pub sites: Vec<String>,
+    /// Language of the pages, `en` or `ru`; absent: the browser's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
+    /// Cannot sign in.
+    pub disabled: bool,
+    /// Has a one-time password.
+    pub must_change_password: bool,
+    /// Until when that is good: RFC 3339, UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_expires_at: Option<String>,
+    /// A sign-in takes a code of an authenticator, too.
+    pub codes: bool,
+    /// How many recovery codes are left then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recovery_codes: Option<usize>,
+    /// When the user was added: RFC 3339, UTC.
+    pub created_at: String,
+    /// By whom.
+    pub created_by: String,
+    /// When somebody signed in last: RFC 3339, UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_sign_in_at: Option<String>,
+    /// From which address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_sign_in_from: Option<String>,
+}
+
+/// A user to add.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NewUser {
+    /// 1 to 64 of `a-z 0-9 . _ @ -`.
+    pub name: String,
+    /// `operator`, `manager`, `member` or `viewer`.
+    pub role: String,
+    /// For which sites; none for an operator.
+    pub sites: Vec<String>,
+    /// `en`, `ru`, or `auto`, which is what holds without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
+}
+
+/// What to change of a user; what is not set stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct UserPatch {
+    /// See [`NewUser::role`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// See [`NewUser::sites`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sites: Option<Vec<String>>,
+    /// See [`NewUser::language`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
+    /// Whether the user cannot sign in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disabled: Option<bool>,
+}
+
+/// A user with a one-time password: the only time that it is shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddedUser {
+    /// As it is now.
+    #[serde(flatten)]
+    pub user: UserReport,
+    /// To be changed at the first sign-in.
+    pub password: String,
+}
+
 /// A registered node, as the control plane sees it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -224,4 +302,9 @@ pub(super) struct Tokens {
     pub tokens: Vec<TokenReport>,
     #[serde(default)]
     pub revoked: Vec<TokenReport>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Users {
+    pub users: Vec<UserReport>,
 }

@@ -12,6 +12,7 @@ use super::password::{self, HashError};
 use super::row::StoredAccount;
 use super::signed_in::{Accounts, new_era};
 use super::table::LastOperator;
+use crate::audit::{AuditAction, AuditEntry, ITSELF};
 use crate::language::Language;
 
 /// Accounts at most.
@@ -124,7 +125,33 @@ impl Accounts {
         self.add_with(new, password::one_time(), Some(ends_at)).await
     }
 
-    pub(super) async fn add_with(
+    /// Adds the console's first operator with the one-time password that `batoff-control init` made, for as long as nobody
+    /// changes it.
+    ///
+    /// # Errors
+    /// The store failed; so did this.
+    pub async fn add_first_operator(&self, name: &str, password: &str) -> Result<(), StoreError> {
+        let Ok(name) = name.parse() else {
+            return Err(StoreError::Invalid("the first operator's name is no account's name"));
+        };
+        let created_by = ITSELF.to_owned();
+        let new = NewAccount { name, role: Role::Operator, sites: Vec::new(), language: None, created_by };
+        match self.add_with(new, Zeroizing::new(password.to_owned()), None).await {
+            Ok(added) => {
+                let entry = AuditEntry::new(self.clock.wall(), ITSELF, AuditAction::UserAdd);
+                self.audit.record(AuditEntry { object: Some(added.account.name.to_string()), ..entry }).await
+            }
+            // A start before this one has made it, and died.
+            Err(AccountError::Exists(_)) => Ok(()),
+            Err(AccountError::Store(error)) => Err(error),
+            Err(error) => {
+                tracing::error!(%error, "the console's first operator cannot be made");
+                Err(StoreError::Unavailable { retry_after: Duration::from_secs(2) })
+            }
+        }
+    }
+
+    async fn add_with(
         &self,
         new: NewAccount,
         password: Zeroizing<String>,
@@ -151,7 +178,14 @@ impl Accounts {
             created_by: Arc::from(new.created_by),
             last_sign_in: None,
         };
-        let stored = StoredAccount { account, password: self.hashing.hash(&password).await?, era: new_era() };
+        let password_hash = self.hashing.hash(&password).await?;
+        let stored = StoredAccount {
+            account,
+            password: password_hash,
+            era: new_era(),
+            authenticator: None,
+            offer: None,
+        };
         let account = stored.account.clone();
         if !self.table.create(&stored).await? {
             return Err(AccountError::Exists(account.name));
@@ -203,7 +237,7 @@ impl Accounts {
             stored.account.must_change_password = true;
             stored.account.password_ends_at = Some(ends_at);
             if codes {
-                stored.account.recovery_codes = None;
+                (stored.authenticator, stored.offer, stored.account.recovery_codes) = (None, None, None);
             }
             Ok::<_, AccountError>(())
         };

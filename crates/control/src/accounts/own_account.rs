@@ -5,11 +5,13 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use batoff_log::StoreError;
+use zeroize::Zeroizing;
 
 use super::password::{self, HashError, WeakPassword};
 use super::row::StoredAccount;
 use super::session::NewSession;
 use super::signed_in::{Accounts, new_era};
+use super::totp::{Offer, TotpOffer};
 use super::viewer::Viewer;
 use crate::audit::{AuditAction, AuditEntry, AuditResult};
 use crate::language::Language;
@@ -26,6 +28,12 @@ pub enum OwnAccountRefused {
     /// The new password is the old one.
     #[error("the new password is the present one")]
     Same,
+    /// The code is none, was used before, or the authenticator was offered too long ago.
+    #[error("the code is wrong, or came too late; take the next one")]
+    WrongCode,
+    /// There is an authenticator already.
+    #[error("an authenticator is set up already; remove it first")]
+    AlreadySetUp,
     /// Too many were wrong before.
     #[error("too many wrong passwords; try again in {} s", retry_after.as_secs() + 1)]
     Throttled {
@@ -90,6 +98,109 @@ impl Accounts {
         let account = self.written_down(viewer, AuditAction::UserPassword, from, changing).await?;
         self.end_sessions(&viewer.name, |_| true).await?;
         Ok(self.begin_session(&account, from).await?)
+    }
+
+    /// Offers an authenticator: from here on [`Accounts::totp_offer`] tells its secret, until its first code comes to
+    /// [`Accounts::totp_confirm`], for a quarter of an hour.
+    ///
+    /// # Errors
+    /// See [`OwnAccountRefused`].
+    pub async fn totp_begin(
+        &self,
+        viewer: &Viewer,
+        password: &str,
+        from: IpAddr,
+    ) -> Result<TotpOffer, OwnAccountRefused> {
+        let known = self.proven(viewer, password, from).await?;
+        let now = self.clock.wall();
+        let offering = |stored: &mut StoredAccount| {
+            if stored.authenticator.is_some() {
+                return Err(OwnAccountRefused::AlreadySetUp);
+            }
+            if stored.password != known.password {
+                return Err(OwnAccountRefused::Changed);
+            }
+            stored.offer = Some(Offer::new(now));
+            Ok(())
+        };
+        let stored = self.table.change(&viewer.name, offering).await?;
+        let offer = stored.and_then(|stored| stored.offer).ok_or(OwnAccountRefused::Changed)?;
+        offer.told(&self.master, &viewer.name).ok_or(OwnAccountRefused::WrongCode)
+    }
+
+    /// The authenticator that waits for its first code, if one does.
+    ///
+    /// # Errors
+    /// The store cannot say.
+    pub async fn totp_offer(&self, viewer: &Viewer) -> Result<Option<TotpOffer>, StoreError> {
+        let now = self.clock.wall();
+        let offer = self.table.get(&viewer.name).await?.and_then(|stored| stored.offer);
+        Ok(offer.filter(|offer| offer.holds(now)).and_then(|offer| offer.told(&self.master, &viewer.name)))
+    }
+
+    /// Sets up the authenticator that was offered: from now on a sign-in takes a code of it. Returns the recovery codes,
+    /// each good for one sign-in without it: the only time that they are shown.
+    ///
+    /// # Errors
+    /// See [`OwnAccountRefused`].
+    pub async fn totp_confirm(
+        &self,
+        viewer: &Viewer,
+        code: &str,
+        from: IpAddr,
+    ) -> Result<Vec<Zeroizing<String>>, OwnAccountRefused> {
+        let begun = self.throttle.begin(self.clock.now(), Some(&viewer.name), from, true);
+        let attempt = begun.map_err(|retry_after| OwnAccountRefused::Throttled { retry_after })?;
+        let (table, name, master) = (self.table.clone(), viewer.name.clone(), self.master.clone());
+        let (code, now) = (code.to_owned(), self.clock.wall());
+        let confirming = async move {
+            let mut codes = Vec::new();
+            let confirm = |stored: &mut StoredAccount| {
+                if stored.authenticator.is_some() {
+                    return Err(OwnAccountRefused::AlreadySetUp);
+                }
+                let offer = stored.offer.take().filter(|offer| offer.holds(now));
+                let confirmed = offer.and_then(|offer| offer.confirm(&master, &name, &code, now));
+                let (authenticator, recovery) = confirmed.ok_or(OwnAccountRefused::WrongCode)?;
+                stored.account.recovery_codes = Some(recovery.len());
+                stored.authenticator = Some(authenticator);
+                codes = recovery;
+                Ok(())
+            };
+            table.change(&name, confirm).await?.ok_or(OwnAccountRefused::Changed)?;
+            Ok(codes)
+        };
+        let outcome = self.written_down(viewer, AuditAction::UserCodesOn, from, confirming).await;
+        match &outcome {
+            Err(OwnAccountRefused::WrongCode) => {}
+            _ => self.throttle.undone(self.clock.now(), &attempt),
+        }
+        outcome
+    }
+
+    /// Takes the authenticator and its recovery codes away: a sign-in takes the password alone.
+    ///
+    /// # Errors
+    /// See [`OwnAccountRefused`].
+    pub async fn totp_remove(
+        &self,
+        viewer: &Viewer,
+        password: &str,
+        from: IpAddr,
+    ) -> Result<(), OwnAccountRefused> {
+        let known = self.proven(viewer, password, from).await?;
+        let (table, name) = (self.table.clone(), viewer.name.clone());
+        let removing = async move {
+            let remove = |stored: &mut StoredAccount| {
+                if stored.password != known.password {
+                    return Err(OwnAccountRefused::Changed);
+                }
+                (stored.authenticator, stored.offer, stored.account.recovery_codes) = (None, None, None);
+                Ok(())
+            };
+            table.change(&name, remove).await?.map(drop).ok_or(OwnAccountRefused::Changed)
+        };
+        self.written_down(viewer, AuditAction::UserCodesOff, from, removing).await
     }
 
     /// In which language the viewer is answered from now on; `None`: in the one that the browser prefers.

@@ -96,8 +96,13 @@ fn is_repeated(text: &str) -> bool {
 
 /// A random password that is to be changed: `xxxx-xxxx-xxxx-xxxx-xxxx`.
 pub fn one_time() -> Zeroizing<String> {
-    let mut text = Zeroizing::new(String::with_capacity(ONE_TIME_GROUPS * 5));
-    for place in 0..ONE_TIME_GROUPS * 4 {
+    random_groups(ONE_TIME_GROUPS)
+}
+
+/// So many groups of four random characters, with hyphens between.
+pub(super) fn random_groups(groups: usize) -> Zeroizing<String> {
+    let mut text = Zeroizing::new(String::with_capacity(groups * 5));
+    for place in 0..groups * 4 {
         if place > 0 && place % 4 == 0 {
             text.push('-');
         }

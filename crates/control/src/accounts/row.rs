@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::account::{Account, AccountName, Role, SignIn};
 use super::session::StoredSession;
+use super::totp::{Authenticator, KeyId, Offer};
 use crate::language::Language;
 
 /// An account with what is not shown of it.
@@ -18,6 +19,10 @@ pub(super) struct StoredAccount {
     /// Sessions of another era are over. Drawn anew, not counted: an account that was removed and added again has none of
     /// the sessions from before.
     pub era: u64,
+    /// Whose codes a sign-in takes.
+    pub authenticator: Option<Authenticator>,
+    /// Waits for its first code.
+    pub offer: Option<Offer>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -39,6 +44,23 @@ struct AccountRow {
     created_by: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     last_sign_in: Option<SignInRow>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    authenticator: Option<AuthenticatorRow>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    offer: Option<OfferRow>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct AuthenticatorRow {
+    key: String,
+    last_step: u64,
+    recovery: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct OfferRow {
+    key: String,
+    at: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -70,6 +92,12 @@ pub(super) fn encode_account(stored: &StoredAccount) -> Vec<u8> {
         created_at: account.created_at.0,
         created_by: account.created_by.to_string(),
         last_sign_in: account.last_sign_in.map(|last| SignInRow { at: last.at.0, address: last.address }),
+        authenticator: stored.authenticator.as_ref().map(|known| AuthenticatorRow {
+            key: hex::encode(known.key),
+            last_step: known.last_step,
+            recovery: known.recovery.clone(),
+        }),
+        offer: stored.offer.as_ref().map(|offer| OfferRow { key: hex::encode(offer.key), at: offer.at.0 }),
     })
 }
 
@@ -77,6 +105,17 @@ pub(super) fn encode_account(stored: &StoredAccount) -> Vec<u8> {
 pub(super) fn decode_account(name: &str, bytes: &[u8]) -> Result<StoredAccount, &'static str> {
     let row: AccountRow = serde_json::from_slice(bytes).map_err(|_| "is not the JSON of an account")?;
     let name: AccountName = name.parse().map_err(|_| "its key ends in no account's name")?;
+    let authenticator = match row.authenticator {
+        Some(known) => {
+            let AuthenticatorRow { key, last_step, recovery } = known;
+            Some(Authenticator { key: key_id(&key)?, last_step, recovery })
+        }
+        None => None,
+    };
+    let offer = match row.offer {
+        Some(OfferRow { key, at }) => Some(Offer { key: key_id(&key)?, at: UnixMillis(at) }),
+        None => None,
+    };
     let sites = row.sites.iter().map(|site| site.parse()).collect::<Result<Vec<_>, _>>();
     Ok(StoredAccount {
         account: Account {
@@ -86,7 +125,7 @@ pub(super) fn decode_account(name: &str, bytes: &[u8]) -> Result<StoredAccount, 
             language: row.language.as_deref().and_then(Language::from_tag),
             must_change_password: row.one_time,
             password_ends_at: row.password_ends_at.map(UnixMillis),
-            recovery_codes: None,
+            recovery_codes: authenticator.as_ref().map(|known| known.recovery.len()),
             is_disabled: row.disabled,
             created_at: UnixMillis(row.created_at),
             created_by: row.created_by.into(),
@@ -96,7 +135,15 @@ pub(super) fn decode_account(name: &str, bytes: &[u8]) -> Result<StoredAccount, 
         },
         password: row.password,
         era: row.era,
+        authenticator,
+        offer,
     })
+}
+
+fn key_id(text: &str) -> Result<KeyId, &'static str> {
+    let mut id = KeyId::default();
+    hex::decode_to_slice(text, &mut id).map_err(|_| "the id of an authenticator is not 32 hex digits")?;
+    Ok(id)
 }
 
 pub(super) fn encode_session(session: &StoredSession) -> Vec<u8> {

@@ -12,6 +12,7 @@ use super::row::StoredAccount;
 use super::session::NewSession;
 use super::signed_in::Accounts;
 use super::throttle::Attempt;
+use super::totp::Proof;
 use crate::audit::{AuditAction, AuditEntry, AuditResult};
 
 /// Who the audit log says tried to sign in: nobody knows yet.
@@ -24,6 +25,12 @@ pub enum SignInRefused {
     /// Which of them is not told.
     #[error("the name or the password is wrong")]
     Wrong,
+    /// The password is right, and a code of the authenticator, or a recovery code, is needed, too.
+    #[error("a code of the authenticator is needed, too")]
+    CodeNeeded,
+    /// The password is right, and the code is none, or was used before.
+    #[error("the code is wrong, or was used before")]
+    WrongCode,
     /// Too many failed before, of this account or from this address.
     #[error("too many failed sign-ins; try again in {} s", seconds(*retry_after))]
     Throttled {
@@ -47,7 +54,7 @@ impl SignInRefused {
         match self {
             Self::Throttled { retry_after } | Self::Busy { retry_after } => Some(*retry_after),
             Self::Store(error) => error.retry_after(),
-            Self::Wrong => None,
+            Self::Wrong | Self::CodeNeeded | Self::WrongCode => None,
         }
     }
 
@@ -55,6 +62,8 @@ impl SignInRefused {
     fn code(&self) -> &'static str {
         match self {
             Self::Wrong => "wrong_password",
+            Self::CodeNeeded => "code_needed",
+            Self::WrongCode => "wrong_code",
             Self::Throttled { .. } => "throttled",
             Self::Busy { .. } => "busy",
             Self::Store(_) => "unavailable",
@@ -112,11 +121,14 @@ impl Accounts {
         outcome
     }
 
-    /// A refusal that says nothing about who tried is no failure of his.
+    /// A refusal that says nothing about who tried is no failure of his; nor is the first half of a sign-in with a code.
     fn settle(&self, refused: &SignInRefused, attempt: &Attempt) {
         match refused {
-            SignInRefused::Wrong => {}
-            SignInRefused::Throttled { .. } | SignInRefused::Busy { .. } | SignInRefused::Store(_) => {
+            SignInRefused::Wrong | SignInRefused::WrongCode => {}
+            SignInRefused::CodeNeeded
+            | SignInRefused::Throttled { .. }
+            | SignInRefused::Busy { .. }
+            | SignInRefused::Store(_) => {
                 self.throttle.undone(self.clock.now(), attempt);
             }
         }
@@ -126,7 +138,7 @@ impl Accounts {
         &self,
         known: Option<&StoredAccount>,
         password: &str,
-        _code: Option<&str>,
+        code: Option<&str>,
         from: IpAddr,
     ) -> Result<NewSession, SignInRefused> {
         let hash = known.map(|known| known.password.as_str());
@@ -137,11 +149,21 @@ impl Accounts {
             true => Some(self.hashing.hash(password).await?),
             false => None,
         };
+        let mut proof = None;
         let signing_in = |stored: &mut StoredAccount| {
             // Another password meanwhile, or no right to sign in any more.
             if stored.password != known.password || !may_sign_in(stored, now) {
                 return Err(SignInRefused::Wrong);
             }
+            proof = match &mut stored.authenticator {
+                Some(authenticator) => Some(match code.map(str::trim).filter(|code| !code.is_empty()) {
+                    Some(code) => authenticator
+                        .take(&self.master, &stored.account.name, code, now)
+                        .ok_or(SignInRefused::WrongCode)?,
+                    None => return Err(SignInRefused::CodeNeeded),
+                }),
+                None => None,
+            };
             stored.account.last_sign_in = Some(SignIn { at: now, address: from });
             if let Some(hash) = &rehashed {
                 stored.password.clone_from(hash);
@@ -151,13 +173,22 @@ impl Accounts {
         let name = &known.account.name;
         let account = self.table.change(name, signing_in).await?.ok_or(SignInRefused::Wrong)?;
         // Written down first: nobody is signed in of whom the audit log does not tell.
-        self.audit.record(self.entry(name.actor(), AuditAction::UserSignIn, name, from)).await?;
+        let entry = self.entry(name.actor(), AuditAction::UserSignIn, name, from);
+        let what = proof.map(|proof| match proof {
+            Proof::Code => "with a code".to_owned(),
+            Proof::RecoveryCode => "with a recovery code".to_owned(),
+        });
+        self.audit.record(AuditEntry { what, ..entry }).await?;
         let session = self.begin_session(&account, from).await?;
         tracing::info!(account = %name, %from, "signed in");
         Ok(session)
     }
 
     fn note_refused(&self, name: Option<AccountName>, refused: &SignInRefused, from: IpAddr) {
+        // The page asks for the code next.
+        if *refused == SignInRefused::CodeNeeded {
+            return;
+        }
         tracing::info!(account = name.as_ref().map_or("-", AccountName::as_str), %from, %refused, "sign-in refused");
         let now = self.clock.wall();
         let Some(unlisted) = self.refused.listed(now) else { return };

@@ -16,6 +16,7 @@ use super::table::AccountTable;
 use super::throttle::Throttle;
 use super::viewer::Viewer;
 use crate::audit::{Audit, AuditAction, AuditEntry};
+use crate::catalog::MasterKey;
 use crate::clock::Clock;
 use crate::store::rows;
 
@@ -33,6 +34,7 @@ pub struct Accounts {
     pub(super) table: AccountTable,
     pub(super) clock: Clock,
     pub(super) audit: Arc<Audit>,
+    pub(super) master: MasterKey,
     pub(super) times: SessionTimes,
     pub(super) hashing: Hashing,
     pub(super) throttle: Throttle,
@@ -40,12 +42,19 @@ pub struct Accounts {
 }
 
 impl Accounts {
-    /// Over the store's rows. Sessions last as `times` says.
-    pub fn new(store: Arc<dyn Store>, clock: Clock, audit: Arc<Audit>, times: SessionTimes) -> Self {
+    /// Over the store's rows. The secrets of authenticators are derived from `master`; sessions last as `times` says.
+    pub fn new(
+        store: Arc<dyn Store>,
+        clock: Clock,
+        audit: Arc<Audit>,
+        master: MasterKey,
+        times: SessionTimes,
+    ) -> Self {
         Self {
             table: AccountTable::new(store),
             clock,
             audit,
+            master,
             times,
             hashing: Hashing::default(),
             throttle: Throttle::default(),
@@ -132,8 +141,18 @@ impl Accounts {
             .collect())
     }
 
-    /// Begins a session; durable when it is returned. For a password that was not changed meanwhile, `era` is what the
-    /// account's was.
+    /// Ends one session of the viewer's account; one that is another's is left alone.
+    ///
+    /// # Errors
+    /// The store failed: the session may go on. Repeat it.
+    pub async fn end_session(&self, viewer: &Viewer, session: &str, from: IpAddr) -> Result<(), StoreError> {
+        self.end_sessions(&viewer.name, |id| id.as_str() == session).await?;
+        let entry = self.entry(viewer.actor(), AuditAction::UserSignOut, &viewer.name, from);
+        self.audit.note(AuditEntry { what: Some("another session".to_owned()), ..entry });
+        Ok(())
+    }
+
+    /// Begins a session; durable when it is returned. It is over at once when the account has changed its era meanwhile.
     pub(super) async fn begin_session(
         &self,
         account: &StoredAccount,

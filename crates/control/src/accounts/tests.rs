@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 
 use super::*;
 use crate::audit::{Audit, AuditEntry, AuditFilter, LISTED_MAX};
+use crate::catalog::MasterKey;
 use crate::clock::Clock;
 use crate::language::Language;
 
@@ -39,7 +40,8 @@ impl House {
             EmbeddedStore::open(EmbeddedConfig::new(dir.path(), clock.wall_fn())).unwrap();
         let log = store.log().state().await.unwrap();
         let audit = Arc::new(Audit::open(Arc::clone(&store), clock.clone(), &log).await.unwrap());
-        let accounts = Accounts::new(Arc::clone(&store), clock, Arc::clone(&audit), TIMES);
+        let accounts =
+            Accounts::new(Arc::clone(&store), clock, Arc::clone(&audit), MasterKey::new([7; 32]), TIMES);
         Self { accounts, audit, store, wall, _dir: dir }
     }
 
@@ -133,14 +135,13 @@ async fn after_some_failures_the_right_password_waits_too_but_not_where_it_was_r
     let house = House::open().await;
     let password = house.add("anna", Role::Viewer, &[]).await;
     house.accounts.sign_in("anna", &password, None, home()).await.unwrap();
-    for _ in 0..5 {
-        let refused = house.accounts.sign_in("anna", "wrong", None, elsewhere()).await;
-        assert_eq!(refused.unwrap_err(), SignInRefused::Wrong);
+    // The pause doubles, and is longer than any machine takes for a hash.
+    for attempt in 0..12 {
+        let refused = house.accounts.sign_in("anna", "wrong", None, elsewhere()).await.unwrap_err();
+        assert!(attempt >= 5 || refused == SignInRefused::Wrong, "{refused}");
     }
     let refused = house.accounts.sign_in("anna", &password, None, elsewhere()).await.unwrap_err();
-    assert!(
-        matches!(refused, SignInRefused::Throttled { retry_after } if retry_after <= Duration::from_secs(1))
-    );
+    assert!(matches!(refused, SignInRefused::Throttled { .. }), "{refused}");
     assert!(house.accounts.sign_in("anna", &password, None, home()).await.is_ok());
     house.store.close().await;
 }
@@ -361,5 +362,102 @@ async fn a_reset_account_has_another_one_time_password_and_no_session() {
     assert!(house.viewer(&session).await.is_none());
     let again = house.accounts.sign_in("anna", &reset.password, None, elsewhere()).await.unwrap();
     assert!(again.viewer.must_change_password, "and it may be tried at once");
+    house.store.close().await;
+}
+
+#[tokio::test]
+async fn a_sign_in_with_an_authenticator_takes_a_code_once_or_a_recovery_code() {
+    let house = House::open().await;
+    let password = house.add("anna", Role::Operator, &[]).await;
+    let session = house.accounts.sign_in("anna", &password, None, home()).await.unwrap();
+    let viewer = &session.viewer;
+    assert_eq!(
+        house.accounts.totp_begin(viewer, "wrong", home()).await.map(drop),
+        Err(OwnAccountRefused::Wrong)
+    );
+    assert!(house.accounts.totp_offer(viewer).await.unwrap().is_none());
+    house.accounts.totp_begin(viewer, &password, home()).await.unwrap();
+    let offer = house.accounts.totp_offer(viewer).await.unwrap().unwrap();
+    let authenticator = totp_rs::Builder::new()
+        .with_secret(totp_rs::Secret::try_from_base32(&*offer.secret).unwrap())
+        .build()
+        .unwrap();
+    let code = || authenticator.generate(house.wall.load(Ordering::Relaxed) / 1_000).to_string();
+    let refused = house.accounts.totp_confirm(viewer, "000", home()).await.map(drop);
+    assert_eq!(refused, Err(OwnAccountRefused::WrongCode));
+    let recovery = house.accounts.totp_confirm(viewer, &code(), home()).await.unwrap();
+    assert!(house.accounts.totp_offer(viewer).await.unwrap().is_none(), "shown no more");
+    assert_eq!(
+        house.accounts.totp_begin(viewer, &password, home()).await.map(drop),
+        Err(OwnAccountRefused::AlreadySetUp)
+    );
+
+    let sign_in =
+        async |code: Option<&str>| house.accounts.sign_in("anna", &password, code, home()).await.map(drop);
+    assert_eq!(sign_in(None).await, Err(SignInRefused::CodeNeeded));
+    assert_eq!(sign_in(Some(&code())).await, Err(SignInRefused::WrongCode), "it has confirmed already");
+    house.pass(Duration::from_secs(30));
+    assert_eq!(sign_in(Some(&code())).await, Ok(()));
+    assert_eq!(sign_in(Some(&code())).await, Err(SignInRefused::WrongCode), "twice");
+    assert_eq!(sign_in(Some(&recovery[0])).await, Ok(()));
+    assert_eq!(sign_in(Some(&recovery[0])).await, Err(SignInRefused::WrongCode), "twice");
+    let wrong = house.accounts.sign_in("anna", "wrong", Some(&code()), home()).await;
+    assert_eq!(wrong.unwrap_err(), SignInRefused::Wrong, "a code alone tells nothing");
+    let account = house.accounts.find(&viewer.name).await.unwrap().unwrap();
+    assert_eq!(account.recovery_codes, Some(RECOVERY_CODES - 1));
+
+    house.accounts.totp_remove(viewer, &password, home()).await.unwrap();
+    assert_eq!(sign_in(None).await, Ok(()));
+    let told = house.told().await;
+    for line in [
+        "user:anna user.codes_on anna done",
+        "stranger user.sign_in anna refused wrong_code",
+        "user:anna user.codes_off anna done",
+    ] {
+        assert!(told.iter().any(|one| one == line), "{line}: {told:#?}");
+    }
+    house.store.close().await;
+}
+
+#[tokio::test]
+async fn codes_are_taken_away_by_a_reset_that_says_so() {
+    let house = House::open().await;
+    let password = house.add("anna", Role::Operator, &[]).await;
+    let session = house.accounts.sign_in("anna", &password, None, home()).await.unwrap();
+    let (viewer, name) = (&session.viewer, &session.viewer.name);
+    let offer = house.accounts.totp_begin(viewer, &password, home()).await.unwrap();
+    let secret = totp_rs::Secret::try_from_base32(&*offer.secret).unwrap();
+    let code =
+        totp_rs::Builder::new().with_secret(secret).build().unwrap().generate(START / 1_000).to_string();
+    house.accounts.totp_confirm(viewer, &code, home()).await.unwrap();
+    let reset = house.accounts.reset(name, false).await.unwrap();
+    let refused = house.accounts.sign_in("anna", &reset.password, None, home()).await;
+    assert_eq!(refused.unwrap_err(), SignInRefused::CodeNeeded);
+    let reset = house.accounts.reset(name, true).await.unwrap();
+    house.accounts.sign_in("anna", &reset.password, None, home()).await.unwrap();
+    house.store.close().await;
+}
+
+#[tokio::test]
+async fn the_codes_of_one_account_are_guessed_no_faster_than_its_password() {
+    let house = House::open().await;
+    let password = house.add("anna", Role::Operator, &[]).await;
+    let session = house.accounts.sign_in("anna", &password, None, home()).await.unwrap();
+    let offer = house.accounts.totp_begin(&session.viewer, &password, home()).await.unwrap();
+    let secret = totp_rs::Secret::try_from_base32(&*offer.secret).unwrap();
+    let code =
+        totp_rs::Builder::new().with_secret(secret).build().unwrap().generate(START / 1_000).to_string();
+    house.accounts.totp_confirm(&session.viewer, &code, home()).await.unwrap();
+    let guess = async |code| house.accounts.sign_in("anna", &password, code, elsewhere()).await.unwrap_err();
+    for _ in 0..4 {
+        assert_eq!(guess(None).await, SignInRefused::CodeNeeded, "the first half is no failure");
+        assert_eq!(guess(Some("not-a-recovery-code")).await, SignInRefused::WrongCode);
+    }
+    // The pause doubles, and is longer than any machine takes for a hash.
+    let mut last = SignInRefused::WrongCode;
+    for _ in 0..12 {
+        last = guess(Some("not-a-recovery-code")).await;
+    }
+    assert!(matches!(last, SignInRefused::Throttled { .. }), "{last:?}");
     house.store.close().await;
 }

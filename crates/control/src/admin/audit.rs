@@ -47,6 +47,10 @@ fn action_of(method: &Method, route: &str) -> Option<AuditAction> {
         "/admin/v1/sites/{site}" if is(&Method::DELETE) => AuditAction::SiteRemove,
         "/admin/v1/sites/{site}/tokens" if is(&Method::POST) => AuditAction::TokenIssue,
         "/admin/v1/sites/{site}/tokens/{token}" if is(&Method::DELETE) => AuditAction::TokenRevoke,
+        "/admin/v1/users" if is(&Method::POST) => AuditAction::UserAdd,
+        "/admin/v1/users/{user}" if is(&Method::PATCH) => AuditAction::UserChange,
+        "/admin/v1/users/{user}" if is(&Method::DELETE) => AuditAction::UserRemove,
+        "/admin/v1/users/{user}/reset" if is(&Method::POST) => AuditAction::UserReset,
         "/admin/v1/nodes/{pop}/{node}" if is(&Method::POST) => AuditAction::NodeAdmit,
         "/admin/v1/nodes/{pop}/{node}" if is(&Method::DELETE) => AuditAction::NodeRemove,
         _ => return None,
@@ -114,7 +118,7 @@ async fn asked(
     let named = |change: &serde_json::Value| Some(change.get("site_id")?.as_str()?.to_owned());
     AuditEntry {
         site: param("site").or_else(|| entry.change.as_ref().and_then(named)).map(short),
-        object: param("token").or(node).map(short),
+        object: param("token").or(param("user")).or(node).map(short),
         what: parts.uri.query().map(|query| short(query.to_owned())),
         address: parts
             .extensions

@@ -21,13 +21,14 @@ const COMMON: [Code; 5] =
     info(
         title = "Batoff Purge, for operators",
         version = "1",
-        description = "Sites, tokens, nodes, and who did what. Requests carry the operator's token and no signature; the \
+        description = "Sites, tokens, users of the console, nodes, and who did what. Requests carry the operator's token and no signature; the \
             listener is not the customers'. Every change, refused ones too, has an entry in the audit log.",
         license(name = "Apache-2.0 OR MIT", identifier = "Apache-2.0 OR MIT")
     ),
     servers((url = "/")),
     tags(
         (name = "sites", description = "Sites and their tokens"),
+        (name = "users", description = "Who signs in to the console"),
         (name = "fleet", description = "Nodes, and how fast they are"),
         (name = "audit", description = "Who did what"),
     ),

@@ -46,6 +46,18 @@ pub enum AuditAction {
     UserSignOut,
     /// Somebody changed his password.
     UserPassword,
+    /// Somebody set an authenticator up: his sign-ins take a code.
+    UserCodesOn,
+    /// Somebody took it away.
+    UserCodesOff,
+    /// A user of the console was added.
+    UserAdd,
+    /// A user's role, sites or language were changed, or whether he can sign in.
+    UserChange,
+    /// A user was given a one-time password.
+    UserReset,
+    /// A user was removed.
+    UserRemove,
     /// The audit log begins.
     AuditBegin,
     /// The oldest entries were forgotten, as `retention` says.
@@ -58,7 +70,7 @@ pub enum AuditAction {
 
 impl AuditAction {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 21] = [
         Self::Purge,
         Self::SiteCreate,
         Self::SiteChange,
@@ -70,6 +82,12 @@ impl AuditAction {
         Self::UserSignIn,
         Self::UserSignOut,
         Self::UserPassword,
+        Self::UserCodesOn,
+        Self::UserCodesOff,
+        Self::UserAdd,
+        Self::UserChange,
+        Self::UserReset,
+        Self::UserRemove,
         Self::AuditBegin,
         Self::AuditTrim,
         Self::LogChanged,
@@ -90,6 +108,12 @@ impl AuditAction {
             Self::UserSignIn => "user.sign_in",
             Self::UserSignOut => "user.sign_out",
             Self::UserPassword => "user.password",
+            Self::UserCodesOn => "user.codes_on",
+            Self::UserCodesOff => "user.codes_off",
+            Self::UserAdd => "user.add",
+            Self::UserChange => "user.change",
+            Self::UserReset => "user.reset",
+            Self::UserRemove => "user.remove",
             Self::AuditBegin => "audit.begin",
             Self::AuditTrim => "audit.trim",
             Self::LogChanged => "log.changed",

@@ -14,6 +14,9 @@ pub const MASTER_KEY_BYTES: usize = 32;
 /// Bytes derived for one signing secret; 32 bytes are about 43 characters of base 62.
 const SECRET_BYTES: usize = 32;
 
+/// Bytes of an authenticator's secret: as many as SHA-1 has (RFC 4226, 4).
+const TOTP_BYTES: usize = 20;
+
 /// Bytes of a key's fingerprint.
 const FINGERPRINT_BYTES: usize = 16;
 
@@ -64,6 +67,19 @@ impl MasterKey {
             .expand(&info, bytes.as_mut_slice())
             .expect("32 bytes are within HKDF's bound");
         Zeroizing::new(format!("{SECRET_PREFIX}{}", base62(bytes.as_slice())))
+    }
+}
+
+impl MasterKey {
+    /// The secret of an authenticator (TOTP) by its random id: HKDF-SHA-256, as of a token.
+    pub fn totp_secret(&self, id: &[u8; 16]) -> Zeroizing<[u8; TOTP_BYTES]> {
+        let mut bytes = Zeroizing::new([0; TOTP_BYTES]);
+        let info = [b"batoff totp secret v1 ".as_slice(), id].concat();
+        #[expect(clippy::expect_used, reason = "HKDF-SHA-256 yields up to 8,160 bytes; 20 are asked for")]
+        Hkdf::<Sha256>::new(None, self.0.as_slice())
+            .expand(&info, bytes.as_mut_slice())
+            .expect("20 bytes are within HKDF's bound");
+        bytes
     }
 }
 

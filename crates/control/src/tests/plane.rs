@@ -31,6 +31,7 @@ pub(super) struct Plane {
     running: Option<Running>,
     grpc: String,
     extra: &'static str,
+    console_password: String,
 }
 
 impl Plane {
@@ -51,8 +52,9 @@ impl Plane {
 
     /// In a folder that is there, with these lines in `[grpc]`.
     pub(super) async fn start_in(dir: TempDir, grpc: &str, extra: &'static str) -> Self {
-        init(dir.path()).unwrap();
-        let mut plane = Self { dir, runtime: None, running: None, grpc: grpc.to_owned(), extra };
+        let console_password = init(dir.path()).unwrap().to_string();
+        let grpc = grpc.to_owned();
+        let mut plane = Self { dir, runtime: None, running: None, grpc, extra, console_password };
         plane.run().await;
         plane.change("shop", Some(&["www.example.com"])).await;
         plane
@@ -108,6 +110,16 @@ impl Plane {
 
     pub(super) fn tracker(&self) -> &Arc<Tracker> {
         &self.services().tracker
+    }
+
+    /// Of the console's first operator.
+    pub(super) fn console_password(&self) -> &str {
+        &self.console_password
+    }
+
+    /// A file in the data folder.
+    pub(super) fn file(&self, name: &str) -> std::path::PathBuf {
+        self.dir.path().join(name)
     }
 
     pub(super) fn admin_token(&self) -> String {
