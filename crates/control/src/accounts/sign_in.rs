@@ -12,7 +12,7 @@ use super::row::StoredAccount;
 use super::session::NewSession;
 use super::signed_in::Accounts;
 use super::throttle::Attempt;
-use super::totp::Proof;
+use super::totp::SecondFactor;
 use crate::audit::{AuditAction, AuditEntry, AuditResult};
 
 /// Who the audit log says tried to sign in: nobody knows yet.
@@ -175,8 +175,8 @@ impl Accounts {
         // Written down first: nobody is signed in of whom the audit log does not tell.
         let entry = self.entry(name.actor(), AuditAction::UserSignIn, name, from);
         let what = proof.map(|proof| match proof {
-            Proof::Code => "with a code".to_owned(),
-            Proof::RecoveryCode => "with a recovery code".to_owned(),
+            SecondFactor::Code => "with a code".to_owned(),
+            SecondFactor::RecoveryCode => "with a recovery code".to_owned(),
         });
         self.audit.record(AuditEntry { what, ..entry }).await?;
         let session = self.begin_session(&account, from).await?;

@@ -65,7 +65,7 @@ pub struct TotpOffer {
 
 /// How somebody showed that he has the authenticator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Proof {
+pub(super) enum SecondFactor {
     Code,
     RecoveryCode,
 }
@@ -108,7 +108,7 @@ impl Authenticator {
         name: &AccountName,
         code: &str,
         now: UnixMillis,
-    ) -> Option<Proof> {
+    ) -> Option<SecondFactor> {
         let is_code = digits(code);
         if is_code.len() == usize::from(DIGITS) && is_code.bytes().all(|b| b.is_ascii_digit()) {
             let step = totp(master, self.key, name)?.check(&is_code, now.as_secs())?;
@@ -116,13 +116,13 @@ impl Authenticator {
                 return None;
             }
             self.last_step = step;
-            return Some(Proof::Code);
+            return Some(SecondFactor::Code);
         }
         // Looked up by hash: how long it takes says nothing about the codes.
         let hash = hash(name, code);
         let place = self.recovery.iter().position(|known| *known == hash)?;
         self.recovery.remove(place);
-        Some(Proof::RecoveryCode)
+        Some(SecondFactor::RecoveryCode)
     }
 }
 
@@ -172,9 +172,13 @@ mod tests {
         let mut take = |code: &str, at| authenticator.take(&master, &name, code, at);
         assert_eq!(take(&code_at(NOW), NOW), None, "the one that confirmed it is used");
         let next = code_at(later(30));
-        assert_eq!(take(&format!(" {} {} ", &next[..3], &next[3..]), later(30)), Some(Proof::Code));
+        assert_eq!(take(&format!(" {} {} ", &next[..3], &next[3..]), later(30)), Some(SecondFactor::Code));
         assert_eq!(take(&next, later(31)), None, "twice");
-        assert_eq!(take(&code_at(later(90)), later(60)), Some(Proof::Code), "a clock may be a step ahead");
+        assert_eq!(
+            take(&code_at(later(90)), later(60)),
+            Some(SecondFactor::Code),
+            "a clock may be a step ahead"
+        );
         assert_eq!(take(&code_at(later(60)), later(91)), None, "and then no earlier one is taken");
         assert_eq!(take(&code_at(later(600)), later(500)), None);
         for nonsense in ["", "000", "1234567", "١٢٣٤٥٦", "      "] {
@@ -191,7 +195,7 @@ mod tests {
         assert_eq!((codes.len(), codes[0].len()), (RECOVERY_CODES, 19));
         let typed = format!(" {} ", codes[3].to_uppercase().replace('-', " "));
         let other = MasterKey::new([8; 32]);
-        assert_eq!(authenticator.take(&other, &name, &typed, NOW), Some(Proof::RecoveryCode));
+        assert_eq!(authenticator.take(&other, &name, &typed, NOW), Some(SecondFactor::RecoveryCode));
         assert_eq!(authenticator.take(&master, &name, &codes[3], NOW), None);
         assert_eq!(authenticator.recovery.len(), RECOVERY_CODES - 1);
         assert!(authenticator.recovery.iter().all(|hash| !codes.iter().any(|code| hash.contains(&***code))));
