@@ -93,6 +93,11 @@ impl EtcdStore {
     }
 
     #[cfg(test)]
+    pub(crate) fn shared_arc(&self) -> Arc<StoreCore> {
+        Arc::clone(&self.shared)
+    }
+
+    #[cfg(test)]
     pub(crate) fn shared(&self) -> &StoreCore {
         &self.shared
     }

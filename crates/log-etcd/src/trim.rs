@@ -314,3 +314,50 @@ fn row_of(task: &TaskRow) -> Row {
         keys: Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use batoff_log::Store;
+    use batoff_log::conformance::ManualClock;
+
+    use super::*;
+    use crate::EtcdStore;
+    use crate::testing::EtcdServers;
+
+    /// A trimmer that froze half-way would undo what the next one has written since.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn whoever_trimmed_before_writes_nothing_any_more() {
+        let servers = EtcdServers::start(1).await;
+        let open = async || {
+            EtcdStore::open(servers.config(ManualClock::default().clock()))
+                .await
+                .expect("a store can be opened")
+        };
+        let (slow, quick) = (open().await, open().await);
+        let ends = slow.shared().read_ends().await.expect("the log's ends can be read");
+        let trimmer = Trimmer::new(slow.shared_arc());
+        let Ok(token) = trimmer.take(&ends.first, ends.first_revision).await else {
+            panic!("nobody else trims")
+        };
+        let page = |token| {
+            let trimmer = &trimmer;
+            let ends = &ends;
+            async move {
+                let mut writer = ValueWriter::new();
+                trimmer.write_page(&mut writer, token, 0, &ends.first, &ends.first, Vec::new()).await
+            }
+        };
+        assert!(page(token).await.is_ok());
+        let record = batoff_log::NewRecord {
+            body: Bytes::from("x"),
+            accepted_at: UnixMillis(1),
+            task: None,
+            dedupe: Vec::new(),
+        };
+        quick.log().append(vec![record]).await.expect("an append to a sound store succeeds");
+        quick.log().trim(Seq::FIRST.next()).await.expect("trimming succeeds");
+        assert!(matches!(page(token).await, Err(StepError::Again)));
+        assert!(matches!(trimmer.finish(token, &ends.first).await, Err(StepError::Again)));
+        assert_eq!(quick.log().state().await.expect("the state can be read").first, Seq::FIRST.next());
+    }
+}

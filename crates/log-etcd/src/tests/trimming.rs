@@ -3,7 +3,7 @@ use batoff_log::{Appended, ReadError, Store};
 use batoff_types::UnixMillis;
 use bytes::Bytes;
 
-use super::{append_one, everything, keyed_record, open, seq, task_id, tasks};
+use super::{append_one, everything, keyed_record, open, record, seq, task_id, tasks};
 use crate::testing::EtcdServers;
 
 /// Rows, completions and keys of trimmed records are there for a store that opens later, and for the one that was there.
@@ -44,20 +44,29 @@ async fn what_outlives_trimming_is_the_same_for_whoever_comes_later() {
             assert_eq!(repeat, Appended::Duplicate { seq: seq(task), task: task_id(task) });
         }
     }
+    // Of records that have long been trimmed, in groups that are trimmed in their turn.
+    for task in [3, 650, 1_299] {
+        third.log().put_completions(vec![(task_id(task), Bytes::from("at last"))]).await.unwrap();
+    }
+    let as_it_is = tasks(third.log()).await;
+    append_one(&third, record("in a group behind them")).await;
+    assert_eq!(third.log().trim(seq(1_301)).await, Ok(seq(1_301)));
+    let late_comer = open(&servers, &clock).await;
+    assert!(tasks(late_comer.log()).await == as_it_is);
     // What has expired or was forgotten leaves the pages when they are next written.
     clock.advance_ms(3_600_000);
     assert_eq!(third.log().forget_tasks(UnixMillis(1_001)).await, Ok(1_300));
     assert_eq!(
         append_one(&third, keyed_record("anew", 600, UnixMillis(u64::MAX))).await,
-        Appended::New { seq: seq(1_301) }
+        Appended::New { seq: seq(1_302) }
     );
-    assert_eq!(third.log().trim(seq(9_999)).await, Ok(seq(1_302)));
+    assert_eq!(third.log().trim(seq(9_999)).await, Ok(seq(1_303)));
     assert_eq!(super::keys_below(&third, "x/").await, 1);
     let fourth = open(&servers, &clock).await;
     assert_eq!(tasks(fourth.log()).await.len(), 1);
     assert_eq!(
         append_one(&fourth, keyed_record("again", 600, UnixMillis(u64::MAX))).await,
-        Appended::Duplicate { seq: seq(1_301), task: task_id(600) }
+        Appended::Duplicate { seq: seq(1_302), task: task_id(600) }
     );
 }
 
