@@ -54,16 +54,14 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use axum::{Router, middleware};
 use http::{Method, Request, StatusCode};
-use tower::Layer;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::problem::{Code, Problem};
+use self::reply::FinishedRoutes;
 use self::state::Api;
-use crate::clock::Clock;
 use crate::service::Services;
 
 pub use self::document::{NodesDocument, TaskDocument};
@@ -71,7 +69,7 @@ pub use self::request_id::RequestId;
 
 /// All routes of the API. To be served with `ConnectInfo<SocketAddr>`, which the bucket of failed authentications goes
 /// by.
-pub fn router(services: Arc<Services>) -> Router {
+pub fn router(services: Arc<Services>) -> FinishedRoutes {
     let clock = services.clock.clone();
     let prefix = services.config.api.public_prefix.clone();
     let (routes, _) = described().with_state(Arc::new(Api::new(services))).split_for_parts();
@@ -80,7 +78,7 @@ pub fn router(services: Arc<Services>) -> Router {
         .fallback(no_such_route)
         .method_not_allowed_fallback(other_method)
         .layer(CatchPanicLayer::custom(|_| after_panic()));
-    finished(clock, routes)
+    FinishedRoutes::new(clock, routes)
 }
 
 /// The routes with what describes them: one cannot be without the other.
@@ -96,12 +94,6 @@ fn described() -> OpenApiRouter<Arc<Api>> {
 /// The description of this API, as `/openapi.json` has it.
 pub fn description() -> utoipa::openapi::OpenApi {
     openapi::complete(described().into_openapi())
-}
-
-/// Puts [`reply::finish`] around all of `routes`, as the outermost layer: the router itself adds `Allow` outside of
-/// layers that it is given.
-pub fn finished(clock: Clock, routes: Router) -> Router {
-    Router::new().fallback_service(middleware::from_fn_with_state(clock, reply::finish).layer(routes))
 }
 
 async fn no_such_route(request: Request<Body>) -> Problem {

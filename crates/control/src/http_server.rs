@@ -1,16 +1,20 @@
 //! An HTTP listener of ours: plain or TLS, bounded, and drained gracefully.
 
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use ::http::Request;
+use axum::body::Body;
+use axum::response::Response;
 use batoff_program::gate::Gate;
 use batoff_program::http::{self, DRAIN_PATIENCE};
 use batoff_program::listen;
 use batoff_program::watched::Patience;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tower::Service;
 
 use crate::handshakes::Handshakes;
 use crate::tls::Tls;
@@ -30,9 +34,13 @@ pub struct Listening {
     pub tls: Option<Arc<Tls>>,
 }
 
-/// Serves `router` on `listener` until `draining` is cancelled; then lets requests that are being answered end. Every
+/// Serves `app` on `listener` until `draining` is cancelled; then lets requests that are being answered end. Every
 /// request carries a `ConnectInfo<SocketAddr>`.
-pub async fn serve(listener: TcpListener, how: Listening, router: Router, draining: CancellationToken) {
+pub async fn serve<A>(listener: TcpListener, how: Listening, app: A, draining: CancellationToken)
+where
+    A: Service<Request<Body>, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    A::Future: Send,
+{
     let Listening { gate, patience, proxies, tls } = how;
     let tls = tls.map(|tls| (tls, Handshakes::new(gate.name())));
     let connections = tokio_util::task::TaskTracker::new();
@@ -41,14 +49,14 @@ pub async fn serve(listener: TcpListener, how: Listening, router: Router, draini
             accepted = listen::accept(&listener, &gate, &proxies) => accepted,
             () = draining.cancelled() => break,
         };
-        let (tls, router, draining) = (tls.clone(), router.clone(), draining.clone());
+        let (tls, app, draining) = (tls.clone(), app.clone(), draining.clone());
         connections.spawn(async move {
             match tls {
-                None => http::answer(socket, peer, patience, router, &draining).await,
+                None => http::answer(socket, peer, patience, app, &draining).await,
                 Some((tls, handshakes)) => {
                     let shaking = handshakes.shake(&tls, socket, peer.ip(), HANDSHAKE_PATIENCE);
                     match draining.run_until_cancelled(shaking).await {
-                        Some(Ok(stream)) => http::answer(stream, peer, patience, router, &draining).await,
+                        Some(Ok(stream)) => http::answer(stream, peer, patience, app, &draining).await,
                         Some(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
                         None => {}
                     }

@@ -1,5 +1,6 @@
 //! HTTP on a connection of a listener of ours: bounded in time, and drained gracefully.
 
+use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt;
+use tower::{Service, ServiceExt};
 
 use crate::gate::Gate;
 use crate::listen::accept;
@@ -59,22 +60,27 @@ pub async fn serve(
 }
 
 /// Answers the requests of one connection. Each carries a `ConnectInfo<SocketAddr>`.
-pub async fn answer<S>(
+pub async fn answer<S, A>(
     stream: S,
     peer: SocketAddr,
     patience: Patience,
-    router: Router,
+    app: A,
     draining: &CancellationToken,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    A: Service<::http::Request<Body>, Response = ::http::Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    A::Future: Send,
 {
     let stream = Watched::new(stream, patience);
     let activity = stream.activity();
     let service = tower::service_fn(move |mut request: ::http::Request<Incoming>| {
-        let (router, busy) = (router.clone(), activity.begin());
+        let (app, busy) = (app.clone(), activity.begin());
         request.extensions_mut().insert(ConnectInfo(peer));
         async move {
-            let answered = router.oneshot(request.map(Body::new)).await;
+            let answered = app.oneshot(request.map(Body::new)).await;
             answered.map(|response| response.map(|body| BusyBody::new(body, Some(busy))))
         }
     });

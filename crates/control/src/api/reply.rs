@@ -1,18 +1,24 @@
-//! The layer around every route, the customers' and the operator's alike: gives the request its id, and every reply its id, date, and (for a refusal) its body.
+//! Around every route, the customers' and the operator's alike: gives the request its id, and every reply its id, date, and
+//! (for a refusal) its body.
 
 use std::cell::RefCell;
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, UNIX_EPOCH};
 
+use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
+use futures_util::future::BoxFuture;
 use http::header::{
     ACCEPT_ENCODING, ACCEPT_LANGUAGE, ALLOW, CACHE_CONTROL, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_TYPE,
     DATE, RETRY_AFTER, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
+use tower::Service;
 
 use super::problem::Problem;
 use super::request_id::{self, RequestId};
@@ -25,29 +31,87 @@ pub const PROBLEM_JSON: &str = "application/problem+json";
 
 /// See the module. The clock is what `Date` is read from.
 pub async fn finish(State(clock): State<Clock>, mut request: Request, next: Next) -> Response {
-    let request_id = RequestId::of(request.headers());
-    let lines = request.headers().get_all(ACCEPT_LANGUAGE).iter().filter_map(|line| line.to_str().ok());
-    let language = Language::negotiate(lines);
-    // Cheap to clone, unlike a path.
-    let (method, uri) = (request.method().clone(), request.uri().clone());
-    request.extensions_mut().insert(request_id.clone());
+    let asked = Asked::of(&mut request);
+    asked.finish(&clock, next.run(request).await)
+}
 
-    let mut response = next.run(request).await;
-    if let Some(problem) = response.extensions_mut().remove::<Arc<Problem>>() {
-        metrics::request_rejected(problem.code.as_str());
-        tracing::info!(
-            request_id = request_id.as_str(), %method, path = %uri.path().escape_debug(), code = problem.code.as_str(),
-            detail = problem.detail.as_deref(), errors = problem.errors.len(), "request refused"
-        );
-        render(&mut response, &problem, language, request_id.as_str());
+/// What of a request its reply is finished with.
+struct Asked {
+    request_id: RequestId,
+    language: Language,
+    method: Method,
+    /// Cheap to clone, unlike a path.
+    uri: Uri,
+}
+
+impl Asked {
+    /// Gives the request its id.
+    fn of(request: &mut Request) -> Self {
+        let request_id = RequestId::of(request.headers());
+        let lines = request.headers().get_all(ACCEPT_LANGUAGE).iter().filter_map(|line| line.to_str().ok());
+        let language = Language::negotiate(lines);
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        request.extensions_mut().insert(request_id.clone());
+        Self { request_id, language, method, uri }
     }
-    let headers = response.headers_mut();
-    put(headers, request_id::HEADER, request_id.as_str());
-    headers.insert(DATE, date(clock.wall().0 / 1_000));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    complete_allow(headers);
-    response
+
+    fn finish(self, clock: &Clock, mut response: Response) -> Response {
+        let Self { request_id, language, method, uri } = self;
+        if let Some(problem) = response.extensions_mut().remove::<Arc<Problem>>() {
+            metrics::request_rejected(problem.code.as_str());
+            tracing::info!(
+                request_id = request_id.as_str(), %method, path = %uri.path().escape_debug(), code = problem.code.as_str(),
+                detail = problem.detail.as_deref(), errors = problem.errors.len(), "request refused"
+            );
+            render(&mut response, &problem, language, request_id.as_str());
+        }
+        let headers = response.headers_mut();
+        put(headers, request_id::HEADER, request_id.as_str());
+        headers.insert(DATE, date(clock.wall().0 / 1_000));
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+        complete_allow(headers);
+        response
+    }
+}
+
+/// Routes whose replies are finished, without a layer: a layer is cloned, and its future boxed, for each request.
+#[derive(Clone)]
+pub struct FinishedRoutes {
+    clock: Clock,
+    routes: Router,
+}
+
+impl FinishedRoutes {
+    /// Around all of `routes`, and around the `Allow` that a router adds outside of its layers.
+    pub fn new(clock: Clock, routes: Router) -> Self {
+        Self { clock, routes }
+    }
+}
+
+impl Service<Request> for FinishedRoutes {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // A router always is.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let asked = Asked::of(&mut request);
+        let (clock, answering) = (self.clock.clone(), self.routes.call(request));
+        Box::pin(async move {
+            let is_head = asked.method == Method::HEAD;
+            let mut response = asked.finish(&clock, answering.await?);
+            if is_head {
+                // The router has dropped the body of its own reply; a refusal has got one since.
+                *response.body_mut() = Body::empty();
+            }
+            Ok(response)
+        })
+    }
 }
 
 fn render(response: &mut Response, problem: &Problem, language: Language, request_id: &str) {

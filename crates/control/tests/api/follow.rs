@@ -72,6 +72,12 @@ async fn a_head_is_a_get_without_its_body() {
     let task = rig.post(BODY).send().await.task();
     let head = rig.request("HEAD", &format!("/v1/sites/shop/purge/{task}")).send().await;
     assert_eq!((head.status, head.body.len()), (200, 0));
+    let refused = rig.request("HEAD", "/v1/sites/shop/purge/none").open().await;
+    let mut whole = Vec::new();
+    tokio::io::BufReader::new(refused).read_to_end(&mut whole).await.unwrap();
+    let whole = String::from_utf8(whole).unwrap();
+    assert!(whole.starts_with("HTTP/1.1 404") && whole.ends_with("\r\n\r\n"), "{whole}");
+    assert!(!whole.contains("content-length: 0"), "the length is that of the body that is left out: {whole}");
 }
 
 #[tokio::test]

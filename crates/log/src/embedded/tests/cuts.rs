@@ -8,8 +8,9 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use super::super::names::number_of_segment;
 use super::recorder::{Loss, RecordingDisk, Remains};
-use super::{brisk, open_brisk};
+use super::{brisk, names, open_brisk};
 use crate::conformance::ManualClock;
 use crate::embedded::{EmbeddedConfig, EmbeddedStore};
 use crate::kv::{Expect, Key, Kv, Write};
@@ -89,7 +90,29 @@ proptest! {
     }
 }
 
-async fn live_and_die(deeds: Vec<Deed>, seed: u64) {
+/// A trimmed segment becomes a new one, and behind its newest group stand those of before, whole: they are no part of it,
+/// wherever the power is cut.
+#[test]
+fn what_a_recycled_segment_held_before_is_never_found_in_it_again() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let round = [
+        Deed::Append { records: 2, bytes: 7_000 },
+        Deed::Append { records: 1, bytes: 10 },
+        Deed::Trim { keep: 2 },
+    ];
+    let deeds = round.iter().cloned().cycle().take(30 * round.len()).collect();
+    let made = runtime.block_on(live_and_die(deeds, 3));
+    assert!(made.segments > made.files, "{made:?}: no segment was recycled");
+}
+
+/// How often the log went on to a new segment, and how many files were made for that.
+#[derive(Debug)]
+struct Made {
+    segments: usize,
+    files: usize,
+}
+
+async fn live_and_die(deeds: Vec<Deed>, seed: u64) -> Made {
     let (dir, clock) = (TempDir::new().unwrap(), ManualClock::default());
     let first_breath = open_brisk(&dir, &clock);
     first_breath.close().await;
@@ -119,9 +142,12 @@ async fn live_and_die(deeds: Vec<Deed>, seed: u64) {
         disk.at(states.len() - 1);
     }
     store.close().await;
+    let segments = names(dir.path()).iter().filter_map(|name| number_of_segment(name.to_str()?)).max();
+    let made = Made { segments: segments.unwrap_or_default() as usize, files: disk.created() };
     for remains in disk.take_remains() {
         examine(remains, &states, &clock).await;
     }
+    made
 }
 
 fn site() -> SiteId {

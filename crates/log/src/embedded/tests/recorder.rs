@@ -46,6 +46,8 @@ struct Recording {
     /// One in so many moments is kept.
     every: u64,
     after: usize,
+    /// Segments that were made as new files.
+    created: usize,
     remains: Vec<Remains>,
 }
 
@@ -58,6 +60,7 @@ impl RecordingDisk {
             random: seed | 1,
             every,
             after: 0,
+            created: 0,
             remains: Vec::new(),
         };
         Self(Arc::new(Mutex::new(recording)))
@@ -66,6 +69,11 @@ impl RecordingDisk {
     /// So many operations were answered.
     pub(super) fn at(&self, after: usize) {
         self.0.lock().after = after;
+    }
+
+    /// How many segments were made as new files.
+    pub(super) fn created(&self) -> usize {
+        self.0.lock().created
     }
 
     pub(super) fn take_remains(&self) -> Vec<Remains> {
@@ -163,6 +171,7 @@ impl Medium for RecordingDisk {
 
     fn open_segment(&self, path: &Path, access: SegmentAccess) -> io::Result<Box<dyn SegmentFile>> {
         let file = Disk.open_segment(path, access)?;
+        self.0.lock().created += usize::from(access == SegmentAccess::Create);
         Ok(Box::new(RecordedSegment { file, path: path.to_owned(), disk: self.clone() }))
     }
 }
