@@ -31,12 +31,12 @@ pub const PROBLEM_JSON: &str = "application/problem+json";
 
 /// See the module. The clock is what `Date` is read from.
 pub async fn finish(State(clock): State<Clock>, mut request: Request, next: Next) -> Response {
-    let asked = Asked::of(&mut request);
+    let asked = PendingReply::of(&mut request);
     asked.finish(&clock, next.run(request).await)
 }
 
 /// What of a request its reply is finished with.
-struct Asked {
+struct PendingReply {
     request_id: RequestId,
     language: Language,
     method: Method,
@@ -44,7 +44,7 @@ struct Asked {
     uri: Uri,
 }
 
-impl Asked {
+impl PendingReply {
     /// Gives the request its id.
     fn of(request: &mut Request) -> Self {
         let request_id = RequestId::of(request.headers());
@@ -100,7 +100,7 @@ impl Service<Request> for FinishedRoutes {
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        let asked = Asked::of(&mut request);
+        let asked = PendingReply::of(&mut request);
         let (clock, answering) = (self.clock.clone(), self.routes.call(request));
         Box::pin(async move {
             let is_head = asked.method == Method::HEAD;
