@@ -176,6 +176,9 @@ pub struct StatusArgs {
     /// One line a PoP
     #[arg(long)]
     pub pops: bool,
+    /// When each PoP and the slowest nodes came how far, and why those were late
+    #[arg(long)]
+    pub propagation: bool,
     /// The purged items in normal form
     #[arg(long)]
     pub items: bool,

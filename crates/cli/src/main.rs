@@ -19,6 +19,7 @@ mod listing;
 mod nodes;
 mod output;
 mod private_file;
+mod propagation;
 mod purge;
 mod russian;
 mod settings;

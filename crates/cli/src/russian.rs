@@ -4,12 +4,14 @@
 //! this catalogue. What is not in it stays English. JSON is for programs and is never touched; what the API says comes in
 //! Russian from there, because we ask for it. Help texts are English.
 
+mod figures;
 mod help;
 
 use std::borrow::Cow;
 use std::ffi::OsString;
 use std::sync::OnceLock;
 
+use self::figures::FIGURES;
 use self::help::HELP;
 
 /// Whether the locale is Russian, as the C library would read it: the first of these that is set counts.
@@ -43,7 +45,7 @@ pub fn in_russian(text: &str) -> String {
 }
 
 fn translated(text: &str) -> Option<String> {
-    HELP.iter().chain(&CATALOGUE).find_map(|(english, russian)| {
+    HELP.iter().chain(&FIGURES).chain(&CATALOGUE).find_map(|(english, russian)| {
         let holes = holes(text, english)?;
         let mut parts = russian.split("{}");
         let mut whole = parts.next().unwrap_or_default().to_owned();
@@ -402,7 +404,7 @@ mod tests {
 
     #[test]
     fn both_sides_have_the_same_holes() {
-        for (english, russian) in CATALOGUE.into_iter().chain(HELP) {
+        for (english, russian) in CATALOGUE.into_iter().chain(FIGURES).chain(HELP) {
             assert_eq!(english.matches("{}").count(), russian.matches("{}").count(), "{english}");
         }
     }

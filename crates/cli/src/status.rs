@@ -7,13 +7,14 @@ use batoff_client::{Counts, Include, Task};
 use crate::args::{Format, StatusArgs};
 use crate::exit::Failure;
 use crate::output::{self, Narrow};
+use crate::propagation;
 use crate::settings::Settings;
 
 /// `batoff status`
 pub async fn run(args: StatusArgs, settings: &Settings) -> Result<(), Failure> {
     let client = settings.client()?;
     let site = settings.site()?;
-    let include = Include { pops: args.pops, items: args.items };
+    let include = Include { pops: args.pops, items: args.items, propagation: args.propagation };
     let task = match args.wait {
         Some(limit) => client.wait_for(site, &args.task, limit, include).await?,
         None => client.status(site, &args.task, include).await?,
@@ -130,6 +131,9 @@ fn print_task(task: &Task) -> Result<(), Failure> {
             ]);
         }
         table.print("no PoPs")?;
+    }
+    if let Some(spread) = &task.propagation {
+        propagation::print(spread)?;
     }
     if let Some(items) = &task.items {
         let mut table = output::table([("KIND", Narrow::Stay), ("VALUE", Narrow::Stay)]);

@@ -116,10 +116,8 @@ impl Client {
         wait: Duration,
     ) -> Result<Task, Error> {
         let mut query = Vec::new();
-        let wanted: Vec<_> = [(include.pops, "pops"), (include.items, "items")]
-            .into_iter()
-            .filter_map(|(on, name)| on.then_some(name))
-            .collect();
+        let names = [(include.pops, "pops"), (include.items, "items"), (include.propagation, "propagation")];
+        let wanted: Vec<_> = names.into_iter().filter_map(|(on, name)| on.then_some(name)).collect();
         if !wanted.is_empty() {
             query.push(("include", wanted.join(",")));
         }

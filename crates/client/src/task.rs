@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Spread;
+
 /// The longest that the API holds one status reply; longer waits are made of several.
 pub const WAIT_MAX: Duration = Duration::from_secs(30);
 
@@ -92,6 +94,9 @@ pub struct Task {
     /// The same for each PoP, if asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pops: Option<Vec<PopReport>>,
+    /// How it spread, if asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub propagation: Option<Spread>,
     /// The items in normal form, if asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub items: Option<Vec<Item>>,
@@ -181,6 +186,8 @@ pub struct Include {
     pub pops: bool,
     /// The items in normal form.
     pub items: bool,
+    /// How it spread, and which nodes were slowest.
+    pub propagation: bool,
 }
 
 /// Which tasks to list.

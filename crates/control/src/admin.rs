@@ -6,6 +6,7 @@
 //! | `GET POST /admin/v1/sites/{site}/tokens`, `DELETE …/tokens/{token_id}` | issue, list, revoke |
 //! | `GET POST /admin/v1/users`, `GET PATCH DELETE /admin/v1/users/{name}`, `POST …/{name}/reset` | who signs in to the console |
 //! | `GET /admin/v1/nodes`, `POST DELETE /admin/v1/nodes/{pop}/{node}` | admit again, decommission (`?force=true`) |
+//! | `GET /admin/v1/purges/{task}/propagation` | how a purge spread, and who was late and why |
 //! | `GET /admin/v1/sla?window=` | all sites together |
 //! | `GET /admin/v1/audit?site=&actor=&action=&since=&until=&limit=&cursor=` | who did what, newest first |
 //! | `GET /admin/v1/audit/export?from=` | the chain as lines of JSON |
@@ -19,6 +20,7 @@ mod audit;
 mod body;
 mod nodes;
 mod openapi;
+mod purges;
 mod refusal;
 mod sites;
 mod sla;
@@ -70,6 +72,7 @@ fn described() -> OpenApiRouter<Arc<Services>> {
         .routes(routes!(users::reset))
         .routes(routes!(nodes::list))
         .routes(routes!(nodes::admit, nodes::remove))
+        .routes(routes!(purges::propagation))
         .routes(routes!(sla::fleet))
         .routes(routes!(audit::list))
         .routes(routes!(audit::export))

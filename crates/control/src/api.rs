@@ -9,6 +9,7 @@
 //! | `idempotency`, `replays` | Was it asked before? |
 //! | `refusals` | What is the audit log told of what changed nothing? |
 //! | `apart` | On which threads is waited? |
+//! | `propagation` | How did a purge spread? |
 //! | `submit`, `waiting`, `task`, `list`, `events`, `sla` | The routes |
 //! | `openapi` | How is all of this described? |
 //! | [`problem`], `remedies`, `russian` | How do we say no, what can be done about it, and in which language? |
@@ -24,6 +25,7 @@ mod body;
 mod bucket;
 mod buckets;
 mod client_address;
+mod counts;
 mod document;
 mod dry_runs;
 mod events;
@@ -33,6 +35,7 @@ mod json;
 mod list;
 pub mod openapi;
 pub mod problem;
+mod propagation;
 mod purge_body;
 pub mod query;
 mod quota;
@@ -64,7 +67,9 @@ use self::reply::FinishedRoutes;
 use self::state::Api;
 use crate::service::Services;
 
-pub use self::document::{NodesDocument, TaskDocument};
+pub use self::counts::NodesDocument;
+pub use self::document::TaskDocument;
+pub use self::propagation::PropagationDocument;
 pub use self::request_id::RequestId;
 
 /// All routes of the API. To be served with `ConnectInfo<SocketAddr>`, which the bucket of failed authentications goes

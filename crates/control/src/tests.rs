@@ -10,6 +10,7 @@ mod faulty_store;
 mod late_reports;
 mod node;
 mod plane;
+mod propagation;
 mod restart;
 mod retention;
 mod sla;

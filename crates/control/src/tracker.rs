@@ -49,9 +49,11 @@ use crate::metrics;
 pub(crate) use self::nodes::mailbox::MAILBOX;
 pub use self::nodes::mailbox::{COUNT_PATIENCE, Counts, Directive, Mailbox};
 pub use self::nodes::roll::Membership;
+pub(crate) use self::nodes::sent::SentTimes;
 pub use self::nodes::status::{NodeStatus, RemoveRefused, TagOverflow, TroubleView};
 pub use self::sla::ledger::SLA_SLOT;
 pub use self::sla::view::{Breach, SLA_BREACHES_MAX, SlaView};
+pub use self::tasks::propagation::{LateCause, NodeLine, PopLine, Propagation};
 pub use self::tasks::view::{
     AwaitedNode, NodeCounts, PopView, TaskEvent, TaskFilter, TaskPage, TaskState, TaskView,
 };
@@ -193,9 +195,9 @@ impl Tracker {
         hello: &Hello,
         resume: &Resume,
         connection: u64,
-        mailbox: Mailbox,
+        line: (Mailbox, Arc<SentTimes>),
     ) -> Result<Result<(), HelloRefused>, StoreError> {
-        let greeted = self.step(|state, now, _| state.handle_hello(now, hello, resume, connection, mailbox));
+        let greeted = self.step(|state, now, _| state.handle_hello(now, hello, resume, connection, line));
         if let Err(refused) = greeted {
             return Ok(Err(refused));
         }
@@ -239,7 +241,8 @@ impl Tracker {
 
     /// A cache is in the way of a node, or no longer is.
     pub(crate) fn handle_trouble(&self, node: &NodeName, trouble: &Trouble) {
-        let news = self.state.lock().roll.handle_trouble(node, trouble);
+        let (now, wall) = (self.clock.now(), self.clock.wall());
+        let news = self.state.lock().roll.handle_trouble(now, wall, node, trouble);
         // What a node says again and again is told once.
         if news {
             let (cache, message) = (cut(&trouble.cache), cut(&trouble.message));
@@ -248,7 +251,8 @@ impl Tracker {
     }
 
     /// A stream was handed everything through `through`.
-    pub(crate) fn handle_sent(&self, through: Seq) {
+    pub(crate) fn handle_sent(&self, sent: &SentTimes, through: Seq) {
+        sent.record(self.clock.now(), through);
         if !self.state.lock().tasks.is_sent(through) {
             self.step(|state, _, _| state.handle_sent(through));
         }

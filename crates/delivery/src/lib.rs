@@ -40,8 +40,8 @@ pub use self::lease::Lease;
 pub use self::outbox::{Outbox, OutboxLimits, ProtocolError, ToSend};
 pub use self::resume::{LogView, Resume, judge_hello};
 pub use self::roster::{
-    Completed, Greeting, HelloRefused, LateNode, Lateness, NodeCounts, NodeState, NodeView, PathGap,
-    PathPlace, Recovered, RecoveredNode, Refusal, Roster, RosterEvent, STOOD_STILL_MAX, Word,
+    Completed, FencedNode, Greeting, HelloRefused, LateNode, Lateness, NodeCounts, NodeState, NodeView,
+    PathGap, PathPlace, Recovered, RecoveredNode, Refusal, Roster, RosterEvent, STOOD_STILL_MAX, Word,
 };
 pub use self::rules::Rule;
 pub use self::times::{InvalidTimes, LeaseTimes, PURGE_TARGET};

@@ -24,7 +24,7 @@ use self::judge::Judge;
 use self::node::{Event, Hold, Node};
 use self::paths::{Behind, Paths};
 pub use self::paths::{PathGap, PathPlace};
-pub use self::view::{LateNode, Lateness, NodeCounts, NodeState, NodeView, Refusal};
+pub use self::view::{FencedNode, LateNode, Lateness, NodeCounts, NodeState, NodeView, Refusal};
 use self::watermark::SafePlaces;
 use crate::LeaseTimes;
 use crate::rules::{Rule, RuleSet};

@@ -114,7 +114,7 @@ async fn play(
         rows.push(Row { pop: node.pop.clone(), before, after: String::new(), slowest_ms: None });
     }
     let task = client.submit(&running.site, &scene.purge).await?;
-    let include = Include { pops: true, items: false };
+    let include = Include { pops: true, ..Include::default() };
     let task = client.wait_for(&running.site, &task.task_id, COMPLETED_WITHIN, include).await?;
     for (node, row) in running.nodes.iter().zip(&mut rows) {
         row.after = x_cache(node, host, scene.path).await?;

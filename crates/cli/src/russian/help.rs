@@ -1,7 +1,7 @@
 //! What `--help` says in Russian: the text of each command and flag. A test asks for each of them.
 
 /// English, as it stands at the argument, without what it says in square brackets at its end.
-pub const HELP: [(&str, &str); 123] = [
+pub const HELP: [(&str, &str); 124] = [
     (
         "Takes content back from a CDN's caches, everywhere, and waits until it is really gone",
         "Убирает содержимое из кэшей CDN, везде, и ждёт, пока его действительно не станет",
@@ -41,6 +41,10 @@ pub const HELP: [(&str, &str); 123] = [
     ),
     ("Print a completion script for a shell", "Вывести сценарий автодополнения для оболочки"),
     ("The shell", "Оболочка"),
+    (
+        "When each PoP and the slowest nodes came how far, and why those were late",
+        "Когда очистка прошла каждую ступень на площадках и самых медленных узлах и что их задержало",
+    ),
     // Connection
     (
         "Where the APIs are, and who asks. Flags go before the environment, the environment before the configuration file, \

@@ -4,8 +4,10 @@ use batoff_types::{Selector, SelectorKind};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::counts::NodesDocument;
+use super::propagation::PropagationDocument;
 use crate::clock::rfc3339;
-use crate::tracker::{NodeCounts, PopView, TaskState, TaskView};
+use crate::tracker::{PopView, TaskState, TaskView};
 
 /// How far a task is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -112,24 +114,10 @@ pub struct TaskDocument {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub pops: Option<Vec<PopDocument>>,
-}
-
-/// How many nodes stand where.
-#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
-#[schema(as = Nodes)]
-pub struct NodesDocument {
-    /// All registered nodes.
-    #[schema(example = 42)]
-    pub total: u32,
-    /// Have confirmed it.
-    #[schema(example = 41)]
-    pub confirmed: u32,
-    /// Hold no valid lease and have therefore stopped serving from their caches.
-    #[schema(example = 1)]
-    pub fenced: u32,
-    /// May serve without a lease, and cannot be reached.
-    #[schema(example = 0)]
-    pub unreachable: u32,
+    /// How it spread, PoP by PoP, and which nodes were slowest; only with `include=propagation`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub propagation: Option<Box<PropagationDocument>>,
 }
 
 /// An item in normal form.
@@ -221,6 +209,7 @@ impl From<&TaskView> for TaskDocument {
             nodes: view.nodes.into(),
             items: None,
             pops: None,
+            propagation: None,
         }
     }
 }
@@ -245,13 +234,6 @@ impl From<SelectorKind> for Kind {
             SelectorKind::Host => Self::Host,
             SelectorKind::Everything => Self::Everything,
         }
-    }
-}
-
-impl From<NodeCounts> for NodesDocument {
-    fn from(counts: NodeCounts) -> Self {
-        let NodeCounts { total, confirmed, fenced, unreachable } = counts;
-        Self { total, confirmed, fenced, unreachable }
     }
 }
 

@@ -208,7 +208,7 @@ fn narrow(parameter: &mut Parameter) {
     let schema = match parameter.name.as_str() {
         "state" => text().enum_values(Some(TaskState::ALL.map(TaskState::as_str))),
         "kind" => text().enum_values(Some(SelectorKind::ALL.map(SelectorKind::as_str))),
-        "include" => text().pattern(Some("^(pops|items)(,(pops|items))*$")),
+        "include" => text().pattern(Some("^(pops|items|propagation)(,(pops|items|propagation))*$")),
         "window" => text().pattern(Some("^[0-9]+[smhd]$")),
         "site_id" => text().pattern(Some("^[a-z0-9-]{1,64}$")),
         "task_id" | "cursor" => text().pattern(Some("^[0-7][0-9A-HJKMNP-TV-Z]{25}$")),

@@ -32,7 +32,7 @@ const PARAMETERS: [&str; 2] = ["wait", "include"];
         ("site_id" = String, Path, description = "The site's name"),
         ("task_id" = String, Path, description = "The task: a ULID of 26 characters"),
         ("wait" = Option<u64>, Query, nullable = false, minimum = 0, maximum = 30, description = "Hold the reply until the task is completed, or so many seconds have passed"),
-        ("include" = Option<String>, Query, nullable = false, description = "`pops`, `items`, or both with a comma between", example = "pops,items"),
+        ("include" = Option<String>, Query, nullable = false, description = "`pops`, `items`, `propagation`, or several with commas between", example = "pops,items"),
         ("Prefer" = Option<String>, Header, nullable = false, description = "`wait=2` is the same as the parameter (RFC 7240); the parameter wins", example = "wait=2"),
     ),
     responses((status = 200, description = "The task", body = TaskDocument, headers(
@@ -65,6 +65,10 @@ pub async fn task(State(api): State<Arc<Api>>, request: Request<Body>) -> Result
         let pops = tracker.pops(&admitted.site, task).await.map_err(store_error)?.unwrap_or_default();
         document.pops = Some(pops.into_iter().map(PopDocument::from).collect());
     }
+    if include.propagation {
+        let found = tracker.propagation(Some(&admitted.site), task).await.map_err(store_error)?;
+        document.propagation = found.map(|found| Box::new(found.into()));
+    }
     let response = json(StatusCode::OK, &document);
     Ok(match preferred.filter(|_| asked.is_none()) {
         Some(secs) => with_header(response, PREFERENCE_APPLIED, format!("wait={secs}")),
@@ -76,6 +80,7 @@ pub async fn task(State(api): State<Arc<Api>>, request: Request<Body>) -> Result
 struct Include {
     pops: bool,
     items: bool,
+    propagation: bool,
 }
 
 impl Include {
@@ -86,12 +91,15 @@ impl Include {
                 match name {
                     "pops" => include.pops = true,
                     "items" => include.items = true,
+                    "propagation" => include.propagation = true,
                     _ => return None,
                 }
             }
             Some(include)
         };
-        Ok(query.parsed("include", "pops, items, or both with a comma between", read)?.unwrap_or_default())
+        Ok(query
+            .parsed("include", "pops, items, propagation, or several with commas between", read)?
+            .unwrap_or_default())
     }
 }
 
@@ -125,10 +133,18 @@ mod tests {
     }
 
     #[test]
-    fn include_takes_its_two_names_only() {
+    fn include_takes_its_names_only() {
         let include = |raw| Include::parse(&Query::parse(Some(raw), &PARAMETERS).unwrap());
-        assert_eq!(include("include=items,pops").unwrap(), Include { pops: true, items: true });
-        assert_eq!(include("include=pops").unwrap(), Include { pops: true, items: false });
+        assert_eq!(
+            include("include=items,pops").unwrap(),
+            Include { pops: true, items: true, propagation: false }
+        );
+        assert_eq!(
+            include("include=pops").unwrap(),
+            Include { pops: true, items: false, propagation: false }
+        );
+        let spread = Include { propagation: true, ..Include::default() };
+        assert_eq!(include("include=propagation").unwrap(), spread);
         assert!(include("include=").is_err() && include("include=pops,nodes").is_err());
     }
 }

@@ -18,7 +18,7 @@ use super::parents::ParentsFeed;
 use crate::metrics;
 use crate::service::Services;
 use crate::store::records::{RecordError, record_at};
-use crate::tracker::{Directive, MAILBOX, Membership};
+use crate::tracker::{Directive, MAILBOX, Membership, SentTimes};
 
 /// How long a node is to wait before it connects again after a `GoAway` that another control plane, or a later try, can
 /// mend.
@@ -32,6 +32,14 @@ pub(super) struct Connection {
     services: Arc<Services>,
     id: u64,
     out: mpsc::Sender<Result<Bytes, Status>>,
+}
+
+/// What a stream has to go on with after its `Hello`.
+struct Greeted {
+    node: NodeName,
+    outgoing: Outgoing,
+    mailbox: mpsc::Receiver<Directive>,
+    sent: Arc<SentTimes>,
 }
 
 /// Why a stream ends.
@@ -57,10 +65,10 @@ impl Connection {
 
     pub(super) async fn run(self, identity: PeerIdentity, mut inbound: Streaming<FromNode>) {
         match self.greet(&identity, &mut inbound).await {
-            Ok((node, mut outgoing, mut mailbox)) => {
-                let end = self.follow(&node, &mut inbound, &mut outgoing, &mut mailbox).await;
-                self.services.tracker.handle_disconnected(&node, self.id);
-                self.close(&node, end, outgoing.sent()).await;
+            Ok(mut greeted) => {
+                let end = self.follow(&mut greeted, &mut inbound).await;
+                self.services.tracker.handle_disconnected(&greeted.node, self.id);
+                self.close(&greeted.node, end, greeted.outgoing.sent()).await;
             }
             Err(status) => {
                 if status.code() == tonic::Code::InvalidArgument {
@@ -77,7 +85,7 @@ impl Connection {
         &self,
         identity: &PeerIdentity,
         inbound: &mut Streaming<FromNode>,
-    ) -> Result<(NodeName, Outgoing, mpsc::Receiver<Directive>), Status> {
+    ) -> Result<Greeted, Status> {
         let patience = Duration::from_millis(self.services.config.grpc.hello_timeout_ms);
         let first = tokio::time::timeout(patience, inbound.message()).await;
         let hello = match first.map_err(|_| Status::deadline_exceeded("no Hello came in time"))?? {
@@ -103,7 +111,8 @@ impl Connection {
         let resume = self.judge(&hello).await?;
         let (sender, mailbox) = mpsc::channel(MAILBOX);
         let tracker = &self.services.tracker;
-        match tracker.handle_hello(&hello, &resume, self.id, sender).await {
+        let sent = Arc::new(SentTimes::new(resume.cursor()));
+        match tracker.handle_hello(&hello, &resume, self.id, (sender, Arc::clone(&sent))).await {
             Ok(Ok(_)) => {}
             Ok(Err(refused)) => return Err(refusal(refused)),
             Err(error) => {
@@ -132,7 +141,7 @@ impl Connection {
                 outgoing.push_message(&ToNode::Reset(reset));
             }
         }
-        Ok((hello.node, outgoing, mailbox))
+        Ok(Greeted { node: hello.node, outgoing, mailbox, sent })
     }
 
     /// A node that is new here is registered by a record of the log, before anything is decided about it.
@@ -196,13 +205,8 @@ impl Connection {
 
     /// Chooses an event, and applies it. Nothing that is awaited here holds up what the node says: while its stream is
     /// full, or its records are read from the log, heartbeats go on.
-    async fn follow(
-        &self,
-        node: &NodeName,
-        inbound: &mut Streaming<FromNode>,
-        outgoing: &mut Outgoing,
-        mailbox: &mut mpsc::Receiver<Directive>,
-    ) -> StreamEnd {
+    async fn follow(&self, greeted: &mut Greeted, inbound: &mut Streaming<FromNode>) -> StreamEnd {
+        let Greeted { node, outgoing, mailbox, sent } = greeted;
         let mut round = self.services.hub.subscribe();
         let mut parents = ParentsFeed::new(self.services.tracker.watch_parents(node));
         loop {
@@ -224,7 +228,7 @@ impl Connection {
                     if let Some(item) = outgoing.take() {
                         permit.send(Ok(item.bytes));
                         if let Some(through) = item.through {
-                            self.services.tracker.handle_sent(through);
+                            self.services.tracker.handle_sent(sent, through);
                         }
                     }
                 }

@@ -5,6 +5,7 @@
 //! | [`roll`] | Which names are there, and what is known of each? |
 //! | [`steps`] | What does a node's message do to that? |
 //! | [`mailbox`] | How is a node asked for something, and who waits for its answer? |
+//! | [`sent`] | When were records handed to its stream? |
 //! | [`parents`] | What is a node told of the caches that it fetches through? |
 //! | [`status`] | How does a node look to the operator? |
 //! | [`text`] | How much of what a node writes is kept? |
@@ -14,6 +15,7 @@ pub(super) mod mailbox;
 pub(super) mod parents;
 mod query;
 pub(super) mod roll;
+pub(super) mod sent;
 pub(super) mod status;
 mod steps;
 pub(super) mod text;

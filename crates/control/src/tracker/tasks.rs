@@ -4,22 +4,32 @@
 //! | --- | --- |
 //! | [`memory`] | Which tasks does memory know, and what has to happen to them next? |
 //! | [`live`] | What does memory know of a task? |
+//! | [`marks`] | When did it come how far, on which node and in which PoP? |
 //! | [`steps`] | What do records and nodes' messages do to tasks? |
 //! | [`progress`] | What does its row in the log say? |
+//! | [`rows`] | Of what is that row made? |
 //! | [`decide`] | Who says `completed`, and what is late? |
 //! | [`spill`] | What leaves memory? |
 //! | [`resolve`] | Which completions are durable, and may be told? |
+//! | [`lines`] | What is told and kept of that, PoP by PoP? |
+//! | [`propagation`] | How does its way look from outside: who was late, and why? |
+//! | [`strip`] | What is answered to the question how a purge spread? |
 //! | [`query`] | What is answered to a question about tasks? |
 //! | [`events`] | What is told to those who listen, and what do they know already? |
 //! | [`view`] | How does all of it look from outside? |
 
 mod decide;
 pub(super) mod events;
+mod lines;
 pub(super) mod live;
+pub(super) mod marks;
 pub(super) mod memory;
 pub(super) mod progress;
+pub(super) mod propagation;
 mod query;
 mod resolve;
+mod rows;
 mod spill;
 mod steps;
+mod strip;
 pub(super) mod view;

@@ -98,7 +98,7 @@ async fn a_purge_is_in_progress_until_its_node_has_confirmed_it() {
     rig.wait_for_nodes(1).await;
     node.hold_acks();
     let task = rig.post(r#"{"tags":["a","b"]}"#).send().await.task();
-    let target = format!("/v1/sites/shop/purge/{task}?include=pops");
+    let target = format!("/v1/sites/shop/purge/{task}?include=pops,propagation");
     let mut shown = rig.get(&target).send().await.json();
     while shown["state"] == "pending" {
         shown = rig.get(&target).send().await.json();
@@ -115,6 +115,16 @@ async fn a_purge_is_in_progress_until_its_node_has_confirmed_it() {
     assert_eq!((&done["objects_evicted"], &done["objects_final"]), (&3.into(), &true.into()), "{done}");
     assert_eq!(done["pops"][0]["pop"], "fra1");
     assert_eq!(done["pops"][0]["objects_evicted"], 3);
+    let way = &done["propagation"];
+    assert_eq!(
+        (&way["completed_ms"], &way["pops"][0]["acked_ms"]),
+        (&done["propagation_ms"], &done["pops"][0]["slowest_ms"])
+    );
+    assert_eq!(
+        (&way["late"][0]["pop"], &way["late"][0]["node"]),
+        (&"fra1".into(), &"edge-1".into()),
+        "{done}"
+    );
     assert!(done["pops"][0]["slowest_ms"].is_u64() && done["propagation_ms"].is_u64(), "{done}");
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use batoff_types::{Cursor, Moment, NodeName, Seq};
 
 use super::node::Node;
-use super::{LateNode, Lateness, NodeCounts, NodeState, NodeView, Roster};
+use super::{FencedNode, LateNode, Lateness, NodeCounts, NodeState, NodeView, Roster};
 use crate::PURGE_TARGET;
 
 /// What a node is to one record.
@@ -40,6 +40,13 @@ impl Node {
         } else {
             Stance::Late(Lateness::Lagging)
         })
+    }
+}
+
+impl Node {
+    /// When the last of its leases had certainly run out, of whichever incarnation.
+    fn lease_over(&self) -> Moment {
+        self.holds.iter().map(|hold| hold.until).fold(self.until, Moment::max)
     }
 }
 
@@ -83,6 +90,15 @@ impl Roster {
             Stance::Confirmed | Stance::Fenced => None,
         };
         self.all().filter_map(late).collect()
+    }
+
+    /// The nodes that count as fenced for a record. Costs a look at each node.
+    pub fn fenced_at(&self, seq: Seq) -> Vec<FencedNode> {
+        let fenced = |node: &Node| match node.standing_at(seq, self.durable.tail())? {
+            Stance::Fenced => Some(FencedNode { node: node.name.clone(), since: node.lease_over() }),
+            Stance::Confirmed | Stance::Late(_) => None,
+        };
+        self.all().filter_map(fenced).collect()
     }
 
     /// Whether a purge is `partial`: not completed within [`PURGE_TARGET`] of becoming durable, because an available
@@ -152,6 +168,7 @@ impl Roster {
             lag_records: tail.get().saturating_sub(reached.get()),
             lag: self.durable.oldest_after(reached).map_or(Duration::ZERO, |at| now.since(at)),
             lease_remaining: if leased { node.until.since(now) } else { Duration::ZERO },
+            lease_over: (!leased).then(|| node.lease_over()),
             refusal: node.refusal,
             held: !node.holds.is_empty(),
             removing: node.removal.is_some(),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use batoff_types::message::LeasePolicy;
-use batoff_types::{Cursor, InstanceId, NodeName};
+use batoff_types::{Cursor, InstanceId, Moment, NodeName};
 
 /// Where a node stands with its lease, as the control plane knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -92,6 +92,8 @@ pub struct NodeView {
     pub lag: Duration,
     /// How long its lease still runs as the control plane counts it: at least as long as on the node.
     pub lease_remaining: Duration,
+    /// Since when it certainly has no lease, by this process's clock; `None` while one runs or may run.
+    pub lease_over: Option<Moment>,
     /// Why it has no lease, if its last heartbeat was refused one.
     pub refusal: Option<Refusal>,
     /// Whether acks of its present incarnation wait for the lease of an earlier one to run out (G4), or for leases of
@@ -124,6 +126,15 @@ pub struct NodeCounts {
     pub fenced: u32,
     /// Available nodes that have not, and have no lease or no stream: they may go on serving what it purged.
     pub unreachable: u32,
+}
+
+/// A node that a record does not wait for, because it cannot serve what was purged until it has caught up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FencedNode {
+    /// Which node.
+    pub node: NodeName,
+    /// Since when it has no lease.
+    pub since: Moment,
 }
 
 /// A node that a record waits for.

@@ -44,10 +44,11 @@ impl Tracker {
                 troubles: entry
                     .troubles
                     .iter()
-                    .map(|(cache, (message, stuck))| TroubleView {
+                    .map(|(cache, trouble)| TroubleView {
                         cache: cache.clone(),
-                        message: message.clone(),
-                        stuck: *stuck,
+                        message: trouble.message.clone(),
+                        stuck: trouble.stuck,
+                        since: trouble.since,
                     })
                     .collect(),
                 parents: entry.row.parents.clone().unwrap_or_default(),

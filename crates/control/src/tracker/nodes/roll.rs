@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use batoff_delivery::Word;
 use batoff_types::message::{Hello, LeasePolicy, OVERFLOWED_SITES_MAX, Overflowed, Trouble};
-use batoff_types::{Cursor, NodeName, Parent, Seq, SiteId, UnixMillis};
+use batoff_types::{Cursor, Moment, NodeName, Parent, Seq, SiteId, UnixMillis};
 use slab::Slab;
 
 use super::mailbox::Mailbox;
+use super::sent::SentTimes;
 use super::status::TagOverflow;
 use super::text::cut;
 
@@ -18,6 +19,13 @@ const TROUBLES_MAX: usize = 32;
 /// A number for a node, small and used again after the node is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(in crate::tracker) struct NodeIndex(u32);
+
+#[cfg(test)]
+impl NodeIndex {
+    pub(in crate::tracker) const fn for_test(number: u32) -> Self {
+        Self(number)
+    }
+}
 
 /// A number for a PoP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -88,10 +96,14 @@ pub(super) struct NodeEntry {
     /// How far it had confirmed when it ceased to count. While it counts the roster alone knows, and this is `None`.
     pub(super) left_at: Option<Cursor>,
     pub(super) said: Option<Introduction>,
-    pub(super) troubles: BTreeMap<String, (String, Option<Seq>)>,
+    pub(super) troubles: BTreeMap<String, OngoingTrouble>,
+    /// What the last cache said that is well again, and when it was.
+    pub(super) last_trouble: Option<(Arc<str>, Moment)>,
     /// Objects with too many tags that it has met, by site. Not durable: it tells them anew on each stream.
     pub(super) overflowed: BTreeMap<SiteId, Met>,
     pub(super) mailbox: Option<(u64, Mailbox)>,
+    /// When records were handed to its stream: of the present one, or of the last.
+    pub(super) sent: Option<Arc<SentTimes>>,
     pub(super) heard_at: Option<UnixMillis>,
 }
 
@@ -108,6 +120,17 @@ impl Met {
         sum.nodes += 1;
         sum.last_at = sum.last_at.max(Some(self.last_at));
     }
+}
+
+/// A cache that is in a node's way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::tracker) struct OngoingTrouble {
+    /// What it said.
+    pub message: String,
+    /// The record that waits behind it.
+    pub stuck: Option<Seq>,
+    /// Since when it has been in trouble, whatever it said first.
+    pub since: UnixMillis,
 }
 
 /// The durable part.
@@ -163,8 +186,10 @@ impl Roll {
             left_at: None,
             said: None,
             troubles: BTreeMap::new(),
+            last_trouble: None,
             overflowed: BTreeMap::new(),
             mailbox: None,
+            sent: None,
             heard_at: None,
             row,
         };
@@ -268,29 +293,48 @@ impl Roll {
         self.entries.iter().filter_map(with_stream).collect()
     }
 
-    /// The number of the node's PoP.
-    pub(in crate::tracker) fn pop_of(&self, name: &NodeName) -> Option<PopIndex> {
-        self.entries.get(name).map(|entry| entry.pop)
-    }
-
     /// The numbers of the node, which counts, and of its PoP.
     pub(in crate::tracker) fn present_as(&self, name: &NodeName) -> Option<(NodeIndex, PopIndex)> {
         let entry = self.entries.get(name)?;
         Some((entry.index?, entry.pop))
     }
 
+    /// When records were handed to the node's stream.
+    pub(in crate::tracker) fn sent_of(&self, name: &NodeName) -> Option<&Arc<SentTimes>> {
+        self.entries.get(name)?.sent.as_ref()
+    }
+
     /// Caches that are in the node's way, with what they said and the record that waits behind them.
     pub(in crate::tracker) fn troubles_of(
         &self,
         name: &NodeName,
-    ) -> impl Iterator<Item = (&str, &str, Option<Seq>)> {
+    ) -> impl Iterator<Item = (&str, &OngoingTrouble)> {
         let troubles = self.entries.get(name).into_iter().flat_map(|entry| &entry.troubles);
-        troubles.map(|(cache, (message, stuck))| (cache.as_str(), message.as_str(), *stuck))
+        troubles.map(|(cache, trouble)| (cache.as_str(), trouble))
+    }
+
+    /// What a cache of the node said that is in its way, or was so at or after this moment.
+    pub(in crate::tracker) fn trouble_since(&self, name: &NodeName, since: Moment) -> Option<Arc<str>> {
+        let entry = self.entries.get(name)?;
+        match entry.troubles.first_key_value() {
+            Some((cache, trouble)) => Some(told(cache, &trouble.message)),
+            None => entry
+                .last_trouble
+                .as_ref()
+                .filter(|(_, over)| *over >= since)
+                .map(|(said, _)| Arc::clone(said)),
+        }
     }
 
     /// A cache is in the node's way, or no longer is. Whether that was news.
-    pub(in crate::tracker) fn handle_trouble(&mut self, name: &NodeName, trouble: &Trouble) -> bool {
-        self.entries.get_mut(name).is_some_and(|entry| entry.handle_trouble(trouble))
+    pub(in crate::tracker) fn handle_trouble(
+        &mut self,
+        now: Moment,
+        wall: UnixMillis,
+        name: &NodeName,
+        trouble: &Trouble,
+    ) -> bool {
+        self.entries.get_mut(name).is_some_and(|entry| entry.handle_trouble(now, wall, trouble))
     }
 
     /// The node has met objects with too many tags.
@@ -308,6 +352,10 @@ impl Roll {
     /// The nodes that a record written now waits for.
     pub(in crate::tracker) fn present(&self) -> &NodeSet {
         &self.present
+    }
+
+    pub(in crate::tracker) fn node(&self, node: NodeIndex) -> Option<&NodeName> {
+        self.names.get(node.0 as usize)
     }
 
     pub(in crate::tracker) fn name_of(&self, node: NodeIndex) -> Option<Arc<str>> {
@@ -349,6 +397,15 @@ impl Roll {
     }
 }
 
+/// Bytes of what a cache said that are kept with a task.
+const TOLD_BYTES_MAX: usize = 160;
+
+fn told(cache: &str, message: &str) -> Arc<str> {
+    let mut told = format!("{cache}: {message}");
+    told.truncate(told.floor_char_boundary(TOLD_BYTES_MAX));
+    told.into()
+}
+
 impl NodeRow {
     /// What the node itself said, once it has said all of it.
     pub(in crate::tracker) fn word(&self) -> Option<Word> {
@@ -385,17 +442,30 @@ impl NodeEntry {
     }
 
     /// Whether that was news.
-    fn handle_trouble(&mut self, trouble: &Trouble) -> bool {
+    fn handle_trouble(&mut self, now: Moment, wall: UnixMillis, trouble: &Trouble) -> bool {
         let cache = cut(&trouble.cache);
         if trouble.message.is_empty() {
-            return self.troubles.remove(cache).is_some();
+            let Some(over) = self.troubles.remove(cache) else { return false };
+            self.last_trouble = Some((told(cache, &over.message), now));
+            return true;
         }
         if self.troubles.len() >= TROUBLES_MAX && !self.troubles.contains_key(cache) {
             return false;
         }
-        let now = (cut(&trouble.message).to_owned(), trouble.stuck);
-        let before = self.troubles.insert(cache.to_owned(), now);
-        before.is_none_or(|(message, _)| message != cut(&trouble.message))
+        let message = cut(&trouble.message).to_owned();
+        match self.troubles.get_mut(cache) {
+            Some(known) => {
+                known.stuck = trouble.stuck;
+                let is_news = known.message != message;
+                known.message = message;
+                is_news
+            }
+            None => {
+                let trouble = OngoingTrouble { message, stuck: trouble.stuck, since: wall };
+                self.troubles.insert(cache.to_owned(), trouble);
+                true
+            }
+        }
     }
 }
 

@@ -56,6 +56,8 @@ pub struct TroubleView {
     pub message: String,
     /// The record that waits behind it.
     pub stuck: Option<Seq>,
+    /// Since when it is in trouble, as far as this process knows.
+    pub since: UnixMillis,
 }
 
 /// Objects of a site that came to the nodes with more tags than it allows, or with malformed ones: as far as the nodes have

@@ -1,5 +1,6 @@
 //! What a node's messages do to what is known of it; the roster hears them first.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use batoff_delivery::{Greeting, HelloRefused, Resume, Roster};
@@ -7,6 +8,7 @@ use batoff_types::message::{Ack, GoAwayReason, Heartbeat, Hello, LeaseGrant};
 use batoff_types::{Cursor, Moment, NodeName, UnixMillis};
 
 use super::mailbox::{Directive, Mailbox};
+use super::sent::SentTimes;
 use crate::metrics;
 use crate::tracker::state::State;
 
@@ -18,12 +20,13 @@ impl State {
         hello: &Hello,
         resume: &Resume,
         connection: u64,
-        mailbox: Mailbox,
+        (mailbox, sent): (Mailbox, Arc<SentTimes>),
     ) -> Result<Greeting, HelloRefused> {
         let greeting =
             self.hear(now, &hello.node, |roster| roster.handle_hello(now, hello, resume, connection))?;
         let replaced = self.roll.get_mut(&hello.node).and_then(|entry| {
             entry.handle_hello(hello);
+            entry.sent = Some(sent);
             entry.mailbox.replace((connection, mailbox))
         });
         if let (Some(_), Some((_, old))) = (greeting.replaced, replaced) {
@@ -69,7 +72,7 @@ impl State {
             return false;
         }
         for report in &ack.reports {
-            self.report(node, report);
+            self.report(now, node, report);
         }
         true
     }

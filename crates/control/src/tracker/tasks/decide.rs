@@ -27,6 +27,7 @@ use batoff_delivery::PURGE_TARGET;
 use batoff_types::{Cursor, Moment, Seq, SiteId, UnixMillis};
 
 use super::live::{Completion, Decided, DecidedSpan, Finished, LiveTask};
+use super::propagation::Fences;
 use super::view::{AwaitedNode, NodeCounts, TaskState};
 use crate::metrics;
 use crate::tracker::sla::ledger::Judged;
@@ -54,15 +55,23 @@ impl State {
         // Both ends alike: so is everything between, for what a node has confirmed only ends somewhere once.
         let (at_first, at_last) = (self.pops_at(first), self.pops_at(last));
         let alike = at_first == at_last;
+        let fences_at_last = self.fences_with(span.moment, last, &at_last);
         let seqs: Vec<Seq> = self.tasks.live.range(first..=last).map(|(seq, _)| *seq).collect();
         for seq in seqs {
             let by_pop = if alike { Arc::clone(&at_last) } else { self.pops_at(seq) };
             let nodes = sum(&by_pop);
+            let fences =
+                if alike { Arc::clone(&fences_at_last) } else { self.fences_with(span.moment, seq, &by_pop) };
             let Some(task) = self.tasks.live.get_mut(&seq) else { continue };
             let took = span.moment.since(task.durable_at);
             metrics::propagation(took);
-            task.completion = Completion::Decided(Decided { at: span.at, took, nodes, by_pop });
+            task.completion = Completion::Decided(Decided { at: span.at, took, nodes, by_pop, fences });
         }
+    }
+
+    fn fences_with(&self, now: Moment, seq: Seq, by_pop: &[(Arc<str>, NodeCounts)]) -> Arc<Fences> {
+        let any = by_pop.iter().any(|(_, nodes)| nodes.fenced > 0);
+        if any { Arc::new(self.fences_at(now, seq)) } else { Arc::default() }
     }
 
     /// What is to be made durable next: at most `max` records of one span.
@@ -214,9 +223,9 @@ impl State {
             let plural = if view.lag_records == 1 { "" } else { "s" };
             let _ = write!(reason, ", {} record{plural} behind", view.lag_records);
         }
-        for (cache, message, stuck) in self.roll.troubles_of(&late.node) {
-            let _ = write!(reason, "; {cache}: {message}");
-            if let Some(stuck) = stuck {
+        for (cache, trouble) in self.roll.troubles_of(&late.node) {
+            let _ = write!(reason, "; {cache}: {}", trouble.message);
+            if let Some(stuck) = trouble.stuck {
                 let _ = write!(reason, " (since seq {stuck})");
             }
         }

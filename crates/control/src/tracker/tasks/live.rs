@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use batoff_types::message::RecordReport;
 use batoff_types::{Cursor, Moment, Purge, Record, Selector, Seq, SiteId, TaskId, UnixMillis};
 
+use super::marks::{PopProgress, SlowNodes, WayMark};
 use super::progress::{TaskProgress, WAITING_MAX};
+use super::propagation::Fences;
 use super::view::{AwaitedNode, NodeCounts, PopView, TaskState, TaskView};
 use crate::clock::millis;
 use crate::tracker::nodes::roll::{NodeIndex, NodeSet, PopIndex, Roll};
@@ -30,6 +33,8 @@ pub(in crate::tracker) struct LiveTask {
     pub pops: BTreeMap<PopIndex, PopProgress>,
     /// The node that confirmed it last so far.
     pub slowest: Option<(Arc<str>, Duration)>,
+    /// The nodes that did so last.
+    pub slow: SlowNodes,
     /// Whether it became `partial`.
     pub partial: bool,
     /// Nodes that it waited for when the target passed.
@@ -75,14 +80,8 @@ pub(in crate::tracker) struct Decided {
     pub took: Duration,
     pub nodes: NodeCounts,
     pub by_pop: Arc<[(Arc<str>, NodeCounts)]>,
-}
-
-/// What one PoP has done with a task.
-#[derive(Clone, Copy, Debug, Default)]
-pub(in crate::tracker) struct PopProgress {
-    pub objects: u64,
-    /// From durable until the slowest node so far had confirmed.
-    pub slowest: Option<Duration>,
+    /// The nodes that it did not wait for.
+    pub fences: Arc<Fences>,
 }
 
 impl LiveTask {
@@ -104,6 +103,7 @@ impl LiveTask {
             waiting,
             pops: BTreeMap::new(),
             slowest: None,
+            slow: SlowNodes::default(),
             partial: false,
             late: Vec::new(),
             completion: Completion::Open,
@@ -111,28 +111,34 @@ impl LiveTask {
         }
     }
 
-    /// A node has confirmed it.
-    pub(in crate::tracker) fn handle_confirmed(&mut self, node: &Arc<str>, pop: PopIndex, after: Duration) {
+    /// A node has confirmed it, to whose stream it was handed at that moment.
+    pub(in crate::tracker) fn handle_confirmed(
+        &mut self,
+        (node, name): (NodeIndex, &Arc<str>),
+        pop: PopIndex,
+        sent: Option<Moment>,
+        after: Duration,
+    ) {
+        let sent = sent.map_or(WayMark::NONE, |sent| WayMark::of(sent.since(self.durable_at)));
         if self.is_open() && self.slowest.as_ref().is_none_or(|(_, before)| *before <= after) {
-            self.slowest = Some((Arc::clone(node), after));
+            self.slowest = Some((Arc::clone(name), after));
         }
-        let slowest = &mut self.pops.entry(pop).or_default().slowest;
-        *slowest = Some(slowest.map_or(after, |before| before.max(after)));
+        self.pops.entry(pop).or_default().handle_confirmed(sent, after);
+        self.slow.handle_confirmed(node, sent, after);
     }
 
     /// A node has reported what it did.
     pub(in crate::tracker) fn handle_report(
         &mut self,
-        node: NodeIndex,
-        pop: PopIndex,
-        objects: u64,
-        last: bool,
+        (node, pop): (NodeIndex, PopIndex),
+        report: &RecordReport,
+        after: Duration,
     ) {
-        self.objects = self.objects.saturating_add(objects);
-        let sum = &mut self.pops.entry(pop).or_default().objects;
-        *sum = sum.saturating_add(objects);
-        let settled = last && self.waiting.remove(node);
-        self.dirty |= objects > 0 || settled;
+        self.objects = self.objects.saturating_add(report.objects);
+        self.pops.entry(pop).or_default().handle_report(report, after);
+        self.slow.handle_report(node, report, after);
+        let settled = report.last && self.waiting.remove(node);
+        self.dirty |= report.objects > 0 || settled;
     }
 
     pub(in crate::tracker) fn is_open(&self) -> bool {
@@ -165,29 +171,23 @@ impl LiveTask {
             completed: decided.map(|decided| (decided.at, millis(decided.took))),
             objects: self.objects,
             nodes: decided.map(|decided| decided.nodes).unwrap_or_default(),
-            pops: decided.map(|decided| self.pop_views(&decided.by_pop, roll)).unwrap_or_default(),
+            pops: decided
+                .map(|decided| self.pop_lines(&decided.by_pop, &decided.fences, roll))
+                .unwrap_or_default(),
+            slow: decided.map(|decided| self.slow_lines(&decided.fences, roll)).unwrap_or_default(),
             waiting: self.waiting.iter().take(WAITING_MAX).filter_map(|node| roll.name_of(node)).collect(),
             waiting_more: self.waiting.len() > WAITING_MAX,
             late: self.late.clone(),
         }
     }
 
-    /// PoP by PoP, with the nodes as `by_pop` says.
+    /// What is told of each PoP, with the nodes as `by_pop` says.
     pub(in crate::tracker) fn pop_views(
         &self,
         by_pop: &[(Arc<str>, NodeCounts)],
         roll: &Roll,
     ) -> Vec<PopView> {
-        let view = |(pop, nodes): &(Arc<str>, NodeCounts)| {
-            let done = roll.pop(pop).and_then(|index| self.pops.get(&index)).copied().unwrap_or_default();
-            PopView {
-                pop: Arc::clone(pop),
-                nodes: *nodes,
-                slowest_ms: done.slowest.map(millis),
-                objects_evicted: done.objects,
-            }
-        };
-        by_pop.iter().map(view).collect()
+        self.pop_lines(by_pop, &Fences::default(), roll).into_iter().map(PopView::from).collect()
     }
 
     /// The task for the API; `state` and `nodes` as they are while it is not completed.

@@ -77,6 +77,7 @@ impl Tasks {
     /// The node counts no longer, so nothing waits for its reports.
     pub(in crate::tracker) fn handle_gone(&mut self, node: NodeIndex) {
         for (seq, task) in &mut self.live {
+            task.slow.handle_gone(node);
             if task.waiting.remove(node) && !task.is_open() {
                 task.dirty = true;
                 self.dirty.insert(*seq);

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use batoff_types::UnixMillis;
 use prost::Message;
 
-use super::view::{AwaitedNode, NodeCounts, PopView};
+use super::propagation::{NodeLine, PopLine};
+use super::rows::{CountsRow, PopRow, SlowRow};
+use super::view::{AwaitedNode, NodeCounts};
 
 /// Names of nodes still to report that are kept with a task that has left memory. With more than these, the task is
 /// never shown as final: that is said, rather than guessed.
@@ -21,7 +23,9 @@ pub(in crate::tracker) struct TaskProgress {
     /// The nodes at completion.
     pub nodes: NodeCounts,
     /// The same by PoP, sorted by name.
-    pub pops: Vec<PopView>,
+    pub pops: Vec<PopLine>,
+    /// The nodes that it did not wait for, and the slowest.
+    pub slow: Vec<NodeLine>,
     /// Nodes that have not reported all their objects: `fra1/edge-1`.
     pub waiting: Vec<Arc<str>>,
     /// Whether there are more of those than are kept.
@@ -42,39 +46,26 @@ impl TaskProgress {
             propagation_ms: self.completed.map(|(_, took)| took),
             objects: self.objects,
             nodes: Some(self.nodes.into()),
-            pops: self
-                .pops
-                .iter()
-                .map(|pop| PopRow {
-                    name: pop.pop.to_string(),
-                    nodes: Some(pop.nodes.into()),
-                    slowest_ms: pop.slowest_ms,
-                    objects: pop.objects_evicted,
-                })
-                .collect(),
+            pops: self.pops.iter().map(PopRow::from).collect(),
             waiting: self.waiting.iter().map(ToString::to_string).collect(),
             waiting_more: self.waiting_more,
             late: self.late.iter().map(LateRow::from).collect(),
+            slow: self.slow.iter().map(SlowRow::from).collect(),
         };
         row.encode_to_vec()
     }
 
     pub(in crate::tracker) fn decode(bytes: &[u8]) -> Option<Self> {
         let row = ProgressRow::decode(bytes).ok()?;
-        let pop = |pop: PopRow| PopView {
-            pop: pop.name.into(),
-            nodes: pop.nodes.unwrap_or_default().into(),
-            slowest_ms: pop.slowest_ms,
-            objects_evicted: pop.objects,
-        };
         Some(Self {
             completed: row.completed_at.zip(row.propagation_ms).map(|(at, took)| (UnixMillis(at), took)),
             objects: row.objects,
             nodes: row.nodes.unwrap_or_default().into(),
-            pops: row.pops.into_iter().map(pop).collect(),
+            pops: row.pops.into_iter().map(PopLine::from).collect(),
             waiting: row.waiting.into_iter().map(Into::into).collect(),
             waiting_more: row.waiting_more,
             late: row.late.into_iter().filter_map(AwaitedNode::from_row).collect(),
+            slow: row.slow.into_iter().filter_map(SlowRow::into_line).collect(),
         })
     }
 }
@@ -97,30 +88,8 @@ struct ProgressRow {
     waiting_more: bool,
     #[prost(message, repeated, tag = "8")]
     late: Vec<LateRow>,
-}
-
-#[derive(Clone, Copy, PartialEq, Message)]
-struct CountsRow {
-    #[prost(uint32, tag = "1")]
-    total: u32,
-    #[prost(uint32, tag = "2")]
-    confirmed: u32,
-    #[prost(uint32, tag = "3")]
-    fenced: u32,
-    #[prost(uint32, tag = "4")]
-    unreachable: u32,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct PopRow {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(message, optional, tag = "2")]
-    nodes: Option<CountsRow>,
-    #[prost(uint64, optional, tag = "3")]
-    slowest_ms: Option<u64>,
-    #[prost(uint64, tag = "4")]
-    objects: u64,
+    #[prost(message, repeated, tag = "9")]
+    slow: Vec<SlowRow>,
 }
 
 /// An [`AwaitedNode`] as it is kept.
@@ -145,20 +114,6 @@ impl AwaitedNode {
     }
 }
 
-impl From<NodeCounts> for CountsRow {
-    fn from(counts: NodeCounts) -> Self {
-        let NodeCounts { total, confirmed, fenced, unreachable } = counts;
-        Self { total, confirmed, fenced, unreachable }
-    }
-}
-
-impl From<CountsRow> for NodeCounts {
-    fn from(row: CountsRow) -> Self {
-        let CountsRow { total, confirmed, fenced, unreachable } = row;
-        Self { total, confirmed, fenced, unreachable }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,12 +125,12 @@ mod tests {
             completed: Some((UnixMillis(1_745_145_600_123), 412)),
             objects: 318,
             nodes: counts,
-            pops: vec![PopView {
-                pop: "fra1".into(),
-                nodes: counts,
-                slowest_ms: Some(41),
+            pops: vec![PopLine {
+                acked_ms: Some(41),
                 objects_evicted: 9,
+                ..PopLine::new("fra1".into(), counts)
             }],
+            slow: Vec::new(),
             waiting: vec!["fra1/edge-1".into()],
             waiting_more: false,
             late: vec![AwaitedNode { node: "fra1/edge-1".parse().unwrap(), reason: "unreachable".into() }],

@@ -69,7 +69,7 @@ impl Tracker {
 
     /// No node can serve it any more, but that is not durable yet: waits a moment for that, so that state and counts come
     /// from one look, and nobody reads `in_progress` beside nodes that have all confirmed.
-    async fn durable(&self, seq: Seq) {
+    pub(super) async fn durable(&self, seq: Seq) {
         let mut completed = self.completed.subscribe();
         if !self.state.lock().roster.watermark().covers(seq) || completed.borrow_and_update().covers(seq) {
             return;
@@ -91,7 +91,9 @@ impl Tracker {
         }
         let row = self.store.log().find_task(task).await?.filter(|row| row.site == *site);
         Ok(row.map(|row| match progress_of(&row) {
-            Some(progress) if progress.completed.is_some() => progress.pops,
+            Some(progress) if progress.completed.is_some() => {
+                progress.pops.into_iter().map(PopView::from).collect()
+            }
             _ => {
                 let by_pop = self.state.lock().pops_at(row.seq);
                 let view = |(pop, nodes): &(Arc<str>, NodeCounts)| PopView {

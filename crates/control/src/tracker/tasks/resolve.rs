@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::decide::sum;
 use super::live::DecidedSpan;
 use super::progress::TaskProgress;
-use super::view::PopView;
+use super::propagation::PopLine;
 use crate::clock::millis;
 use crate::metrics;
 use crate::store::records::{RecordError, decode, pages, record_at};
@@ -127,15 +127,7 @@ impl Tracker {
         let by_pop = state.pops_at(row.seq);
         known.completed = Some((span.at, millis(took)));
         known.nodes = sum(&by_pop);
-        known.pops = by_pop
-            .iter()
-            .map(|(pop, nodes)| PopView {
-                pop: Arc::clone(pop),
-                nodes: *nodes,
-                slowest_ms: None,
-                objects_evicted: 0,
-            })
-            .collect();
+        known.pops = by_pop.iter().map(|(pop, nodes)| PopLine::new(Arc::clone(pop), *nodes)).collect();
         (known, took)
     }
 
@@ -229,7 +221,7 @@ impl Tracker {
 
 fn add(progress: &mut TaskProgress, node: &NodeName, report: &RecordReport) {
     progress.objects = progress.objects.saturating_add(report.objects);
-    if let Some(pop) = progress.pops.iter_mut().find(|pop: &&mut PopView| &*pop.pop == node.pop()) {
+    if let Some(pop) = progress.pops.iter_mut().find(|pop: &&mut PopLine| &*pop.pop == node.pop()) {
         pop.objects_evicted = pop.objects_evicted.saturating_add(report.objects);
     }
     if report.last {

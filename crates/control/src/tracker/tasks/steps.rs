@@ -67,26 +67,31 @@ impl State {
         before: Cursor,
         after: Cursor,
     ) {
+        let sent = self.roll.sent_of(node);
         let mut confirmed = self.tasks.live.range_mut(before.next()..after.next()).peekable();
-        if confirmed.peek().is_none() {
-            return;
+        if confirmed.peek().is_some()
+            && let Some((index, pop)) = self.roll.present_as(node)
+        {
+            // A name for all of them.
+            let name: Arc<str> = node.to_string().into();
+            for (seq, task) in confirmed {
+                let sent = sent.and_then(|sent| sent.at(*seq));
+                task.handle_confirmed((index, &name), pop, sent, now.since(task.durable_at));
+            }
         }
-        let Some(pop) = self.roll.pop_of(node) else { return };
-        // A name for all of them.
-        let name: Arc<str> = node.to_string().into();
-        for (_, task) in confirmed {
-            task.handle_confirmed(&name, pop, now.since(task.durable_at));
+        if let Some(sent) = sent {
+            sent.forget(after);
         }
     }
 
     /// What a node has done with a task.
-    pub(in crate::tracker) fn report(&mut self, node: &NodeName, report: &RecordReport) {
-        let Some((index, pop)) = self.roll.present_as(node) else {
+    pub(in crate::tracker) fn report(&mut self, now: Moment, node: &NodeName, report: &RecordReport) {
+        let Some(place) = self.roll.present_as(node) else {
             return;
         };
         match self.tasks.live.get_mut(&report.seq) {
             Some(task) => {
-                task.handle_report(index, pop, report.objects, report.last);
+                task.handle_report(place, report, now.since(task.durable_at));
                 if task.dirty && !task.is_open() {
                     self.tasks.dirty.insert(report.seq);
                 }
