@@ -27,13 +27,26 @@ const CONTROL: &[(&str, &[&str])] = &[
     ("init", &["accounts", "catalog", "store"]),
     ("tracker", &["catalog", "clock", "metrics", "store"]),
     ("commit", &["catalog", "clock", "ids", "metrics", "store"]),
+    ("overview", &["clock", "tls", "tracker"]),
     ("feed", &["catalog", "hub", "store", "tracker"]),
     ("housekeeping", &["audit", "catalog", "clock", "config", "store", "tracker"]),
-    ("service", &["accounts", "audit", "catalog", "clock", "commit", "config", "hub", "ids", "tracker"]),
+    (
+        "service",
+        &[
+            "accounts", "audit", "catalog", "clock", "commit", "config", "hub", "ids", "overview", "tls",
+            "tracker",
+        ],
+    ),
     ("ops", &["service"]),
     ("api", &["audit", "catalog", "clock", "commit", "language", "metrics", "service", "tracker"]),
     ("stream", &["handshakes", "hub", "metrics", "service", "store", "tls", "tracker"]),
-    ("admin", &["accounts", "api", "audit", "catalog", "clock", "commit", "language", "service", "tracker"]),
+    (
+        "admin",
+        &[
+            "accounts", "api", "audit", "catalog", "clock", "commit", "language", "overview", "service",
+            "tracker",
+        ],
+    ),
     (
         "server",
         &[
@@ -52,6 +65,7 @@ const CONTROL: &[(&str, &[&str])] = &[
             "ids",
             "init",
             "ops",
+            "overview",
             "own_threads",
             "rounds",
             "service",

@@ -38,6 +38,8 @@ pub enum Command {
     List(ListArgs),
     /// Was every purge completed within two seconds, and if not, because of whom?
     Sla(SlaArgs),
+    /// Is all well, and if not, what needs attention? (operators)
+    Overview,
     /// Sites and their hostnames (operators)
     #[command(subcommand)]
     Sites(SitesCommand),

@@ -190,7 +190,10 @@ mod tests {
     /// Two words in a row of a language that is not the reader's; names, flags and values are typed as they are.
     fn english_in(text: &str) -> Option<&str> {
         let is_word = |word: &&str| word.len() > 1 && word.chars().all(|c| c.is_ascii_lowercase());
-        text.lines().filter(|line| !line.starts_with("Использование: ")).find(|line| {
+        // Where a command has several, its usages take a line each.
+        let is_usage =
+            |line: &&str| line.starts_with("Использование: ") || line.trim_start().starts_with("batoff ");
+        text.lines().filter(|line| !is_usage(line)).find(|line| {
             line.split_whitespace().collect::<Vec<_>>().windows(2).any(|two| two.iter().all(is_word))
         })
     }

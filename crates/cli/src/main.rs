@@ -18,6 +18,7 @@ mod help;
 mod listing;
 mod nodes;
 mod output;
+mod overview;
 mod private_file;
 mod propagation;
 mod purge;
@@ -25,6 +26,7 @@ mod russian;
 mod settings;
 mod sites;
 mod sla;
+mod sla_export;
 mod status;
 mod tokens;
 mod users;
@@ -60,6 +62,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Status(args) => status::run(args, &settings()?).await,
         Command::List(args) => listing::run(args, &settings()?).await,
         Command::Sla(args) => sla::run(args, &settings()?).await,
+        Command::Overview => overview::run(&settings()?).await,
         Command::Sites(command) => sites::run(command, &settings()?).await,
         Command::Tokens(command) => tokens::run(command, &settings()?).await,
         Command::Users(command) => users::run(command, &settings()?).await,

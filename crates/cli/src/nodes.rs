@@ -1,3 +1,5 @@
+//! `batoff nodes`: who is there, who is late and why, who is taken out and let in again.
+
 use batoff_client::{NodeReport, Nodes};
 use batoff_types::NodeName;
 use clap::Subcommand;
@@ -5,6 +7,7 @@ use clap::Subcommand;
 use crate::args::Format;
 use crate::exit::Failure;
 use crate::output::{self, Narrow};
+use crate::overview;
 use crate::settings::Settings;
 
 /// `batoff nodes …`
@@ -72,13 +75,17 @@ fn print(nodes: &[NodeReport], format: Format) -> Result<(), Failure> {
         ("LAG", Narrow::Go(1)),
         ("LEASE", Narrow::Go(2)),
         ("WITHOUT LEASE", Narrow::Go(4)),
+        ("SINCE", Narrow::Go(5)),
         ("TROUBLE", Narrow::Wrap),
     ]);
     for node in nodes {
-        let trouble: Vec<_> = node
-            .caches
-            .iter()
-            .filter_map(|cache| Some(format!("{}: {}", cache.name, cache.trouble.as_ref()?)))
+        let kept = node.concern.as_ref().and_then(overview::kept_by);
+        let in_trouble = node.caches.iter().find_map(|cache| cache.trouble_since.clone());
+        let since = node.concern.as_ref().and_then(|concern| concern.since.clone()).or(in_trouble);
+        let caches = node.caches.iter();
+        let trouble: Vec<_> = kept
+            .into_iter()
+            .chain(caches.filter_map(|cache| Some(format!("{}: {}", cache.name, cache.trouble.as_ref()?))))
             .chain(node.parents_unknown.as_ref().map(|why| format!("parents: {why}")))
             .collect();
         table.add_row([
@@ -88,6 +95,7 @@ fn print(nodes: &[NodeReport], format: Format) -> Result<(), Failure> {
             format!("{} ({:.1} s)", node.lag_records, node.lag_seconds),
             output::or_dash(node.lease_remaining_ms.map(|ms| format!("{ms} ms"))),
             output::or_dash(node.on_lease_lost.clone()),
+            output::or_dash(since),
             if trouble.is_empty() { "-".to_owned() } else { trouble.join("; ") },
         ]);
     }

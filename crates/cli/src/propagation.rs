@@ -71,8 +71,9 @@ fn of(figure: Option<u64>) -> String {
     output::or_dash(figure.map(|ms| format!("{ms} ms")))
 }
 
-fn because_of(node: &NodeSpread) -> String {
-    let cause = match node.cause.as_str() {
+/// What kept a node, in words.
+pub fn cause_in_words(cause: &str) -> std::borrow::Cow<'_, str> {
+    tell(match cause {
         "no_connection" => "no connection",
         "no_lease" => "connected, without a lease",
         "sent_late" => "sent late: it was away or is catching up",
@@ -83,8 +84,11 @@ fn because_of(node: &NodeSpread) -> String {
         "working" => "not confirmed yet",
         // One that this build does not know.
         other => other,
-    };
-    let cause = tell(cause);
+    })
+}
+
+fn because_of(node: &NodeSpread) -> String {
+    let cause = cause_in_words(&node.cause);
     match &node.detail {
         Some(detail) => format!("{cause}: {detail}"),
         None => cause.into_owned(),

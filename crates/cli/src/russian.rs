@@ -45,7 +45,7 @@ pub fn in_russian(text: &str) -> String {
 }
 
 fn translated(text: &str) -> Option<String> {
-    HELP.iter().chain(&FIGURES).chain(&CATALOGUE).find_map(|(english, russian)| {
+    HELP.iter().chain(FIGURES).chain(&CATALOGUE).find_map(|(english, russian)| {
         let holes = holes(text, english)?;
         let mut parts = russian.split("{}");
         let mut whole = parts.next().unwrap_or_default().to_owned();
@@ -404,7 +404,7 @@ mod tests {
 
     #[test]
     fn both_sides_have_the_same_holes() {
-        for (english, russian) in CATALOGUE.into_iter().chain(FIGURES).chain(HELP) {
+        for (english, russian) in CATALOGUE.iter().chain(FIGURES).chain(&HELP) {
             assert_eq!(english.matches("{}").count(), russian.matches("{}").count(), "{english}");
         }
     }

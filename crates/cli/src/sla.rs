@@ -1,14 +1,18 @@
 use batoff_client::{Percentiles, Sla};
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use crate::args::Format;
 use crate::exit::Failure;
 use crate::output::{self, Narrow};
 use crate::settings::Settings;
+use crate::sla_export::{self, ExportArgs};
 
 /// `batoff sla`
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct SlaArgs {
+    #[command(subcommand)]
+    pub command: Option<SlaCommand>,
     /// How far back: a number and s, m, h or d, at most 30d
     #[arg(long, default_value = "24h")]
     pub window: String,
@@ -17,8 +21,18 @@ pub struct SlaArgs {
     pub fleet: bool,
 }
 
+/// `batoff sla …`
+#[derive(Debug, Subcommand)]
+pub enum SlaCommand {
+    /// Day by day, as JSON or for a spreadsheet (operators)
+    Export(ExportArgs),
+}
+
 /// `batoff sla`
 pub async fn run(args: SlaArgs, settings: &Settings) -> Result<(), Failure> {
+    if let Some(SlaCommand::Export(args)) = args.command {
+        return sla_export::run(args, settings).await;
+    }
     let sla = if args.fleet {
         settings.admin()?.sla(&args.window).await.map_err(Failure::of_admin)?
     } else {

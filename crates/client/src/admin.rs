@@ -2,6 +2,7 @@
 
 mod audit;
 mod model;
+mod overview;
 
 use reqwest::header::{self, HeaderValue};
 use reqwest::{Method, Request};
@@ -18,6 +19,7 @@ pub use self::model::{
     SiteOverflow, SitePatch, TokenReport, UserPatch, UserReport,
 };
 use self::model::{Sites, Tokens, Users};
+pub use self::overview::{ConcernReport, FleetReport, HourReport, OverviewReport, SlowestReport};
 
 /// The operator's API: sites, tokens, nodes. Its listener is not the customers'.
 #[derive(Clone)]
@@ -130,6 +132,23 @@ impl AdminClient {
         self.authorize(&mut request)?;
         let response = reply::send(&self.http, &request, Effect::Read, self.retry).await?;
         reply::json(response, Effect::Read).await
+    }
+
+    /// How all is, and what needs attention: at most a second old.
+    pub async fn overview(&self) -> Result<OverviewReport, Error> {
+        self.get(&["overview"]).await
+    }
+
+    /// The SLA day by day, as the API writes it: of `query` are `site`, `from`, `until`, `format` (`json` or `csv`) and
+    /// `table` (`days` or `breaches`).
+    pub async fn sla_export(&self, query: &[(&str, String)]) -> Result<Vec<u8>, Error> {
+        let mut request = self.endpoint.request(Method::GET, &["sla", "export"], query);
+        self.authorize(&mut request)?;
+        let response = reply::send(&self.http, &request, Effect::Read, self.retry).await?;
+        let bytes = response.bytes().await;
+        let lost =
+            |error: reqwest::Error| Error::Unavailable { retry_after: None, reason: error.to_string() };
+        bytes.map(Vec::from).map_err(lost)
     }
 
     /// Lets a removed node connect and be registered again.

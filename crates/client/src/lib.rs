@@ -34,8 +34,9 @@ mod task;
 
 pub use self::admin::{
     AddedUser, AdminClient, AuditExport, AuditFlaw, AuditQuery, AuditRecord, AuditVerdict, CacheReport,
-    IssueToken, IssuedToken, NewSite, NewUser, NodeReport, Nodes, Site, SiteLimits, SiteOverflow, SitePatch,
-    TokenReport, UserPatch, UserReport,
+    ConcernReport, FleetReport, HourReport, IssueToken, IssuedToken, NewSite, NewUser, NodeReport, Nodes,
+    OverviewReport, Site, SiteLimits, SiteOverflow, SitePatch, SlowestReport, TokenReport, UserPatch,
+    UserReport,
 };
 pub use self::client::{Client, Submission};
 pub use self::credentials::Credentials;

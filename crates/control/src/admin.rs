@@ -7,7 +7,9 @@
 //! | `GET POST /admin/v1/users`, `GET PATCH DELETE /admin/v1/users/{name}`, `POST …/{name}/reset` | who signs in to the console |
 //! | `GET /admin/v1/nodes`, `POST DELETE /admin/v1/nodes/{pop}/{node}` | admit again, decommission (`?force=true`) |
 //! | `GET /admin/v1/purges/{task}/propagation` | how a purge spread, and who was late and why |
+//! | `GET /admin/v1/overview` | how all is, and what needs attention; at most a second old |
 //! | `GET /admin/v1/sla?window=` | all sites together |
+//! | `GET /admin/v1/sla/export?site=&from=&until=&format=&table=` | day by day, with the breaches, as JSON or CSV |
 //! | `GET /admin/v1/audit?site=&actor=&action=&since=&until=&limit=&cursor=` | who did what, newest first |
 //! | `GET /admin/v1/audit/export?from=` | the chain as lines of JSON |
 //! | `GET /admin/v1/audit/verify?head=` | whether the chain is whole |
@@ -18,12 +20,15 @@
 
 mod audit;
 mod body;
+mod csv;
 mod nodes;
 mod openapi;
+mod overview;
 mod purges;
 mod refusal;
 mod sites;
 mod sla;
+mod sla_export;
 mod tokens;
 mod users;
 
@@ -73,7 +78,9 @@ fn described() -> OpenApiRouter<Arc<Services>> {
         .routes(routes!(nodes::list))
         .routes(routes!(nodes::admit, nodes::remove))
         .routes(routes!(purges::propagation))
+        .routes(routes!(overview::show))
         .routes(routes!(sla::fleet))
+        .routes(routes!(sla_export::export))
         .routes(routes!(audit::list))
         .routes(routes!(audit::export))
         .routes(routes!(audit::verify))

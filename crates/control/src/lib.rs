@@ -13,6 +13,7 @@
 //! | `rounds` | When are the streams woken? |
 //! | [`stream`] | The nodes' end: gRPC, identities, one position a node. |
 //! | [`tracker`] | Which purge is where, and when is it completed? The clocked shell of `batoff_delivery::Roster`. |
+//! | [`overview`] | Is all well, and if not, what needs attention? |
 //! | [`housekeeping`] | What may be forgotten? |
 //! | `store` | What do the log and the small records beside it say? |
 //!
@@ -38,6 +39,7 @@ pub mod init;
 pub mod language;
 pub mod metrics;
 pub mod ops;
+pub mod overview;
 mod own_threads;
 mod rounds;
 pub mod server;

@@ -35,10 +35,11 @@ use crate::http_server::Listening;
 use crate::hub::Hub;
 use crate::ids::TaskIds;
 use crate::init::{self, InitError, Secrets};
+use crate::overview::Overviews;
 use crate::own_threads::OwnThreads;
 use crate::service::Services;
 use crate::stream;
-use crate::tls::{Tls, TlsError, TlsFiles};
+use crate::tls::{OwnCertificates, Tls, TlsError, TlsFiles};
 use crate::tracker::{Tracker, TrackerOptions};
 use crate::{admin, api, http_server, ops, rounds};
 
@@ -156,6 +157,12 @@ pub async fn start(
     let parts = Parts::assemble(config, clock, store, secrets, followers.first().clone()).await?;
     init::first_operator(&dir, &parts.services.accounts).await??;
     let listeners = Listeners::bind(&parts.services.config).await?;
+    let own = [("api", &certificates.api), ("admin", &certificates.admin), ("grpc", &certificates.grpc)];
+    for (listener, tls) in own {
+        if let Some(tls) = tls {
+            parts.services.certificates.add(listener, Arc::clone(tls));
+        }
+    }
     let addresses = listeners.addresses(&parts.services.config);
     let mut running = Running {
         addresses,
@@ -230,6 +237,14 @@ impl Parts {
             config.limits.submissions_in_flight,
             draining.clone(),
         ));
+        let certificates = Arc::new(OwnCertificates::default());
+        let overview = Arc::new(Overviews::new(
+            clock.clone(),
+            Arc::clone(&store),
+            Arc::clone(&tracker),
+            Arc::clone(&certificates),
+            config.data.dir.clone(),
+        ));
         let services = Arc::new(Services {
             config: Arc::new(config),
             clock,
@@ -241,6 +256,8 @@ impl Parts {
             commit,
             audit,
             tracker,
+            overview,
+            certificates,
             hub,
             admin_token: secrets.admin_token,
             followers,

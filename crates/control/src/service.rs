@@ -15,6 +15,8 @@ use crate::commit::Commit;
 use crate::config::Config;
 use crate::hub::Hub;
 use crate::ids::TaskIds;
+use crate::overview::Overviews;
+use crate::tls::OwnCertificates;
 use crate::tracker::Tracker;
 
 /// Everything that the APIs answer from. `api::router(Arc<Services>)` and `admin::router(Arc<Services>)` take it.
@@ -39,6 +41,10 @@ pub struct Services {
     pub audit: Arc<Audit>,
     /// Where each purge is.
     pub tracker: Arc<Tracker>,
+    /// Is all well?
+    pub overview: Arc<Overviews>,
+    /// The certificates of our listeners.
+    pub certificates: Arc<OwnCertificates>,
     /// The newest records, encoded.
     pub hub: Arc<Hub>,
     /// SHA-256 of the operator's token.

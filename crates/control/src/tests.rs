@@ -9,6 +9,7 @@ mod described;
 mod faulty_store;
 mod late_reports;
 mod node;
+mod overview;
 mod plane;
 mod propagation;
 mod restart;

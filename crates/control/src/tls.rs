@@ -2,17 +2,22 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
+use batoff_types::UnixMillis;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// The certificates of one listener, exchangeable while it runs. Connections that are open keep what they began with.
 pub struct Tls {
     files: TlsFiles,
     config: ArcSwap<ServerConfig>,
+    /// When the certificate in use ends, in milliseconds of Unix time; 0 when that cannot be read.
+    ends: AtomicU64,
 }
 
 /// Where the certificates are, and what the listener speaks.
@@ -26,6 +31,32 @@ pub struct TlsFiles {
     pub client_ca: Option<PathBuf>,
     /// The protocols offered by ALPN, the preferred first.
     pub alpn: Vec<Vec<u8>>,
+}
+
+/// The certificates of this process's own listeners.
+#[derive(Default)]
+pub struct OwnCertificates(parking_lot::Mutex<Vec<(&'static str, Arc<Tls>)>>);
+
+impl OwnCertificates {
+    /// A listener has that name, and these.
+    pub fn add(&self, listener: &'static str, tls: Arc<Tls>) {
+        self.0.lock().push((listener, tls));
+    }
+
+    /// When each ends: that of the listener itself, as it is in use now, and the file that it came from.
+    pub fn ends(&self) -> Vec<(String, UnixMillis)> {
+        let end = |(listener, tls): &(&str, Arc<Tls>)| {
+            Some((format!("{listener}, {}", tls.files.cert.display()), tls.ends()?))
+        };
+        self.0.lock().iter().filter_map(end).collect()
+    }
+}
+
+/// When a certificate ends; `None` for what is none.
+pub(crate) fn end_of(der: &[u8]) -> Option<UnixMillis> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    let seconds = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or_default();
+    Some(UnixMillis(seconds.saturating_mul(1_000)))
 }
 
 /// The certificates cannot be used.
@@ -52,14 +83,21 @@ pub enum TlsError {
 impl Tls {
     /// Reads the files.
     pub fn load(files: TlsFiles) -> Result<Arc<Self>, TlsError> {
-        let config = ArcSwap::from(files.read()?);
-        Ok(Arc::new(Self { files, config }))
+        let (config, ends) = files.read()?;
+        Ok(Arc::new(Self { files, config: ArcSwap::from(config), ends: AtomicU64::new(ends) }))
     }
 
     /// Reads the files again, for handshakes from now on. When they cannot be used, the old ones stay in use.
     pub fn reload(&self) -> Result<(), TlsError> {
-        self.config.store(self.files.read()?);
+        let (config, ends) = self.files.read()?;
+        self.config.store(config);
+        self.ends.store(ends, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// When the certificate in use ends.
+    pub fn ends(&self) -> Option<UnixMillis> {
+        Some(UnixMillis(self.ends.load(Ordering::Relaxed))).filter(|end| end.0 > 0)
     }
 
     /// For the next handshake.
@@ -69,8 +107,10 @@ impl Tls {
 }
 
 impl TlsFiles {
-    fn read(&self) -> Result<Arc<ServerConfig>, TlsError> {
+    /// What the listener speaks, and when its certificate ends, in milliseconds of Unix time.
+    fn read(&self) -> Result<(Arc<ServerConfig>, u64), TlsError> {
         let chain = certificates(&self.cert)?;
+        let ends = chain.first().and_then(|leaf| end_of(leaf)).unwrap_or_default();
         let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|error| file(&self.key, error))?;
         let builder = ServerConfig::builder();
         let builder = match &self.client_ca {
@@ -90,7 +130,7 @@ impl TlsFiles {
             .with_single_cert(chain, key)
             .map_err(|error| TlsError::Unusable { cert: self.cert.clone(), error })?;
         config.alpn_protocols.clone_from(&self.alpn);
-        Ok(Arc::new(config))
+        Ok((Arc::new(config), ends.0))
     }
 }
 

@@ -7,6 +7,7 @@
 //! | `tasks` | Which purge is how far? Who says `completed`, in `tasks::decide`? |
 //! | `nodes` | Which nodes are there, how are they reached, what is in their way? |
 //! | `sla` | How fast were purges? |
+//! | `pulse` | How many were accepted in each of the last seconds? |
 //! | `durable` | What is on the disk of all that, and what does a start make of it? |
 //!
 //! One plain state behind one lock, changed by small synchronous steps; beside it a task that makes completions durable
@@ -19,6 +20,7 @@
 
 mod durable;
 mod nodes;
+mod pulse;
 mod sla;
 mod state;
 mod tasks;
@@ -46,14 +48,21 @@ use crate::catalog::Catalog;
 use crate::clock::{Clock, millis};
 use crate::metrics;
 
+pub(crate) use self::nodes::concerns::most_urgent;
+pub use self::nodes::concerns::{CONCERNS_MAX, Concern, ConcernKind, FleetCounts, FleetState, LATE_FROM};
 pub(crate) use self::nodes::mailbox::MAILBOX;
 pub use self::nodes::mailbox::{COUNT_PATIENCE, Counts, Directive, Mailbox};
 pub use self::nodes::roll::Membership;
-pub(crate) use self::nodes::sent::SentTimes;
+pub(crate) use self::nodes::sent::{NodeLink, SentTimes};
 pub use self::nodes::status::{NodeStatus, RemoveRefused, TagOverflow, TroubleView};
+pub use self::pulse::PULSE_SECONDS;
 pub use self::sla::ledger::SLA_SLOT;
-pub use self::sla::view::{Breach, SLA_BREACHES_MAX, SlaView};
-pub use self::tasks::propagation::{LateCause, NodeLine, PopLine, Propagation};
+pub use self::sla::view::{
+    Breach, DAY, SLA_BREACHES_MAX, SLA_DAYS_MAX, SLA_REPORT_BREACHES_MAX, SlaDay, SlaReport, SlaView,
+    SlowPurge,
+};
+pub use self::tasks::cause::LateCause;
+pub use self::tasks::propagation::{NodeLine, PopLine, Propagation};
 pub use self::tasks::view::{
     AwaitedNode, NodeCounts, PopView, TaskEvent, TaskFilter, TaskPage, TaskState, TaskView,
 };
@@ -195,7 +204,7 @@ impl Tracker {
         hello: &Hello,
         resume: &Resume,
         connection: u64,
-        line: (Mailbox, Arc<SentTimes>),
+        line: NodeLink,
     ) -> Result<Result<(), HelloRefused>, StoreError> {
         let greeted = self.step(|state, now, _| state.handle_hello(now, hello, resume, connection, line));
         if let Err(refused) = greeted {

@@ -1,7 +1,7 @@
 //! What `--help` says in Russian: the text of each command and flag. A test asks for each of them.
 
 /// English, as it stands at the argument, without what it says in square brackets at its end.
-pub const HELP: [(&str, &str); 124] = [
+pub const HELP: [(&str, &str); 133] = [
     (
         "Takes content back from a CDN's caches, everywhere, and waits until it is really gone",
         "Убирает содержимое из кэшей CDN, везде, и ждёт, пока его действительно не станет",
@@ -44,6 +44,27 @@ pub const HELP: [(&str, &str); 124] = [
     (
         "When each PoP and the slowest nodes came how far, and why those were late",
         "Когда очистка прошла каждую ступень на площадках и самых медленных узлах и что их задержало",
+    ),
+    (
+        "Is all well, and if not, what needs attention? (operators)",
+        "Всё ли в порядке, а если нет, что требует внимания? (для операторов)",
+    ),
+    (
+        "Day by day, as JSON or for a spreadsheet (operators)",
+        "По дням, в JSON или для таблиц (для операторов)",
+    ),
+    (
+        "Of all sites together, instead of the one that --site names",
+        "По всем сайтам вместе, а не по указанному в --site",
+    ),
+    ("The first day, such as 2026-04-01", "Первый день, например 2026-04-01"),
+    ("The last day", "Последний день"),
+    ("30 days", "30 дней"),
+    ("today", "сегодня"),
+    ("For programs or for spreadsheets", "Для программ или для таблиц"),
+    (
+        "Which table, as CSV: a line a day, or a line for each node that a late purge waited for",
+        "Какая таблица в CSV: строка на день или строка на каждый узел, которого ждала опоздавшая очистка",
     ),
     // Connection
     (

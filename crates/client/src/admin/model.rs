@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::overview::ConcernReport;
+
 /// A customer's site.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Site {
@@ -247,6 +249,15 @@ pub struct NodeReport {
     pub lag_seconds: f64,
     /// Milliseconds that its lease still runs; none without one.
     pub lease_remaining_ms: Option<u64>,
+    /// Since when it has no lease.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lease_over_at: Option<String>,
+    /// Since when it is late or has no lease, and what keeps it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concern: Option<ConcernReport>,
+    /// When the certificate ends that it showed last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate_until: Option<String>,
     /// Why its last heartbeat was answered without a lease.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refusal: Option<String>,
@@ -277,6 +288,9 @@ pub struct CacheReport {
     /// What is wrong with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
+    /// Since when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trouble_since: Option<String>,
     /// The record that waits behind it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stuck_seq: Option<u64>,

@@ -12,6 +12,7 @@ use http::{Request, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::overview::ConcernDocument;
 use super::refusal::AdminRefusal;
 use crate::api::RequestId;
 use crate::api::problem::store_error;
@@ -54,6 +55,15 @@ struct NodeDocument {
     lag_seconds: f64,
     /// How long it may still serve from its cache without asking; null without a lease.
     lease_remaining_ms: Option<u64>,
+    /// Since when it has no lease.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lease_over_at: Option<String>,
+    /// Since when it is late, or has no lease, and what keeps it: a word such as `no_connection`, and what a cache said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    concern: Option<ConcernDocument>,
+    /// When the certificate ends that it showed last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate_until: Option<String>,
     /// Why its last heartbeat was answered without a lease.
     #[serde(skip_serializing_if = "Option::is_none")]
     refusal: Option<&'static str>,
@@ -90,6 +100,9 @@ struct CacheDocument {
     /// What keeps it from being purged, for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     trouble: Option<String>,
+    /// Since when it is in trouble.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trouble_since: Option<String>,
     /// The record that waits behind it.
     #[serde(skip_serializing_if = "Option::is_none")]
     stuck_seq: Option<u64>,
@@ -180,6 +193,7 @@ impl From<NodeStatus> for NodeDocument {
             .map(|name| CacheDocument {
                 name: name.clone(),
                 trouble: in_trouble(name).map(|trouble| trouble.message.clone()),
+                trouble_since: in_trouble(name).map(|trouble| rfc3339(trouble.since)),
                 stuck_seq: in_trouble(name).and_then(|trouble| trouble.stuck).map(|seq| seq.get()),
             })
             .collect();
@@ -187,6 +201,7 @@ impl From<NodeStatus> for NodeDocument {
         caches.extend(unnamed.map(|trouble| CacheDocument {
             name: trouble.cache.clone(),
             trouble: Some(trouble.message.clone()),
+            trouble_since: Some(rfc3339(trouble.since)),
             stuck_seq: trouble.stuck.map(|seq| seq.get()),
         }));
         Self {
@@ -203,6 +218,9 @@ impl From<NodeStatus> for NodeDocument {
             lag_seconds: status.lag.as_secs_f64(),
             lease_remaining_ms: leased
                 .then(|| u64::try_from(status.lease_remaining.as_millis()).unwrap_or(u64::MAX)),
+            lease_over_at: status.lease_over.map(rfc3339),
+            concern: status.concern.as_ref().map(ConcernDocument::from),
+            certificate_until: status.certificate_until.map(rfc3339),
             refusal: status.refusal,
             heard_at: status.heard_at.map(rfc3339),
             instance: status.instance.map(|instance| instance.to_string()),

@@ -144,7 +144,7 @@ fn parse_window(text: &str) -> Option<Duration> {
 impl SlaDocument {
     /// What the tracker knows, with the window as it was asked for.
     pub fn new(window: String, view: SlaView) -> Self {
-        let SlaView { purges, within_target, p50, p95, p99, p999, max, breaches } = view;
+        let SlaView { purges, within_target, p50, p95, p99, p999, max, breaches, .. } = view;
         Self {
             window,
             target_ms: TARGET_MS,

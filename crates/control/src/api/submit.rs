@@ -317,6 +317,11 @@ impl<'a> Taken<'a> {
                     "the quota \"{}\" of site {site} ({}: {} a minute) has {} left, and this needs {}; nothing was queued",
                     short.quota, short.what, short.per_minute, short.left, short.needed
                 );
+                let told = format!(
+                    "{}: {} of {} a minute left, {} needed",
+                    short.quota, short.left, short.per_minute, short.needed
+                );
+                api.services.overview.handle_over_quota(site, &told);
                 Err(Problem::detailed(Code::RateLimited, detail).retry_after(short.wait))
             }
         }

@@ -18,7 +18,7 @@ use super::parents::ParentsFeed;
 use crate::metrics;
 use crate::service::Services;
 use crate::store::records::{RecordError, record_at};
-use crate::tracker::{Directive, MAILBOX, Membership, SentTimes};
+use crate::tracker::{Directive, MAILBOX, Membership, NodeLink, SentTimes};
 
 /// How long a node is to wait before it connects again after a `GoAway` that another control plane, or a later try, can
 /// mend.
@@ -112,7 +112,8 @@ impl Connection {
         let (sender, mailbox) = mpsc::channel(MAILBOX);
         let tracker = &self.services.tracker;
         let sent = Arc::new(SentTimes::new(resume.cursor()));
-        match tracker.handle_hello(&hello, &resume, self.id, (sender, Arc::clone(&sent))).await {
+        let link = NodeLink { mailbox: sender, sent: Arc::clone(&sent), certificate_until: identity.until() };
+        match tracker.handle_hello(&hello, &resume, self.id, link).await {
             Ok(Ok(_)) => {}
             Ok(Err(refused)) => return Err(refusal(refused)),
             Err(error) => {

@@ -1,13 +1,15 @@
-use batoff_types::NodeName;
+use batoff_types::{NodeName, UnixMillis};
 use tokio_rustls::server::TlsStream;
 use tonic::{Request, Status};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
+use crate::tls::end_of;
+
 /// Who a connection may speak for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum PeerIdentity {
-    /// The node that its certificate names.
-    Certified(NodeName),
+    /// The node that its certificate names, which ends then.
+    Certified(NodeName, UnixMillis),
     /// Plain text on loopback: whoever it says.
     Believed,
 }
@@ -16,10 +18,18 @@ impl PeerIdentity {
     /// Whether the connection may say `Hello` as `node`; the refusal names both.
     pub(super) fn admit(&self, node: &NodeName) -> Result<(), Status> {
         match self {
-            Self::Certified(name) if name != node => Err(Status::permission_denied(format!(
+            Self::Certified(name, _) if name != node => Err(Status::permission_denied(format!(
                 "the Hello names node {node}, but the certificate is for node {name}"
             ))),
-            Self::Certified(_) | Self::Believed => Ok(()),
+            Self::Certified(..) | Self::Believed => Ok(()),
+        }
+    }
+
+    /// When its certificate ends.
+    pub(super) fn until(&self) -> Option<UnixMillis> {
+        match self {
+            Self::Certified(_, until) => Some(*until),
+            Self::Believed => None,
         }
     }
 }
@@ -32,7 +42,8 @@ pub(super) fn of<T>(request: &Request<T>, plaintext: bool) -> Result<PeerIdentit
     let chain = request.peer_certs();
     let leaf = chain.as_ref().and_then(|chain| chain.first());
     let leaf = leaf.ok_or_else(|| Status::unauthenticated("a client certificate is needed"))?;
-    named_in(leaf).map(PeerIdentity::Certified).ok_or_else(|| {
+    let named = named_in(leaf).zip(end_of(leaf));
+    named.map(|(node, until)| PeerIdentity::Certified(node, until)).ok_or_else(|| {
         Status::permission_denied(
             "the certificate names no node: its subject alternative names need exactly one URI of the form \
              spiffe://batoff/pop/<pop>/node/<node>",

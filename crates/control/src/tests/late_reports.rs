@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::init;
 use crate::server::Parts;
 use crate::service::Services;
-use crate::tracker::{MAILBOX, SentTimes};
+use crate::tracker::{MAILBOX, NodeLink, SentTimes};
 
 async fn until(what: &str, mut fits: impl AsyncFnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + PATIENCE;
@@ -81,7 +81,8 @@ async fn reports_on_tasks_that_have_left_memory_outlive_a_store_that_fails_and_c
     let (mailbox, _directives) = mpsc::channel(MAILBOX);
     let resume = Resume::At(Cursor::after(registered));
     let sent = Arc::new(SentTimes::new(resume.cursor()));
-    tracker.handle_hello(&intro.hello(), &resume, 1, (mailbox, sent)).await.unwrap().unwrap();
+    let link = NodeLink { mailbox, sent, certificate_until: None };
+    tracker.handle_hello(&intro.hello(), &resume, 1, link).await.unwrap().unwrap();
     let (old, young) = (purge(&services).await, purge(&services).await);
     let ack = |reports| {
         tracker.handle_ack(

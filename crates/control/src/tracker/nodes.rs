@@ -9,8 +9,12 @@
 //! | [`parents`] | What is a node told of the caches that it fetches through? |
 //! | [`status`] | How does a node look to the operator? |
 //! | [`text`] | How much of what a node writes is kept? |
+//! | [`concerns`] | What about them needs attention, why, and since when? |
+//! | `fleet` | How are all of them together? |
 //! | [`query`] | What is answered to a question about nodes? |
 
+pub(super) mod concerns;
+mod fleet;
 pub(super) mod mailbox;
 pub(super) mod parents;
 mod query;

@@ -4,8 +4,10 @@
 //! | --- | --- |
 //! | [`slot`], `histogram` | What happened to the purges of one site within five minutes? |
 //! | [`ledger`] | Which of it is not in the rows yet, and how does it get there, once? |
+//! | `days` | How fast were they on each day? |
 //! | [`query`] | How fast were purges over a window? |
 
+mod days;
 mod histogram;
 pub(super) mod ledger;
 mod query;

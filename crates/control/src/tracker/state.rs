@@ -6,6 +6,7 @@ use batoff_types::{Body, Cursor, Moment, Record, UnixMillis};
 
 use super::nodes::roll::Roll;
 use super::nodes::voices::Voices;
+use super::pulse::Pulse;
 use super::sla::ledger::SlaLedger;
 use super::tasks::live::DecidedSpan;
 use super::tasks::memory::Tasks;
@@ -20,6 +21,7 @@ use crate::metrics;
 ///   nodes/         voices    what their streams are told of their parents
 ///   tasks/         tasks     which purge is how far, what is to be made durable and told of it
 ///   sla/           ledger    how fast they were
+///   pulse.rs       pulse     how many came in each of the last seconds
 ///
 ///   a record       handle_records ─▶ roster, roll, tasks         state.rs
 ///   a message      handle_hello, handle_heartbeat, handle_ack    nodes/steps.rs: the roster first, then tasks and roll
@@ -36,11 +38,12 @@ pub(super) struct State {
     pub voices: Voices,
     pub tasks: Tasks,
     pub ledger: SlaLedger,
+    pub pulse: Pulse,
 }
 
 impl State {
     pub(super) fn new(roster: Roster, roll: Roll, ledger: SlaLedger, tasks: Tasks) -> Self {
-        Self { roster, roll, voices: Voices::default(), tasks, ledger }
+        Self { roster, roll, voices: Voices::default(), tasks, ledger, pulse: Pulse::default() }
     }
 
     /// The next records of the log, in order.

@@ -12,12 +12,14 @@
 //! | [`spill`] | What leaves memory? |
 //! | [`resolve`] | Which completions are durable, and may be told? |
 //! | [`lines`] | What is told and kept of that, PoP by PoP? |
+//! | [`cause`] | Why was a node late, in a word? |
 //! | [`propagation`] | How does its way look from outside: who was late, and why? |
 //! | [`strip`] | What is answered to the question how a purge spread? |
 //! | [`query`] | What is answered to a question about tasks? |
 //! | [`events`] | What is told to those who listen, and what do they know already? |
 //! | [`view`] | How does all of it look from outside? |
 
+pub(super) mod cause;
 mod decide;
 pub(super) mod events;
 mod lines;

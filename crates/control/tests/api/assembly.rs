@@ -88,6 +88,8 @@ fn with_faults(services: &Services, faults: Faults) -> Arc<Services> {
         commit: Arc::new(commit),
         audit: Arc::clone(&services.audit),
         tracker: Arc::clone(&services.tracker),
+        overview: Arc::clone(&services.overview),
+        certificates: Arc::clone(&services.certificates),
         hub: Arc::clone(&services.hub),
         admin_token: services.admin_token,
         followers: services.followers.clone(),

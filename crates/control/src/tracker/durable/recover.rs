@@ -171,5 +171,5 @@ async fn replay(
 
 fn done(row: &TaskRow, known: &TaskProgress) -> Option<Judged> {
     let (_, took) = known.completed?;
-    Some(Judged::new(row, Duration::from_millis(took), known.late.clone()))
+    Some(Judged::new(row, Duration::from_millis(took), known.late.clone(), &known.slow))
 }

@@ -7,17 +7,19 @@ use std::time::Duration;
 use batoff_delivery::NodeState;
 use batoff_log::StoreError;
 use batoff_types::message::{LeasePolicy, Parents};
-use batoff_types::{Cursor, NodeName, SiteId};
+use batoff_types::{Cursor, NodeName, SiteId, UnixMillis};
 
 use super::roll::NodeEntry;
 use super::status::{NodeStatus, RemoveRefused, TagOverflow, TroubleView};
+use crate::clock::millis;
 use crate::tracker::Tracker;
 
 impl Tracker {
     /// All nodes, removed ones that are still blocked included, by name.
     pub fn nodes(&self) -> Vec<NodeStatus> {
-        let now = self.clock.now();
+        let wall = self.clock.wall();
         let mut state = self.state.lock();
+        let now = self.clock.now();
         let names: Vec<NodeName> = state.roll.iter().map(|(name, _)| name.clone()).collect();
         let mut paths: HashMap<NodeName, Parents> =
             names.into_iter().filter_map(|name| Some((name.clone(), state.parents_now(&name)?))).collect();
@@ -36,6 +38,11 @@ impl Tracker {
                 lag_records: view.map_or(0, |view| view.lag_records),
                 lag: view.map_or(Duration::ZERO, |view| view.lag),
                 lease_remaining: view.map_or(Duration::ZERO, |view| view.lease_remaining),
+                lease_over: view
+                    .and_then(|view| view.lease_over)
+                    .map(|over| UnixMillis(wall.0.saturating_sub(millis(now.since(over))))),
+                certificate_until: entry.certificate_until,
+                concern: view.filter(|view| !view.removing).and_then(|view| state.lateness(now, wall, view)),
                 refusal: view.and_then(|view| view.refusal).map(|refusal| refusal.as_str()),
                 heard_at: entry.heard_at,
                 version: entry.said.as_ref().map(|said| said.version.clone()).unwrap_or_default(),

@@ -105,6 +105,8 @@ pub(super) struct NodeEntry {
     /// When records were handed to its stream: of the present one, or of the last.
     pub(super) sent: Option<Arc<SentTimes>>,
     pub(super) heard_at: Option<UnixMillis>,
+    /// When the certificate ends that it showed last.
+    pub(super) certificate_until: Option<UnixMillis>,
 }
 
 /// Objects of a site with too many tags that a node has met since its daemon started.
@@ -191,6 +193,7 @@ impl Roll {
             mailbox: None,
             sent: None,
             heard_at: None,
+            certificate_until: None,
             row,
         };
         self.entries.insert(name, entry);

@@ -1,10 +1,13 @@
 //! When records were handed to one node's stream.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
-use batoff_types::{Cursor, Moment, Seq};
+use batoff_types::{Cursor, Moment, Seq, UnixMillis};
 use parking_lot::Mutex;
+
+use super::mailbox::Mailbox;
 
 /// Messages of records that are remembered until the node has acknowledged them. Of a node that is further behind the
 /// oldest are forgotten: when they were sent is then not shown.
@@ -12,6 +15,17 @@ const MESSAGES_MAX: usize = 128;
 
 /// What is sent within so much time counts as sent together, with the first of it.
 const TOGETHER: Duration = Duration::from_millis(1);
+
+/// What the tracker is given of a node's stream.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeLink {
+    /// The way to it.
+    pub mailbox: Mailbox,
+    /// When it was handed records.
+    pub sent: Arc<SentTimes>,
+    /// When the certificate ends that was shown; `None` without one.
+    pub certificate_until: Option<UnixMillis>,
+}
 
 /// When records were handed to one node's stream. The stream writes it, on its own and under a lock that nobody else
 /// waits for; whoever makes out a purge's way reads it.

@@ -6,6 +6,8 @@ use batoff_delivery::NodeState;
 use batoff_types::message::{LeasePolicy, Parents};
 use batoff_types::{Cursor, InstanceId, NodeName, Parent, Seq, UnixMillis};
 
+use super::concerns::Concern;
+
 /// A node as the operator sees it.
 #[derive(Clone, Debug)]
 pub struct NodeStatus {
@@ -29,6 +31,8 @@ pub struct NodeStatus {
     pub lag: Duration,
     /// How long its lease still runs.
     pub lease_remaining: Duration,
+    /// Since when it has none.
+    pub lease_over: Option<UnixMillis>,
     /// Why its last heartbeat was answered without a lease.
     pub refusal: Option<&'static str>,
     /// When its last heartbeat came.
@@ -39,6 +43,10 @@ pub struct NodeStatus {
     pub semantics: Option<u32>,
     /// The caches that it drives.
     pub caches: Vec<String>,
+    /// When the certificate ends that it showed last.
+    pub certificate_until: Option<UnixMillis>,
+    /// Why it is late or has no lease, if it is or has not.
+    pub concern: Option<Concern>,
     /// Caches in the way.
     pub troubles: Vec<TroubleView>,
     /// The caches between its own and the origins; empty as long as it has not said so.

@@ -1,14 +1,13 @@
 //! What a node's messages do to what is known of it; the roster hears them first.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use batoff_delivery::{Greeting, HelloRefused, Resume, Roster};
 use batoff_types::message::{Ack, GoAwayReason, Heartbeat, Hello, LeaseGrant};
 use batoff_types::{Cursor, Moment, NodeName, UnixMillis};
 
-use super::mailbox::{Directive, Mailbox};
-use super::sent::SentTimes;
+use super::mailbox::Directive;
+use super::sent::NodeLink;
 use crate::metrics;
 use crate::tracker::state::State;
 
@@ -20,13 +19,14 @@ impl State {
         hello: &Hello,
         resume: &Resume,
         connection: u64,
-        (mailbox, sent): (Mailbox, Arc<SentTimes>),
+        NodeLink { mailbox, sent, certificate_until }: NodeLink,
     ) -> Result<Greeting, HelloRefused> {
         let greeting =
             self.hear(now, &hello.node, |roster| roster.handle_hello(now, hello, resume, connection))?;
         let replaced = self.roll.get_mut(&hello.node).and_then(|entry| {
             entry.handle_hello(hello);
             entry.sent = Some(sent);
+            entry.certificate_until = certificate_until;
             entry.mailbox.replace((connection, mailbox))
         });
         if let (Some(_), Some((_, old))) = (greeting.replaced, replaced) {

@@ -10,10 +10,11 @@ use batoff_types::{Seq, SiteId, TaskId, UnixMillis};
 use futures_util::future::try_join_all;
 
 use super::slot::TimeSlot;
-use super::view::Breach;
+use super::view::{Breach, SlowPurge};
 use crate::clock::millis;
 use crate::store::rows;
 use crate::tracker::tasks::live::LiveTask;
+use crate::tracker::tasks::propagation::NodeLine;
 use crate::tracker::tasks::view::AwaitedNode;
 
 /// Purges accepted within so much time are counted together.
@@ -52,17 +53,31 @@ pub(in crate::tracker) struct Judged {
     pub took: Duration,
     /// Set when the target passed before it was completed.
     pub breach: Option<Breach>,
+    /// Set when it is the slowest of its slot so far, and what it waited for is known.
+    pub slow: Option<SlowPurge>,
 }
 
 impl Judged {
     /// Of the task of a row; `late` are the nodes that it waited for when the target passed, if it did.
-    pub(in crate::tracker) fn new(row: &TaskRow, took: Duration, late: Vec<AwaitedNode>) -> Self {
-        Self::of(&row.site, row.task, row.seq, row.accepted_at, took, late)
+    pub(in crate::tracker) fn new(
+        row: &TaskRow,
+        took: Duration,
+        late: Vec<AwaitedNode>,
+        slow: &[NodeLine],
+    ) -> Self {
+        let judged = Self::of(&row.site, row.task, row.seq, row.accepted_at, took, late);
+        let slow = slow_purge(&row.site, row.task, took, slow);
+        Self { slow: Some(slow), ..judged }
     }
 
     /// The same of a task in memory.
     pub(in crate::tracker) fn of_live(seq: Seq, task: &LiveTask, took: Duration) -> Self {
         Self::of(&task.site, task.task, seq, task.accepted_at, took, task.late.clone())
+    }
+
+    /// With the nodes that it waited for.
+    pub(in crate::tracker) fn with_slow(self, task: TaskId, slow: &[NodeLine]) -> Self {
+        Self { slow: Some(slow_purge(&self.site, task, self.took, slow)), ..self }
     }
 
     fn of(
@@ -77,7 +92,18 @@ impl Judged {
         let is_breach = took >= PURGE_TARGET || !late.is_empty();
         let breach =
             is_breach.then(|| Breach { site: site.clone(), task, propagation_ms: Some(millis(took)), late });
-        Self { site: site.clone(), seq, accepted_at, took, breach }
+        Self { site: site.clone(), seq, accepted_at, took, breach, slow: None }
+    }
+}
+
+fn slow_purge(site: &SiteId, task: TaskId, took: Duration, slow: &[NodeLine]) -> SlowPurge {
+    let slowest = slow.iter().max_by_key(|line| line.until_ms().unwrap_or(u64::MAX));
+    SlowPurge {
+        site: site.clone(),
+        task,
+        propagation_ms: millis(took),
+        node: slowest.map(|line| (line.node.clone(), line.cause)),
+        detail: slowest.map(|line| Arc::clone(&line.detail)).unwrap_or_default(),
     }
 }
 
@@ -94,14 +120,24 @@ impl SlaLedger {
 
     /// Its completion is durable. In the order of the log.
     pub(in crate::tracker) fn handle_completed(&mut self, completed: &Judged) {
-        let Judged { site, seq, accepted_at, took, breach } = completed;
+        let Judged { site, seq, accepted_at, took, breach, slow } = completed;
         self.each(site, *accepted_at, |slot| {
-            if slot.handle_completed(seq.get(), millis(*took), breach.is_none())
-                && let Some(breach) = breach
-            {
+            if !slot.handle_completed(seq.get(), millis(*took), breach.is_none()) {
+                return;
+            }
+            if let Some(breach) = breach {
                 slot.handle_breach(breach);
             }
+            if let Some(slow) = slow {
+                slot.handle_slow(slow);
+            }
         });
+    }
+
+    /// Whether a purge that took so long would be the slowest of its slot, as far as that is not in the rows.
+    pub(in crate::tracker) fn is_slowest(&self, site: &SiteId, at: UnixMillis, took: Duration) -> bool {
+        let slot = self.since.get(&(site.as_str().to_owned(), number(at)));
+        slot.is_none_or(|slot| slot.max <= millis(took))
     }
 
     fn each(&mut self, site: &SiteId, at: UnixMillis, change: impl Fn(&mut TimeSlot)) {

@@ -8,7 +8,7 @@ use batoff_types::{SiteId, UnixMillis};
 
 use super::ledger;
 use super::slot::TimeSlot;
-use super::view::{SLA_BREACHES_MAX, SlaView};
+use super::view::{Breach, SLA_BREACHES_MAX, SlaView};
 use crate::clock::millis;
 use crate::tracker::Tracker;
 
@@ -17,19 +17,27 @@ impl Tracker {
     /// whole slots of [`SLA_SLOT`](super::ledger::SLA_SLOT).
     pub async fn sla(&self, site: Option<&SiteId>, window: Duration) -> Result<SlaView, StoreError> {
         let since = UnixMillis(self.clock.wall().0.saturating_sub(millis(window)));
-        let first = ledger::number(since);
+        let slots = self.sla_slots(site, ledger::number(since)).await?;
+        let overdue = self.state.lock().overdue_at(site, since).len() as u64;
+        let (sum, breaches) = view(&slots, overdue, SLA_BREACHES_MAX);
+        Ok(SlaView { breaches, ..sum })
+    }
+
+    /// The slots from `first` on, those that are not on the disk yet among them.
+    pub(super) async fn sla_slots(
+        &self,
+        site: Option<&SiteId>,
+        first: u64,
+    ) -> Result<BTreeMap<u64, TimeSlot>, StoreError> {
         // Held while rows are written, so that nothing is seen twice or not at all.
         let _writing = self.sla_writes.lock().await;
         let mut slots: BTreeMap<u64, TimeSlot> =
             ledger::rows_from(self.store.kv(), site, first).await?.into_iter().collect();
-        let (unsaved, overdue) = {
-            let state = self.state.lock();
-            (state.ledger.unsaved(site, first), state.overdue(site, since))
-        };
+        let unsaved = self.state.lock().ledger.unsaved(site, first);
         for (number, since) in unsaved {
             slots.entry(number).or_default().add(&since);
         }
-        Ok(view(&slots, overdue))
+        Ok(slots)
     }
 
     /// Makes the counts durable. The rows then hold every purge before the returned place, completed or not.
@@ -51,22 +59,32 @@ impl Tracker {
     }
 }
 
-fn view(slots: &BTreeMap<u64, TimeSlot>, overdue: u64) -> SlaView {
+/// All slots together, of which so many more are past the target and open; and the newest breaches.
+pub(super) fn view(
+    slots: &BTreeMap<u64, TimeSlot>,
+    overdue: u64,
+    breaches_max: usize,
+) -> (SlaView, Vec<Breach>) {
     let mut sum = TimeSlot::default();
     slots.values().for_each(|slot| sum.add_other(slot));
-    let mut breaches: Vec<_> = slots.values().rev().flat_map(|slot| slot.breaches.iter().cloned()).collect();
+    let mut breaches: Vec<_> = slots.values().rev().flat_map(|slot| &slot.breaches).collect();
     breaches.sort_unstable_by_key(|breach| std::cmp::Reverse(breach.task));
-    breaches.truncate(SLA_BREACHES_MAX);
+    breaches.truncate(breaches_max);
+    let breaches = breaches.into_iter().cloned().collect();
     let judged = sum.took.count() + overdue;
     let quantile = |per_mille| sum.took.quantile(per_mille).min(sum.max);
-    SlaView {
+    let sum = SlaView {
         purges: sum.purges,
+        judged,
+        within: sum.within,
         within_target: if judged == 0 { 1.0 } else { sum.within as f64 / judged as f64 },
         p50: quantile(500),
         p95: quantile(950),
         p99: quantile(990),
         p999: quantile(999),
         max: sum.max,
-        breaches,
-    }
+        slowest: sum.slowest,
+        breaches: Vec::new(),
+    };
+    (sum, breaches)
 }

@@ -4,7 +4,8 @@ use batoff_types::{SiteId, TaskId};
 use prost::Message;
 
 use super::histogram::Histogram;
-use super::view::Breach;
+use super::view::{Breach, SlowPurge};
+use crate::tracker::tasks::cause::LateCause;
 use crate::tracker::tasks::progress::LateRow;
 use crate::tracker::tasks::view::AwaitedNode;
 
@@ -22,6 +23,8 @@ pub(super) struct TimeSlot {
     pub within: u64,
     /// The slowest, in milliseconds.
     pub max: u64,
+    /// Which that was.
+    pub slowest: Option<SlowPurge>,
     /// Of all that are completed.
     pub took: Histogram,
     /// All completions through this seq are counted.
@@ -50,6 +53,13 @@ impl TimeSlot {
         true
     }
 
+    /// A purge that was counted just now; only the slowest is kept.
+    pub(super) fn handle_slow(&mut self, slow: &SlowPurge) {
+        if slow.propagation_ms >= self.max {
+            self.slowest = Some(slow.clone());
+        }
+    }
+
     /// What is known later of a breach takes the place of what was known before.
     pub(super) fn handle_breach(&mut self, breach: &Breach) {
         match self.breaches.iter_mut().find(|known| known.task == breach.task) {
@@ -76,7 +86,7 @@ impl TimeSlot {
         }
         if since.completed_through > self.completed_through {
             self.within += since.within;
-            self.max = self.max.max(since.max);
+            self.take_slowest(since);
             self.took.add(&since.took);
             self.completed_through = since.completed_through;
         }
@@ -87,8 +97,15 @@ impl TimeSlot {
     pub(super) fn add_other(&mut self, other: &Self) {
         self.purges += other.purges;
         self.within += other.within;
-        self.max = self.max.max(other.max);
+        self.take_slowest(other);
         self.took.add(&other.took);
+    }
+
+    fn take_slowest(&mut self, other: &Self) {
+        if other.max > self.max || (other.max == self.max && self.slowest.is_none()) {
+            self.max = other.max;
+            self.slowest.clone_from(&other.slowest);
+        }
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
@@ -108,6 +125,7 @@ impl TimeSlot {
             buckets,
             counts,
             breaches: self.breaches.iter().map(breach).collect(),
+            slowest: self.slowest.as_ref().map(SlowestRow::from),
         }
         .encode_to_vec()
     }
@@ -130,6 +148,7 @@ impl TimeSlot {
             took: Histogram::from_pairs(row.buckets.into_iter().zip(row.counts)),
             completed_through: row.completed_through,
             breaches: row.breaches.into_iter().filter_map(breach).collect(),
+            slowest: row.slowest.and_then(SlowestRow::into_purge),
         })
     }
 }
@@ -152,6 +171,51 @@ struct SlotRow {
     counts: Vec<u64>,
     #[prost(message, repeated, tag = "8")]
     breaches: Vec<BreachRow>,
+    #[prost(message, optional, tag = "9")]
+    slowest: Option<SlowestRow>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct SlowestRow {
+    #[prost(string, tag = "1")]
+    site: String,
+    #[prost(string, tag = "2")]
+    task: String,
+    #[prost(uint64, tag = "3")]
+    propagation_ms: u64,
+    /// Empty: not known.
+    #[prost(string, tag = "4")]
+    node: String,
+    #[prost(uint32, tag = "5")]
+    cause: u32,
+    #[prost(string, tag = "6")]
+    detail: String,
+}
+
+impl From<&SlowPurge> for SlowestRow {
+    fn from(slow: &SlowPurge) -> Self {
+        Self {
+            site: slow.site.to_string(),
+            task: slow.task.to_string(),
+            propagation_ms: slow.propagation_ms,
+            node: slow.node.as_ref().map(|(node, _)| node.to_string()).unwrap_or_default(),
+            cause: slow.node.as_ref().map(|(_, cause)| cause.number()).unwrap_or_default(),
+            detail: slow.detail.to_string(),
+        }
+    }
+}
+
+impl SlowestRow {
+    fn into_purge(self) -> Option<SlowPurge> {
+        let node = self.node.parse().ok();
+        Some(SlowPurge {
+            site: self.site.parse().ok()?,
+            task: self.task.parse().ok()?,
+            propagation_ms: self.propagation_ms,
+            node: node.map(|node| (node, LateCause::from_number(self.cause))),
+            detail: self.detail.into(),
+        })
+    }
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -180,12 +244,42 @@ mod tests {
         }
     }
 
+    fn slow(task: u128, propagation_ms: u64) -> SlowPurge {
+        SlowPurge {
+            site: "shop".parse().unwrap(),
+            task: ulid::Ulid(task).to_string().parse().unwrap(),
+            propagation_ms,
+            node: Some(("waw1/edge-2".parse().unwrap(), LateCause::CacheBusy)),
+            detail: "".into(),
+        }
+    }
+
+    #[test]
+    fn the_slowest_purge_is_kept_over_slots_too() {
+        let mut slot = TimeSlot::default();
+        for (seq, took) in [(1, 40), (2, 900), (3, 70)] {
+            slot.handle_accepted(seq);
+            slot.handle_completed(seq, took, true);
+            slot.handle_slow(&slow(seq.into(), took));
+        }
+        let mut sum = TimeSlot::default();
+        sum.add_other(&TimeSlot { max: 90, slowest: Some(slow(9, 90)), ..TimeSlot::default() });
+        sum.add_other(&slot);
+        assert_eq!((sum.max, sum.slowest), (900, Some(slow(2, 900))));
+        // A row of an earlier version knows how slow, and not which.
+        sum = TimeSlot { max: 5_000, ..TimeSlot::default() };
+        sum.add_other(&slot);
+        assert_eq!((sum.max, sum.slowest), (5_000, None));
+    }
+
     #[test]
     fn a_slot_is_read_back_as_it_was_written() {
         let mut slot = TimeSlot::default();
         slot.handle_accepted(7);
         slot.handle_completed(7, 2_345, false);
         slot.handle_breach(&breach(1, Some(2_345), true));
+        slot.handle_slow(&slow(1, 2_345));
+        assert!(slot.slowest.is_some());
         assert_eq!(TimeSlot::decode(&slot.encode()), Some(slot));
         assert_eq!(TimeSlot::decode(b"\xff\xff"), None);
     }

@@ -91,7 +91,11 @@ impl State {
             let Some(task) = self.tasks.live.get_mut(&seq) else { continue };
             if let Completion::Decided(decided) = std::mem::replace(&mut task.completion, Completion::Open) {
                 let nodes = decided.nodes;
-                self.ledger.handle_completed(&Judged::of_live(seq, task, decided.took));
+                let mut judged = Judged::of_live(seq, task, decided.took);
+                if self.ledger.is_slowest(&task.site, task.accepted_at, decided.took) {
+                    judged = judged.with_slow(task.task, &task.slow_lines(&decided.fences, &self.roll));
+                }
+                self.ledger.handle_completed(&judged);
                 task.completion = Completion::Stored(decided);
                 let view = task.view(seq, TaskState::Completed, nodes);
                 self.tasks.news.push(view.clone());
@@ -147,9 +151,9 @@ impl State {
         self.ledger.handle_breach(&breach, task.accepted_at);
     }
 
-    /// The site's tasks (all sites' for `None`) accepted since then that are past the target and not completed, as far
-    /// as they are in memory.
-    pub(in crate::tracker) fn overdue(&self, site: Option<&SiteId>, since: UnixMillis) -> u64 {
+    /// When the site's tasks (all sites' for `None`) were accepted that are past the target and not completed: since then,
+    /// and as far as they are in memory.
+    pub(in crate::tracker) fn overdue_at(&self, site: Option<&SiteId>, since: UnixMillis) -> Vec<UnixMillis> {
         let open = self.tasks.live.range(
             self.completed_through().next()
                 ..self.tasks.overdue_through.next().max(self.completed_through().next()),
@@ -157,7 +161,7 @@ impl State {
         let counts = |task: &LiveTask| {
             task.stored().is_none() && task.accepted_at >= since && site.is_none_or(|site| task.site == *site)
         };
-        open.filter(|(_, task)| counts(task)).count() as u64
+        open.filter(|(_, task)| counts(task)).map(|(_, task)| task.accepted_at).collect()
     }
 
     /// A node that keeps a purge from being completed keeps every later one from it too: so the newest tells whether

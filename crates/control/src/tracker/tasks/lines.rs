@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use batoff_delivery::PURGE_TARGET;
 
+use super::cause::LateCause;
 use super::live::LiveTask;
 use super::marks::WayMark;
-use super::propagation::{FENCED_MAX, FencedLine, Fences, LateCause, NodeLine, PopLine};
+use super::propagation::{FENCED_MAX, FencedLine, Fences, NodeLine, PopLine};
 use super::view::NodeCounts;
 use crate::clock::millis;
 use crate::tracker::nodes::roll::Roll;
@@ -51,7 +52,12 @@ impl LiveTask {
         let slow = slow.filter_map(|(_, slow)| {
             let node = roll.node(slow.node)?.clone();
             let detail = roll.trouble_since(&node, self.durable_at);
-            let cause = LateCause::of_way(slow.sent, slow.in_force, slow.acked, detail.is_some());
+            let cause = LateCause::of_way(
+                slow.sent.millis(),
+                slow.in_force.millis(),
+                slow.acked.millis(),
+                detail.is_some(),
+            );
             let detail = detail.filter(|_| cause == LateCause::CacheTrouble).unwrap_or_default();
             Some(NodeLine {
                 sent_ms: slow.sent.millis(),

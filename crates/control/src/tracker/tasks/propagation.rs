@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use batoff_types::{Moment, NodeName, SiteId, TaskId, UnixMillis};
 
-use super::marks::WayMark;
+use super::cause::LateCause;
 use super::view::{NodeCounts, PopView, TaskState};
 
 /// Fenced nodes that are kept of one task.
@@ -86,77 +86,6 @@ pub struct NodeLine {
     pub cause: LateCause,
     /// What a cache said that was in the way meanwhile; empty when none was.
     pub detail: Arc<str>,
-}
-
-/// What took the most time on a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum LateCause {
-    /// It had no stream.
-    NoConnection,
-    /// It has a stream and no lease: it was too slow, or has not caught up yet.
-    NoLease,
-    /// Its stream was handed it late: it was not connected, or still being sent what came before.
-    SentLate,
-    /// Between the handing over and the rule in force, or on the way back: the network, or the node had no time.
-    Network,
-    /// A cache that is asked, and not looked up in the index, took its time.
-    CacheBusy,
-    /// A cache could not be reached, or refused.
-    CacheTrouble,
-    /// An earlier incarnation of the node may still hold a lease.
-    EarlierLease,
-    /// It has it, and has not acknowledged it yet.
-    Working,
-}
-
-impl LateCause {
-    /// All of them.
-    pub const ALL: [Self; 8] = [
-        Self::NoConnection,
-        Self::NoLease,
-        Self::SentLate,
-        Self::Network,
-        Self::CacheBusy,
-        Self::CacheTrouble,
-        Self::EarlierLease,
-        Self::Working,
-    ];
-
-    /// Its name in the APIs.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NoConnection => "no_connection",
-            Self::NoLease => "no_lease",
-            Self::SentLate => "sent_late",
-            Self::Network => "network",
-            Self::CacheBusy => "cache_busy",
-            Self::CacheTrouble => "cache_trouble",
-            Self::EarlierLease => "earlier_lease",
-            Self::Working => "working",
-        }
-    }
-
-    /// Of a node that has acknowledged: which part of the way was the longest?
-    pub(super) fn of_way(sent: WayMark, in_force: WayMark, acked: WayMark, trouble: bool) -> Self {
-        let sent = sent.millis().unwrap_or_default();
-        let in_force = in_force.millis().unwrap_or(sent).max(sent);
-        let caches = acked.millis().unwrap_or(in_force).saturating_sub(in_force);
-        let way = in_force - sent;
-        if caches > way.max(sent) {
-            return if trouble { Self::CacheTrouble } else { Self::CacheBusy };
-        }
-        if sent > way { Self::SentLate } else { Self::Network }
-    }
-
-    /// As it is kept.
-    pub(in crate::tracker) fn number(self) -> u32 {
-        Self::ALL.iter().position(|cause| *cause == self).map_or(0, |place| place as u32)
-    }
-
-    /// One that a later version has written is [`LateCause::Working`].
-    pub(in crate::tracker) fn from_number(number: u32) -> Self {
-        Self::ALL.get(number as usize).copied().unwrap_or(Self::Working)
-    }
 }
 
 /// The nodes that tasks completed together did not wait for.
@@ -243,29 +172,6 @@ pub(in crate::tracker) fn sort(pops: &mut [PopLine], nodes: &mut [NodeLine]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_longest_part_of_the_way_is_the_cause() {
-        let cause = |sent, in_force, acked, trouble| {
-            let mark = |at: u64| if at == 0 { WayMark::NONE } else { WayMark::of_millis(at) };
-            LateCause::of_way(mark(sent), mark(in_force), mark(acked), trouble)
-        };
-        assert_eq!(cause(1, 90, 91, false), LateCause::Network);
-        assert_eq!(cause(800, 850, 851, false), LateCause::SentLate);
-        assert_eq!(cause(1, 30, 1_400, false), LateCause::CacheBusy);
-        assert_eq!(cause(1, 30, 1_400, true), LateCause::CacheTrouble);
-        // What was trouble elsewhere is none here.
-        assert_eq!(cause(1, 90, 91, true), LateCause::Network);
-        assert_eq!(cause(0, 0, 40, false), LateCause::CacheBusy, "all that is known is the end");
-    }
-
-    #[test]
-    fn causes_are_read_back_and_unknown_ones_are_nothing_in_particular() {
-        for cause in LateCause::ALL {
-            assert_eq!(LateCause::from_number(cause.number()), cause);
-        }
-        assert_eq!(LateCause::from_number(99), LateCause::Working);
-    }
 
     #[test]
     fn what_is_not_done_comes_before_what_was_slow() {

@@ -109,7 +109,7 @@ impl Tracker {
                     continue;
                 }
                 let (progress, took) = self.late_completion(&row, known.unwrap_or_default(), span);
-                let completed = Judged::new(&row, took, progress.late.clone());
+                let completed = Judged::new(&row, took, progress.late.clone(), &progress.slow);
                 rows.push((completed, (record.task, progress.encode().into())));
             }
         }

@@ -4,7 +4,8 @@
 use batoff_types::NodeName;
 use prost::Message;
 
-use super::propagation::{LateCause, NodeLine, PopLine};
+use super::cause::LateCause;
+use super::propagation::{NodeLine, PopLine};
 use super::view::NodeCounts;
 
 #[derive(Clone, Copy, PartialEq, Message)]

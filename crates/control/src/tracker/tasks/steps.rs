@@ -14,6 +14,7 @@ use crate::tracker::state::State;
 impl State {
     /// A purge was accepted.
     pub(in crate::tracker) fn handle_purge(&mut self, now: Moment, record: &Record, purge: &Purge) {
+        self.pulse.handle_accepted(now);
         self.ledger.handle_accepted(&purge.site, record.seq, record.accepted_at);
         let waiting = self.roll.present().clone();
         self.tasks.insert(record.seq, LiveTask::new(record, purge, now, waiting));

@@ -6,9 +6,10 @@ use batoff_delivery::Lateness;
 use batoff_log::{StoreError, TaskRow};
 use batoff_types::{Moment, Seq, SiteId, TaskId, UnixMillis};
 
+use super::cause::LateCause;
 use super::live::LiveTask;
 use super::progress::TaskProgress;
-use super::propagation::{FencedLine, Fences, LateCause, NodeLine, PopLine, Propagation, sort};
+use super::propagation::{FencedLine, Fences, NodeLine, PopLine, Propagation, sort};
 use super::query::progress_of;
 use super::view::TaskState;
 use crate::clock::millis;

@@ -1,0 +1,68 @@
+//! Was the promise kept, day by day?
+
+use std::collections::BTreeMap;
+
+use batoff_log::StoreError;
+use batoff_types::{SiteId, UnixMillis};
+
+use super::ledger::SLA_SLOT;
+use super::query::view;
+use super::slot::TimeSlot;
+use super::view::{DAY, SLA_DAYS_MAX, SLA_REPORT_BREACHES_MAX, SlaDay, SlaReport};
+use crate::clock::millis;
+use crate::tracker::Tracker;
+
+impl Tracker {
+    /// Propagation of the site's purges (of all sites' for `None`) that were accepted on the days from the one in which
+    /// `from` lies through that in which `until` lies: at most [`SLA_DAYS_MAX`], the last of them.
+    pub async fn sla_days(
+        &self,
+        site: Option<&SiteId>,
+        from: UnixMillis,
+        until: UnixMillis,
+    ) -> Result<SlaReport, StoreError> {
+        let last = day_of(until.max(from));
+        let first = day_of(from).max((last + 1).saturating_sub(SLA_DAYS_MAX));
+        let slots_a_day = DAY.as_secs() / SLA_SLOT.as_secs();
+        let slots = self.sla_slots(site, first * slots_a_day).await?;
+        let overdue = self.state.lock().overdue_at(site, begin_of(first));
+        let mut days: BTreeMap<u64, (BTreeMap<u64, TimeSlot>, u64)> =
+            (first..=last).map(|day| (day, Default::default())).collect();
+        for (number, slot) in slots {
+            if let Some((slots, _)) = days.get_mut(&(number / slots_a_day)) {
+                slots.insert(number, slot);
+            }
+        }
+        for at in overdue {
+            if let Some((_, overdue)) = days.get_mut(&day_of(at)) {
+                *overdue += 1;
+            }
+        }
+        let all: BTreeMap<u64, TimeSlot> =
+            days.values().flat_map(|(slots, _)| slots.iter().map(|(at, slot)| (*at, slot.clone()))).collect();
+        let (mut total, mut breaches) =
+            view(&all, days.values().map(|(_, overdue)| overdue).sum(), SLA_REPORT_BREACHES_MAX);
+        total.breaches = Vec::new();
+        breaches.truncate(SLA_REPORT_BREACHES_MAX);
+        let day = |(day, (slots, overdue)): (&u64, &(BTreeMap<u64, TimeSlot>, u64))| SlaDay {
+            begins: begin_of(*day),
+            view: view(slots, *overdue, 0).0,
+        };
+        Ok(SlaReport {
+            site: site.cloned(),
+            from: begin_of(first),
+            until: begin_of(last + 1),
+            days: days.iter().map(day).collect(),
+            total,
+            breaches,
+        })
+    }
+}
+
+fn day_of(at: UnixMillis) -> u64 {
+    at.as_secs() / DAY.as_secs()
+}
+
+fn begin_of(day: u64) -> UnixMillis {
+    UnixMillis(day.saturating_mul(millis(DAY)))
+}
