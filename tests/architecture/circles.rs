@@ -48,6 +48,10 @@ const CONTROL: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "console",
+        &["accounts", "api", "catalog", "clock", "language", "metrics", "service", "store", "tracker"],
+    ),
+    (
         "server",
         &[
             "accounts",

@@ -5,6 +5,7 @@
 //! | [`api`] | What may a customer ask, and in which words do we answer? |
 //! | [`admin`] | The same for the operator: sites, tokens, nodes. |
 //! | [`accounts`] | Who signs in to the console, and what may he do there? |
+//! | [`console`] | The pages in a browser: are purges fast, is this one gone, who is late and why? |
 //! | [`audit`] | Who did what, from where, when, and with which result? |
 //! | [`catalog`] | Who are the customers: sites, hostnames, tokens? |
 //! | [`commit`] | May this purge go into the log now? |
@@ -28,6 +29,7 @@ pub mod catalog;
 pub mod clock;
 pub mod commit;
 pub mod config;
+pub mod console;
 mod exit;
 pub mod feed;
 mod handshakes;

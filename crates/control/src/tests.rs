@@ -3,6 +3,7 @@
 mod administration;
 mod audit;
 mod connections;
+mod console;
 mod delivery;
 mod described;
 #[path = "../tests/api/faulty_store.rs"]

@@ -155,7 +155,7 @@ fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
 const DATE_MAX_SECS: u64 = 253_402_300_799;
 
 /// `Date`, written once a second on each thread.
-fn date(unix_secs: u64) -> HeaderValue {
+pub fn date(unix_secs: u64) -> HeaderValue {
     thread_local! {
         static WRITTEN: RefCell<Option<(u64, HeaderValue)>> = const { RefCell::new(None) };
     }

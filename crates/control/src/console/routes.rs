@@ -1,0 +1,58 @@
+//! **The one table** of the console: each page and each form, what its viewer must be allowed to, and who answers it. Router,
+//! navigation and the test of privileges are made from it.
+
+use std::sync::Arc;
+
+use axum::routing::{MethodRouter, get, post};
+use http::Method;
+
+use super::state::{Console, NavSection};
+use super::words::Text;
+use super::{assets, pages, preferences};
+use crate::accounts::Need;
+
+/// A row.
+pub struct Route {
+    /// `GET` answers `HEAD` too.
+    pub method: Method,
+    /// As axum writes paths. What is called `{site}` must be a site that the viewer may do this with.
+    pub path: &'static str,
+    /// What the viewer must be allowed to; `None`: nothing, not even to be signed in.
+    pub need: Option<Need>,
+    /// What navigation calls it, if it leads here.
+    pub section: Option<Text>,
+    /// Who answers.
+    pub handler: fn() -> MethodRouter<Arc<Console>>,
+}
+
+/// All rows. Navigation has the order of this table.
+pub const ROUTES: &[Route] = &[
+    page("/", Need::ReadSite, || get(pages::beginning)),
+    page("/purges", Need::ReadSite, || get(pages::purges::list)).called(Text::Purges),
+    // What every page has.
+    open(Method::GET, "/assets/{name}", || get(assets::serve)),
+    open(Method::POST, "/language", || post(preferences::language)),
+    open(Method::POST, "/colours", || post(preferences::colours)),
+];
+
+const fn page(path: &'static str, need: Need, handler: fn() -> MethodRouter<Arc<Console>>) -> Route {
+    Route { method: Method::GET, path, need: Some(need), section: None, handler }
+}
+
+const fn open(method: Method, path: &'static str, handler: fn() -> MethodRouter<Arc<Console>>) -> Route {
+    Route { method, path, need: None, section: None, handler }
+}
+
+impl Route {
+    const fn called(mut self, words: Text) -> Self {
+        self.section = Some(words);
+        self
+    }
+}
+
+/// Where navigation leads.
+pub fn navigation() -> Vec<NavSection> {
+    let section =
+        |route: &Route| Some(NavSection { words: route.section?, path: route.path, need: route.need });
+    ROUTES.iter().filter_map(section).collect()
+}
