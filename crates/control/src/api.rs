@@ -10,6 +10,7 @@
 //! | `refusals` | What is the audit log told of what changed nothing? |
 //! | `apart` | On which threads is waited? |
 //! | `propagation` | How did a purge spread? |
+//! | `purging` | The way from a request into the log, for tokens and for the console |
 //! | `submit`, `waiting`, `task`, `list`, `events`, `sla` | The routes |
 //! | `openapi` | How is all of this described? |
 //! | [`problem`], `remedies`, `russian` | How do we say no, what can be done about it, and in which language? |
@@ -24,8 +25,8 @@ mod auth_failures;
 mod body;
 mod bucket;
 mod buckets;
-mod counts;
 pub(crate) mod client_address;
+mod counts;
 mod document;
 mod dry_runs;
 mod events;
@@ -37,6 +38,7 @@ pub mod openapi;
 pub mod problem;
 mod propagation;
 mod purge_body;
+mod purging;
 pub mod query;
 mod quota;
 mod refusals;
@@ -64,20 +66,28 @@ use utoipa_axum::routes;
 
 use self::problem::{Code, Problem};
 use self::reply::FinishedRoutes;
-use self::state::Api;
 use crate::service::Services;
 
 pub use self::counts::NodesDocument;
 pub use self::document::TaskDocument;
 pub use self::propagation::PropagationDocument;
+pub use self::purge_body::PurgeRequest;
+pub use self::purging::WantedPurge;
+pub use self::refusals::PurgeAttempt;
 pub use self::request_id::RequestId;
+pub use self::state::Api;
 
 /// All routes of the API. To be served with `ConnectInfo<SocketAddr>`, which the bucket of failed authentications goes
 /// by.
 pub fn router(services: Arc<Services>) -> FinishedRoutes {
-    let clock = services.clock.clone();
-    let prefix = services.config.api.public_prefix.clone();
-    let (routes, _) = described().with_state(Arc::new(Api::new(services))).split_for_parts();
+    router_of(Arc::new(Api::new(services)))
+}
+
+/// The same, of a state that others purge with, too: quotas are the site's, whoever asks.
+pub fn router_of(api: Arc<Api>) -> FinishedRoutes {
+    let clock = api.services.clock.clone();
+    let prefix = api.services.config.api.public_prefix.clone();
+    let (routes, _) = described().with_state(api).split_for_parts();
     let routes = routes
         .merge(openapi::routes(description(), &prefix))
         .fallback(no_such_route)

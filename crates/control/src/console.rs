@@ -5,10 +5,12 @@
 //! | [`routes`] | Which pages are there, and what must a viewer be allowed to for each? **The one table** |
 //! | [`guard`] | May this request get in: from our own pages, signed in, allowed? |
 //! | [`frame`] | What has every page: viewer, language, colours, navigation, a message of the page before? |
+//! | [`finish`] | What is done around every route? Headers, and refusals as pages |
 //! | [`words`] | How is it called in each of our languages? |
 //! | [`failure`] | How does a page say no? |
 //! | [`preferences`] | Which language and which colours does the viewer want? |
 //! | [`assets`] | Style and scripts, under names that change with their content |
+//! | `live`, `stream` | What has just happened, for pages that are open |
 //! | `pages` | The pages, each a file here, a template, and a row in the table |
 //!
 //! A page is made on the server, whole, and works without scripts; a script only brings news into it. So each state of a
@@ -21,13 +23,16 @@
 
 pub mod assets;
 pub mod failure;
+pub mod finish;
 pub mod flash;
 pub mod frame;
 pub mod guard;
+mod live;
 mod pages;
 pub mod preferences;
 pub mod routes;
 pub mod state;
+mod stream;
 pub mod words;
 
 use std::sync::Arc;
@@ -38,13 +43,13 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use self::routes::ROUTES;
 use self::state::Console;
+use crate::api::Api;
 use crate::api::problem::{Code, Problem};
-use crate::service::Services;
 
-/// All pages. To be served with `ConnectInfo<SocketAddr>`, as the audit log is told where a viewer is. `is_secure` says that
+/// All pages, of the API whose quotas they share. To be served with `ConnectInfo<SocketAddr>`, as the audit log is told where a viewer is. `is_secure` says that
 /// browsers reach them over TLS, ours or that of a proxy in front.
-pub fn router(services: Arc<Services>, is_secure: bool) -> Router {
-    let console = Arc::new(Console::new(services, routes::navigation(), is_secure));
+pub fn router(api: Arc<Api>, is_secure: bool) -> Router {
+    let console = Arc::new(Console::new(api, routes::navigation(), is_secure));
     let mut router = Router::new();
     for route in ROUTES {
         let needs = guard::RouteNeeds { console: Arc::clone(&console), need: route.need };
@@ -58,5 +63,5 @@ pub fn router(services: Arc<Services>, is_secure: bool) -> Router {
         .layer(middleware::from_fn(guard::own_pages_only))
         .with_state(Arc::clone(&console));
     // Around everything, what the router itself answers included.
-    Router::new().fallback_service(middleware::from_fn_with_state(console, frame::finish).layer(routes))
+    Router::new().fallback_service(middleware::from_fn_with_state(console, finish::finish).layer(routes))
 }

@@ -62,6 +62,7 @@ pub use self::sla::view::{
     SlowPurge,
 };
 pub use self::tasks::cause::LateCause;
+pub use self::tasks::news::{NewsPlace, NoNewsPlace};
 pub use self::tasks::propagation::{NodeLine, PopLine, Propagation};
 pub use self::tasks::view::{
     AwaitedNode, NodeCounts, PopView, TaskEvent, TaskFilter, TaskPage, TaskState, TaskView,

@@ -25,7 +25,9 @@ mod to_node;
 
 pub use self::error::{Problem, WireError};
 pub use self::from_node::{decode_from_node, encode_from_node};
-pub use self::record::{Requester, decode_record, decode_requested, encode_record, encode_requested};
+pub use self::record::{
+    Requester, RequesterIdentity, decode_record, decode_requested, encode_record, encode_requested,
+};
 pub use self::to_node::{decode_to_node, encode_to_node, records_frame};
 
 /// The generated messages.

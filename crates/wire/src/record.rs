@@ -18,21 +18,35 @@ pub fn encode_record(record: &Record) -> Bytes {
 
 /// Who asked for a purge. It stands in the record itself, so that who asked is as durable as what was asked for; only the
 /// control plane's audit log reads it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Requester {
-    /// The public id of the token, as the 16 bytes of a ULID.
-    pub token: [u8; 16],
+    /// Who.
+    pub identity: RequesterIdentity,
     /// The client's address.
     pub address: IpAddr,
 }
 
-/// The same as [`encode_record`], with who asked for it: 26 bytes more with an IPv4 address, 38 with an IPv6 address.
+/// Who asks for purges.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RequesterIdentity {
+    /// Whoever holds the token with this public id, the 16 bytes of a ULID.
+    Token([u8; 16]),
+    /// Who is signed in to the console with the account of this name.
+    Account(String),
+}
+
+/// The same as [`encode_record`], with who asked for it: 26 bytes more with an IPv4 address, 38 with an IPv6 address, if a
+/// token did.
 pub fn encode_requested(record: &Record, requester: &Requester) -> Bytes {
     let address = match requester.address.to_canonical() {
         IpAddr::V4(address) => address.octets().to_vec(),
         IpAddr::V6(address) => address.octets().to_vec(),
     };
-    let requester = pb::Requester { token: requester.token.to_vec(), address };
+    let (token, account) = match &requester.identity {
+        RequesterIdentity::Token(token) => (token.to_vec(), String::new()),
+        RequesterIdentity::Account(name) => (Vec::new(), name.clone()),
+    };
+    let requester = pb::Requester { token, address, account };
     pb::Record { requester: Some(requester), ..encode(record) }.encode_to_vec().into()
 }
 
@@ -41,12 +55,15 @@ pub fn encode_requested(record: &Record, requester: &Requester) -> Bytes {
 pub fn decode_requested(seq: Seq, bytes: &[u8]) -> Result<(Record, Option<Requester>), WireError> {
     let record: pb::Record = field::message("record", bytes)?;
     let requester = record.requester.as_ref().and_then(|requester| {
-        let token = requester.token.as_slice().try_into().ok()?;
+        let identity = match requester.account.as_str() {
+            "" => RequesterIdentity::Token(requester.token.as_slice().try_into().ok()?),
+            name => RequesterIdentity::Account(name.to_owned()),
+        };
         let address = match requester.address.as_slice() {
             bytes if bytes.len() == 4 => IpAddr::from(<[u8; 4]>::try_from(bytes).ok()?),
             bytes => IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?),
         };
-        Some(Requester { token, address })
+        Some(Requester { identity, address })
     });
     Ok((decode(seq, &record)?, requester))
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, RawPathParams};
 use batoff_types::{SiteId, TaskId};
-use batoff_wire::Requester;
+use batoff_wire::{Requester, RequesterIdentity};
 use http::header::{AUTHORIZATION, EXPECT};
 use http::request::Parts;
 use http::{HeaderMap, Request};
@@ -63,16 +63,16 @@ impl Admitted {
     /// Who asks, as the audit log is told.
     pub fn asked(&self) -> PurgeAttempt<'_> {
         PurgeAttempt {
-            token: &self.token,
-            address: self.address,
+            requester: self.requester(),
+            site: &self.site,
             request_id: &self.request_id,
-            uri: &self.parts.uri,
+            path: self.parts.uri.path(),
         }
     }
 
     /// Who asks, as a record says it.
     pub fn requester(&self) -> Requester {
-        Requester { token: self.token.id.to_bytes(), address: self.address }
+        requester_of(&self.token, self.address)
     }
 
     /// The request's header fields.
@@ -84,6 +84,11 @@ impl Admitted {
     pub fn query(&self) -> Option<&str> {
         self.parts.uri.query()
     }
+}
+
+/// Who asks with this token.
+pub fn requester_of(token: &Token, address: IpAddr) -> Requester {
+    Requester { identity: RequesterIdentity::Token(token.id.to_bytes()), address }
 }
 
 /// The answer for a task that the site does not have.

@@ -4,9 +4,26 @@ use std::hash::Hash;
 use std::time::Duration;
 
 use batoff_types::Moment;
+use batoff_wire::RequesterIdentity;
 use dashmap::DashMap;
+use sha2::{Digest, Sha256};
 
 use super::bucket::{Bucket, Rate};
+
+/// Under which a token or an account has its bucket: the id of the one, the beginning of the SHA-256 of the other's name.
+pub type RequesterKey = [u8; 16];
+
+/// See [`RequesterKey`].
+pub fn key_of(identity: &RequesterIdentity) -> RequesterKey {
+    match identity {
+        RequesterIdentity::Token(token) => *token,
+        RequesterIdentity::Account(name) => {
+            let mut key = RequesterKey::default();
+            key.copy_from_slice(&Sha256::digest(name)[..16]);
+            key
+        }
+    }
+}
 
 /// One bucket a key, all of the same rate.
 #[derive(Debug)]

@@ -65,18 +65,22 @@ impl PurgeRequest {
         if !reading.errors.is_empty() {
             return Err(Problem::of_items(Code::InvalidRequest, reading.errors));
         }
-        let request = reading.request;
-        let listed = request.urls.len() + request.prefixes.len() + request.tags.len() + request.hosts.len();
-        if request.everything && listed > 0 {
+        reading.request.checked()
+    }
+
+    /// Itself, if it names something to purge, and *everything* alone.
+    pub fn checked(self) -> Result<Self, Problem> {
+        let listed = self.urls.len() + self.prefixes.len() + self.tags.len() + self.hosts.len();
+        if self.everything && listed > 0 {
             let error =
                 ItemError::at("/everything", "stands alone: send the other items in a request of their own");
             return Err(Problem::of_item(Code::InvalidRequest, error));
         }
-        if !request.everything && listed == 0 {
+        if !self.everything && listed == 0 {
             let detail = "nothing to purge: give urls, prefixes, tags, hosts or everything";
             return Err(Problem::of_item(Code::InvalidRequest, ItemError::at("", detail)));
         }
-        Ok(request)
+        Ok(self)
     }
 }
 

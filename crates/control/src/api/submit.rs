@@ -1,22 +1,20 @@
 //! `POST /v1/sites/{site_id}/purge`: from a body to a durable purge, or to a dry run.
 
-use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use batoff_types::{NodeName, Purge, Selector, SiteId};
+use batoff_types::Selector;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, Request, StatusCode};
 
-use super::admission::{self, Admitted, admit};
+use super::admission::{self, Admitted, admit, requester_of};
 use super::document::{AcceptedDocument, AnsweredDocument, DryRunDocument, ItemDocument, SubmittedDocument};
 use super::idempotency;
-use super::items::{self, Cost};
-use super::problem::{Code, ItemError, Problem};
+use super::problem::{Code, Problem};
 use super::purge_body::PurgeRequest;
+use super::purging::{WantedPurge, key_reused};
 use super::query::Query;
 use super::quota::Rates;
 use super::refusals::PurgeAttempt;
@@ -26,7 +24,7 @@ use super::request_id::RequestId;
 use super::state::Api;
 use super::waiting::Wait;
 use crate::catalog::Scope;
-use crate::commit::{Accepted, CommitError, Submission};
+use crate::commit::Accepted;
 use crate::metrics;
 use crate::tracker::Counts;
 
@@ -34,12 +32,6 @@ const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 const PARAMETERS: [&str; 2] = ["dry_run", "wait"];
-
-/// Nodes without an answer that a refusal names; further ones are told as a number.
-const UNCOUNTED_NAMED_MAX: usize = 5;
-
-/// When a count that not all nodes answered is worth asking again.
-const COUNT_AGAIN: Duration = Duration::from_secs(2);
 
 /// Submit a purge.
 ///
@@ -96,7 +88,8 @@ pub async fn submit(State(api): State<Arc<Api>>, request: Request<Body>) -> Resp
         // Nobody in particular is asking: the bucket that such a request is taken from is the address's.
         Err(refused) => {
             if let (Some(token), Some(request_id), false) = (&refused.token, &request_id, is_dry_run) {
-                let asked = PurgeAttempt { token, address: refused.address, request_id, uri: &uri };
+                let requester = requester_of(token, refused.address);
+                let asked = PurgeAttempt { requester, site: &token.site, request_id, path: uri.path() };
                 api.refusals.refused(&api.services, &asked, &refused.problem);
             }
             let (policy, field) = api.auth_failures.describe(api.services.clock.now(), refused.address);
@@ -141,42 +134,20 @@ async fn accept(
             KnownRepeat::Conflict => Err(key_reused()),
         };
     }
-    let table = api.services.catalog.table();
-    let selectors = items::selectors(&request, &admitted.site, &table, rates.burst())?;
     if dry_run {
-        meter(api, admitted)?;
-        let counts = api.services.tracker.count(&admitted.site, &selectors).await;
+        let (selectors, counts) = api.count(&admitted.site, &request, &admitted.requester().identity).await?;
         return Ok(json(StatusCode::OK, &dry_run_document(&selectors, &counts)));
     }
-    let taken = Taken::take(api, &admitted.site, rates, Cost::of(&selectors))?;
-    if let Some(max) = request.max_objects {
-        let counts = api.services.tracker.count(&admitted.site, &selectors).await;
-        check_objects(&counts, max)?;
-    }
-    let turn = api.services.commit.turn().await.map_err(|error| refused(error, &request, &admitted.site))?;
-    // From here on the purge may take effect even if the client goes away, so what it costs is spent.
-    let cost = taken.spend();
-    let submission = Submission {
-        purge: Purge { site: admitted.site.clone(), selectors, soft: request.soft },
+    let asked = WantedPurge {
+        site: &admitted.site,
+        request: &request,
         request_id: admitted.request_id.shared(),
-        requester: Some(admitted.requester()),
+        requester: admitted.requester(),
         dedupe: keys.clone(),
     };
-    match api.services.commit.submit_in(turn, submission).await {
-        Ok(accepted) => {
-            if accepted.replayed {
-                api.quotas.give_back(&admitted.site, cost);
-            }
-            api.replays.remember(&keys, &accepted, accepted.accepted_at);
-            answer(api, admitted, &wait, &accepted).await
-        }
-        Err(error) => {
-            if !matches!(error, CommitError::OutcomeUnknown { .. }) {
-                api.quotas.give_back(&admitted.site, cost);
-            }
-            Err(refused(error, &request, &admitted.site))
-        }
-    }
+    let accepted = api.purge(asked, rates).await?;
+    api.replays.remember(&keys, &accepted, accepted.accepted_at);
+    answer(api, admitted, &wait, &accepted).await
 }
 
 /// `application/json`, with any parameter but another charset than UTF-8.
@@ -226,14 +197,6 @@ async fn answer(
     wait.answer(api, &admitted.site, accepted).await
 }
 
-/// Counting keeps every node busy, so it is not free.
-fn meter(api: &Api, admitted: &Admitted) -> Result<(), Problem> {
-    api.dry_runs.take(api.services.clock.now(), admitted.token.id).map_err(|wait| {
-        let detail = "the token's dry runs are used up: 60 at once, and one more a second";
-        Problem::detailed(Code::RateLimited, detail).retry_after(wait)
-    })
-}
-
 fn dry_run_document(selectors: &[Selector], counts: &Counts) -> DryRunDocument {
     let objects = |place: usize| counts.objects.get(place).copied().unwrap_or(0);
     let item = |(place, selector): (usize, &Selector)| ItemDocument {
@@ -243,146 +206,9 @@ fn dry_run_document(selectors: &[Selector], counts: &Counts) -> DryRunDocument {
     DryRunDocument {
         dry_run: true,
         items: selectors.iter().enumerate().map(item).collect(),
-        objects_total: total(counts),
+        objects_total: counts.total(),
         nodes: AnsweredDocument { total: counts.nodes_total, answered: counts.nodes_answered },
     }
-}
-
-fn total(counts: &Counts) -> u64 {
-    counts.objects.iter().fold(0, |sum, objects| sum.saturating_add(*objects))
-}
-
-fn check_objects(counts: &Counts, max: u64) -> Result<(), Problem> {
-    let objects = total(counts);
-    if objects <= max && counts.missing.is_empty() {
-        return Ok(());
-    }
-    if objects <= max {
-        return Err(uncounted(counts));
-    }
-    let detail = format!(
-        "the purge would hit {objects} objects on the {} of {} nodes that answered",
-        counts.nodes_answered, counts.nodes_total
-    );
-    let mut problem = Problem::detailed(Code::TooManyObjects, detail);
-    problem
-        .errors
-        .push(ItemError::at("/max_objects", format!("{objects} is over {max}")).with_value(max.to_string()));
-    Err(problem)
-}
-
-/// `max_objects` is a guard: it opens only when it is known that no more is hit.
-fn uncounted(counts: &Counts) -> Problem {
-    if !counts.uncounted.is_empty() {
-        return never_counted(counts);
-    }
-    let named: Vec<_> = counts.missing.iter().take(UNCOUNTED_NAMED_MAX).map(ToString::to_string).collect();
-    let more = counts.missing.len() - named.len();
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let detail = format!(
-        "max_objects needs the count of every node that may serve, and {}{more} gave none; nothing was queued. Try again, \
-         or send the purge without max_objects",
-        named.join(", ")
-    );
-    Problem::detailed(Code::CountUnavailable, detail).retry_after(COUNT_AGAIN)
-}
-
-/// As long as a node drives such a cache, trying again does not help.
-fn never_counted(counts: &Counts) -> Problem {
-    let named = |(node, caches): &(NodeName, Vec<String>)| format!("{node} ({})", caches.join(", "));
-    let named: Vec<_> = counts.uncounted.iter().take(UNCOUNTED_NAMED_MAX).map(named).collect();
-    let more = counts.uncounted.len() - named.len();
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let detail = format!(
-        "max_objects needs the count of every node that may serve, and {}{more} can give none: such caches find their objects \
-         by themselves; nothing was queued. Send the purge without max_objects",
-        named.join(", ")
-    );
-    Problem::detailed(Code::CountUnavailable, detail)
-}
-
-/// Quota that was taken; given back when the request ends before it is spent, be it because the client went away.
-struct Taken<'a> {
-    api: &'a Api,
-    site: &'a SiteId,
-    cost: Cost,
-}
-
-impl<'a> Taken<'a> {
-    fn take(api: &'a Api, site: &'a SiteId, rates: Rates, cost: Cost) -> Result<Self, Problem> {
-        match api.quotas.take(api.services.clock.now(), site, rates, cost) {
-            Ok(()) => Ok(Self { api, site, cost }),
-            Err(short) => {
-                let detail = format!(
-                    "the quota \"{}\" of site {site} ({}: {} a minute) has {} left, and this needs {}; nothing was queued",
-                    short.quota, short.what, short.per_minute, short.left, short.needed
-                );
-                let told = format!(
-                    "{}: {} of {} a minute left, {} needed",
-                    short.quota, short.left, short.per_minute, short.needed
-                );
-                api.services.overview.handle_over_quota(site, &told);
-                Err(Problem::detailed(Code::RateLimited, detail).retry_after(short.wait))
-            }
-        }
-    }
-
-    fn spend(mut self) -> Cost {
-        std::mem::take(&mut self.cost)
-    }
-}
-
-impl Drop for Taken<'_> {
-    fn drop(&mut self) {
-        self.api.quotas.give_back(self.site, self.cost);
-    }
-}
-
-fn key_reused() -> Problem {
-    let detail = "this Idempotency-Key came with another body within the last 24 h; take a new key";
-    Problem::detailed(Code::IdempotencyKeyReused, detail)
-}
-
-fn refused(error: CommitError, request: &PurgeRequest, site: &SiteId) -> Problem {
-    match error {
-        CommitError::Unavailable { retry_after, reason } => {
-            Problem::detailed(Code::Unavailable, format!("{reason}; nothing was accepted"))
-                .retry_after(retry_after)
-        }
-        CommitError::OutcomeUnknown { retry_after } => {
-            let detail =
-                "it may or may not take effect: send the same bytes, or the same Idempotency-Key, again";
-            Problem::detailed(Code::OutcomeUnknown, detail).retry_after(retry_after)
-        }
-        CommitError::KeyReused => key_reused(),
-        CommitError::SiteChanged { item } => {
-            let (pointer, value) = place_of(request, item);
-            let detail = format!("the host is no longer a hostname of site {site}");
-            Problem::of_item(Code::InvalidUrl, ItemError::at(pointer, detail).with_value(value))
-        }
-        CommitError::TooLarge { limit } => {
-            let detail =
-                format!("in normal form the purge is over the {limit} bytes of a record: split the request");
-            Problem::detailed(Code::BodyTooLarge, detail)
-        }
-    }
-}
-
-/// Where in the body a selector came from: selectors stand in the order of these lists.
-fn place_of(request: &PurgeRequest, mut item: usize) -> (Cow<'static, str>, String) {
-    let lists = [
-        ("urls", &request.urls),
-        ("prefixes", &request.prefixes),
-        ("tags", &request.tags),
-        ("hosts", &request.hosts),
-    ];
-    for (name, list) in lists {
-        match list.get(item) {
-            Some(value) => return (format!("/{name}/{item}").into(), value.clone()),
-            None => item -= list.len(),
-        }
-    }
-    ("/everything".into(), "true".to_owned())
 }
 
 #[cfg(test)]
@@ -409,16 +235,5 @@ mod tests {
             assert!(!check(value), "{value}");
         }
         assert!(check_media_type(&HeaderMap::new()).is_err());
-    }
-
-    #[test]
-    fn a_selectors_place_in_the_body_is_found_again() {
-        let request = PurgeRequest {
-            urls: vec!["u0".into(), "u1".into()],
-            hosts: vec!["h0".into()],
-            ..PurgeRequest::default()
-        };
-        assert_eq!(place_of(&request, 1), ("/urls/1".into(), "u1".to_owned()));
-        assert_eq!(place_of(&request, 2), ("/hosts/0".into(), "h0".to_owned()));
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use batoff_types::{Purge, Record, UnixMillis};
-use batoff_wire::Requester;
+use batoff_wire::{Requester, RequesterIdentity};
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 use utoipa::ToSchema;
@@ -236,7 +236,7 @@ impl AuditEntry {
     /// Of a purge that is durable, from its own record.
     pub(super) fn of_purge(record: &Record, purge: &Purge, requester: Option<Requester>) -> Self {
         let actor = match &requester {
-            Some(requester) => actor_of(Ulid::from_bytes(requester.token)),
+            Some(requester) => actor_of(&requester.identity),
             // A record of a build that did not note it.
             None => "unknown".to_owned(),
         };
@@ -272,9 +272,12 @@ impl AuditEntry {
     }
 }
 
-/// The actor that a token is.
-pub fn actor_of(token: Ulid) -> String {
-    format!("token:{token}")
+/// The actor that a token, or an account, is.
+pub fn actor_of(identity: &RequesterIdentity) -> String {
+    match identity {
+        RequesterIdentity::Token(token) => format!("token:{}", Ulid::from_bytes(*token)),
+        RequesterIdentity::Account(name) => format!("user:{name}"),
+    }
 }
 
 /// `url https://www.example.com/a and 2 more, soft`.
@@ -332,7 +335,8 @@ mod tests {
             semantics: 2,
             body: Body::Purge(purge.clone()),
         };
-        let requester = Requester { token: [0; 16], address: "192.0.2.7".parse().unwrap() };
+        let identity = RequesterIdentity::Token([0; 16]);
+        let requester = Requester { identity, address: "192.0.2.7".parse().unwrap() };
         let entry = AuditEntry { number: 7, ..AuditEntry::of_purge(&record, &purge, Some(requester)) };
         let line = entry.line();
         assert_eq!(

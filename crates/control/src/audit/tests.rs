@@ -6,7 +6,7 @@ use std::time::Duration;
 use batoff_log::embedded::{EmbeddedConfig, EmbeddedStore};
 use batoff_log::{Expect, Key, LogState, NewRecord, Store, Version, Write, system_clock};
 use batoff_types::{Body, Cursor, LogId, Purge, Record, Selector, Seq, TaskId, UnixMillis};
-use batoff_wire::Requester;
+use batoff_wire::{Requester, RequesterIdentity};
 use bytes::Bytes;
 use tempfile::TempDir;
 
@@ -60,7 +60,8 @@ impl Rig {
             semantics: 1,
             body: Body::Purge(purge.clone()),
         };
-        let requester = Requester { token: TOKEN, address: "192.0.2.7".parse().unwrap() };
+        let identity = RequesterIdentity::Token(TOKEN);
+        let requester = Requester { identity, address: "192.0.2.7".parse().unwrap() };
         let new = |record: Record| NewRecord {
             body: batoff_wire::encode_requested(&record, &requester),
             accepted_at: record.accepted_at,
@@ -127,7 +128,7 @@ async fn each_purge_of_the_log_has_one_entry_however_often_the_process_ends() {
         let page = rig.audit.list(&filter, None, LISTED_MAX).await.unwrap();
         assert_eq!(page.entries.len() as u64, round * 10);
         let entry: AuditEntry = serde_json::from_str(page.entries[0].as_str()).unwrap();
-        assert_eq!(entry.actor, actor_of(ulid::Ulid::from_bytes(TOKEN)));
+        assert_eq!(entry.actor, actor_of(&RequesterIdentity::Token(TOKEN)));
         assert_eq!(entry.address, Some("192.0.2.7".parse().unwrap()));
     }
     assert!(rig.verify(None).await.ok);

@@ -119,6 +119,14 @@ mod tests {
         assert!(bytes <= ASSETS_BYTES_MAX, "{bytes} bytes");
     }
 
+    #[test]
+    fn other_peoples_scripts_are_as_their_packages_have_them() {
+        let told = include_str!("../../assets/README.md");
+        for asset in [&HTMX, &SSE] {
+            assert!(told.contains(&hex::encode(Sha256::digest(asset.content))), "{}", asset.stem);
+        }
+    }
+
     #[tokio::test]
     async fn an_asset_is_kept_for_ever_and_asked_for_again_by_its_name_only() {
         let name = NAMES.style.clone();

@@ -2,8 +2,8 @@
 
 use askama::Template;
 use axum::response::{IntoResponse, Response};
+use http::HeaderValue;
 use http::header::RETRY_AFTER;
-use http::{HeaderValue, StatusCode};
 
 use super::frame::PageFrame;
 use super::words::{Text, counted};
@@ -54,12 +54,6 @@ pub fn page(frame: &PageFrame, problem: &Problem) -> Response {
 /// A bug of ours. What was asked for may have been done.
 pub fn after_panic() -> Response {
     Problem::detailed(Code::OutcomeUnknown, "an internal error; it has been logged").into_response()
-}
-
-/// A template that cannot be rendered.
-pub fn unrendered(error: &askama::Error) -> Response {
-    tracing::error!(%error, "a page cannot be rendered");
-    StatusCode::INTERNAL_SERVER_ERROR.into_response()
 }
 
 fn remedy(problem: &Problem, language: Language) -> String {

@@ -6,19 +6,14 @@ use std::sync::Arc;
 
 use askama::Template;
 use askama_web::WebTemplate;
-use axum::extract::{FromRequestParts, Request, State};
-use axum::middleware::Next;
+use axum::extract::FromRequestParts;
 use axum::response::{Html, IntoResponse, Response};
 use batoff_log::StoreError;
-use http::header::{
-    ACCEPT_LANGUAGE, CACHE_CONTROL, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
-    COOKIE, DATE, REFERRER_POLICY, SET_COOKIE, X_CONTENT_TYPE_OPTIONS,
-};
+use http::header::{ACCEPT_LANGUAGE, COOKIE, SET_COOKIE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::assets::{AssetNames, NAMES};
-use super::failure;
 use super::flash::{FLASH_COOKIE, Flash};
 use super::preferences::{COLOURS_COOKIE, Colours, LANGUAGE_COOKIE, cookie};
 use super::state::{Console, NavSection};
@@ -27,11 +22,7 @@ use crate::accounts::{self, Viewer};
 use crate::api::problem::{Problem, store_error};
 use crate::api::{RequestId, client_address};
 use crate::language::Language;
-use crate::metrics;
-
-/// Nothing but what we serve ourselves, no script and no style in a page, and no page of ours in somebody else's.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
-                      form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+use crate::tracker::NewsPlace;
 
 /// What a handler knows of its request and answers with.
 #[derive(Clone)]
@@ -53,6 +44,8 @@ pub struct PageFrame {
     /// What the page before has left to say.
     flash: Option<Flash>,
     sections: Arc<[NavSection]>,
+    /// Where news stood before anything was looked at: from there on they are brought into the page.
+    news: NewsPlace,
 }
 
 /// A whole page.
@@ -74,7 +67,7 @@ impl Layout<'_> {
 }
 
 impl PageFrame {
-    async fn of(console: &Console, request: &Parts) -> Result<Self, (Self, Problem)> {
+    pub(super) async fn of(console: &Console, request: &Parts) -> Result<Self, (Self, Problem)> {
         let headers = &request.headers;
         let lines = headers.get_all(ACCEPT_LANGUAGE).iter().filter_map(|line| line.to_str().ok());
         let chosen = cookie(headers, LANGUAGE_COOKIE).and_then(Language::from_tag);
@@ -89,6 +82,7 @@ impl PageFrame {
             is_fragment: headers.contains_key("hx-request"),
             flash: cookie(headers, FLASH_COOKIE).and_then(Flash::decode),
             sections: console.sections.as_slice().into(),
+            news: console.services.tracker.news_place(),
         };
         match session(console, headers, frame.address).await {
             Ok(viewer) => {
@@ -129,7 +123,7 @@ impl PageFrame {
     pub fn page(&self, title: &str, section: Option<Text>, body: &impl Template) -> Response {
         let body = match body.render() {
             Ok(body) => body,
-            Err(error) => return failure::unrendered(&error),
+            Err(error) => return unrendered(&error),
         };
         let flash = self.flash.as_ref().map(|flash| flash.text(self.language));
         let said = flash.is_some();
@@ -145,13 +139,17 @@ impl PageFrame {
     pub fn fragment(&self, part: &impl Template) -> Response {
         match part.render() {
             Ok(part) => Html(part).into_response(),
-            Err(error) => failure::unrendered(&error),
+            Err(error) => unrendered(&error),
         }
     }
 }
 
 /// Who holds the cookie that was sent.
-async fn session(console: &Console, headers: &HeaderMap, from: IpAddr) -> Result<Option<Viewer>, StoreError> {
+pub(super) async fn session(
+    console: &Console,
+    headers: &HeaderMap,
+    from: IpAddr,
+) -> Result<Option<Viewer>, StoreError> {
     let lines = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
     match accounts::cookie_value(lines, console.is_secure) {
         Some(value) => console.services.accounts.session(value, from).await,
@@ -168,54 +166,8 @@ impl<S: Sync> FromRequestParts<S> for PageFrame {
     }
 }
 
-/// Around every route: makes the [`PageFrame`], turns a [`Problem`] into a page, and sets the headers that every answer has.
-pub async fn finish(State(console): State<Arc<Console>>, request: Request, next: Next) -> Response {
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let (mut parts, body) = request.into_parts();
-    let (frame, mut response) = match PageFrame::of(&console, &parts).await {
-        Ok(frame) => {
-            parts.extensions.insert(frame.request_id.clone());
-            parts.extensions.insert(frame.clone());
-            (frame, next.run(Request::from_parts(parts, body)).await)
-        }
-        Err((frame, problem)) => (frame, problem.into_response()),
-    };
-    if let Some(problem) = response.extensions_mut().remove::<Arc<Problem>>() {
-        refused(&problem, &frame, &method, &path);
-        let page = failure::page(&frame, &problem);
-        // What else the refusal says, such as which methods would do.
-        let mut headers = std::mem::take(response.headers_mut());
-        headers.remove(CONTENT_LENGTH);
-        headers.remove(CONTENT_TYPE);
-        response = page;
-        response.headers_mut().extend(headers);
-    }
-    let now = console.services.clock.wall();
-    set_headers(response.headers_mut(), &frame, &crate::api::reply::http_date(now));
-    response
-}
-
-fn refused(problem: &Problem, frame: &PageFrame, method: &Method, path: &str) {
-    metrics::request_rejected(problem.code.as_str());
-    tracing::info!(
-        request_id = frame.request_id.as_str(), %method, path = %path.escape_debug(), code = problem.code.as_str(),
-        detail = problem.detail.as_deref(), "page refused"
-    );
-}
-
-fn set_headers(headers: &mut HeaderMap, frame: &PageFrame, date: &str) {
-    let mut put = |name: HeaderName, value: &str| {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            headers.insert(name, value);
-        }
-    };
-    put(HeaderName::from_static("x-request-id"), frame.request_id.as_str());
-    put(DATE, date);
-    put(CONTENT_SECURITY_POLICY, POLICY);
-    put(X_CONTENT_TYPE_OPTIONS, "nosniff");
-    put(REFERRER_POLICY, "same-origin");
-    put(CONTENT_LANGUAGE, frame.language.tag());
-    put(HeaderName::from_static("cross-origin-opener-policy"), "same-origin");
-    put(HeaderName::from_static("cross-origin-resource-policy"), "same-origin");
-    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+/// A template that cannot be rendered.
+fn unrendered(error: &askama::Error) -> Response {
+    tracing::error!(%error, "a page cannot be rendered");
+    StatusCode::INTERNAL_SERVER_ERROR.into_response()
 }

@@ -1,28 +1,14 @@
 //! Which language and which colours a viewer wants: two cookies, good without an account too, as on the page where one signs
-//! in. The language is kept with the account as well.
+//! in.
 
-use std::sync::Arc;
-
-use axum::Form;
-use axum::extract::State;
-use axum::response::{IntoResponse, Redirect, Response};
 use http::HeaderMap;
-use http::header::{COOKIE, SET_COOKIE};
-use serde::Deserialize;
-
-use super::frame::PageFrame;
-use super::state::Console;
-use crate::api::problem::{Code, Problem, store_error};
-use crate::language::Language;
+use http::header::COOKIE;
 
 /// The cookie with the language's tag.
 pub const LANGUAGE_COOKIE: &str = "batoff-language";
 
 /// The cookie with the name of the colours.
 pub const COLOURS_COOKIE: &str = "batoff-colours";
-
-/// A choice is remembered for a year.
-const REMEMBERED_SECS: u32 = 31_536_000;
 
 /// Light or dark.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,66 +48,9 @@ pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     pairs.find(|(known, _)| *known == name).map(|(_, value)| value)
 }
 
-/// The form of either switch.
-#[derive(Debug, Deserialize)]
-pub struct Choice {
-    /// What was chosen.
-    to: String,
-    /// The page to go back to.
-    #[serde(default)]
-    back: String,
-}
-
-/// `POST /language`
-pub async fn language(
-    State(console): State<Arc<Console>>,
-    frame: PageFrame,
-    Form(choice): Form<Choice>,
-) -> Result<Response, Problem> {
-    let language = Language::from_tag(&choice.to).ok_or_else(|| no_such_choice(&choice.to))?;
-    if let Some(viewer) = &frame.viewer {
-        console.services.accounts.set_language(viewer, Some(language)).await.map_err(store_error)?;
-    }
-    Ok(chosen(LANGUAGE_COOKIE, language.tag(), &choice.back))
-}
-
-/// `POST /colours`
-pub async fn colours(Form(choice): Form<Choice>) -> Result<Response, Problem> {
-    let colours = Colours::from_name(&choice.to).ok_or_else(|| no_such_choice(&choice.to))?;
-    Ok(chosen(COLOURS_COOKIE, colours.as_str(), &choice.back))
-}
-
-fn no_such_choice(to: &str) -> Problem {
-    Problem::detailed(Code::InvalidRequest, format!("there is no such choice: {to}"))
-}
-
-fn chosen(cookie: &str, value: &str, back: &str) -> Response {
-    let cookie = format!("{cookie}={value}; Path=/; Max-Age={REMEMBERED_SECS}; SameSite=Lax; HttpOnly");
-    ([(SET_COOKIE, cookie)], Redirect::to(own_path(back))).into_response()
-}
-
-/// A path of ours; anything that would lead elsewhere leads to the beginning.
-pub fn own_path(path: &str) -> &str {
-    let safe = path.starts_with('/')
-        && !path.starts_with("//")
-        && !path.contains('\\')
-        && path.bytes().all(|b| b.is_ascii_graphic());
-    if safe { path } else { "/" }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn nobody_is_led_away() {
-        assert_eq!(own_path("/purges?state=partial"), "/purges?state=partial");
-        for path in
-            ["", "purges", "//evil.example", "/\\evil.example", "https://evil.example/", "/a\r\nb", "/a b"]
-        {
-            assert_eq!(own_path(path), "/", "{path:?}");
-        }
-    }
 
     #[test]
     fn a_cookie_is_found_among_others() {

@@ -8,7 +8,7 @@ use http::Method;
 
 use super::state::{Console, NavSection};
 use super::words::Text;
-use super::{assets, pages, preferences};
+use super::{assets, pages, stream};
 use crate::accounts::Need;
 
 /// A row.
@@ -29,14 +29,23 @@ pub struct Route {
 pub const ROUTES: &[Route] = &[
     page("/", Need::ReadSite, || get(pages::beginning)),
     page("/purges", Need::ReadSite, || get(pages::purges::list)).called(Text::Purges),
+    page("/sites/{site}/purges/{task}", Need::ReadSite, || get(pages::purge::show)),
+    page("/purges/new", Need::Purge, || get(pages::new_purge::blank)).called(Text::NewPurge),
+    form("/purges/new", Need::Purge, || post(pages::new_purge::submit)),
+    form("/purges/preview", Need::Purge, || post(pages::new_purge::preview)),
+    page("/live", Need::ReadSite, || get(stream::live)),
     // What every page has.
     open(Method::GET, "/assets/{name}", || get(assets::serve)),
-    open(Method::POST, "/language", || post(preferences::language)),
-    open(Method::POST, "/colours", || post(preferences::colours)),
+    open(Method::POST, "/language", || post(pages::choices::language)),
+    open(Method::POST, "/colours", || post(pages::choices::colours)),
 ];
 
 const fn page(path: &'static str, need: Need, handler: fn() -> MethodRouter<Arc<Console>>) -> Route {
     Route { method: Method::GET, path, need: Some(need), section: None, handler }
+}
+
+const fn form(path: &'static str, need: Need, handler: fn() -> MethodRouter<Arc<Console>>) -> Route {
+    Route { method: Method::POST, path, need: Some(need), section: None, handler }
 }
 
 const fn open(method: Method, path: &'static str, handler: fn() -> MethodRouter<Arc<Console>>) -> Route {

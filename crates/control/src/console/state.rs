@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use batoff_program::gate::{Gate, Limits};
 use batoff_types::SiteId;
 
+use super::live::Live;
 use super::words::Text;
-use crate::accounts::{Need, Viewer};
+use crate::accounts::{AccountName, Need, Viewer};
+use crate::api::Api;
 use crate::service::Services;
 
 /// A part of the console that navigation leads to.
@@ -19,6 +22,9 @@ pub struct NavSection {
     pub need: Option<Need>,
 }
 
+/// Event streams at one time, and of one account: a browser has one.
+const STREAMS: Limits = Limits { total: 1_024, each: 16 };
+
 /// Shared by all requests.
 pub struct Console {
     /// The control plane.
@@ -27,12 +33,25 @@ pub struct Console {
     pub sections: Vec<NavSection>,
     /// Whether browsers reach it over TLS, as the name of the session's cookie says.
     pub is_secure: bool,
+    /// The way of a purge into the log, with the quotas that are the sites', whoever asks.
+    pub api: Arc<Api>,
+    /// What is told as it happens.
+    pub live: Arc<Live>,
+    /// The open event streams, by account.
+    pub streams: Arc<Gate<AccountName>>,
 }
 
 impl Console {
     /// Of a control plane.
-    pub fn new(services: Arc<Services>, sections: Vec<NavSection>, is_secure: bool) -> Self {
-        Self { services, sections, is_secure }
+    pub fn new(api: Arc<Api>, sections: Vec<NavSection>, is_secure: bool) -> Self {
+        Self {
+            services: Arc::clone(&api.services),
+            sections,
+            is_secure,
+            api,
+            live: Arc::default(),
+            streams: Gate::new("console streams", STREAMS),
+        }
     }
 
     /// The sites that this viewer may do that with, by name.

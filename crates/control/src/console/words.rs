@@ -63,8 +63,6 @@ words! {
         RequestId: "Request ID", "Идентификатор запроса";
         Code: "Code", "Код";
         WhatNow: "What you can do", "Что можно сделать";
-        LivePaused: "Live updates are paused", "Обновления приостановлены";
-        LiveLost: "No live updates: trying again", "Нет связи: повторяем попытку";
     }
 }
 

@@ -1,9 +1,13 @@
+mod news;
+mod purging;
+
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
 use batoff_types::{Purge, Selector};
-use batoff_wire::Requester;
+use batoff_wire::{Requester, RequesterIdentity};
 use http::{Method, Request, Response};
 use http_body_util::BodyExt;
 use tower::ServiceExt;
@@ -32,7 +36,7 @@ fn home() -> IpAddr {
 impl Browser {
     /// In which nobody is signed in.
     fn of_nobody(plane: &Plane) -> Self {
-        let console = crate::console::router(plane.services().clone(), false);
+        let console = crate::console::router(Arc::new(crate::api::Api::new(plane.services().clone())), false);
         Self { console, cookie: None, viewer: None, fields: vec![("sec-fetch-site", "same-origin")] }
     }
 
@@ -74,6 +78,10 @@ impl Browser {
         let mut request = request.body(axum::body::Body::from(form.to_owned())).unwrap();
         request.extensions_mut().insert(ConnectInfo(SocketAddr::new(home(), 4711)));
         let (parts, body) = self.console.clone().oneshot(request).await.unwrap().into_parts();
+        // A stream has no end.
+        if parts.headers.get("content-type").is_some_and(|kind| kind == "text/event-stream") {
+            return Response::from_parts(parts, String::new());
+        }
         let text = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
         Response::from_parts(parts, text)
     }
@@ -96,7 +104,7 @@ async fn purge(plane: &Plane, label: &str, selectors: Vec<Selector>) -> String {
     let submission = Submission {
         purge: Purge { site: shop(), selectors, soft: false },
         request_id: "request-1".into(),
-        requester: Some(Requester { token: token.to_bytes(), address: home() }),
+        requester: Some(Requester { identity: RequesterIdentity::Token(token.to_bytes()), address: home() }),
         dedupe: Vec::new(),
     };
     plane.services().commit.submit(submission).await.unwrap().task.to_string()

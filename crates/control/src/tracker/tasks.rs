@@ -17,15 +17,18 @@
 //! | [`strip`] | What is answered to the question how a purge spread? |
 //! | [`query`] | What is answered to a question about tasks? |
 //! | [`events`] | What is told to those who listen, and what do they know already? |
+//! | [`follow`], [`news`] | The same of all sites, for one listener that tells many |
 //! | [`view`] | How does all of it look from outside? |
 
 pub(super) mod cause;
 mod decide;
 pub(super) mod events;
+mod follow;
 mod lines;
 pub(super) mod live;
 pub(super) mod marks;
 pub(super) mod memory;
+pub(super) mod news;
 pub(super) mod progress;
 pub(super) mod propagation;
 mod query;

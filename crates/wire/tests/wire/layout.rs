@@ -11,8 +11,8 @@ use batoff_types::{
     SiteTable, TaskId, Term, UnixMillis,
 };
 use batoff_wire::{
-    Requester, decode_record, decode_requested, encode_from_node, encode_record, encode_requested,
-    encode_to_node,
+    Requester, RequesterIdentity, decode_record, decode_requested, encode_from_node, encode_record,
+    encode_requested, encode_to_node,
 };
 
 use super::raw::{Raw, raw};
@@ -111,7 +111,8 @@ fn who_asked_stands_behind_the_record_and_changes_nothing_for_who_does_not_read_
         ("::ffff:192.0.2.7", vec![192, 0, 2, 7], 26),
         ("2001:db8::7", [&[0x20, 1, 0xd, 0xb8], [0; 11].as_slice(), &[7]].concat(), 38),
     ] {
-        let requester = Requester { token: ULID, address: address.parse().unwrap() };
+        let identity = RequesterIdentity::Token(ULID);
+        let requester = Requester { identity, address: address.parse().unwrap() };
         let expected =
             raw_record().bytes(5, &purge).bytes(15, raw().bytes(1, ULID).bytes(2, octets.as_slice()));
         let encoded = encode_requested(&record, &requester);
@@ -122,6 +123,12 @@ fn who_asked_stands_behind_the_record_and_changes_nothing_for_who_does_not_read_
         assert_eq!(decode_requested(Seq::FIRST, &encoded), Ok((record.clone(), Some(canonical))));
     }
     assert_eq!(decode_requested(Seq::FIRST, &plain), Ok((record.clone(), None)));
+    let identity = RequesterIdentity::Account("anna".to_owned());
+    let requester = Requester { identity, address: "192.0.2.7".parse().unwrap() };
+    let encoded = encode_requested(&record, &requester);
+    let raw_requester = raw().bytes(2, [192, 0, 2, 7].as_slice()).bytes(3, "anna");
+    assert_eq!(encoded, raw_record().bytes(5, &purge).bytes(15, raw_requester).as_ref());
+    assert_eq!(decode_requested(Seq::FIRST, &encoded), Ok((record.clone(), Some(requester))));
     // Who asked may be damaged or of a later form; what is purged is not.
     for requester in [raw(), raw().bytes(1, "short"), raw().bytes(1, ULID).bytes(2, "five!")] {
         let odd = raw_record().bytes(5, &purge).bytes(15, requester);

@@ -49,6 +49,10 @@ words! {
         Nodes: "Nodes", "Узлы";
         Older: "Older", "Раньше";
         Newest: "Newest", "К новым";
+        LiveOn: "Live", "В эфире";
+        LiveLost: "No live updates, trying again", "Нет обновлений, пробуем снова";
+        Held: "# new, held back", "новых: #, придержаны";
+        Pause: "Pause", "Пауза";
         None: "No purges match this filter.", "Под этот отбор не подходит ни одна очистка.";
         NoneYet: "Nothing has been purged yet.", "Очисток ещё не было.";
         GoOn: "None here; older ones have not been looked at yet.", "Здесь таких нет; более ранние ещё не просмотрены.";
@@ -77,6 +81,7 @@ struct PurgesPage<'a> {
     sites: Vec<String>,
     rows: Vec<PurgeRow>,
     next: Option<String>,
+    may_purge: bool,
 }
 
 /// `GET /purges`
@@ -100,8 +105,10 @@ pub async fn list(
         rows.push(PurgeRow::new(task, asker));
     }
     let next = page.next.map(|task| query.with_before(&task.to_string()));
+    let may_purge = frame.viewer.as_ref().is_some_and(|viewer| viewer.may(Need::Purge, None));
     let sites = sites.iter().map(ToString::to_string).collect();
-    let body = PurgesPage { frame: &frame, language: frame.language, query: &query, sites, rows, next };
+    let body =
+        PurgesPage { frame: &frame, language: frame.language, query: &query, sites, rows, next, may_purge };
     Ok(match frame.is_fragment {
         true => frame.fragment(&body.as_table()),
         false => frame.page(frame.say(Text::Purges), Some(Text::Purges), &body),
@@ -136,6 +143,15 @@ impl PurgesPage<'_> {
         TaskState::ALL
             .into_iter()
             .map(|state| (state.as_str(), state_words(state), state.as_str() == self.query.state))
+    }
+
+    /// The page of a new purge, of this site if the list is.
+    fn new_purge(&self) -> String {
+        if self.query.site.is_empty() {
+            "/purges/new".to_owned()
+        } else {
+            format!("/purges/new?site={}", self.query.site)
+        }
     }
 
     fn kinds(&self) -> impl Iterator<Item = (&'static str, RowText, bool)> {

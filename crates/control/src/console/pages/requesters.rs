@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use batoff_log::StoreError;
 use batoff_types::{SiteId, TaskId};
+use batoff_wire::RequesterIdentity;
 use ulid::Ulid;
 
 use crate::catalog::{Catalog, TokenId};
@@ -13,7 +14,7 @@ use crate::store::records;
 /// Who asked, as far as the record says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Asker {
-    /// The token's label; the beginning of its id when nobody knows it any more.
+    /// The token's label, its id when nobody knows it any more; of who is signed in here, the account.
     pub name: String,
     /// From where.
     pub address: Option<IpAddr>,
@@ -27,10 +28,12 @@ pub async fn of(services: &Services, task: TaskId) -> Result<Asker, StoreError> 
         return Ok(Asker::default());
     }
     let (_, requester) = records::requested(row.seq, &row.meta)?;
-    Ok(requester.map_or_else(Asker::default, |requester| Asker {
-        name: name_of(&services.catalog, &row.site, Ulid::from_bytes(requester.token)),
-        address: Some(requester.address),
-    }))
+    let Some(requester) = requester else { return Ok(Asker::default()) };
+    let name = match requester.identity {
+        RequesterIdentity::Token(token) => name_of(&services.catalog, &row.site, Ulid::from_bytes(token)),
+        RequesterIdentity::Account(name) => name,
+    };
+    Ok(Asker { name, address: Some(requester.address) })
 }
 
 fn name_of(catalog: &Catalog, site: &SiteId, token: Ulid) -> String {

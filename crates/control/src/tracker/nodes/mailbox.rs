@@ -41,6 +41,13 @@ pub struct Counts {
     pub uncounted: Vec<(NodeName, Vec<String>)>,
 }
 
+impl Counts {
+    /// Over all selectors. An object that several of them hit counts for each.
+    pub fn total(&self) -> u64 {
+        self.objects.iter().fold(0, |sum, objects| sum.saturating_add(*objects))
+    }
+}
+
 /// What a node's stream is told to send beside records and leases.
 #[derive(Clone, Debug)]
 pub enum Directive {

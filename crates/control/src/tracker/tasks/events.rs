@@ -149,6 +149,20 @@ impl Events {
         EventPlace { term: self.term, next: inner.first + inner.kept.len() as u64, step: 0, gap: false, told }
     }
 
+    /// The number of the event to come.
+    pub(in crate::tracker) fn newest(&self) -> u64 {
+        let inner = self.inner.lock();
+        inner.first + inner.kept.len() as u64
+    }
+
+    /// All sites' events from that number on, and the number of the one to come; `None` when some are no longer kept.
+    pub(in crate::tracker) fn since(&self, from: u64) -> Option<(Vec<Arc<TaskView>>, u64)> {
+        let inner = self.inner.lock();
+        let end = inner.first + inner.kept.len() as u64;
+        let skip = usize::try_from(from.checked_sub(inner.first)?).ok().filter(|_| from <= end)?;
+        Some((inner.kept.iter().skip(skip).map(|kept| Arc::clone(&kept.task)).collect(), end))
+    }
+
     /// The site's events from `place` on that are news there, at most `max`.
     pub(in crate::tracker) fn next(&self, place: EventPlace, site: &SiteId, max: usize) -> Next {
         let inner = self.inner.lock();
@@ -309,6 +323,23 @@ mod tests {
         {
             assert_eq!(EventPlace::from_id(id), None, "{id}");
         }
+    }
+
+    #[test]
+    fn who_follows_all_sites_is_told_when_some_is_no_longer_kept() {
+        let events = Events::new(Term(3));
+        events.push(vec![pending("shop", 1), pending("other", 2)], told(2, 0, 0));
+        let seqs = |from| {
+            events.since(from).map(|(tasks, end)| (tasks.iter().map(|task| task.seq.get()).collect(), end))
+        };
+        assert_eq!(seqs(0), Some((vec![1, 2], 2)));
+        assert_eq!(seqs(1), Some((vec![2], 2)));
+        assert_eq!(seqs(2), Some((vec![], 2)));
+        assert_eq!(seqs(3), None);
+        let more = (0..EVENTS_MAX as u64).map(|number| pending("shop", number + 3)).collect();
+        events.push(more, told(EVENTS_MAX as u64 + 2, 0, 0));
+        assert_eq!(events.since(1), None);
+        assert_eq!(events.newest(), EVENTS_MAX as u64 + 2);
     }
 
     #[test]
