@@ -49,7 +49,10 @@ const CONTROL: &[(&str, &[&str])] = &[
     ),
     (
         "console",
-        &["accounts", "api", "catalog", "clock", "language", "metrics", "service", "store", "tracker"],
+        &[
+            "accounts", "admin", "api", "audit", "catalog", "clock", "language", "metrics", "service",
+            "store", "tracker",
+        ],
     ),
     (
         "server",

@@ -18,18 +18,19 @@
 //! Every change, refused ones too, has an entry in the [audit log](crate::audit); one that cannot be written down is not
 //! made.
 
-mod audit;
+pub(crate) mod audit;
 mod body;
+pub(crate) mod changing;
 mod csv;
 mod nodes;
 mod openapi;
 mod overview;
 mod purges;
-mod refusal;
-mod sites;
+pub(crate) mod refusal;
+pub(crate) mod sites;
 mod sla;
 mod sla_export;
-mod tokens;
+pub(crate) mod tokens;
 mod users;
 
 use std::sync::Arc;

@@ -70,6 +70,7 @@ use crate::service::Services;
 
 pub use self::counts::NodesDocument;
 pub use self::document::TaskDocument;
+pub use self::items::Cost;
 pub use self::propagation::PropagationDocument;
 pub use self::purge_body::PurgeRequest;
 pub use self::purging::WantedPurge;

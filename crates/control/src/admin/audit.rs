@@ -227,7 +227,11 @@ pub(super) async fn export(
     request: Request<Body>,
 ) -> Result<Response, Problem> {
     let query = Query::parse(request.uri().query(), &["from"])?;
-    let from = query.number("from", 1..=u64::MAX)?.unwrap_or(1);
+    exported(services, query.number("from", 1..=u64::MAX)?.unwrap_or(1)).await
+}
+
+/// The chain from an entry on, piece by piece.
+pub(crate) async fn exported(services: Arc<Services>, from: u64) -> Result<Response, Problem> {
     services.audit.flush().await.map_err(store_error)?;
     let first = services.audit.stretch(from).await.map_err(store_error)?;
     let Some(first) = first else {
@@ -271,11 +275,16 @@ pub(super) async fn verify(
     let query = Query::parse(request.uri().query(), &["head"])?;
     let expected = "the head that an earlier look told, as 1:4711: and 64 hex digits";
     let known: Option<ChainHead> = query.parsed("head", expected, |text| text.parse().ok())?;
+    Ok(json(StatusCode::OK, &verified(&services, known).await?))
+}
+
+/// What is found out about the chain; the log of the program is told when it is not whole.
+pub(crate) async fn verified(services: &Services, known: Option<ChainHead>) -> Result<ChainReport, Problem> {
     let report = services.audit.verify(known).await.map_err(store_error)?;
     if !report.ok {
         tracing::error!(flaws = report.flaws_total, known_head = ?report.known_head, "the audit log is not whole");
     }
-    Ok(json(StatusCode::OK, &report))
+    Ok(report)
 }
 
 fn parse_time(text: &str) -> Option<UnixMillis> {

@@ -14,7 +14,7 @@ use crate::commit::CommitError;
 
 /// Why the operator's API does not do what was asked: the customers' problems, and one more.
 #[derive(Debug)]
-pub(super) enum AdminRefusal {
+pub(crate) enum AdminRefusal {
     /// One of the customers' problems.
     Problem(Problem),
     /// It stands against something that exists: `409 conflict`.
@@ -23,7 +23,7 @@ pub(super) enum AdminRefusal {
 
 /// What stands in the way.
 #[derive(Clone, Debug)]
-pub(super) struct Conflict {
+pub(crate) struct Conflict {
     pub detail: String,
     pub errors: Vec<ItemError>,
 }

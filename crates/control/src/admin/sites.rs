@@ -5,17 +5,20 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use batoff_types::{HostPattern, SiteChange, SiteId, SiteLimits, SiteTable, TAGS_PER_RESPONSE_LIMIT};
+use batoff_types::{
+    HostPattern, SiteChange, SiteId, SiteLimits, SiteTable, TAGS_PER_RESPONSE_LIMIT, UnixMillis,
+};
 use http::{Request, StatusCode};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::body;
+use super::changing::{self, ChangeAsker, ChangeOf};
 use super::refusal::{AdminRefusal, Conflict};
 use crate::api::RequestId;
 use crate::api::problem::{Code, ItemError, Problem, store_error};
 use crate::api::reply::{json, no_content};
-use crate::audit::OPERATOR;
+use crate::audit::{AuditAction, AuditEntry, OPERATOR};
 use crate::catalog::Site;
 use crate::clock::rfc3339;
 use crate::commit::affected;
@@ -158,23 +161,7 @@ pub(super) async fn create(
     let site: SiteId = new.site_id.parse().map_err(|error| invalid("/site_id", &new.site_id, &error))?;
     let hostnames = parse(&new.hostnames)?;
     let limits = new.limits.check()?;
-    let (name, catalog) = (site.clone(), &services.catalog);
-    services
-        .commit
-        .change_sites(request_id(&parts), move |table| {
-            if table.hostnames(name.as_str()).is_some() {
-                return Err(AdminRefusal::conflict(format!(
-                    "the site {name} exists already; PATCH it to change it"
-                )));
-            }
-            if table.iter().count() >= SITES_MAX {
-                return Err(AdminRefusal::conflict(format!(
-                    "there are {SITES_MAX} sites, which is the limit"
-                )));
-            }
-            changes(table, catalog, name, hostnames, limits, new.takes)
-        })
-        .await?;
+    create_site(&services, request_id(&parts), &site, hostnames, limits, new.takes).await?;
     tracing::info!(%site, "site created");
     Ok(json(
         StatusCode::CREATED,
@@ -202,15 +189,7 @@ pub(super) async fn change(
     let (parts, patch) = body::read::<SitePatch>(request).await?;
     let hostnames = patch.hostnames.as_deref().map(parse).transpose()?;
     let limits = patch.limits.map(|limits| limits.check()).transpose()?;
-    let catalog = &services.catalog;
-    services
-        .commit
-        .change_sites(request_id(&parts), |table| {
-            let now = catalog.site(&site).ok_or_else(|| AdminRefusal::no_such("site", &site))?;
-            let (hostnames, limits) = (hostnames.unwrap_or(now.hostnames), limits.unwrap_or(now.limits));
-            changes(table, catalog, now.id, hostnames, limits, patch.takes)
-        })
-        .await?;
+    change_site(&services, request_id(&parts), &site, hostnames, limits, patch.takes).await?;
     tracing::info!(site, "site changed");
     show(State(services), Path(site)).await
 }
@@ -244,6 +223,118 @@ pub(super) async fn remove(
         .await?;
     tracing::info!(site, "site removed");
     Ok(no_content())
+}
+
+/// What somebody beside this API wants a site to be: all of it.
+#[derive(Debug)]
+pub(crate) struct WantedSite {
+    /// As typed.
+    pub hostnames: Vec<String>,
+    /// `None`: the default.
+    pub items_per_minute: Option<u32>,
+    /// `None`: the default.
+    pub prefixes_per_minute: Option<u32>,
+    /// `None`: the default.
+    pub tags_per_response: Option<u32>,
+}
+
+impl WantedSite {
+    fn limits(&self) -> LimitsDocument {
+        let Self { items_per_minute, prefixes_per_minute, tags_per_response, .. } = *self;
+        LimitsDocument { items_per_minute, prefixes_per_minute, tags_per_response }
+    }
+
+    fn about(&self, action: AuditAction, site: &str) -> ChangeOf {
+        let change = serde_json::json!({ "hostnames": self.hostnames, "limits": self.limits() });
+        // As of the routes: the log keeps the body of a change up to a size, and of a larger one its hash.
+        let change = AuditEntry::new(UnixMillis(0), OPERATOR, action)
+            .with_change(change.to_string().as_bytes())
+            .change;
+        ChangeOf { action, site: Some(site.to_owned()), object: None, change }
+    }
+}
+
+/// Creates a site for somebody beside this API, with its entry in the audit log.
+pub(crate) async fn create_audited(
+    services: Arc<Services>,
+    asker: ChangeAsker,
+    site: String,
+    wanted: WantedSite,
+) -> Result<(), AdminRefusal> {
+    let about = wanted.about(AuditAction::SiteCreate, &site);
+    let (request, own) = (asker.request_id.clone(), Arc::clone(&services));
+    changing::audited(services, asker, about, async move {
+        let site: SiteId = site.parse().map_err(|error| invalid("/site_id", &site, &error))?;
+        let (hostnames, limits) = (parse(&wanted.hostnames)?, wanted.limits().check()?);
+        create_site(&own, request.as_deref().unwrap_or("console"), &site, hostnames, limits, false).await?;
+        Ok(((), None))
+    })
+    .await
+}
+
+/// Changes a site for somebody beside this API, with its entry in the audit log.
+pub(crate) async fn change_audited(
+    services: Arc<Services>,
+    asker: ChangeAsker,
+    site: String,
+    wanted: WantedSite,
+) -> Result<(), AdminRefusal> {
+    let about = wanted.about(AuditAction::SiteChange, &site);
+    let (request, own) = (asker.request_id.clone(), Arc::clone(&services));
+    changing::audited(services, asker, about, async move {
+        let (hostnames, limits) = (Some(parse(&wanted.hostnames)?), Some(wanted.limits().check()?));
+        change_site(&own, request.as_deref().unwrap_or("console"), &site, hostnames, limits, false).await?;
+        Ok(((), None))
+    })
+    .await
+}
+
+async fn create_site(
+    services: &Services,
+    request_id: &str,
+    site: &SiteId,
+    hostnames: Vec<HostPattern>,
+    limits: SiteLimits,
+    takes: bool,
+) -> Result<(), AdminRefusal> {
+    let (name, catalog) = (site.clone(), &services.catalog);
+    services
+        .commit
+        .change_sites(request_id, move |table| {
+            if table.hostnames(name.as_str()).is_some() {
+                return Err(AdminRefusal::conflict(format!(
+                    "the site {name} exists already; PATCH it to change it"
+                )));
+            }
+            if table.iter().count() >= SITES_MAX {
+                return Err(AdminRefusal::conflict(format!(
+                    "there are {SITES_MAX} sites, which is the limit"
+                )));
+            }
+            changes(table, catalog, name, hostnames, limits, takes)
+        })
+        .await?;
+    Ok(())
+}
+
+async fn change_site(
+    services: &Services,
+    request_id: &str,
+    site: &str,
+    hostnames: Option<Vec<HostPattern>>,
+    limits: Option<SiteLimits>,
+    takes: bool,
+) -> Result<(), AdminRefusal> {
+    let catalog = &services.catalog;
+    services
+        .commit
+        .change_sites(request_id, |table| {
+            let now = catalog.site(site).ok_or_else(|| AdminRefusal::no_such("site", site))?;
+            let (hostnames, limits) = (hostnames.unwrap_or(now.hostnames), limits.unwrap_or(now.limits));
+            changes(table, catalog, now.id, hostnames, limits, takes)
+        })
+        .await?;
+    Ok(())
 }
 
 /// The change of a site, after a change of each site that gives names up to it.

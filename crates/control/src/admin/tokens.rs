@@ -13,16 +13,17 @@ use utoipa::ToSchema;
 
 use super::audit::AboutObject;
 use super::body;
+use super::changing::{self, ChangeAsker, ChangeOf};
 use super::refusal::AdminRefusal;
 use crate::api::problem::{Code, ItemError, Problem, store_error};
 use crate::api::reply::{json, no_content};
-use crate::audit::OPERATOR;
-use crate::catalog::{IssueError, NewToken, RevokedToken, Scope, Token, TokenUse};
+use crate::audit::{AuditAction, OPERATOR};
+use crate::catalog::{IssueError, IssuedToken, NewToken, RevokedToken, Scope, Token, TokenUse};
 use crate::clock::rfc3339;
 use crate::service::Services;
 
 /// Bytes of a label.
-const LABEL_BYTES_MAX: usize = 200;
+pub(crate) const LABEL_BYTES_MAX: usize = 200;
 
 /// A token that is wanted.
 #[derive(Deserialize, ToSchema)]
@@ -134,24 +135,13 @@ pub(super) async fn issue(
 ) -> Result<Response, AdminRefusal> {
     let (_, wanted) = body::read::<IssueToken>(request).await?;
     let site: SiteId = site.parse().map_err(|_| AdminRefusal::no_such("site", &site))?;
-    let name = site.clone();
-    let new = NewToken {
-        site,
+    let end = |text| future(text, services.clock.wall());
+    let wanted = WantedToken {
         scopes: scopes(&wanted.scopes)?,
-        expires_at: wanted
-            .expires_at
-            .as_deref()
-            .map(|text| future(text, services.clock.wall()))
-            .transpose()?,
-        label: label(wanted.label)?,
-        created_by: OPERATOR.to_owned(),
+        expires_at: wanted.expires_at.as_deref().map(end).transpose()?,
+        label: wanted.label,
     };
-    let issued = services.catalog.issue(new).await.map_err(|error| match error {
-        IssueError::NoSuchSite => AdminRefusal::no_such("site", &name),
-        IssueError::TooMany => AdminRefusal::conflict(error.to_string()),
-        IssueError::Store(error) => store_error(error).into(),
-    })?;
-    tracing::info!(site = %issued.token.site, token = %issued.token.id, label = &*issued.token.label, "token issued");
+    let issued = issue_token(&services, site, wanted, OPERATOR).await?;
     let about = TokenDocument::from(&*issued.token);
     let issued_id = AboutObject(about.token_id.clone());
     let document = IssuedDocument { about, token: &issued.text, secret: &issued.secret };
@@ -170,12 +160,94 @@ pub(super) async fn revoke(
     State(services): State<Arc<Services>>,
     Path((site, token)): Path<(String, String)>,
 ) -> Result<Response, AdminRefusal> {
-    let id = token.parse().map_err(|()| AdminRefusal::no_such("token", &token))?;
-    if !services.catalog.revoke(&site, id, OPERATOR).await.map_err(store_error)? {
-        return Err(AdminRefusal::no_such("token", &token));
-    }
-    tracing::info!(site, token, "token revoked");
+    revoke_token(&services, &site, &token, OPERATOR).await?;
     Ok(no_content())
+}
+
+/// A token that somebody wants.
+#[derive(Debug)]
+pub(crate) struct WantedToken {
+    /// What it is for.
+    pub label: String,
+    /// At least one.
+    pub scopes: Vec<Scope>,
+    /// When it ends.
+    pub expires_at: Option<UnixMillis>,
+}
+
+/// Issues a token for somebody beside this API, with its entry in the audit log.
+pub(crate) async fn issue_audited(
+    services: Arc<Services>,
+    asker: ChangeAsker,
+    site: SiteId,
+    wanted: WantedToken,
+) -> Result<IssuedToken, AdminRefusal> {
+    let scopes: Vec<&str> = wanted.scopes.iter().map(|scope| scope.as_str()).collect();
+    let mut change = serde_json::json!({ "label": wanted.label, "scopes": scopes });
+    if let Some(end) = wanted.expires_at {
+        change["expires_at"] = rfc3339(end).into();
+    }
+    let about = ChangeOf {
+        action: AuditAction::TokenIssue,
+        site: Some(site.to_string()),
+        object: None,
+        change: Some(change),
+    };
+    let (by, own) = (asker.actor.clone(), Arc::clone(&services));
+    changing::audited(services, asker, about, async move {
+        let issued = issue_token(&own, site, wanted, &by).await?;
+        let id = issued.token.id.to_string();
+        Ok((issued, Some(id)))
+    })
+    .await
+}
+
+/// Revokes a token for somebody beside this API, with its entry in the audit log.
+pub(crate) async fn revoke_audited(
+    services: Arc<Services>,
+    asker: ChangeAsker,
+    site: String,
+    token: String,
+) -> Result<(), AdminRefusal> {
+    let about = ChangeOf {
+        action: AuditAction::TokenRevoke,
+        site: Some(site.clone()),
+        object: Some(token.clone()),
+        change: None,
+    };
+    let (by, own) = (asker.actor.clone(), Arc::clone(&services));
+    changing::audited(services, asker, about, async move {
+        revoke_token(&own, &site, &token, &by).await?;
+        Ok(((), None))
+    })
+    .await
+}
+
+async fn issue_token(
+    services: &Services,
+    site: SiteId,
+    wanted: WantedToken,
+    by: &str,
+) -> Result<IssuedToken, AdminRefusal> {
+    let WantedToken { label, scopes, expires_at } = wanted;
+    let name = site.clone();
+    let new = NewToken { site, scopes, expires_at, label: checked(label)?, created_by: by.to_owned() };
+    let issued = services.catalog.issue(new).await.map_err(|error| match error {
+        IssueError::NoSuchSite => AdminRefusal::no_such("site", &name),
+        IssueError::TooMany => AdminRefusal::conflict(error.to_string()),
+        IssueError::Store(error) => store_error(error).into(),
+    })?;
+    tracing::info!(site = %issued.token.site, token = %issued.token.id, label = &*issued.token.label, by, "token issued");
+    Ok(issued)
+}
+
+async fn revoke_token(services: &Services, site: &str, token: &str, by: &str) -> Result<(), AdminRefusal> {
+    let id = token.parse().map_err(|()| AdminRefusal::no_such("token", token))?;
+    if !services.catalog.revoke(site, id, by).await.map_err(store_error)? {
+        return Err(AdminRefusal::no_such("token", token));
+    }
+    tracing::info!(site, token, by, "token revoked");
+    Ok(())
 }
 
 fn scopes(names: &[String]) -> Result<Vec<Scope>, Problem> {
@@ -195,7 +267,7 @@ fn scopes(names: &[String]) -> Result<Vec<Scope>, Problem> {
     }
 }
 
-fn label(text: String) -> Result<String, Problem> {
+fn checked(text: String) -> Result<String, Problem> {
     if text.len() <= LABEL_BYTES_MAX && !text.contains(char::is_control) {
         return Ok(text);
     }

@@ -21,7 +21,9 @@ const WORD_BYTES_MAX: usize = 128;
 pub enum Flash {
     /// A purge was accepted.
     Purged,
-    /// The account's own settings were changed.
+    /// A token was revoked.
+    Revoked,
+    /// Settings were changed.
     Saved,
 }
 
@@ -31,6 +33,12 @@ impl Flash {
         let text = match (self, language) {
             (Self::Purged, Language::English) => "The purge is durable and on its way to every node.",
             (Self::Purged, Language::Russian) => "Очистка записана и отправляется на все узлы.",
+            (Self::Revoked, Language::English) => {
+                "The token is revoked. Its requests are refused from now on, on every control plane within a second."
+            }
+            (Self::Revoked, Language::Russian) => {
+                "Токен отозван. Его запросы отклоняются с этого момента, на каждом сервере — в течение секунды."
+            }
             (Self::Saved, Language::English) => "Saved.",
             (Self::Saved, Language::Russian) => "Сохранено.",
         };
@@ -47,6 +55,7 @@ impl Flash {
     fn encode(&self) -> String {
         match self {
             Self::Purged => "purged".to_owned(),
+            Self::Revoked => "revoked".to_owned(),
             Self::Saved => "saved".to_owned(),
         }
     }
@@ -57,6 +66,7 @@ impl Flash {
             percent_decode_str(value).decode_utf8().ok().filter(|text| text.len() <= WORD_BYTES_MAX)?;
         match text.as_ref() {
             "purged" => Some(Self::Purged),
+            "revoked" => Some(Self::Revoked),
             "saved" => Some(Self::Saved),
             _ => None,
         }
@@ -74,7 +84,7 @@ mod tests {
 
     #[test]
     fn a_message_comes_through_a_cookie() {
-        for flash in [Flash::Purged, Flash::Saved] {
+        for flash in [Flash::Purged, Flash::Revoked, Flash::Saved] {
             let value = utf8_percent_encode(&flash.encode(), NON_ALPHANUMERIC).to_string();
             assert_eq!(Flash::decode(&value), Some(flash));
         }

@@ -1,15 +1,19 @@
 //! The pages. Each takes a [`PageFrame`](super::frame::PageFrame) and answers a whole page, or, asked by a script, a part of it.
 
+pub mod audit;
 pub mod choices;
+pub mod docs;
 pub mod new_purge;
 pub mod purge;
 mod purge_form;
 pub mod purge_row;
 pub mod purges;
 pub mod requesters;
+pub mod sites;
 mod sites_list;
 mod strip;
 mod submission_lines;
+pub mod tokens;
 
 use axum::response::Redirect;
 

@@ -54,6 +54,18 @@ impl Console {
         }
     }
 
+    /// Where the purge API is, as somebody who copies a line from a page needs it: where it listens, unless it listens
+    /// everywhere.
+    pub fn api_url(&self) -> String {
+        let api = &self.services.config.api;
+        let address = api.listen;
+        let scheme = if api.cert.is_some() { "https" } else { "http" };
+        match address.ip().is_unspecified() || address.port() == 0 {
+            true => format!("https://purge.example.net{}", api.public_prefix),
+            false => format!("{scheme}://{address}{}", api.public_prefix),
+        }
+    }
+
     /// The sites that this viewer may do that with, by name.
     pub fn sites_of(&self, viewer: Option<&Viewer>, need: Need) -> Vec<SiteId> {
         let Some(viewer) = viewer else { return Vec::new() };

@@ -43,6 +43,7 @@ words! {
         Product: "Batoff Purge", "Batoff Purge";
         Skip: "Skip to the content", "К содержанию";
         Sections: "Sections", "Разделы";
+        Pages: "Pages", "Страницы";
         Settings: "Settings", "Настройки";
         Language: "Language", "Язык";
         Colours: "Colours", "Оформление";
