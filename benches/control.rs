@@ -36,7 +36,7 @@ impl Control {
         std::fs::write(
             &config,
             format!(
-                "[data]\ndir = {data:?}\n[api]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n\
+                "[data]\ndir = {data:?}\n[api]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[console]\nlisten = \"127.0.0.1:0\"\n\
                  [metrics]\nlisten = \"127.0.0.1:0\"\n[grpc]\nlisten = \"127.0.0.1:0\"\n{grpc}\n\
                  [log]\nlevel = \"warn\"\n"
             ),

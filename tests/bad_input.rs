@@ -33,7 +33,7 @@ fn control_config(dir: &Path, extra: &str) -> String {
     }
     let path = dir.join("control.toml");
     let text = format!(
-        "[data]\ndir = {data:?}\n[admin]\nlisten = \"127.0.0.1:0\"\n[metrics]\nlisten = \"127.0.0.1:0\"\n\
+        "[data]\ndir = {data:?}\n[admin]\nlisten = \"127.0.0.1:0\"\n[console]\nlisten = \"127.0.0.1:0\"\n[metrics]\nlisten = \"127.0.0.1:0\"\n\
          [grpc]\nlisten = \"127.0.0.1:0\"\nplaintext = true\n{extra}\n"
     );
     fs::write(&path, text).unwrap();

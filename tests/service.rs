@@ -17,7 +17,7 @@ fn configured(dir: &Path, extra: &str) -> PathBuf {
     let path = dir.join("control.toml");
     let anywhere = "listen = \"127.0.0.1:0\"";
     let text = format!(
-        "[data]\ndir = {data:?}\n[api]\n{anywhere}\n[admin]\n{anywhere}\n[metrics]\n{anywhere}\n[grpc]\n{anywhere}\n\
+        "[data]\ndir = {data:?}\n[api]\n{anywhere}\n[admin]\n{anywhere}\n[console]\n{anywhere}\n[metrics]\n{anywhere}\n[grpc]\n{anywhere}\n\
          plaintext = true\n{extra}"
     );
     fs::write(&path, text).unwrap();

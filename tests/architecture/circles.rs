@@ -65,6 +65,7 @@ const CONTROL: &[(&str, &[&str])] = &[
             "clock",
             "commit",
             "config",
+            "console",
             "feed",
             "housekeeping",
             "http_server",

@@ -120,7 +120,7 @@ fn configuration(data: &Path, addresses: Option<&Value>) -> String {
         known.unwrap_or("127.0.0.1:0").to_owned()
     };
     format!(
-        "[data]\ndir = {data:?}\n[api]\nlisten = {:?}\n[admin]\nlisten = {:?}\n[metrics]\nlisten = {:?}\n\
+        "[data]\ndir = {data:?}\n[api]\nlisten = {:?}\n[admin]\nlisten = {:?}\n[console]\nlisten = \"127.0.0.1:0\"\n[metrics]\nlisten = {:?}\n\
          [grpc]\nlisten = {:?}\nplaintext = true\n\
          [limits]\nitems_per_minute = 1000000\nprefixes_per_minute = 100000\n",
         address("api"),

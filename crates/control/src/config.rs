@@ -27,6 +27,9 @@ pub struct Config {
     /// `[admin]`
     #[serde(default)]
     pub admin: AdminConfig,
+    /// `[console]`
+    #[serde(default)]
+    pub console: ConsoleConfig,
     /// `[grpc]`
     #[serde(default)]
     pub grpc: GrpcConfig,
@@ -91,6 +94,24 @@ pub struct AdminConfig {
     pub cert: Option<PathBuf>,
     /// The certificate's private key (PEM).
     pub key: Option<PathBuf>,
+}
+
+/// The console in a browser.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConsoleConfig {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Says that a proxy in front ends TLS: allows plain HTTP beyond loopback, and browsers get cookies for TLS alone.
+    pub behind_tls_proxy: bool,
+    /// The certificate chain (PEM); with `key`, the console speaks TLS itself.
+    pub cert: Option<PathBuf>,
+    /// The certificate's private key (PEM).
+    pub key: Option<PathBuf>,
+    /// A session that nobody uses ends after so many minutes: 5 to 10,080.
+    pub session_idle_minutes: u64,
+    /// Every session ends after so many hours: 1 to 720.
+    pub session_hours: u64,
 }
 
 /// The nodes' stream.
@@ -193,6 +214,19 @@ impl Default for ApiConfig {
 impl Default for AdminConfig {
     fn default() -> Self {
         Self { listen: loopback(8082), ca: None, cert: None, key: None }
+    }
+}
+
+impl Default for ConsoleConfig {
+    fn default() -> Self {
+        Self {
+            listen: loopback(8081),
+            behind_tls_proxy: false,
+            cert: None,
+            key: None,
+            session_idle_minutes: 12 * 60,
+            session_hours: 7 * 24,
+        }
     }
 }
 

@@ -94,7 +94,7 @@ async fn serve(config: Config, flags: &Flags, arguments: &Arguments) -> Result<(
     let running = server::start(config, Clock::system(), Some(recorder)).await?;
     let at = running.addresses;
     tracing::info!(
-        api = %at.api, admin = %at.admin, grpc = %at.grpc, metrics = %at.metrics,
+        api = %at.api, admin = %at.admin, console = %at.console, grpc = %at.grpc, metrics = %at.metrics,
         term = running.services.tracker.term().0, "control plane runs"
     );
     if flags.announce {

@@ -24,11 +24,12 @@ use tokio_util::task::TaskTracker;
 use tonic::transport::server::Connected;
 
 use crate::accounts::{Accounts, SessionTimes};
+use crate::api::Api;
 use crate::audit::Audit;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::commit::Commit;
-use crate::config::{AdminConfig, ApiConfig, Config, GrpcConfig};
+use crate::config::{AdminConfig, ApiConfig, Config, ConsoleConfig, GrpcConfig};
 use crate::feed::Feed;
 use crate::housekeeping::{Housekeeping, LogSize};
 use crate::http_server::Listening;
@@ -41,7 +42,7 @@ use crate::service::Services;
 use crate::stream;
 use crate::tls::{OwnCertificates, Tls, TlsError, TlsFiles};
 use crate::tracker::{Tracker, TrackerOptions};
-use crate::{admin, api, http_server, ops, rounds};
+use crate::{admin, api, console, http_server, ops, rounds};
 
 /// How long everything may take to end, from the signal on.
 pub const DRAIN_PATIENCE: Duration = Duration::from_secs(8);
@@ -52,9 +53,8 @@ const FAREWELL_PATIENCE: Duration = Duration::from_secs(7);
 /// Connections of operators at one time.
 const ADMIN_CONNECTIONS: usize = 128;
 
-/// How long somebody stays signed in to the console: over a working day's pauses, and at most a week.
-const SESSION_TIMES: SessionTimes =
-    SessionTimes { idle: Duration::from_secs(12 * 60 * 60), absolute: Duration::from_secs(7 * 24 * 60 * 60) };
+/// Connections of browsers to the console at one time.
+const CONSOLE_CONNECTIONS: usize = 1_024;
 
 /// How often the metrics' recorder sorts what it has collected.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
@@ -94,6 +94,8 @@ pub struct Addresses {
     pub api: SocketAddr,
     /// The operator's API.
     pub admin: SocketAddr,
+    /// The console.
+    pub console: SocketAddr,
     /// The nodes' stream.
     pub grpc: SocketAddr,
     /// Metrics and health.
@@ -103,9 +105,9 @@ pub struct Addresses {
 impl Addresses {
     /// The line for whoever started the program.
     pub fn announcement(&self) -> serde_json::Value {
-        let Self { api, admin, grpc, metrics } = self;
+        let Self { api, admin, console, grpc, metrics } = self;
         serde_json::json!({
-            "api": api, "admin": admin, "grpc": grpc, "metrics": metrics, "pid": std::process::id()
+            "api": api, "admin": admin, "console": console, "grpc": grpc, "metrics": metrics, "pid": std::process::id()
         })
     }
 }
@@ -130,6 +132,7 @@ pub struct Running {
 struct Listeners {
     api: TcpListener,
     admin: TcpListener,
+    console: TcpListener,
     grpc: TcpListener,
     metrics: TcpListener,
 }
@@ -137,6 +140,7 @@ struct Listeners {
 struct Certificates {
     api: Option<Arc<Tls>>,
     admin: Option<Arc<Tls>>,
+    console: Option<Arc<Tls>>,
     grpc: Option<Arc<Tls>>,
 }
 
@@ -166,7 +170,7 @@ pub async fn start(
     let addresses = listeners.addresses(&parts.services.config);
     let mut running = Running {
         addresses,
-        tls: [&certificates.api, &certificates.admin, &certificates.grpc]
+        tls: [&certificates.api, &certificates.admin, &certificates.console, &certificates.grpc]
             .into_iter()
             .flatten()
             .cloned()
@@ -212,8 +216,13 @@ impl Parts {
         let catalog = Arc::new(catalog);
         // Before anybody can be let in: what comes from here on has its entry.
         let audit = Arc::new(Audit::open(Arc::clone(&store), clock.clone(), &log).await?);
-        let accounts =
-            Accounts::new(Arc::clone(&store), clock.clone(), Arc::clone(&audit), totp_key, SESSION_TIMES);
+        let accounts = Accounts::new(
+            Arc::clone(&store),
+            clock.clone(),
+            Arc::clone(&audit),
+            totp_key,
+            config.console.times(),
+        );
         let tracker = Tracker::recover(
             Arc::clone(&store),
             Arc::clone(&catalog),
@@ -366,7 +375,7 @@ impl Running {
         let services = &self.services;
         let draining = services.draining.clone();
         let nodes = Arc::clone(services);
-        let [api_gate, admin_gate, grpc_gate, metrics_gate] = gates(&services.config);
+        let [api_gate, admin_gate, console_gate, grpc_gate, metrics_gate] = gates(&services.config);
         let vital = self.vital.clone();
         let threads = self.streams.handles().to_vec();
         let serving = async move {
@@ -378,17 +387,25 @@ impl Running {
         self.tasks.spawn(vital.watch("grpc", &draining, serving));
         let proxies = services.config.api.trusted_proxies.clone();
         let patience = services.config.listeners.patience();
+        let is_secure = services.config.console.is_secure();
+        let console =
+            Listening { gate: console_gate, patience, proxies: proxies.clone(), tls: certificates.console };
         let api = Listening { gate: api_gate, patience, proxies, tls: certificates.api };
         let admin = Listening { gate: admin_gate, patience, proxies: Vec::new(), tls: certificates.admin };
+        // One for both: a site's quota is the same whoever purges.
+        let customers = Arc::new(Api::new(Arc::clone(services)));
         // Customers on the threads of the log and of the feed, but for what they wait for; who looks on has one of its own,
         // whatever it asks for.
         let serving =
-            http_server::serve(listeners.api, api, api::router(Arc::clone(services)), draining.clone());
+            http_server::serve(listeners.api, api, api::router_of(Arc::clone(&customers)), draining.clone());
         self.tasks.spawn(vital.watch("api", &draining, serving));
         let serving =
             http_server::serve(listeners.admin, admin, admin::router(Arc::clone(services)), draining.clone());
         let observers = self.observers.first();
         self.tasks.spawn_on(vital.watch("admin", &draining, serving), observers);
+        let pages = console::router(customers, is_secure);
+        let serving = http_server::serve(listeners.console, console, pages, draining.clone());
+        self.tasks.spawn_on(vital.watch("console", &draining, serving), observers);
         // Health is told until the very end.
         let ops = monitor::router("batoff-control", recorder, Arc::new(ops::Ops(Arc::clone(services))));
         self.background.reopen();
@@ -449,21 +466,28 @@ impl Running {
     }
 }
 
-/// The connections of API, admin API, gRPC and metrics: as many as wanted, or their parts of what the system lets this
+/// The connections of API, admin API, console, gRPC and metrics: as many as wanted, or their parts of what the system lets this
 /// process have, so that no listener takes the last descriptor from another.
-fn gates(config: &Config) -> [Arc<Gate<IpAddr>>; 4] {
+fn gates(config: &Config) -> [Arc<Gate<IpAddr>>; 5] {
     let nodes = config.limits.node_connections;
     // Nodes that connect anew have two for a moment, and strangers are looked at before they are sent away.
     let customers = config.listeners.connections_max;
-    let wanted = [customers, ADMIN_CONNECTIONS, nodes + nodes / 8 + 256, monitor::CONNECTIONS_MAX];
+    let wanted = [
+        customers,
+        ADMIN_CONNECTIONS,
+        CONSOLE_CONNECTIONS,
+        nodes + nodes / 8 + 256,
+        monitor::CONNECTIONS_MAX,
+    ];
     let limit = descriptors::raise();
     let shares = descriptors::divide(limit, wanted);
-    let [api, admin, grpc, metrics] = shares;
+    let [api, admin, console, grpc, metrics] = shares;
     if shares != wanted {
         tracing::warn!(
             limit,
             api,
             admin,
+            console,
             grpc,
             metrics,
             "not enough files may be open for all connections that are configured; raise the limit (LimitNOFILE=, ulimit -n)"
@@ -473,7 +497,7 @@ fn gates(config: &Config) -> [Arc<Gate<IpAddr>>; 4] {
     let nodes = Limits { total: grpc, each: grpc };
     let gate = |name, total| Gate::new(name, Limits::of(total));
     let api = Gate::new("api", config.listeners.limits(api));
-    [api, gate("admin", admin), Gate::new("grpc", nodes), gate("metrics", metrics)]
+    [api, gate("admin", admin), gate("console", console), Gate::new("grpc", nodes), gate("metrics", metrics)]
 }
 
 impl Listeners {
@@ -481,6 +505,7 @@ impl Listeners {
         Ok(Self {
             api: bind("api.listen", config.api.listen).await?,
             admin: bind("admin.listen", config.admin.listen).await?,
+            console: bind("console.listen", config.console.listen).await?,
             grpc: bind("grpc.listen", config.grpc.listen).await?,
             metrics: bind("metrics.listen", config.metrics.listen).await?,
         })
@@ -491,6 +516,7 @@ impl Listeners {
         Addresses {
             api: of(&self.api, config.api.listen),
             admin: of(&self.admin, config.admin.listen),
+            console: of(&self.console, config.console.listen),
             grpc: of(&self.grpc, config.grpc.listen),
             metrics: of(&self.metrics, config.metrics.listen),
         }
@@ -513,6 +539,7 @@ pub fn check(config: &Config) -> Result<Vec<String>, StartError> {
         format!("data    {}: master key and admin token are there", config.data.dir.display()),
         format!("api     {}, {}", config.api.listen, tls(config.api.tls())),
         format!("admin   {}, {}", config.admin.listen, tls(config.admin.tls())),
+        format!("console {}, {}", config.console.listen, tls(config.console.tls())),
         format!("grpc    {}, {}", config.grpc.listen, tls(config.grpc.tls())),
         format!("metrics {}", config.metrics.listen),
         format!("lease   {} ms: its times keep the two seconds", config.lease.lease_ms),
@@ -528,6 +555,7 @@ fn certificates(config: &Config) -> Result<Certificates, StartError> {
     Ok(Certificates {
         api: load("api", config.api.tls())?,
         admin: load("admin", config.admin.tls())?,
+        console: load("console", config.console.tls())?,
         grpc: load("grpc", config.grpc.tls())?,
     })
 }
@@ -543,6 +571,25 @@ impl AdminConfig {
     fn tls(&self) -> Option<TlsFiles> {
         let (cert, key) = (self.cert.clone()?, self.key.clone()?);
         Some(TlsFiles { cert, key, client_ca: self.ca.clone(), alpn: http_alpn() })
+    }
+}
+
+impl ConsoleConfig {
+    fn tls(&self) -> Option<TlsFiles> {
+        let (cert, key) = (self.cert.clone()?, self.key.clone()?);
+        Some(TlsFiles { cert, key, client_ca: None, alpn: http_alpn() })
+    }
+
+    /// Whether browsers reach it over TLS, ours or a proxy's.
+    fn is_secure(&self) -> bool {
+        self.cert.is_some() || self.behind_tls_proxy
+    }
+
+    fn times(&self) -> SessionTimes {
+        SessionTimes {
+            idle: Duration::from_secs(self.session_idle_minutes * 60),
+            absolute: Duration::from_secs(self.session_hours * 60 * 60),
+        }
     }
 }
 

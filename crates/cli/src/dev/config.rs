@@ -14,6 +14,7 @@ pub fn control(data: &Path, at: &ControlAddresses, ca: &Path, certs: &CertFiles)
         ("data", vec![("dir", path(data))]),
         ("api", vec![("listen", address(at.api))]),
         ("admin", vec![("listen", address(at.admin))]),
+        ("console", vec![("listen", address(at.console))]),
         (
             "grpc",
             vec![
@@ -84,7 +85,7 @@ mod tests {
     #[test]
     fn a_folder_with_quotes_in_its_name_stays_in_its_string() {
         let at: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let addresses = ControlAddresses { api: at, admin: at, grpc: at, metrics: at };
+        let addresses = ControlAddresses { api: at, admin: at, console: at, grpc: at, metrics: at };
         let files = CertFiles { cert: "/c.pem".into(), key: "/c.key".into() };
         let data = Path::new("/tmp/a \"b\"\nc");
         let table: Table = control(data, &addresses, Path::new("/ca.pem"), &files).parse().unwrap();

@@ -84,6 +84,20 @@ impl Folder {
         ["master.key", "admin.token"].iter().all(|name| self.control_data().join(name).exists())
     }
 
+    /// The one-time password of the console's first operator: as `init` left it, or as it was before the first start, which
+    /// takes it away. It is good until somebody changes it.
+    pub fn console_password(&self) -> Option<String> {
+        let kept = self.path.join("console.password");
+        let text = std::fs::read_to_string(self.control_data().join("console.password"));
+        if let Ok(text) = &text
+            && private_file::replace(&kept, text.as_bytes()).is_err()
+        {
+            crate::output::note("the console's password cannot be kept for the next start");
+        }
+        let text = text.or_else(|_| std::fs::read_to_string(&kept)).ok()?;
+        Some(text.trim().to_owned())
+    }
+
     /// The operator's token.
     pub fn admin_token(&self) -> Result<String, Failure> {
         let path = self.control_data().join("admin.token");

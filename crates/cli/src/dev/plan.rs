@@ -36,6 +36,8 @@ pub struct ControlAddresses {
     pub api: SocketAddr,
     /// The operators' API.
     pub admin: SocketAddr,
+    /// The console.
+    pub console: SocketAddr,
     /// The nodes' stream.
     pub grpc: SocketAddr,
     /// Metrics and health.
@@ -64,8 +66,8 @@ impl Plan {
         }
         let at =
             |offset: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, if base == 0 { 0 } else { base + offset }));
-        // The second port stays free for the console.
-        let control = ControlAddresses { api: at(0), admin: at(2), grpc: at(3), metrics: at(4) };
+        let control =
+            ControlAddresses { api: at(0), console: at(1), admin: at(2), grpc: at(3), metrics: at(4) };
         let nodes = (0..pops)
             .map(|n| {
                 let offset = NODES_AT + n * PORTS_PER_NODE;
@@ -95,8 +97,14 @@ impl Plan {
     }
 
     fn listeners(&self) -> impl Iterator<Item = (String, SocketAddr)> {
-        let ControlAddresses { api, admin, grpc, metrics } = self.control;
-        let control = [("the API", api), ("the admin API", admin), ("gRPC", grpc), ("metrics", metrics)];
+        let ControlAddresses { api, admin, console, grpc, metrics } = self.control;
+        let control = [
+            ("the API", api),
+            ("the admin API", admin),
+            ("the console", console),
+            ("gRPC", grpc),
+            ("metrics", metrics),
+        ];
         let fixed = control.into_iter().chain([("the origin", self.origin)]);
         let nodes = self.nodes.iter().flat_map(|node| {
             let name = &node.name;

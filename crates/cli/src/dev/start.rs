@@ -41,10 +41,14 @@ pub struct System {
     ended: CancellationToken,
 }
 
+/// Who signs in to the console first.
+const CONSOLE_USER: &str = "admin";
+
 struct Control {
     addresses: ControlAddresses,
     pid: u32,
-    console: [Option<String>; 3],
+    /// Of the console's first operator.
+    console_password: Option<String>,
 }
 
 impl System {
@@ -96,7 +100,7 @@ impl System {
         let origin =
             origin.map_err(|e| Failure::Temporary(format!("origin on {}: {e}", self.plan.origin)))?.address();
         let control = self.start_control(&authority).await?;
-        let ControlAddresses { api, admin, grpc, metrics } = control.addresses;
+        let ControlAddresses { api, admin, console, grpc, metrics } = control.addresses;
         ready::control(metrics).await?;
 
         let admin_token = self.folder.admin_token()?;
@@ -109,7 +113,6 @@ impl System {
         let nodes = try_join_all(starting).await?;
         ready::nodes(&operator, &nodes).await?;
 
-        let [console, console_user, console_password] = control.console;
         Ok(Running {
             api: format!("http://{api}"),
             admin: format!("http://{admin}"),
@@ -123,9 +126,9 @@ impl System {
             token: credentials.token,
             secret: credentials.secret,
             nodes: nodes.into_iter().map(|(node, pid)| running_node(&node, pid)).collect(),
-            console,
-            console_user,
-            console_password,
+            console: Some(format!("http://{console}")),
+            console_user: control.console_password.as_ref().map(|_| CONSOLE_USER.to_owned()),
+            console_password: control.console_password,
         })
     }
 
@@ -143,19 +146,18 @@ impl System {
             &text(&self.plan.control),
             &["LOG_", "LEASE_", "LIMITS_", "RETENTION_"],
         )?;
+        // Before the start, which takes it away.
+        let console_password = self.folder.console_password();
         let child = self.run(&program).await?;
         let addresses = ControlAddresses {
             api: child.address("api")?,
             admin: child.address("admin")?,
+            console: child.address("console")?,
             grpc: child.address("grpc")?,
             metrics: child.address("metrics")?,
         };
         self.folder.write_config("control", &text(&addresses))?;
-        let console = ["console", "console_user", "console_password"]
-            .map(|name| child.announced(name).map(str::to_owned));
-        let [url, user, password] = console;
-        let url = url.map(|url| if url.contains("://") { url } else { format!("http://{url}") });
-        let control = Control { addresses, pid: child.pid(), console: [url, user, password] };
+        let control = Control { addresses, pid: child.pid(), console_password };
         self.control.watch(child, program);
         Ok(control)
     }

@@ -19,7 +19,12 @@ pub fn text(running: &Running, folder: &Folder) -> String {
         })
         .collect();
     let proxy = running.nodes.first().map_or("", |node| node.proxy.as_str());
-    let console = running.console.as_ref().map(|url| format!("  console        {url}\n")).unwrap_or_default();
+    let (user, password) = (running.console_user.as_deref(), running.console_password.as_deref());
+    let who =
+        user.zip(password).map(|(user, password)| format!("   ({user}, {password} until it is changed)"));
+    let console =
+        running.console.as_ref().map(|url| format!("  console        {url}{}\n", who.unwrap_or_default()));
+    let console = console.unwrap_or_default();
     // The build's folder is in nobody's PATH.
     let batoff =
         std::env::current_exe().map_or_else(|_| "batoff".to_owned(), |path| path.display().to_string());

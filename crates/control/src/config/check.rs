@@ -15,6 +15,7 @@ impl ConfigFile for Config {
     fn validate(&self) -> Result<(), ConfigError> {
         self.check_api()?;
         self.check_admin()?;
+        self.check_console()?;
         self.listeners.validate()?;
         self.grpc.check()?;
         self.lease.times().validate().map_err(|error| invalid("lease", error.to_string()))?;
@@ -69,6 +70,25 @@ impl Config {
             0 | 3 => Ok(()),
             _ => Err(invalid("admin.cert", "ca, cert and key go together; set all three or none")),
         }
+    }
+
+    fn check_console(&self) -> Result<(), ConfigError> {
+        let console = &self.console;
+        if console.cert.is_some() != console.key.is_some() {
+            return Err(invalid("console.cert", "cert and key go together; set both or neither"));
+        }
+        if console.cert.is_none() && !console.listen.ip().is_loopback() && !console.behind_tls_proxy {
+            return Err(invalid(
+                "console.listen",
+                format!(
+                    "{} is not loopback and has no TLS: set console.cert and console.key, or console.behind_tls_proxy = \
+                     true when a proxy in front ends TLS",
+                    console.listen
+                ),
+            ));
+        }
+        ConfigError::within("console.session_idle_minutes", console.session_idle_minutes, 5, 10_080)?;
+        ConfigError::within("console.session_hours", console.session_hours, 1, 720)
     }
 
     fn check_bounds(&self) -> Result<(), ConfigError> {
@@ -209,6 +229,8 @@ mod tests {
             ("[data]\ndir='d'\n[grpc]\nplaintext=true\nlisten='0.0.0.0:1'", "grpc.plaintext"),
             ("[data]\ndir='d'\n[grpc]\nplaintext=true\n[api]\nlisten='0.0.0.0:1'", "api.listen"),
             ("[data]\ndir='d'\n[grpc]\nplaintext=true\n[admin]\nlisten='0.0.0.0:1'", "admin.listen"),
+            ("[data]\ndir='d'\n[grpc]\nplaintext=true\n[console]\nlisten='0.0.0.0:1'", "console.listen"),
+            ("[data]\ndir='d'\n[grpc]\nplaintext=true\n[console]\ncert='a'", "console.cert"),
             ("[data]\ndir='d'", "grpc.cert"),
             ("[data]\ndir='d'\n[grpc]\nplaintext=true\nca='a'", "grpc.plaintext"),
             ("[data]\ndir='d'\n[grpc]\nplaintext=true\n[api]\ncert='a'", "api.cert"),

@@ -1,5 +1,6 @@
 //! The pages. Each takes a [`PageFrame`](super::frame::PageFrame) and answers a whole page, or, asked by a script, a part of it.
 
+pub mod account;
 pub mod audit;
 pub mod choices;
 pub mod docs;
@@ -8,7 +9,9 @@ pub mod purge;
 mod purge_form;
 pub mod purge_row;
 pub mod purges;
+mod qr;
 pub mod requesters;
+pub mod sign_in;
 pub mod sites;
 mod sites_list;
 mod strip;

@@ -47,10 +47,22 @@ pub const ROUTES: &[Route] = &[
     page("/audit/chain", Need::Operate, || get(pages::audit::chain)),
     open(Method::GET, "/docs", || get(pages::docs::customers)).called(Text::Docs),
     page("/docs/operators", Need::Operate, || get(pages::docs::operators)),
+    page("/account", Need::OwnAccount, || get(pages::account::show)),
+    form("/account/password", Need::OwnAccount, || post(pages::account::password)),
+    form("/account/authenticator", Need::OwnAccount, || post(pages::account::offer)),
+    form("/account/authenticator/confirm", Need::OwnAccount, || post(pages::account::confirm)),
+    form("/account/authenticator/remove", Need::OwnAccount, || post(pages::account::remove)),
+    form("/account/language", Need::OwnAccount, || post(pages::account::language)),
+    form("/account/sessions/end", Need::OwnAccount, || post(pages::account::end_session)),
     // What every page has.
     open(Method::GET, "/assets/{name}", || get(assets::serve)),
     open(Method::POST, "/language", || post(pages::choices::language)),
     open(Method::POST, "/colours", || post(pages::choices::colours)),
+    open(Method::GET, "/sign-in", || get(pages::sign_in::show)),
+    open(Method::POST, "/sign-in", || post(pages::sign_in::submit)),
+    // Last, for nothing can be done afterwards.
+    form("/account/sessions/end-all", Need::OwnAccount, || post(pages::account::end_all)),
+    form("/sign-out", Need::OwnAccount, || post(pages::sign_in::sign_out)),
 ];
 
 const fn page(path: &'static str, need: Need, handler: fn() -> MethodRouter<Arc<Console>>) -> Route {

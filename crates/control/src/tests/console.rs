@@ -1,5 +1,6 @@
 mod news;
 mod purging;
+mod signing_in;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

@@ -62,7 +62,7 @@ impl Plane {
 
     async fn run(&mut self) {
         let text = format!(
-            "[data]\ndir = {:?}\n[api]\nlisten = '127.0.0.1:0'\n[admin]\nlisten = '127.0.0.1:0'\n\
+            "[data]\ndir = {:?}\n[api]\nlisten = '127.0.0.1:0'\n[admin]\nlisten = '127.0.0.1:0'\n[console]\nlisten = '127.0.0.1:0'\n\
              [metrics]\nlisten = '127.0.0.1:0'\n[grpc]\nlisten = '127.0.0.1:0'\n{}{}",
             self.dir.path(),
             self.grpc,

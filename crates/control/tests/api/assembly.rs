@@ -60,7 +60,7 @@ impl Assembly {
 fn config(dir: &Path, settings: &[(String, String)]) -> Config {
     let anywhere = "listen = '127.0.0.1:0'";
     let text = format!(
-        "[data]\ndir = {dir:?}\n[api]\n{anywhere}\n[admin]\n{anywhere}\n[metrics]\n{anywhere}\n\
+        "[data]\ndir = {dir:?}\n[api]\n{anywhere}\n[admin]\n{anywhere}\n[console]\n{anywhere}\n[metrics]\n{anywhere}\n\
          [grpc]\n{anywhere}\nplaintext = true\n"
     );
     Config::parse(&text, settings.iter().cloned()).unwrap()
