@@ -1,7 +1,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{Customer, Program, Visitor, scratch};
@@ -36,7 +36,7 @@ impl Default for DevOptions<'_> {
 }
 
 /// The line of JSON that `batoff dev --json` prints. Every member is part of the command's contract.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[allow(missing_docs, reason = "the names say it")]
 pub struct Line {
     pub api: String,
@@ -50,11 +50,14 @@ pub struct Line {
     pub hosts: Vec<String>,
     pub token: String,
     pub secret: String,
+    pub console: Option<String>,
+    pub console_user: Option<String>,
+    pub console_password: Option<String>,
     pub nodes: Vec<Node>,
 }
 
 /// One node of it.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[allow(missing_docs, reason = "the names say it")]
 pub struct Node {
     pub pop: String,

@@ -109,6 +109,11 @@ impl PageFrame {
         words.of(self.language)
     }
 
+    /// Whether this viewer may be told of purges: nobody is, before he has a password of his own.
+    fn has_news(&self) -> bool {
+        self.viewer.as_ref().is_some_and(|viewer| !viewer.must_change_password)
+    }
+
     /// Where navigation leads this viewer.
     pub fn sections(&self) -> impl Iterator<Item = &NavSection> {
         let may = |section: &&NavSection| match (section.need, &self.viewer) {

@@ -127,13 +127,13 @@ async fn an_export_is_the_chain_as_it_was_hashed() {
         assert_eq!(end, format!(",\"hash\":\"{}\"}}", hex::encode(&hash)));
         count += 1;
     }
-    assert_eq!(count, 5, "the beginning, three purges, a token");
+    assert_eq!(count, 6, "the beginning, the first operator, three purges, a token");
     let (_, report) = admin(&plane, "GET", "audit/verify", None).await;
-    assert_eq!(report["head"], format!("1:5:{}", hex::encode(&hash)));
+    assert_eq!(report["head"], format!("1:6:{}", hex::encode(&hash)));
     let known = report["head"].as_str().unwrap();
     let (_, report) = admin(&plane, "GET", &format!("audit/verify?head={known}"), None).await;
     assert_eq!(report["known_head"], "confirmed");
-    assert_eq!(ask(&plane, &plane.admin_token(), "GET", "audit/export?from=6", None).await.0, 404);
+    assert_eq!(ask(&plane, &plane.admin_token(), "GET", "audit/export?from=7", None).await.0, 404);
     assert_eq!(ask(&plane, &plane.admin_token(), "GET", "audit/verify?head=x", None).await.0, 400);
     assert_eq!(ask(&plane, &plane.admin_token(), "GET", "audit?action=x", None).await.0, 400);
 }
