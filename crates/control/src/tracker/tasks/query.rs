@@ -32,11 +32,7 @@ const EVENTS_AT_ONCE: usize = 64;
 impl Tracker {
     /// How the task is now; `None` when the site has no such task.
     pub async fn task(&self, site: &SiteId, task: TaskId) -> Result<Option<TaskView>, StoreError> {
-        let decided = self.state.lock().tasks.by_task.get(&task).copied();
-        if let Some(seq) = decided {
-            self.durable(seq).await;
-        }
-        if let Some(view) = self.live_view(task) {
+        if let Some(view) = self.settled_view(task).await {
             return Ok((view.site == *site).then_some(view));
         }
         let row = self.store.log().find_task(task).await?;
@@ -205,6 +201,19 @@ impl Tracker {
         Ok((place.following(), events))
     }
 
+    /// The task as memory knows it, its state and its counts from one look.
+    async fn settled_view(&self, task: TaskId) -> Option<TaskView> {
+        let seq = self.state.lock().tasks.by_task.get(&task).copied()?;
+        self.durable(seq).await;
+        let view = self.live_view(task)?;
+        if view.state == TaskState::Completed || !self.state.lock().roster.watermark().covers(seq) {
+            return Some(view);
+        }
+        // Decided since it was waited for: the counts may say so already, the state does not.
+        self.durable(seq).await;
+        self.live_view(task)
+    }
+
     fn live_view(&self, task: TaskId) -> Option<TaskView> {
         let state = self.state.lock();
         let seq = *state.tasks.by_task.get(&task)?;
@@ -222,8 +231,7 @@ impl Tracker {
 
     /// The task of a row: memory knows better where it knows at all.
     async fn view(&self, row: &TaskRow) -> Result<TaskView, StoreError> {
-        self.durable(row.seq).await;
-        match self.live_view(row.task) {
+        match self.settled_view(row.task).await {
             Some(view) => Ok(view),
             None => self.view_row(row).await,
         }
