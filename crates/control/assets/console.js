@@ -199,6 +199,14 @@
     if (event.target.method !== "get") return;
     for (const [name, value] of [...event.formData]) if (value === "") event.formData.delete(name);
   });
+  /* A part that is asked for again and again rests while nobody sees it, and while something in it is selected. */
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    const part = event.target.closest("[data-poll], #purge");
+    if (!part) return;
+    const selection = getSelection();
+    const isSelected = selection && !selection.isCollapsed && part.contains(selection.anchorNode);
+    if (document.hidden || isSelected) event.preventDefault();
+  });
   document.querySelectorAll("button.copy").forEach((it) => { it.hidden = !navigator.clipboard; });
   document.querySelectorAll("[data-pause]").forEach((it) => { it.hidden = false; });
 })();

@@ -22,7 +22,7 @@ pub(crate) mod audit;
 mod body;
 pub(crate) mod changing;
 mod csv;
-mod nodes;
+pub(crate) mod nodes;
 mod openapi;
 mod overview;
 mod purges;

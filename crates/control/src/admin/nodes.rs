@@ -12,12 +12,14 @@ use http::{Request, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::changing::{self, ChangeAsker, ChangeOf};
 use super::overview::ConcernDocument;
 use super::refusal::AdminRefusal;
 use crate::api::RequestId;
 use crate::api::problem::store_error;
 use crate::api::query::Query;
 use crate::api::reply::{json, no_content};
+use crate::audit::AuditAction;
 use crate::clock::rfc3339;
 use crate::service::Services;
 use crate::tracker::{Membership, NodeStatus, RemoveRefused};
@@ -139,10 +141,44 @@ pub(super) async fn remove(
     request: Request<Body>,
 ) -> Result<Response, AdminRefusal> {
     let force = Query::parse(request.uri().query(), &["force"])?.flag("force")?;
+    let request_id = request.extensions().get::<RequestId>().map_or("admin", RequestId::as_str);
+    remove_node(&services, request_id, &pop, &node, force).await?;
+    Ok(no_content())
+}
+
+/// Decommissions a node for somebody beside this API, with its entry in the audit log.
+pub(crate) async fn remove_audited(
+    services: Arc<Services>,
+    asker: ChangeAsker,
+    name: NodeName,
+    force: bool,
+) -> Result<(), AdminRefusal> {
+    let about = ChangeOf {
+        action: AuditAction::NodeRemove,
+        site: None,
+        object: Some(name.to_string()),
+        change: force.then(|| serde_json::json!({ "force": true })),
+    };
+    let (request, own) = (asker.request_id.clone(), Arc::clone(&services));
+    changing::audited(services, asker, about, async move {
+        let request_id = request.as_deref().unwrap_or("console");
+        remove_node(&own, request_id, name.pop(), name.node(), force).await?;
+        Ok(((), None))
+    })
+    .await
+}
+
+async fn remove_node(
+    services: &Services,
+    request_id: &str,
+    pop: &str,
+    node: &str,
+    force: bool,
+) -> Result<(), AdminRefusal> {
     let name =
-        NodeName::new(&pop, &node).map_err(|_| AdminRefusal::no_such("node", format!("{pop}/{node}")))?;
+        NodeName::new(pop, node).map_err(|_| AdminRefusal::no_such("node", format!("{pop}/{node}")))?;
     if services.tracker.membership(&name) == Membership::Blocked {
-        return Ok(no_content());
+        return Ok(());
     }
     services.tracker.may_remove(&name, force).map_err(|refused| match refused {
         RemoveRefused::Unknown => AdminRefusal::no_such("node", &name),
@@ -151,11 +187,10 @@ pub(super) async fn remove(
              Stop it first, or repeat with ?force=true",
         ),
     })?;
-    let request_id = request.extensions().get::<RequestId>().map_or("admin", RequestId::as_str);
     let seq = services.commit.append_body(RecordBody::NodeRemoved(name.clone()), request_id).await?;
     services.tracker.knows(seq).await;
     tracing::info!(node = %name, %seq, force, "node removed by the operator");
-    Ok(no_content())
+    Ok(())
 }
 
 /// Let a removed name connect and be registered again.

@@ -25,6 +25,8 @@ pub enum Flash {
     Revoked,
     /// Settings were changed.
     Saved,
+    /// A node was decommissioned.
+    Decommissioned,
 }
 
 impl Flash {
@@ -39,6 +41,8 @@ impl Flash {
             (Self::Revoked, Language::Russian) => {
                 "Токен отозван. Его запросы отклоняются с этого момента, на каждом сервере — в течение секунды."
             }
+            (Self::Decommissioned, Language::English) => "The node is decommissioned, and its name is blocked.",
+            (Self::Decommissioned, Language::Russian) => "Узел выведен, его имя заблокировано.",
             (Self::Saved, Language::English) => "Saved.",
             (Self::Saved, Language::Russian) => "Сохранено.",
         };
@@ -57,6 +61,7 @@ impl Flash {
             Self::Purged => "purged".to_owned(),
             Self::Revoked => "revoked".to_owned(),
             Self::Saved => "saved".to_owned(),
+            Self::Decommissioned => "decommissioned".to_owned(),
         }
     }
 
@@ -68,6 +73,7 @@ impl Flash {
             "purged" => Some(Self::Purged),
             "revoked" => Some(Self::Revoked),
             "saved" => Some(Self::Saved),
+            "decommissioned" => Some(Self::Decommissioned),
             _ => None,
         }
     }
@@ -84,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_message_comes_through_a_cookie() {
-        for flash in [Flash::Purged, Flash::Revoked, Flash::Saved] {
+        for flash in [Flash::Purged, Flash::Revoked, Flash::Saved, Flash::Decommissioned] {
             let value = utf8_percent_encode(&flash.encode(), NON_ALPHANUMERIC).to_string();
             assert_eq!(Flash::decode(&value), Some(flash));
         }

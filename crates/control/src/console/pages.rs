@@ -5,6 +5,8 @@ pub mod audit;
 pub mod choices;
 pub mod docs;
 pub mod new_purge;
+pub mod nodes;
+pub mod now;
 pub mod purge;
 mod purge_form;
 pub mod purge_row;
@@ -20,7 +22,11 @@ pub mod tokens;
 
 use axum::response::Redirect;
 
-/// `GET /`
-pub async fn beginning() -> Redirect {
-    Redirect::to("/purges")
+use super::frame::PageFrame;
+use crate::accounts::Need;
+
+/// `GET /`: how all is, for whom that is to be looked after; for others, their purges.
+pub async fn beginning(frame: PageFrame) -> Redirect {
+    let operates = frame.viewer.is_some_and(|viewer| viewer.may(Need::Operate, None));
+    Redirect::to(if operates { "/now" } else { "/purges" })
 }

@@ -28,6 +28,7 @@ pub struct Route {
 /// All rows. Navigation has the order of this table.
 pub const ROUTES: &[Route] = &[
     page("/", Need::ReadSite, || get(pages::beginning)),
+    page("/now", Need::Operate, || get(pages::now::show)).called(Text::Now),
     page("/purges", Need::ReadSite, || get(pages::purges::list)).called(Text::Purges),
     page("/sites/{site}/purges/{task}", Need::ReadSite, || get(pages::purge::show)),
     page("/purges/new", Need::Purge, || get(pages::new_purge::blank)).called(Text::NewPurge),
@@ -42,6 +43,9 @@ pub const ROUTES: &[Route] = &[
     form("/tokens", Need::ManageTokens, || post(pages::tokens::issue)),
     page("/sites/{site}/tokens/{token}/revoke", Need::ManageTokens, || get(pages::tokens::ask_revoke)),
     form("/sites/{site}/tokens/{token}/revoke", Need::ManageTokens, || post(pages::tokens::revoke)),
+    page("/nodes", Need::Operate, || get(pages::nodes::list)).called(Text::Nodes),
+    page("/nodes/{pop}/{node}", Need::Operate, || get(pages::nodes::show)),
+    form("/nodes/{pop}/{node}", Need::Operate, || post(pages::nodes::decommission)),
     page("/audit", Need::Operate, || get(pages::audit::list)).called(Text::Audit),
     page("/audit/export", Need::Operate, || get(pages::audit::export)),
     page("/audit/chain", Need::Operate, || get(pages::audit::chain)),

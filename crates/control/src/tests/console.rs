@@ -1,3 +1,4 @@
+mod fleet;
 mod news;
 mod purging;
 mod signing_in;

@@ -142,6 +142,20 @@ pub fn no_such_purge() -> Problem {
     Problem::detailed(Code::NotFound, "this site has no such purge; they are kept 30 days")
 }
 
+/// What keeps a node, in words.
+pub(super) const fn cause_words(cause: LateCause) -> PurgeText {
+    match cause {
+        LateCause::NoConnection => PurgeText::CauseNoConnection,
+        LateCause::NoLease => PurgeText::CauseNoLease,
+        LateCause::SentLate => PurgeText::CauseSentLate,
+        LateCause::Network => PurgeText::CauseNetwork,
+        LateCause::CacheBusy => PurgeText::CauseCacheBusy,
+        LateCause::CacheTrouble => PurgeText::CauseCacheTrouble,
+        LateCause::EarlierLease => PurgeText::CauseEarlierLease,
+        LateCause::Working => PurgeText::CauseWorking,
+    }
+}
+
 fn value_of(selector: &Selector) -> &str {
     selector.value()
 }
@@ -189,16 +203,7 @@ impl LateLine {
             node: line.node.to_string(),
             is_open: line.until_ms().is_none(),
             figures: [figure(line.sent_ms), figure(line.in_force_ms), figure(line.acked_ms)],
-            cause: match line.cause {
-                LateCause::NoConnection => PurgeText::CauseNoConnection,
-                LateCause::NoLease => PurgeText::CauseNoLease,
-                LateCause::SentLate => PurgeText::CauseSentLate,
-                LateCause::Network => PurgeText::CauseNetwork,
-                LateCause::CacheBusy => PurgeText::CauseCacheBusy,
-                LateCause::CacheTrouble => PurgeText::CauseCacheTrouble,
-                LateCause::EarlierLease => PurgeText::CauseEarlierLease,
-                LateCause::Working => PurgeText::CauseWorking,
-            },
+            cause: cause_words(line.cause),
             detail: line.detail.to_string(),
         }
     }

@@ -64,7 +64,7 @@ impl Strip {
     pub fn new(spread: &Propagation, language: Language) -> Self {
         let ends = spread.pops.iter().filter_map(PopLine::until_ms);
         let longest = ends.chain(spread.completed_ms).chain(spread.elapsed_ms).fold(TARGET_MS, u64::max);
-        let axis = Axis { end: longest + longest * BEYOND_PERCENT / 100 };
+        let axis = Axis::beyond(longest);
         Self {
             ticks: axis.ticks(language),
             target: axis.place(TARGET_MS),
@@ -73,16 +73,24 @@ impl Strip {
     }
 }
 
-struct Axis {
+/// From 0 to where the slowest is to be seen, and the target.
+pub(super) struct Axis {
     end: u64,
 }
 
 impl Axis {
+    /// A little longer than that, and than the target.
+    pub(super) fn beyond(longest: u64) -> Self {
+        let longest = longest.max(TARGET_MS);
+        Self { end: longest + longest * BEYOND_PERCENT / 100 }
+    }
+
     fn per_cent(&self, ms: u64) -> f64 {
         (ms as f64 / self.end as f64).sqrt().min(1.0) * 100.0
     }
 
-    fn place(&self, ms: u64) -> AxisPlace {
+    /// Where that is.
+    pub(super) fn place(&self, ms: u64) -> AxisPlace {
         format!("{:.1}%", self.per_cent(ms))
     }
 

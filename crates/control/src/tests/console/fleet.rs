@@ -1,0 +1,98 @@
+use std::time::Duration;
+
+use batoff_types::message::{FromNode, Trouble};
+use batoff_types::Selector;
+use http::Method;
+
+use super::super::node::Node;
+use super::super::plane::{PATIENCE, Plane};
+use super::{Browser, purge};
+use crate::accounts::Role;
+
+/// The page once it says that.
+async fn until(browser: &Browser, path: &str, said: &str) -> String {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let page = browser.get(path).await.into_body();
+        if page.contains(said) {
+            return page;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{path} does not say {said}: {page}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_page_says_that_all_is_well_and_otherwise_what_is_not() {
+    let plane = Plane::start().await;
+    let browser = Browser::of(&plane, Role::Operator, &[]).await;
+    assert_eq!(browser.get("/").await.headers()["location"], "/now");
+    assert!(browser.get("/now").await.into_body().contains("No node is registered yet."));
+
+    let quick = Node::strict(&plane, "fra1/edge-1").await.follow();
+    let task = purge(&plane, "ci", vec![Selector::Everything]).await;
+    plane.completed(task.parse().unwrap()).await;
+    let page = until(&browser, "/now", "Slowest completion in the last hour").await;
+    assert!(page.contains("The only node is current.") && page.contains("fra1/edge-1"), "{page}");
+    assert!(page.contains(&format!("href=\"/sites/shop/purges/{task}\"")), "{page}");
+    assert!(page.contains("Nothing needs attention.") && page.contains("every 2s"), "{page}");
+    until(&browser, "/now", "<rect x=").await;
+
+    let mut slow = Node::strict(&plane, "waw1/edge-2").await;
+    slow.say(FromNode::Trouble(Trouble {
+        cache: "<b>varnish</b>".to_owned(),
+        message: "<i>refused</i>".to_owned(),
+        stuck: None,
+    }));
+    slow.beat();
+    let page = until(&browser, "/now", "&#60;i&#62;refused").await;
+    assert!(page.contains("Cache in trouble") && page.contains("href=\"/nodes/waw1/edge-2\""), "{page}");
+    assert!(!page.contains("<i>") && !page.contains("<b>") && !page.contains("Nothing needs"), "{page}");
+    let page = until(&browser, "/nodes?state=attention", "&#60;i&#62;refused").await;
+    assert!(page.contains("edge-2") && !page.contains("edge-1") && !page.contains("<i>"), "{page}");
+
+    let part = Browser { fields: vec![("hx-request", "true")], ..browser }.get("/now").await.into_body();
+    assert!(part.trim_start().starts_with("<div id=\"now\"") && !part.contains("<html"), "{part}");
+    let viewer = Browser::of(&plane, Role::Viewer, &["shop"]).await;
+    assert_eq!(viewer.get("/").await.headers()["location"], "/purges");
+    let purges = viewer.get("/purges").await.into_body();
+    assert!(!purges.contains("href=\"/now\"") && !purges.contains("href=\"/nodes\""), "{purges}");
+    for path in ["/now", "/nodes", "/nodes/waw1/edge-2"] {
+        assert_eq!(viewer.get(path).await.status(), 403, "{path}");
+    }
+    quick.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_is_found_looked_at_and_decommissioned_by_typing_its_name() {
+    let plane = Plane::start().await;
+    let browser = Browser::of(&plane, Role::Operator, &[]).await;
+    assert!(browser.get("/nodes").await.into_body().contains("No node is registered yet."));
+    let kept = Node::strict(&plane, "fra1/edge-1").await.follow();
+    let gone = Node::strict(&plane, "waw1/edge-2").await;
+    let page = until(&browser, "/nodes?pop=waw1", "edge-2").await;
+    assert!(!page.contains("edge-1") && page.contains("<option selected>waw1</option>"), "{page}");
+    assert!(page.contains("<td data-label=\"Version\">test</td>") && page.contains("nginx"), "{page}");
+    let page = until(&browser, "/nodes?state=leased", "edge-1").await;
+    assert!(page.contains("Leased") && page.contains("class=\"fill\""), "{page}");
+    assert!(browser.get("/nodes?pop=none").await.into_body().contains("No such node."));
+    assert_eq!(browser.get("/nodes?state=nonsense").await.status(), 400);
+    drop(gone);
+
+    let path = "/nodes/waw1/edge-2";
+    let page = browser.get(path).await.into_body();
+    assert!(page.contains("name=\"confirm\"") && page.contains("Without a lease it"), "{page}");
+    assert_eq!(browser.ask(Method::POST, path, "confirm=waw1%2Fedge-1").await.status(), 400);
+    assert_eq!(browser.get(path).await.status(), 200, "nothing was done");
+    let manager = Browser::of(&plane, Role::Manager, &["shop"]).await;
+    assert_eq!(manager.ask(Method::POST, path, "confirm=waw1%2Fedge-2").await.status(), 403);
+    let done = browser.ask(Method::POST, path, "confirm=waw1%2Fedge-2").await;
+    assert_eq!((done.status().as_u16(), &done.headers()["location"]), (303, &"/nodes".parse().unwrap()));
+    assert_eq!(browser.get(path).await.status(), 404);
+    let page = browser.get("/nodes").await.into_body();
+    assert!(page.contains("<code>waw1/edge-2</code>") && !page.contains("href=\"/nodes/waw1"), "{page}");
+
+    let audit = browser.get("/audit?action=node.remove").await.into_body();
+    assert!(audit.contains("user:operator") && audit.contains("waw1/edge-2"), "{audit}");
+    kept.abort();
+}
