@@ -41,7 +41,9 @@ impl Flash {
             (Self::Revoked, Language::Russian) => {
                 "Токен отозван. Его запросы отклоняются с этого момента, на каждом сервере — в течение секунды."
             }
-            (Self::Decommissioned, Language::English) => "The node is decommissioned, and its name is blocked.",
+            (Self::Decommissioned, Language::English) => {
+                "The node is decommissioned, and its name is blocked."
+            }
             (Self::Decommissioned, Language::Russian) => "Узел выведен, его имя заблокировано.",
             (Self::Saved, Language::English) => "Saved.",
             (Self::Saved, Language::Russian) => "Сохранено.",

@@ -207,8 +207,7 @@ pub async fn show(
 ) -> Result<Response, Problem> {
     let name = NodeName::new(&pop, &node).map_err(|_| no_such_node())?;
     let nodes = console.services.tracker.nodes();
-    let status =
-        nodes.iter().find(|known| known.node == name && !known.removed).ok_or_else(no_such_node)?;
+    let status = nodes.iter().find(|known| known.node == name && !known.removed).ok_or_else(no_such_node)?;
     let row = NodeRow::new(status, console.services.config.lease.lease_ms, frame.language);
     let body = NodePage { frame: &frame, row: &row, status };
     Ok(frame.page(&name.to_string(), Some(Text::Nodes), &body))

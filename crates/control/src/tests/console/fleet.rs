@@ -1,7 +1,7 @@
 use std::time::Duration;
 
-use batoff_types::message::{FromNode, Trouble};
 use batoff_types::Selector;
+use batoff_types::message::{FromNode, Trouble};
 use http::Method;
 
 use super::super::node::Node;
