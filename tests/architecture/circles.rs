@@ -50,8 +50,8 @@ const CONTROL: &[(&str, &[&str])] = &[
     (
         "console",
         &[
-            "accounts", "admin", "api", "audit", "catalog", "clock", "language", "metrics", "service",
-            "store", "tracker",
+            "accounts", "admin", "api", "audit", "catalog", "clock", "language", "metrics", "overview",
+            "service", "store", "tracker",
         ],
     ),
     (

@@ -115,19 +115,19 @@ struct NodesPage<'a> {
 struct PopGroup {
     name: String,
     leased: String,
-    rows: Vec<NodeRow>,
+    rows: Vec<FleetRow>,
 }
 
 #[derive(Template)]
 #[template(path = "console/node.html")]
 struct NodePage<'a> {
     frame: &'a PageFrame,
-    row: &'a NodeRow,
+    row: &'a FleetRow,
     status: &'a NodeStatus,
 }
 
 /// What is shown of a node.
-struct NodeRow {
+struct FleetRow {
     name: NodeName,
     state: NodesText,
     /// The class of its badge, which is the name of its sign, too.
@@ -181,10 +181,10 @@ pub async fn list(
         let leased = nodes.iter().filter(|node| node.state == NodeState::Leased).count();
         let leased = format!("{leased}/{}", nodes.len());
         nodes.sort_by(|a, b| a.node.cmp(&b.node));
-        let rows: Vec<NodeRow> = nodes
+        let rows: Vec<FleetRow> = nodes
             .into_iter()
             .filter(|node| query.fits(node))
-            .map(|node| NodeRow::new(node, lease_ms, frame.language))
+            .map(|node| FleetRow::new(node, lease_ms, frame.language))
             .collect();
         PopGroup { name: name.to_owned(), leased, rows }
     });
@@ -208,7 +208,7 @@ pub async fn show(
     let name = NodeName::new(&pop, &node).map_err(|_| no_such_node())?;
     let nodes = console.services.tracker.nodes();
     let status = nodes.iter().find(|known| known.node == name && !known.removed).ok_or_else(no_such_node)?;
-    let row = NodeRow::new(status, console.services.config.lease.lease_ms, frame.language);
+    let row = FleetRow::new(status, console.services.config.lease.lease_ms, frame.language);
     let body = NodePage { frame: &frame, row: &row, status };
     Ok(frame.page(&name.to_string(), Some(Text::Nodes), &body))
 }
@@ -266,7 +266,7 @@ impl NodesQuery {
     }
 }
 
-impl NodeRow {
+impl FleetRow {
     fn new(status: &NodeStatus, lease_ms: u64, language: Language) -> Self {
         let concern = status.concern.as_ref();
         let sign = match (status.state, concern.is_some() || !status.troubles.is_empty()) {
