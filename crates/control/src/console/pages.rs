@@ -1,4 +1,4 @@
-//! The pages. Each takes a [`PageFrame`](super::frame::PageFrame) and answers a whole page, or, asked by a script, a part of it.
+//! The pages. Each takes a [`PageFrame`] and answers a whole page, or, asked by a script, a part of it.
 
 pub mod account;
 pub mod audit;
