@@ -29,7 +29,7 @@ mod purges;
 pub(crate) mod refusal;
 pub(crate) mod sites;
 mod sla;
-mod sla_export;
+pub(crate) mod sla_export;
 pub(crate) mod tokens;
 mod users;
 

@@ -83,10 +83,41 @@ struct SiteBreachDocument {
     breach: BreachDocument,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum CsvTable {
-    Days,
-    Breaches,
+/// What a report is written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReportFormat {
+    /// All of it, as JSON.
+    Json,
+    /// As CSV, a line a day.
+    DaysCsv,
+    /// As CSV, a line for each node that a late purge waited for.
+    BreachesCsv,
+}
+
+impl ReportFormat {
+    /// By the parameters `format` and `table`: JSON, and days, unless they say otherwise. JSON has both tables.
+    pub(crate) fn from_query(query: &Query) -> Result<Self, Problem> {
+        let csv = query.parsed("format", "json or csv", |text| match text {
+            "json" => Some(false),
+            "csv" => Some(true),
+            _ => None,
+        })?;
+        let table = query.parsed("table", "days or breaches", |text| match text {
+            "days" => Some(Self::DaysCsv),
+            "breaches" => Some(Self::BreachesCsv),
+            _ => None,
+        })?;
+        Ok(if csv.unwrap_or(false) { table.unwrap_or(Self::DaysCsv) } else { Self::Json })
+    }
+
+    /// The report as an answer; CSV is a file to be saved.
+    pub(crate) fn response(self, report: SlaReport) -> Response {
+        match self {
+            Self::Json => json(StatusCode::OK, &ReportDocument::from(report)),
+            Self::DaysCsv => attached("sla-days", days_csv(&report)),
+            Self::BreachesCsv => attached("sla-breaches", breaches_csv(&report)),
+        }
+    }
 }
 
 /// Was the promise kept, day by day: of one site, or of all together.
@@ -120,22 +151,9 @@ pub(super) async fn export(
             format!("from must be before until, and at most {SLA_DAYS_MAX} days: so long is it kept");
         return Err(Problem::detailed(crate::api::problem::Code::InvalidRequest, detail));
     }
-    let csv = query.parsed("format", "json or csv", |text| match text {
-        "json" => Some(false),
-        "csv" => Some(true),
-        _ => None,
-    })?;
-    let table = query.parsed("table", "days or breaches", |text| match text {
-        "days" => Some(CsvTable::Days),
-        "breaches" => Some(CsvTable::Breaches),
-        _ => None,
-    })?;
+    let format = ReportFormat::from_query(&query)?;
     let report = services.tracker.sla_days(site.as_ref(), from, until).await.map_err(store_error)?;
-    Ok(match (csv.unwrap_or(false), table.unwrap_or(CsvTable::Days)) {
-        (false, _) => json(StatusCode::OK, &ReportDocument::from(report)),
-        (true, CsvTable::Days) => attached("sla-days", days_csv(&report)),
-        (true, CsvTable::Breaches) => attached("sla-breaches", breaches_csv(&report)),
-    })
+    Ok(format.response(report))
 }
 
 /// A day's beginning, or a moment.
@@ -158,7 +176,7 @@ fn attached(name: &str, csv: String) -> Response {
 }
 
 /// A line a day, as [RFC 4180](https://www.rfc-editor.org/rfc/rfc4180) has it.
-pub(super) fn days_csv(report: &SlaReport) -> String {
+fn days_csv(report: &SlaReport) -> String {
     let mut csv = Csv::new([
         "site",
         "day",
@@ -200,7 +218,7 @@ pub(super) fn days_csv(report: &SlaReport) -> String {
 }
 
 /// A line for each node that a late purge waited for, and one for a purge that waited for none that is known.
-pub(super) fn breaches_csv(report: &SlaReport) -> String {
+fn breaches_csv(report: &SlaReport) -> String {
     let mut csv = Csv::new(["site", "task", "accepted_at", "propagation_ms", "node", "reason"]);
     for breach in &report.breaches {
         let took = breach.propagation_ms.map(|ms| ms.to_string()).unwrap_or_default();

@@ -16,6 +16,7 @@ pub mod requesters;
 pub mod sign_in;
 pub mod sites;
 mod sites_list;
+pub mod sla;
 mod strip;
 mod submission_lines;
 pub mod tokens;

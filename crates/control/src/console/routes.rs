@@ -46,6 +46,8 @@ pub const ROUTES: &[Route] = &[
     page("/nodes", Need::Operate, || get(pages::nodes::list)).called(Text::Nodes),
     page("/nodes/{pop}/{node}", Need::Operate, || get(pages::nodes::show)),
     form("/nodes/{pop}/{node}", Need::Operate, || post(pages::nodes::decommission)),
+    page("/sla", Need::ReadSite, || get(pages::sla::show)).called(Text::Sla),
+    page("/sla/export", Need::ReadSite, || get(pages::sla::export)),
     page("/audit", Need::Operate, || get(pages::audit::list)).called(Text::Audit),
     page("/audit/export", Need::Operate, || get(pages::audit::export)),
     page("/audit/chain", Need::Operate, || get(pages::audit::chain)),

@@ -2,6 +2,7 @@ mod fleet;
 mod news;
 mod purging;
 mod signing_in;
+mod sla;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
