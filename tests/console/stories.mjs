@@ -73,7 +73,7 @@ async function the_first_password_is_for_one_time(browser) {
   assert.match(page.url(), /\/purges$/);
   await page.locator("nav.nav").waitFor();
   pages = await page.locator("nav.nav a").evaluateAll((links) => links.map((link) => link.getAttribute("href")));
-  pages.push("/docs/operators", "/audit/chain", "/audit?action=token.issue", `/sites/${dev.site}`, "/account");
+  pages.push("/docs/operators", "/audit/chain", "/audit?action=token.issue", `/sites/${dev.site}`, `/nodes/${dev.nodes[0].pop}/${dev.nodes[0].node}`, "/account");
   operator = await page.context().storageState();
 }
 
