@@ -4,8 +4,9 @@
 //! looks well: an answer that never comes, a purge that no node is told of. So the process ends, with an exit code that
 //! makes its supervisor start it again; begun anew from what is durable, nothing is missed.
 //!
-//! A task that hangs in a call (a disk that does not answer, a lock that nobody gives back) has not ended, and does as little
-//! as one that has: [`Vital::stuck`] names it, for whoever tells the supervisor that all is well.
+//! A task that hangs in a step (on a lock that nobody gives back, in a loop without an end) has not ended, and does as little
+//! as one that has: [`Vital::stuck`] names it, for whoever tells the supervisor that all is well. One that waits for a disk
+//! on a thread of its own is between two steps: whether the disk answers is the store's to say.
 
 use std::future::poll_fn;
 use std::pin::pin;

@@ -9,6 +9,7 @@ use super::account::{Account, AccountName, Role, SignIn};
 use super::session::StoredSession;
 use super::totp::{Authenticator, KeyId, Offer};
 use crate::language::Language;
+use crate::store::rows::json;
 
 /// An account with what is not shown of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -165,12 +166,4 @@ pub(super) fn decode_session(bytes: &[u8]) -> Result<StoredSession, &'static str
         seen_at: UnixMillis(row.seen_at),
         address: row.address,
     })
-}
-
-fn json(row: &impl Serialize) -> Vec<u8> {
-    #[expect(
-        clippy::expect_used,
-        reason = "rows are structs of strings and numbers, which always have a JSON form"
-    )]
-    serde_json::to_vec(row).expect("a struct of strings and numbers")
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::signing_key::SigningKeySlot;
 use super::token::{RevokedToken, Scope, Token, TokenUse};
+use crate::store::rows::json;
 
 /// A token as the store keeps it.
 #[derive(Serialize, Deserialize)]
@@ -146,12 +147,4 @@ pub(super) fn decode_change(bytes: &[u8]) -> Option<SiteChange> {
             tags_per_response: row.tags_per_response,
         },
     })
-}
-
-fn json(row: &impl Serialize) -> Vec<u8> {
-    #[expect(
-        clippy::expect_used,
-        reason = "rows are structs of strings and numbers, which always have a JSON form"
-    )]
-    serde_json::to_vec(row).expect("a struct of strings and numbers")
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use batoff_log::{CasError, Expect, Key, Kv, SCAN_ITEMS_MAX, StoreError, Write};
 use bytes::Bytes;
+use serde::Serialize;
 
 /// What the row of this key says, if there is one. `read` says what is wrong with a value that it cannot read.
 pub(crate) async fn get<T>(
@@ -47,6 +48,15 @@ pub(crate) async fn all_after<T>(
             None => return Ok(rows),
         }
     }
+}
+
+/// A row's bytes.
+#[expect(
+    clippy::expect_used,
+    reason = "rows are structs of strings and numbers, which always have a JSON form"
+)]
+pub(crate) fn json(row: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(row).expect("a struct of strings and numbers")
 }
 
 /// Writes, whatever the key held before.
