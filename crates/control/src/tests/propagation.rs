@@ -122,8 +122,10 @@ async fn a_purge_is_shown_to_its_own_site_alone_and_to_the_operator() {
     let task = plane.purge("/a").await.task;
     let tracker = plane.tracker();
     assert!(tracker.propagation(Some(&"news".parse().unwrap()), task).await.unwrap().is_none());
-    let open = tracker.propagation(None, task).await.unwrap().unwrap();
-    assert_eq!(open.late[0].cause, LateCause::NoConnection);
+    // The control plane notices the end of the stream in its own time; until then the purge counts as sent late.
+    while tracker.propagation(None, task).await.unwrap().unwrap().late[0].cause != LateCause::NoConnection {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
     Node::connect(&plane, intro).await.follow();
     plane.completed(task).await;
 }
