@@ -1,38 +1,30 @@
-//! The node's end of its stream: records in order, the cursor, acks and heartbeats, the lease, and whether the node may
-//! serve. Where a message leads is one function, `Inbox::dispatch`.
+//! The node's end of its streams: records in order, the cursor, acks and heartbeats, the leases, and whether the node may
+//! serve. [`Feeds`] is all of it, for any number of control planes; [`Inbox`] is the same for one that is alone.
 
 mod catch_up;
+mod feed;
+mod feeds;
 mod queue;
 mod reports;
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use batoff_types::message::{
-    Ack, Count, GoAway, Heartbeat, Hello, LeaseGrant, LeasePolicy, PROTOCOL_VERSION, Parents, Position,
-    RecordReport, Reset, ToNode, Welcome,
+    Ack, Count, GoAway, Heartbeat, Hello, LeasePolicy, Parents, Position, RecordReport, Reset, ToNode,
+    Welcome,
 };
-use batoff_types::{
-    Cursor, InstanceId, Moment, NodeName, Parent, Record, SEMANTICS_VERSION, Seq, TaskId, Term,
-};
+use batoff_types::{Cursor, InstanceId, Moment, NodeName, Parent, Replica, Seq, TaskId, Term};
 
-use self::catch_up::CatchUp;
-use self::queue::Queue;
+pub use self::feeds::{FeedLine, Feeds};
 pub use self::queue::Received;
-use self::reports::Reports;
-use crate::Lease;
+#[cfg(any(test, feature = "mutations"))]
+use crate::Rule;
 use crate::lease::LowerTerm;
-use crate::rules::{Rule, RuleSet};
-
-/// Questions kept until the shell takes them. Of more than these the oldest go unanswered; whoever asked has a time
-/// limit for the answer.
-const COUNTS_MAX: usize = 64;
+use crate::rules::RuleSet;
+use crate::{Lease, ReplicaSet};
 
 /// Every heartbeat is answered. A stream on which no answer came for so long is dead, whatever TCP says and records do.
 const SILENCE_MAX: Duration = Duration::from_secs(3);
-
-/// No control plane is believed that wants heartbeats more often than this.
-const HEARTBEAT_INTERVAL_MIN: Duration = Duration::from_millis(5);
 
 /// What an [`Inbox`] says of its node, and what it may hold.
 #[derive(Clone, Debug)]
@@ -56,11 +48,13 @@ pub struct InboxConfig {
     pub agreed: bool,
     /// Without an answer to heartbeats for so long the stream is dead.
     pub silence_max: Duration,
+    /// The replicas that count where the node stands.
+    pub set: ReplicaSet,
     rules: RuleSet,
 }
 
 impl InboxConfig {
-    /// With the default limits: 4,096 records, 8 MiB; 3 s of silence. Nothing is agreed.
+    /// With the default limits: 4,096 records, 8 MiB; 3 s of silence. Nothing is agreed, and the control plane is alone.
     pub fn new(node: NodeName, policy: LeasePolicy) -> Self {
         Self {
             node,
@@ -72,12 +66,13 @@ impl InboxConfig {
             queue_bytes: 8 << 20,
             agreed: false,
             silence_max: SILENCE_MAX,
+            set: ReplicaSet::only(),
             rules: RuleSet::default(),
         }
     }
 
     /// Leaves out one rule, so that a simulation can show that it notices. For tests only.
-    #[cfg(feature = "mutations")]
+    #[cfg(any(test, feature = "mutations"))]
     #[must_use]
     pub fn without(mut self, rule: Rule) -> Self {
         self.rules = RuleSet { off: Some(rule) };
@@ -125,58 +120,15 @@ pub struct OutOfOrder {
     pub got: Seq,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    /// No stream, or one that broke the protocol.
-    Silent,
-    /// `Hello` was given out, `Welcome` has not come.
-    Greeting,
-    /// `Welcome` has come; the next message tells whether our position was accepted. Until then our cursor may be a
-    /// place in another log, so it is not said.
-    Welcomed { reset_due: bool },
-    /// Our position is a place in their log.
-    Following,
-    /// Everything is being dropped.
-    Resetting,
-}
-
-/// The node's end of its stream, over all connections of one run of the daemon.
-///
-/// ```text
-///   applied    handed     received
-///      |  shell   |  queued   |   not here yet
-/// ```
-/// The cursor that is acknowledged is `applied`, and it moves only through [`Inbox::handle_applied`].
+/// The node's end of its stream to a control plane that is alone, over all connections of one run of the daemon: [`Feeds`]
+/// with one replica in the set.
 #[derive(Debug)]
 pub struct Inbox {
-    config: InboxConfig,
-    instance: InstanceId,
-    lease: Lease,
-    /// Where everything before is applied; `None`: nowhere, all that is cached has to go.
-    position: Option<Position>,
-    handed: Cursor,
-    received: Cursor,
-    phase: Phase,
-    queue: Queue,
-    welcome: Option<Welcome>,
-    reset: Option<Reset>,
-    resetting: Option<Reset>,
-    counts: VecDeque<Count>,
-    go_away: Option<GoAway>,
-    reports: Reports,
-    /// What this stream has acknowledged.
-    acked: Option<Cursor>,
-    heartbeat_interval: Duration,
-    next_heartbeat: Option<Moment>,
-    last_heartbeat: Option<Moment>,
-    /// The last heartbeat was answered without a lease.
-    refused: bool,
-    /// What was last said of the parents in the log that is followed.
-    parents: Parents,
-    catch_up: CatchUp,
-    /// When the control plane last answered, on the present stream.
-    heard: Option<Moment>,
+    feeds: Feeds,
 }
+
+/// The only one.
+const ONLY: Replica = Replica::ONLY;
 
 impl Inbox {
     /// For a daemon that starts. `position` is what it stored, `None` when it stored nothing or must flush;
@@ -187,439 +139,170 @@ impl Inbox {
         position: Option<Position>,
         max_term_seen: Term,
     ) -> Self {
-        let applied = position.map_or(Cursor::START, |position| position.cursor);
-        Self {
-            queue: Queue::new(config.queue_records, config.queue_bytes),
-            config,
-            instance,
-            lease: Lease::new(max_term_seen),
-            position,
-            handed: applied,
-            received: applied,
-            phase: Phase::Silent,
-            welcome: None,
-            reset: None,
-            resetting: None,
-            counts: VecDeque::new(),
-            go_away: None,
-            reports: Reports::default(),
-            acked: None,
-            heartbeat_interval: HEARTBEAT_INTERVAL_MIN,
-            next_heartbeat: None,
-            last_heartbeat: None,
-            refused: false,
-            parents: Parents::default(),
-            catch_up: CatchUp::default(),
-            heard: None,
-        }
+        Self { feeds: Feeds::new(config, instance, position, [(ONLY, max_term_seen)]) }
     }
 
-    /// Begins a new connection, whose first message this is, and forgets the old one with all that came on it and was
-    /// not yet polled. Records that the shell has polled it must still report as applied.
+    /// See [`Feeds::hello`].
     pub fn hello(&mut self) -> Hello {
-        self.queue.clear();
-        self.received = self.handed;
-        self.phase = Phase::Greeting;
-        self.welcome = None;
-        self.reset = None;
-        self.resetting = None;
-        self.counts.clear();
-        self.go_away = None;
-        self.acked = self.position.map(|position| position.cursor);
-        self.next_heartbeat = None;
-        self.last_heartbeat = None;
-        self.refused = false;
-        self.heard = None;
-        Hello {
-            node: self.config.node.clone(),
-            instance: self.instance,
-            position: self.position,
-            protocol: PROTOCOL_VERSION,
-            semantics: SEMANTICS_VERSION,
-            version: self.config.version.clone(),
-            caches: self.config.caches.clone(),
-            policy: self.config.policy,
-            parents: self.config.parents.clone(),
-        }
+        let connection = self.feeds.line(ONLY).connection + 1;
+        self.feeds.hello(FeedLine { replica: ONLY, connection })
     }
 
-    /// Takes in a message. After an error nothing more is accepted until the next [`Inbox::hello`].
+    /// See [`Feeds::handle`]; what comes on another connection than the present one must not be passed in.
     pub fn handle(&mut self, now: Moment, message: ToNode) -> Result<(), InboxError> {
-        let is_answer = matches!(message, ToNode::Welcome(_) | ToNode::LeaseGrant(_));
-        let outcome = self.dispatch(now, message);
-        if is_answer || (self.heard.is_some() && !self.config.rules.in_force(Rule::Answers)) {
-            self.heard = Some(now);
-        }
-        if outcome.is_err() {
-            self.phase = Phase::Silent;
-            self.next_heartbeat = None;
-        }
-        outcome
+        let line = self.feeds.line(ONLY);
+        self.feeds.handle(now, line, message)
     }
 
-    fn dispatch(&mut self, now: Moment, message: ToNode) -> Result<(), InboxError> {
-        match (self.phase, message) {
-            (Phase::Silent, _) => {
-                Err(InboxError::Unexpected("a message on a stream without Hello, or after an error"))
-            }
-            (Phase::Greeting, ToNode::Welcome(welcome)) => self.handle_welcome(now, welcome),
-            (_, ToNode::GoAway(go_away)) => {
-                self.go_away = Some(go_away);
-                Ok(())
-            }
-            (Phase::Greeting, _) => Err(InboxError::Unexpected("a message before Welcome")),
-            (_, ToNode::Welcome(_)) => Err(InboxError::Unexpected("a second Welcome")),
-            (Phase::Resetting, ToNode::Reset(_)) => Err(InboxError::Unexpected("a Reset during a Reset")),
-            (Phase::Welcomed { .. } | Phase::Following, ToNode::Reset(reset)) => {
-                self.handle_reset(reset);
-                Ok(())
-            }
-            (Phase::Welcomed { reset_due: true }, _) => {
-                Err(InboxError::Unexpected("no Reset, though our position cannot be in that log"))
-            }
-            (Phase::Welcomed { reset_due: false }, message) => {
-                self.phase = Phase::Following;
-                self.catch_up.handle_accepted();
-                self.moved();
-                self.handle_following(now, message)
-            }
-            (Phase::Following, message) => self.handle_following(now, message),
-            (Phase::Resetting, message) => self.handle_following(now, message),
-        }
-    }
-
-    fn handle_welcome(&mut self, now: Moment, welcome: Welcome) -> Result<(), InboxError> {
-        self.lease.handle_term(welcome.term)?;
-        let reset_due =
-            self.position.is_none_or(|ours| ours.log_id != welcome.log_id || ours.cursor > welcome.tail);
-        self.phase = Phase::Welcomed { reset_due };
-        self.heartbeat_interval = welcome.heartbeat_interval.max(HEARTBEAT_INTERVAL_MIN);
-        self.next_heartbeat = Some(now);
-        self.catch_up.handle_welcome(&welcome, self.config.rules);
-        if !self.config.rules.in_force(Rule::CaughtUpInLog) {
-            // Without the rule a place counts in whichever log is welcomed, and what counts is said at once.
-            self.moved();
-        }
-        self.welcome = Some(welcome);
-        Ok(())
-    }
-
-    fn handle_reset(&mut self, reset: Reset) {
-        // Whatever the lease was granted on lies before the reset.
-        self.lease.void();
-        self.catch_up.handle_reset(&reset);
-        self.position = None;
-        // That was a place in another order.
-        self.parents = Parents::default();
-        self.acked = None;
-        self.queue.clear();
-        self.reports.clear();
-        self.handed = reset.cursor;
-        self.received = reset.cursor;
-        self.phase = Phase::Resetting;
-        self.resetting = Some(reset.clone());
-        self.reset = Some(reset);
-    }
-
-    fn handle_following(&mut self, now: Moment, message: ToNode) -> Result<(), InboxError> {
-        match message {
-            ToNode::Records(records) => self.handle_records(now, records),
-            ToNode::LeaseGrant(grant) => self.handle_grant(&grant),
-            ToNode::Count(count) => {
-                if self.counts.len() == COUNTS_MAX {
-                    self.counts.pop_front();
-                }
-                self.counts.push_back(count);
-                Ok(())
-            }
-            ToNode::Parents(parents) => {
-                self.handle_parents(parents);
-                Ok(())
-            }
-            ToNode::Welcome(_) | ToNode::Reset(_) | ToNode::GoAway(_) => {
-                Err(InboxError::Unexpected("a message out of its place"))
-            }
-        }
-    }
-
-    fn handle_records(&mut self, now: Moment, records: Vec<Record>) -> Result<(), InboxError> {
-        for record in records {
-            let expected = self.received.next();
-            if self.received.covers(record.seq) {
-                // Sent again after a reconnect, while the shell still has it.
-                continue;
-            }
-            if record.seq != expected {
-                return Err(InboxError::Gap { expected, got: record.seq });
-            }
-            self.received = Cursor::after(record.seq);
-            self.queue.push(Received { record, at: now });
-        }
-        Ok(())
-    }
-
-    fn handle_grant(&mut self, grant: &LeaseGrant) -> Result<(), InboxError> {
-        if self.last_heartbeat.is_none_or(|sent| grant.echo > sent) {
-            return Err(InboxError::Unexpected("a lease for a heartbeat that was never sent"));
-        }
-        if self.phase == Phase::Resetting {
-            // The old objects are still here; a lease is for what remains.
-            return Ok(self.lease.handle_term(grant.term)?);
-        }
-        self.lease.handle_grant(grant, self.config.rules)?;
-        self.refused = grant.duration.is_zero();
-        // A control plane that says nothing knows nothing of parents.
-        let through = grant.parents_through.unwrap_or(Cursor::START);
-        if through != self.parents.through {
-            self.handle_parents(Parents { through, why: String::new() });
-        }
-        Ok(())
-    }
-
-    fn handle_parents(&mut self, parents: Parents) {
-        // While everything is being dropped it would be taken for a place in the old order.
-        if self.phase == Phase::Following && !self.config.parents.is_empty() {
-            self.parents = parents;
-        }
-    }
-
-    /// The `Welcome` of this connection, once: the sites' table as of the place where the stream resumes, and the
-    /// reconnect delays. To be polled before anything else.
+    /// See [`Feeds::poll_welcome`].
     pub fn poll_welcome(&mut self) -> Option<Welcome> {
-        self.welcome.take()
+        self.feeds.poll_welcome(ONLY)
     }
 
-    /// Everything cached has to go. To be polled before records; none are given out until
-    /// [`Inbox::handle_reset_applied`].
-    pub fn poll_reset(&mut self) -> Option<Reset> {
-        self.reset.take()
+    /// See [`Feeds::poll_reset`].
+    pub const fn poll_reset(&mut self) -> Option<Reset> {
+        self.feeds.poll_reset()
     }
 
-    /// The next record to apply, in order. Every one that was polled must be reported by [`Inbox::handle_applied`].
+    /// See [`Feeds::poll_record`].
     pub fn poll_record(&mut self) -> Option<Received> {
-        // Not while a reset is under way, even when its stream has ended since.
-        self.position?;
-        let received = self.queue.pop()?;
-        debug_assert_eq!(received.record.seq, self.handed.next(), "I3");
-        self.handed = Cursor::after(received.record.seq);
-        Some(received)
+        self.feeds.poll_record()
     }
 
-    /// A question to answer from the index, without touching the cursor.
+    /// See [`Feeds::poll_count`].
     pub fn poll_count(&mut self) -> Option<Count> {
-        self.counts.pop_front()
+        self.feeds.poll_count(ONLY)
     }
 
-    /// The control plane wants the stream to end.
+    /// See [`Feeds::poll_go_away`].
     pub fn poll_go_away(&mut self) -> Option<GoAway> {
-        self.go_away.take()
+        self.feeds.poll_go_away(ONLY)
     }
 
-    /// A record is in force here: nothing that it hits can be served from any cache of this node. `task` is the
-    /// record's, `report` goes out with the next ack. Repeats are ignored.
+    /// See [`Feeds::handle_applied`].
     pub fn handle_applied(&mut self, seq: Seq, task: TaskId, report: RecordReport) -> Result<(), OutOfOrder> {
-        let Some(position) = &mut self.position else {
-            // Polled before a reset, and void with everything else.
-            return Ok(());
-        };
-        if position.cursor.covers(seq) {
-            return Ok(());
-        }
-        let expected = position.cursor.next();
-        if seq != expected {
-            return Err(OutOfOrder { expected, got: seq });
-        }
-        debug_assert!(self.handed.covers(seq), "I3: {seq:?} was applied before it was polled");
-        position.cursor = Cursor::after(seq);
-        position.task = Some(task);
-        self.handed = self.handed.max(position.cursor);
-        self.received = self.received.max(position.cursor);
-        self.reports.add(report);
-        self.moved();
-        if self.refused {
-            self.ask_sooner();
-        }
-        Ok(())
+        self.feeds.handle_applied(seq, task, report)
     }
 
-    /// A refused node that gets on asks again before the interval is over, so that it is not without a lease for
-    /// longer than it must be; but not so often that thousands of them are a burden.
-    fn ask_sooner(&mut self) {
-        if let (Some(next), Some(last)) = (self.next_heartbeat, self.last_heartbeat) {
-            self.next_heartbeat = Some(next.min(last + self.heartbeat_interval / 4));
-        }
-    }
-
-    /// More became of a record that was applied before: objects that were still being swept.
+    /// See [`Feeds::handle_report`].
     pub fn handle_report(&mut self, report: RecordReport) {
-        if self.position.is_some_and(|position| position.cursor.covers(report.seq)) {
-            self.reports.add(report);
-        }
+        self.feeds.handle_report(report);
     }
 
-    /// Everything cached is gone, or can no longer be served, and the node stands where `reset` says. Of no effect
-    /// when another connection has begun since: that one brings a reset of its own. Records polled before the reset
-    /// must not be reported after this.
+    /// See [`Feeds::handle_reset_applied`].
     pub fn handle_reset_applied(&mut self, reset: &Reset) {
-        if self.resetting.as_ref() != Some(reset) {
-            return;
-        }
-        self.resetting = None;
-        self.position = Some(Position { log_id: reset.log_id, cursor: reset.cursor, task: None });
-        if self.phase == Phase::Resetting {
-            self.phase = Phase::Following;
-        }
-        self.moved();
-        self.ask_sooner();
+        self.feeds.handle_reset_applied(reset);
     }
 
-    /// The position may be another one, or count in another log.
-    fn moved(&mut self) {
-        if let Some(position) = self.position {
-            self.catch_up.handle_moved(position.cursor, self.config.rules);
-        }
-    }
-
-    /// Terms up to this one are stored: what was granted in them may be used.
+    /// See [`Feeds::handle_term_durable`].
     pub fn handle_term_durable(&mut self, term: Term) {
-        self.lease.handle_durable(term, self.config.rules);
+        self.feeds.handle_term_durable(ONLY, term);
     }
 
-    /// Whether this run has applied all that there was when it was welcomed, since its start or its last reset. Until
-    /// then it may stand before what its predecessor has acknowledged, or before what was completed while it counted as
-    /// fenced.
-    pub const fn has_caught_up(&self) -> bool {
-        self.catch_up.is_done()
+    /// See [`Feeds::has_caught_up`].
+    pub fn has_caught_up(&self) -> bool {
+        self.feeds.has_caught_up()
     }
 
-    /// An available node, whose control plane knows so by now: that is to be made durable, and then told by
-    /// [`Inbox::handle_agreed`]. True until then.
+    /// See [`Feeds::wants_to_agree`].
     pub fn wants_to_agree(&self) -> bool {
-        self.config.policy == LeasePolicy::Serve && !self.config.agreed && self.has_caught_up()
+        self.feeds.wants_to_agree()
     }
 
-    /// It is durable that the control plane knows that this node serves without a lease.
-    pub fn handle_agreed(&mut self) {
-        self.config.agreed = true;
+    /// See [`Feeds::handle_agreed`].
+    pub const fn handle_agreed(&mut self) {
+        self.feeds.handle_agreed();
     }
 
-    /// Whether an object may be served from the cache at `now`, as far as the lease goes. An available node that has not
-    /// agreed so with its control plane may still count as strict, and so is strict.
+    /// See [`Feeds::may_serve`].
     pub fn may_serve(&self, now: Moment) -> bool {
-        match self.config.policy {
-            LeasePolicy::Serve if self.config.agreed => true,
-            LeasePolicy::Serve | LeasePolicy::Revalidate => self.lease.may_serve(now),
-        }
+        self.feeds.may_serve(now)
     }
 
-    /// What the node may say to have applied where another cache answers from what it holds on that ground; `None` until
-    /// it has caught up.
+    /// See [`Feeds::vouches_for`].
     pub fn vouches_for(&self) -> Option<Position> {
-        self.position.filter(|_| self.has_caught_up() || !self.config.rules.in_force(Rule::Vouching))
+        self.feeds.vouches_for()
     }
 
-    /// When the stream is to be given up because nothing was answered, if nothing is until then; `None` before `Welcome`,
-    /// and while the queue is full, as it is the node itself that does not listen then.
+    /// See [`Feeds::silent_at`].
     pub fn silent_at(&self) -> Option<Moment> {
-        self.heard.filter(|_| self.wants_more()).map(|heard| heard + self.config.silence_max)
+        self.feeds.silent_at(ONLY)
     }
 
     /// How long [`Inbox::silent_at`] lets a stream go without an answer.
     pub const fn silence_max(&self) -> Duration {
-        self.config.silence_max
+        self.feeds.silence_max()
     }
 
-    /// The shell has not read until now, so that nothing was heard says nothing.
+    /// See [`Feeds::handle_not_read`].
     pub fn handle_not_read(&mut self, now: Moment) {
-        if let Some(heard) = &mut self.heard {
-            *heard = (*heard).max(now);
-        }
+        self.feeds.handle_not_read(now);
     }
 
-    /// How far the node is, with what happened on the way. Acks are cumulative; however many records were applied since
-    /// the last, one says it. More follow only when there are more reports than fit.
+    /// See [`Feeds::poll_ack`].
     pub fn poll_ack(&mut self) -> Option<Ack> {
-        let position = self.position?;
-        if self.phase != Phase::Following || (self.acked == Some(position.cursor) && self.reports.is_empty())
-        {
-            return None;
-        }
-        self.acked = Some(position.cursor);
-        Some(Ack { cursor: position.cursor, reports: self.reports.take(), overflowed: Vec::new() })
+        self.feeds.poll_ack(ONLY)
     }
 
-    /// The heartbeat, when it is due. Its time is `now`, so it must be sent at once: a lease counts from it.
+    /// See [`Feeds::poll_heartbeat`].
     pub fn poll_heartbeat(&mut self, now: Moment) -> Option<Heartbeat> {
-        if now < self.next_heartbeat? {
-            return None;
-        }
-        self.next_heartbeat = Some(now + self.heartbeat_interval);
-        self.last_heartbeat = Some(now);
-        let cursor = match self.phase {
-            Phase::Following => self.cursor(),
-            Phase::Silent | Phase::Greeting | Phase::Welcomed { .. } | Phase::Resetting => Cursor::START,
-        };
-        if self.phase == Phase::Following {
-            self.acked = Some(cursor);
-        }
-        Some(Heartbeat { sent_at: now, cursor })
+        self.feeds.poll_heartbeat(now, ONLY)
     }
 
-    /// When [`Inbox::poll_heartbeat`] has something next; `None` while there is no stream.
-    pub const fn next_heartbeat_at(&self) -> Option<Moment> {
-        self.next_heartbeat
+    /// See [`Feeds::next_heartbeat_at`].
+    pub fn next_heartbeat_at(&self) -> Option<Moment> {
+        self.feeds.next_heartbeat_at()
     }
 
-    /// Whether to go on reading the stream. False while the queue is full: poll records first.
+    /// See [`Feeds::wants_more`].
     pub fn wants_more(&self) -> bool {
-        !self.queue.is_full()
+        self.feeds.wants_more()
     }
 
     /// The node's lease.
     pub const fn lease(&self) -> &Lease {
-        &self.lease
+        self.feeds.lease()
     }
 
-    /// What is known of the parents in the log that is followed: nothing ([`Cursor::START`]) until the control plane has
-    /// said so, and after a reset until it says so anew. What was said on an earlier stream counts on, as it stays true.
+    /// See [`Feeds::parents`].
     pub const fn parents(&self) -> &Parents {
-        &self.parents
+        self.feeds.parents()
     }
 
     /// What the node does when its lease ends.
     pub const fn policy(&self) -> LeasePolicy {
-        self.config.policy
+        self.feeds.policy()
     }
 
     /// Everything before this place is applied; [`Cursor::START`] when the node stands nowhere.
     pub fn cursor(&self) -> Cursor {
-        self.position.map_or(Cursor::START, |position| position.cursor)
+        self.feeds.cursor()
     }
 
     /// Where the node stands, to be stored; `None`: nowhere.
     pub const fn position(&self) -> Option<Position> {
-        self.position
+        self.feeds.position()
     }
 
-    /// The highest term seen, to be stored before anything that came in it is acted upon.
-    pub const fn max_term(&self) -> Term {
-        self.lease.term()
+    /// See [`Feeds::max_term`].
+    pub fn max_term(&self) -> Term {
+        self.feeds.max_term(ONLY)
     }
 
-    /// Whether the control plane has accepted the position: records flow, or would if there were any.
+    /// See [`Feeds::is_following`].
     pub fn is_following(&self) -> bool {
-        self.phase == Phase::Following
+        self.feeds.is_following(ONLY)
     }
 
     /// Records received and not yet polled.
     pub fn queued(&self) -> usize {
-        self.queue.len()
+        self.feeds.queued()
     }
 
     /// Reports that were given up because too many waited to be sent. They are figures for people; the cursor is not
     /// among them.
     pub const fn reports_dropped(&self) -> u64 {
-        self.reports.dropped()
+        self.feeds.reports_dropped()
     }
 }
 

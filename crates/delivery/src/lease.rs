@@ -1,4 +1,4 @@
-//! The node's right to serve from its cache: until when, and in which term it was granted.
+//! The node's right to serve from its cache: what each replica granted it, in which term, and what a majority gives.
 
 use std::time::Duration;
 
@@ -7,12 +7,41 @@ use batoff_types::{Moment, Term};
 
 use crate::rules::{Rule, RuleSet};
 
-/// The node's side of its lease: until when it may serve from its cache, by its own clock.
+/// The node's right to serve from its cache: until when, by its own clock.
+///
+/// With several control planes it is what the leases of a majority of them give.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lease {
+    valid_until: Moment,
+}
+
+impl Lease {
+    /// The first moment at which the node may no longer serve, by its own clock; [`Moment::ZERO`]: it has no lease.
+    pub const fn valid_until(&self) -> Moment {
+        self.valid_until
+    }
+
+    /// Whether an object may be served from the cache at `now`. To be asked as the very last step of a hit.
+    pub fn may_serve(&self, now: Moment) -> bool {
+        now < self.valid_until
+    }
+
+    /// How long the lease still runs.
+    pub const fn remaining(&self, now: Moment) -> Duration {
+        self.valid_until.since(now)
+    }
+
+    pub(crate) const fn set(&mut self, valid_until: Moment) {
+        self.valid_until = valid_until;
+    }
+}
+
+/// The node's side of the lease that one control plane grants.
 ///
 /// Counted from when the node *sent* the heartbeat that the grant answers, while the control plane counts from when it
 /// *answered*: so the node's end is never later, however long the answer was on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lease {
+pub(crate) struct GrantedLease {
     valid_until: Moment,
     term: Term,
     /// The highest term that is durable here.
@@ -28,29 +57,18 @@ pub(crate) struct LowerTerm {
     pub(crate) seen: Term,
 }
 
-impl Lease {
+impl GrantedLease {
     /// `max_term_seen` is durable.
     pub(crate) const fn new(max_term_seen: Term) -> Self {
         Self { valid_until: Moment::ZERO, term: max_term_seen, durable: max_term_seen, waiting: Moment::ZERO }
     }
 
-    /// The first moment at which the node may no longer serve, by its own clock; [`Moment::ZERO`]: never had a lease.
-    pub const fn valid_until(&self) -> Moment {
+    pub(crate) const fn valid_until(&self) -> Moment {
         self.valid_until
     }
 
-    /// Whether an object may be served from the cache at `now`. To be asked as the very last step of a hit.
-    pub fn may_serve(&self, now: Moment) -> bool {
-        now < self.valid_until
-    }
-
-    /// How long the lease still runs.
-    pub const fn remaining(&self, now: Moment) -> Duration {
-        self.valid_until.since(now)
-    }
-
     /// The highest term seen.
-    pub const fn term(&self) -> Term {
+    pub(crate) const fn term(&self) -> Term {
         self.term
     }
 
@@ -63,7 +81,7 @@ impl Lease {
     }
 
     /// A grant of no length takes nothing away: the lease that runs was granted rightly. One of a term that is not durable
-    /// waits for [`Lease::handle_durable`].
+    /// waits for [`GrantedLease::handle_durable`].
     pub(crate) fn handle_grant(&mut self, grant: &LeaseGrant, rules: RuleSet) -> Result<(), LowerTerm> {
         self.handle_term(grant.term)?;
         self.waiting = self.waiting.max(grant.echo + grant.duration);
@@ -98,7 +116,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     /// The term is durable by then.
-    fn give(lease: &mut Lease, grant: LeaseGrant) -> Result<(), LowerTerm> {
+    fn give(lease: &mut GrantedLease, grant: LeaseGrant) -> Result<(), LowerTerm> {
         lease.handle_durable(grant.term, RuleSet::default());
         lease.handle_grant(&grant, RuleSet::default())
     }
@@ -109,18 +127,20 @@ mod tests {
 
     #[test]
     fn a_lease_counts_from_when_the_heartbeat_was_sent() {
-        let mut lease = Lease::new(Term(1));
-        assert!(!lease.may_serve(Moment::ZERO));
+        let mut lease = GrantedLease::new(Term(1));
         give(&mut lease, grant(5_000, SECOND, 1)).unwrap();
         assert_eq!(lease.valid_until(), Moment::from_micros(1_005_000));
-        assert!(lease.may_serve(Moment::from_micros(1_004_999)));
-        assert!(!lease.may_serve(Moment::from_micros(1_005_000)), "the end itself is outside");
-        assert_eq!(lease.remaining(Moment::from_micros(1_000_000)), Duration::from_millis(5));
+        let mut right = Lease::default();
+        assert!(!right.may_serve(Moment::ZERO));
+        right.set(lease.valid_until());
+        assert!(right.may_serve(Moment::from_micros(1_004_999)));
+        assert!(!right.may_serve(Moment::from_micros(1_005_000)), "the end itself is outside");
+        assert_eq!(right.remaining(Moment::from_micros(1_000_000)), Duration::from_millis(5));
     }
 
     #[test]
     fn a_late_or_empty_grant_never_shortens_a_lease() {
-        let mut lease = Lease::new(Term(1));
+        let mut lease = GrantedLease::new(Term(1));
         give(&mut lease, grant(9_000, SECOND, 1)).unwrap();
         give(&mut lease, grant(5_000, SECOND, 1)).unwrap();
         give(&mut lease, grant(20_000, Duration::ZERO, 1)).unwrap();
@@ -129,9 +149,9 @@ mod tests {
 
     #[test]
     fn a_replaced_control_plane_can_no_longer_grant() {
-        let mut lease = Lease::new(Term(3));
+        let mut lease = GrantedLease::new(Term(3));
         assert_eq!(give(&mut lease, grant(0, SECOND, 2)), Err(LowerTerm { given: Term(2), seen: Term(3) }));
-        assert!(!lease.may_serve(Moment::from_micros(1)));
+        assert_eq!(lease.valid_until(), Moment::ZERO);
         give(&mut lease, grant(0, SECOND, 4)).unwrap();
         assert_eq!(lease.term(), Term(4));
         assert!(give(&mut lease, grant(0, SECOND, 3)).is_err());
@@ -139,7 +159,7 @@ mod tests {
 
     #[test]
     fn a_lease_of_a_term_that_is_not_durable_is_not_used() {
-        let (mut lease, rules) = (Lease::new(Term(3)), RuleSet::default());
+        let (mut lease, rules) = (GrantedLease::new(Term(3)), RuleSet::default());
         lease.handle_grant(&grant(5_000, SECOND, 3), rules).unwrap();
         lease.handle_grant(&grant(9_000, SECOND, 4), rules).unwrap();
         assert_eq!(lease.valid_until(), Moment::from_micros(1_005_000), "that of the durable term goes on");

@@ -1,9 +1,11 @@
 //! Who has what, and who may serve: both ends of the delivery protocol as state machines.
 //!
 //! - [`Outbox`]: the control plane's end of one node's stream, a position and nothing else.
-//! - [`Inbox`]: the node's end: records in order, cursor, acks, heartbeats, and the node's [`Lease`].
+//! - [`Feeds`]: the node's end of its streams to all control planes: records in order, cursor, acks, heartbeats, and the
+//!   node's [`Lease`]; [`Inbox`]: the same where one control plane is alone.
 //! - [`Roster`]: all registered nodes with cursors and leases, and the watermark that says what is completed.
 //! - [`judge_hello`]: where a stream resumes, or why the node must drop everything.
+//! - [`Seat`], [`Statements`]: what each of several control planes beside one log needs, and what makes them one.
 //!
 //! **Invariants, by what is absent:** no socket, no clock, no async, no protobuf, no disk. `now` is an argument;
 //! `handle_*` takes news in, `poll_*` takes work out.
@@ -26,18 +28,28 @@
 //! Where to look: who may be welcomed, `roster/greeting.rs`; who gets a lease, `roster/judge.rs`; what becomes of it,
 //! `roster/node.rs`; what is completed, `roster/watermark.rs`; what may be recorded, `roster/saved.rs`; when a node may
 //! serve without a lease, and for what it vouches, `inbox/catch_up.rs`.
+//!
+//! Several control planes beside one log need no leader: each has a roster and leases of its own, a node serves while
+//! leases of a majority run, and a purge is completed when a majority has stated it. What each of them may say, and when,
+//! `replicas/seat.rs`; what follows from it, `replicas/statements.rs`; how a node makes one of their streams,
+//! `inbox/feeds.rs`. One that is alone is a majority of itself, by the same code.
 
 mod inbox;
 mod lease;
 mod outbox;
+mod replicas;
 mod resume;
 mod roster;
 mod rules;
 mod times;
 
-pub use self::inbox::{Inbox, InboxConfig, InboxError, OutOfOrder, Received};
+pub use self::inbox::{FeedLine, Feeds, Inbox, InboxConfig, InboxError, OutOfOrder, Received};
 pub use self::lease::Lease;
 pub use self::outbox::{Outbox, OutboxLimits, ProtocolError, ToSend};
+pub use self::replicas::{
+    InvalidSet, REPLICAS_MAX, ReplicaSet, SEAT, Seat, SeatAnswer, SeatConfig, SeatRecord, SeatRequest,
+    SetHistory, Statements,
+};
 pub use self::resume::{LogView, Resume, judge_hello};
 pub use self::roster::{
     Completed, FencedNode, Greeting, HelloRefused, LateNode, Lateness, NodeCounts, NodeState, NodeView,

@@ -93,7 +93,13 @@ impl Outbox {
         Ok(())
     }
 
-    /// Everything before this place was sent.
+    /// The node has everything before this place, from other replicas: it need not be sent. Where there are any, each ack
+    /// is to be told here before it goes to [`Outbox::handle_ack`].
+    pub fn handle_known(&mut self, cursor: Cursor) {
+        self.sent = self.sent.max(cursor);
+    }
+
+    /// Everything before this place was sent, or is known to be there.
     pub const fn sent(&self) -> Cursor {
         self.sent
     }
@@ -154,6 +160,15 @@ mod tests {
         assert_eq!(outbox.acked(), Cursor::new(7));
         let beyond = ProtocolError::AckBeyondSent { acked: Cursor::new(8), sent: Cursor::new(7) };
         assert_eq!(outbox.handle_ack(Cursor::new(8)), Err(beyond));
+    }
+
+    #[test]
+    fn what_a_node_has_from_another_replica_is_not_sent_again() {
+        let mut outbox = outbox(5, OutboxLimits::default());
+        outbox.handle_known(Cursor::new(9));
+        outbox.handle_ack(Cursor::new(9)).unwrap();
+        assert_eq!(outbox.poll_range(Cursor::new(8)), None, "this one is behind the node");
+        assert_eq!(outbox.poll_range(Cursor::new(10)), Some(ToSend { first: seq(10), last: seq(10) }));
     }
 
     #[test]

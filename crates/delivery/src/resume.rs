@@ -10,8 +10,18 @@ pub struct LogView {
     pub log_id: LogId,
     /// The first record that is retained; of an empty log, the next to be written.
     pub first: Seq,
-    /// The place after the last durable record.
+    /// The place after the last durable record. One of several control planes may know less than that: see
+    /// [`LogView::is_behind`].
     pub tail: Cursor,
+}
+
+impl LogView {
+    /// Whether the node is further than this view in its log. One of several control planes must not judge it then: others
+    /// may have sent it what this one has not seen. It asks the engine where the log ends, reads through there, and looks
+    /// again; what is beyond that, too, is beyond the log.
+    pub fn is_behind(&self, hello: &Hello) -> bool {
+        hello.position.is_some_and(|at| at.log_id == self.log_id && at.cursor > self.tail)
+    }
 }
 
 /// Where a stream resumes.
@@ -78,8 +88,8 @@ mod tests {
         TaskId::from_bytes([number; 16])
     }
 
-    fn check(position: Option<Position>, task_at: Option<TaskId>, expected: Result<u64, ResetReason>) {
-        let hello = Hello {
+    fn hello(position: Option<Position>) -> Hello {
+        Hello {
             node: "fra1/edge-1".parse().unwrap(),
             instance: InstanceId::from_bytes([1; 16]),
             position,
@@ -89,13 +99,28 @@ mod tests {
             caches: Vec::new(),
             parents: Vec::new(),
             policy: LeasePolicy::Revalidate,
-        };
+        }
+    }
+
+    fn check(position: Option<Position>, task_at: Option<TaskId>, expected: Result<u64, ResetReason>) {
+        let hello = hello(position);
         let log = LogView { log_id: LOG, first: Seq::new(10).unwrap(), tail: Cursor::new(20) };
         let expected = match expected {
             Ok(cursor) => Resume::At(Cursor::new(cursor)),
             Err(reason) => Resume::Reset(Reset { log_id: LOG, cursor: log.tail, reason }),
         };
         assert_eq!(judge_hello(&hello, &log, task_at), expected, "{position:?} {task_at:?}");
+    }
+
+    #[test]
+    fn a_view_is_behind_a_node_that_is_further_in_the_same_log() {
+        let view = LogView { log_id: LOG, first: Seq::new(10).unwrap(), tail: Cursor::new(20) };
+        let foreign = Position { log_id: LogId::from_bytes([8; 16]), cursor: Cursor::new(21), task: None };
+        for (position, behind) in
+            [(None, false), (at(20, None), false), (at(21, None), true), (Some(foreign), false)]
+        {
+            assert_eq!(view.is_behind(&hello(position)), behind, "{position:?}");
+        }
     }
 
     fn at(cursor: u64, task: Option<TaskId>) -> Option<Position> {

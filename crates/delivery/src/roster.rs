@@ -112,6 +112,8 @@ pub struct Roster {
     /// The last moment that it was told.
     last: Moment,
     stood_still: Option<Moment>,
+    /// Nothing is granted or stated from then on.
+    seated_until: Moment,
     durable: DurableTimes,
     nodes: Vec<Option<Node>>,
     free: Vec<usize>,
@@ -151,6 +153,7 @@ impl Roster {
             waiting_until: now + wait,
             last: now,
             stood_still: None,
+            seated_until: Moment::from_micros(u64::MAX),
             durable: DurableTimes::new(now, recovered.tail),
             nodes: Vec::with_capacity(recovered.nodes.len()),
             free: Vec::new(),
@@ -248,12 +251,10 @@ impl Roster {
         heartbeat: &Heartbeat,
     ) -> Option<LeaseGrant> {
         let index = self.hear(now, node, connection, heartbeat.cursor)?;
-        let (judge, stood_still) = (self.judge(), self.stood_still.is_some());
+        let (judge, unsure) = (self.judge(), self.unsure(now));
         let granted = self.change(now, index, |node, durable| {
-            let granted = !stood_still && judge.grant(now, node, durable);
-            if stood_still {
-                node.refusal = Some(Refusal::StoodStill);
-            }
+            let granted = unsure.is_none() && judge.grant(now, node, durable);
+            node.refusal = unsure.or(node.refusal);
             granted
         })?;
         self.raise_watermark();
@@ -274,10 +275,12 @@ impl Roster {
         self.advance(now);
         let &index = self.by_name.get(node)?;
         if self.nodes.get(index)?.as_ref()?.connection != Some(connection) {
+            if !self.rules.in_force(Rule::PresentConnection) {
+                self.change(now, index, |node, _| node.confirmed = node.confirmed.max(cursor));
+            }
             return None;
         }
-        debug_assert!(cursor <= self.durable.tail(), "I3: {node} acknowledged {cursor}, beyond the tail");
-        let cursor = cursor.min(self.durable.tail());
+        // It may lie beyond this control plane's tail, when another one was faster to send it.
         let judge = self.judge();
         self.change(now, index, |node, durable| {
             node.acknowledge(cursor);
@@ -325,6 +328,32 @@ impl Roster {
     /// are granted again. Of no effect when the process has stood still once more since.
     pub fn handle_still_ours(&mut self, noticed: Moment) {
         self.stood_still.take_if(|latest| *latest == noticed);
+    }
+
+    /// This process has a seat among several control planes ([`crate::Seat::held_until`]), and may grant and state until
+    /// then. A roster that is never told so has no seat to lose.
+    pub const fn handle_seated(&mut self, until: Moment) {
+        self.seated_until = until;
+    }
+
+    /// What this process may tell the other replicas: the watermark, as a statement that stays true for ever. `None` while
+    /// it does not know that its seat is its own.
+    pub fn statement(&mut self, now: Moment) -> Option<Cursor> {
+        self.advance(now);
+        self.raise_watermark();
+        let seated = now < self.seated_until || !self.rules.in_force(Rule::SeatStatements);
+        (seated && self.stood_still.is_none()).then_some(self.watermark)
+    }
+
+    /// Why nobody gets a lease now, if nobody does: another process may grant in this one's place.
+    fn unsure(&self, now: Moment) -> Option<Refusal> {
+        if self.stood_still.is_some() {
+            Some(Refusal::StoodStill)
+        } else if now >= self.seated_until && self.rules.in_force(Rule::SeatGrants) {
+            Some(Refusal::Unseated)
+        } else {
+            None
+        }
     }
 
     /// When something happens next by time alone, apart from [`STOOD_STILL_MAX`].

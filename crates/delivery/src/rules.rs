@@ -42,11 +42,35 @@ pub enum Rule {
     DurableTerm,
     /// Only answers to what a node says show that its stream is alive: with one direction broken, records go on coming.
     Answers,
+    /// A node serves while leases of a majority of the replicas run.
+    LeaseMajority,
+    /// A purge is completed when a majority of the replicas has stated it.
+    StatementMajority,
+    /// A replica calls nothing completed that it does not know of itself: it counts the nodes and the replicas of that place.
+    OwnTail,
+    /// Across a change of the set, a majority of the old one counts up to the change, and of both after it.
+    JointMajorities,
+    /// A process grants leases only while it holds its seat.
+    SeatGrants,
+    /// A process states its watermark only while it holds its seat.
+    SeatStatements,
+    /// A process waits until the one that had its seat before has certainly stopped.
+    SeatWait,
+    /// It need not, if the lock of that one is free; but only if that one had waited itself.
+    SeatChain,
+    /// Where the log ends, a process that starts asks after that wait.
+    HeadAfterWait,
+    /// A node counts its leases by the set of replicas at its cursor.
+    SetAtCursor,
+    /// A node that is asked to drop everything does so only when a majority asks.
+    ResetMajority,
+    /// What comes on another connection than the present one is dropped.
+    PresentConnection,
 }
 
 impl Rule {
-    /// All of them.
-    pub const ALL: [Self; 18] = [
+    /// Those that one control plane needs, and each of several.
+    pub const OF_EACH: [Self; 18] = [
         Self::Floor,
         Self::Confirmed,
         Self::FloorAtStart,
@@ -65,6 +89,22 @@ impl Rule {
         Self::Vouching,
         Self::DurableTerm,
         Self::Answers,
+    ];
+
+    /// Those that only several control planes beside one log need.
+    pub const OF_SEVERAL: [Self; 12] = [
+        Self::LeaseMajority,
+        Self::StatementMajority,
+        Self::OwnTail,
+        Self::JointMajorities,
+        Self::SeatGrants,
+        Self::SeatStatements,
+        Self::SeatWait,
+        Self::SeatChain,
+        Self::HeadAfterWait,
+        Self::SetAtCursor,
+        Self::ResetMajority,
+        Self::PresentConnection,
     ];
 
     /// Its name, for command lines of simulations.
@@ -88,6 +128,18 @@ impl Rule {
             Self::Vouching => "vouching",
             Self::DurableTerm => "durable-term",
             Self::Answers => "answers",
+            Self::LeaseMajority => "lease-majority",
+            Self::StatementMajority => "statement-majority",
+            Self::OwnTail => "own-tail",
+            Self::JointMajorities => "joint-majorities",
+            Self::SeatGrants => "seat-grants",
+            Self::SeatStatements => "seat-statements",
+            Self::SeatWait => "seat-wait",
+            Self::SeatChain => "seat-chain",
+            Self::HeadAfterWait => "head-after-wait",
+            Self::SetAtCursor => "set-at-cursor",
+            Self::ResetMajority => "reset-majority",
+            Self::PresentConnection => "present-connection",
         }
     }
 }

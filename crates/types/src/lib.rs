@@ -25,7 +25,9 @@ pub use self::moment::{Moment, UnixMillis};
 pub use self::name::{
     HOSTNAME_BYTES_MAX, HostPattern, Hostname, InvalidName, NodeName, PARENTS_MAX, Parent, SiteId,
 };
-pub use self::position::{Cursor, FillToken, Generation, InstanceId, InvalidUlid, LogId, Seq, TaskId, Term};
+pub use self::position::{
+    Cursor, FillToken, Generation, InstanceId, InvalidUlid, LogId, Replica, Seq, TaskId, Term,
+};
 pub use self::record::{Body, Record, SiteChange, SiteLimits};
 pub use self::selector::{Object, Purge, Selector, SelectorKind};
 pub use self::site_table::SiteTable;

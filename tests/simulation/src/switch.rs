@@ -52,9 +52,9 @@ impl Switch {
         Self::StaleMark,
     ];
 
-    /// All of them.
+    /// All that a single control plane needs.
     pub fn all() -> impl Iterator<Item = Self> {
-        Rule::ALL.into_iter().map(Self::Rule).chain(Self::OTHERS)
+        Rule::OF_EACH.into_iter().map(Self::Rule).chain(Self::OTHERS)
     }
 
     /// Its name on the command line.

@@ -92,7 +92,7 @@ struct Path {
     /// The nodes on it, by their place in the roster.
     nodes: Vec<usize>,
     gaps: Vec<PathGap>,
-    /// No node on it has a lease, so it goes with the tail.
+    /// No node on it has a lease, or each is ahead of this control plane, so it goes with the tail.
     is_fenced: bool,
     place: PathPlace,
 }
@@ -262,7 +262,7 @@ impl Roster {
                 place.gaps.extend(node.path_gap());
             }
             if let Safe::At(cursor) = node.place_on_path() {
-                path.is_fenced = false;
+                path.is_fenced &= cursor > tail;
                 place.through = place.through.min(cursor);
             }
         }

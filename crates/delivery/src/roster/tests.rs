@@ -695,3 +695,62 @@ fn the_next_timeout_is_never_later_than_what_time_brings() {
     assert!(looks < 5, "{looks}");
     assert_eq!(story.now.as_micros(), 7_000_000 + 1_070_202 + 1);
 }
+
+#[test]
+fn when_its_seat_has_run_out_a_process_grants_and_states_nothing() {
+    for (off, grants, states) in [
+        (None, false, false),
+        (Some(Rule::SeatGrants), true, false),
+        (Some(Rule::SeatStatements), false, true),
+    ] {
+        let mut story = Story::restart(1, &[(1, STRICT)], off);
+        story.pass(2_000);
+        story.hello(1, 1, 1, 1);
+        story.roster.handle_seated(story.now + Duration::from_secs(1));
+        assert!(story.beat(1, 1, 1));
+        assert_eq!(story.roster.statement(story.now), Some(Cursor::new(1)));
+        story.pass(1_000);
+        assert_eq!(story.beat(1, 1, 1), grants, "{off:?}");
+        assert_eq!(story.roster.statement(story.now).is_some(), states, "{off:?}");
+        assert_eq!(story.view(1).refusal, (!grants).then_some(Refusal::Unseated));
+        story.roster.handle_seated(story.now + Duration::from_secs(1));
+        assert!(story.beat(1, 1, 1) && story.roster.statement(story.now).is_some());
+    }
+}
+
+#[test]
+fn a_process_that_stood_still_states_nothing_until_it_knows_that_it_was_not_replaced() {
+    let mut story = Story::calm(1);
+    story.now = story.now + STOOD_STILL_MAX + Duration::from_millis(1);
+    assert_eq!(story.roster.statement(story.now), None);
+    story.roster.handle_still_ours(story.now);
+    assert_eq!(story.roster.statement(story.now), Some(Cursor::new(1)));
+}
+
+/// Another replica was faster to send it.
+#[test]
+fn a_node_may_be_ahead_of_what_a_control_plane_knows_of_the_log() {
+    let mut story = Story::calm(1);
+    assert!(story.ack(1, 1, 3));
+    assert!(story.beat(1, 1, 3));
+    assert_eq!((story.watermark(), story.view(1).lag_records), (1, 0));
+    story.purge();
+    story.purge();
+    assert_eq!(story.watermark(), 3, "without a further word of it");
+    story.purge();
+    assert_eq!(story.watermark(), 3);
+}
+
+/// Its ack says what an incarnation has that is gone.
+#[test]
+fn an_ack_on_a_connection_that_was_replaced_is_not_counted() {
+    for off in [None, Some(Rule::PresentConnection)] {
+        let mut story = Story::restart(1, &[(1, AVAILABLE)], off);
+        story.pass(2_000);
+        story.hello(1, 1, 1, 1);
+        let purge = story.purge().get();
+        story.hello(1, 2, 1, 2);
+        assert!(!story.ack(1, 1, purge));
+        assert_eq!(story.view(1).confirmed.get(), if off.is_none() { 1 } else { purge });
+    }
+}

@@ -48,6 +48,8 @@ pub enum Refusal {
     Removed,
     /// The control plane stood still for a while, and does not know yet whether it was replaced meanwhile.
     StoodStill,
+    /// The control plane has not been able to show for so long that its seat is its own that another may have taken it.
+    Unseated,
 }
 
 impl Refusal {
@@ -60,6 +62,7 @@ impl Refusal {
             Self::OtherInstance => "other_instance",
             Self::Removed => "removed",
             Self::StoodStill => "stood_still",
+            Self::Unseated => "unseated",
         }
     }
 }

@@ -1,0 +1,120 @@
+//! What a node keeps of one replica: its stream, and the lease that it granted.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use batoff_types::message::{Count, GoAway, Parents, Position, Reset, Welcome};
+use batoff_types::{Cursor, Moment, Term};
+
+use super::catch_up::CatchUp;
+use crate::lease::GrantedLease;
+
+/// Questions kept until the shell takes them. Of more than these the oldest go unanswered; whoever asked has a time
+/// limit for the answer.
+pub(super) const COUNTS_MAX: usize = 64;
+
+/// No control plane is believed that wants heartbeats more often than this.
+pub(super) const HEARTBEAT_INTERVAL_MIN: Duration = Duration::from_millis(5);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// No stream, or one that broke the protocol, or whose `Hello` said what is no longer so.
+    Silent,
+    /// `Hello` was given out, `Welcome` has not come.
+    Greeting,
+    /// `Welcome` has come; the next message tells whether our position was accepted. Until then our cursor may be a
+    /// place in another log, so it is not said.
+    Welcomed { reset_due: bool },
+    /// Our position is a place in their log.
+    Following,
+    /// It wants everything to be dropped, and too few others do.
+    Asking,
+    /// Everything is being dropped.
+    Resetting,
+}
+
+/// One replica, over all connections to it.
+#[derive(Debug)]
+pub(super) struct ReplicaFeed {
+    pub(super) phase: Phase,
+    pub(super) connection: u64,
+    pub(super) granted: GrantedLease,
+    /// What the present connection's `Hello` said.
+    pub(super) said: Option<Position>,
+    /// What it wants to be dropped, and has not been yet.
+    pub(super) asks: Option<Reset>,
+    pub(super) welcome: Option<Welcome>,
+    pub(super) counts: VecDeque<Count>,
+    pub(super) go_away: Option<GoAway>,
+    /// What this stream has acknowledged.
+    pub(super) acked: Option<Cursor>,
+    pub(super) heartbeat_interval: Duration,
+    pub(super) next_heartbeat: Option<Moment>,
+    pub(super) last_heartbeat: Option<Moment>,
+    /// The last heartbeat was answered without a lease.
+    pub(super) refused: bool,
+    /// When it last answered, on the present stream.
+    pub(super) heard: Option<Moment>,
+    /// What it last said of the parents in the log that is followed.
+    pub(super) parents: Parents,
+    pub(super) catch_up: CatchUp,
+}
+
+impl ReplicaFeed {
+    /// `max_term_seen` is durable.
+    pub(super) fn new(max_term_seen: Term) -> Self {
+        Self {
+            phase: Phase::Silent,
+            connection: 0,
+            granted: GrantedLease::new(max_term_seen),
+            said: None,
+            asks: None,
+            welcome: None,
+            counts: VecDeque::new(),
+            go_away: None,
+            acked: None,
+            heartbeat_interval: HEARTBEAT_INTERVAL_MIN,
+            next_heartbeat: None,
+            last_heartbeat: None,
+            refused: false,
+            heard: None,
+            parents: Parents::default(),
+            catch_up: CatchUp::default(),
+        }
+    }
+
+    /// A new connection begins with a `Hello` that says this.
+    pub(super) fn begin(&mut self, connection: u64, said: Option<Position>) {
+        self.phase = Phase::Greeting;
+        self.connection = connection;
+        self.said = said;
+        self.asks = None;
+        self.welcome = None;
+        self.counts.clear();
+        self.go_away = None;
+        self.acked = said.map(|position| position.cursor);
+        self.next_heartbeat = None;
+        self.last_heartbeat = None;
+        self.refused = false;
+        self.heard = None;
+    }
+
+    /// Nothing more is accepted on the present connection.
+    pub(super) const fn end(&mut self) {
+        self.phase = Phase::Silent;
+        self.next_heartbeat = None;
+    }
+
+    /// A refused node that gets on asks again before the interval is over, so that it is not without a lease for
+    /// longer than it must be; but not so often that thousands of them are a burden.
+    pub(super) fn ask_sooner(&mut self) {
+        if let (Some(next), Some(last)) = (self.next_heartbeat, self.last_heartbeat) {
+            self.next_heartbeat = Some(next.min(last + self.heartbeat_interval / 4));
+        }
+    }
+
+    /// Whether records come on it, or will.
+    pub(super) const fn sends(&self) -> bool {
+        matches!(self.phase, Phase::Following | Phase::Resetting)
+    }
+}

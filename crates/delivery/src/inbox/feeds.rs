@@ -1,0 +1,645 @@
+//! The node's end of its streams to all replicas, made one. Where a message leads is one function, `Feeds::dispatch`.
+//!
+//! Every replica sends every record, and the node takes whichever comes first. So a record that one stream lost or delays
+//! costs nothing, and each replica is told how far the node is, whoever brought it there.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use batoff_types::message::{
+    Ack, Count, GoAway, Heartbeat, Hello, LeaseGrant, LeasePolicy, PROTOCOL_VERSION, Parents, Position,
+    RecordReport, Reset, ResetReason, ToNode, Welcome,
+};
+use batoff_types::{
+    Cursor, InstanceId, LogId, Moment, Record, Replica, SEMANTICS_VERSION, Seq, TaskId, Term,
+};
+
+use super::catch_up::CatchUp;
+use super::feed::{COUNTS_MAX, HEARTBEAT_INTERVAL_MIN, Phase, ReplicaFeed};
+use super::queue::{Queue, Received};
+use super::reports::Reports;
+use super::{InboxConfig, InboxError, OutOfOrder};
+use crate::rules::Rule;
+use crate::{Lease, ReplicaSet, SetHistory};
+
+/// One connection to one replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FeedLine {
+    /// To whom.
+    pub replica: Replica,
+    /// Which connection; higher than those before it to the same replica, by any run of the daemon.
+    pub connection: u64,
+}
+
+/// The node's end of its streams, over all connections of one run of the daemon.
+///
+/// ```text
+///   applied    handed     received
+///      |  shell   |  queued   |   not here yet
+/// ```
+/// The cursor that is acknowledged is `applied`, and it moves only through [`Feeds::handle_applied`].
+#[derive(Debug)]
+pub struct Feeds {
+    config: InboxConfig,
+    instance: InstanceId,
+    /// What the leases of a majority give.
+    lease: Lease,
+    /// Where everything before is applied; `None`: nowhere, all that is cached has to go.
+    position: Option<Position>,
+    handed: Cursor,
+    received: Cursor,
+    queue: Queue,
+    reset: Option<Reset>,
+    resetting: Option<Reset>,
+    reports: Reports,
+    /// What a majority says of the parents.
+    parents: Parents,
+    sets: SetHistory,
+    replicas: BTreeMap<Replica, ReplicaFeed>,
+}
+
+impl Feeds {
+    /// For a daemon that starts. `position` is what it stored, `None` when it stored nothing or must flush; `terms` are
+    /// stored too, the highest seen of each replica.
+    pub fn new(
+        config: InboxConfig,
+        instance: InstanceId,
+        position: Option<Position>,
+        terms: impl IntoIterator<Item = (Replica, Term)>,
+    ) -> Self {
+        let applied = position.map_or(Cursor::START, |position| position.cursor);
+        let replicas = terms.into_iter().map(|(replica, term)| (replica, ReplicaFeed::new(term)));
+        Self {
+            queue: Queue::new(config.queue_records, config.queue_bytes),
+            sets: SetHistory::new(Cursor::START, config.set.clone()),
+            config,
+            instance,
+            lease: Lease::default(),
+            position,
+            handed: applied,
+            received: applied,
+            reset: None,
+            resetting: None,
+            reports: Reports::default(),
+            parents: Parents::default(),
+            replicas: replicas.collect(),
+        }
+    }
+
+    /// Begins a new connection, whose first message this is, and forgets the old one to that replica. What came and was
+    /// not polled is forgotten, too, unless another replica sends records. Those that the shell has polled it must still
+    /// report as applied.
+    pub fn hello(&mut self, line: FeedLine) -> Hello {
+        let others = || self.replicas.iter().filter(|(replica, _)| **replica != line.replica);
+        if !others().any(|(_, feed)| feed.sends()) {
+            self.queue.clear();
+            self.received = self.handed;
+        }
+        if !others().any(|(_, feed)| feed.phase == Phase::Resetting) {
+            self.reset = None;
+            self.resetting = None;
+        }
+        let feed = self.replicas.entry(line.replica).or_insert_with(|| ReplicaFeed::new(Term(0)));
+        feed.begin(line.connection, self.position);
+        Hello {
+            node: self.config.node.clone(),
+            instance: self.instance,
+            position: self.position,
+            protocol: PROTOCOL_VERSION,
+            semantics: SEMANTICS_VERSION,
+            version: self.config.version.clone(),
+            caches: self.config.caches.clone(),
+            policy: self.config.policy,
+            parents: self.config.parents.clone(),
+        }
+    }
+
+    /// The present connection to a replica; number 0 when there was none yet.
+    pub fn line(&self, replica: Replica) -> FeedLine {
+        let connection = self.replicas.get(&replica).map_or(0, |feed| feed.connection);
+        FeedLine { replica, connection }
+    }
+
+    /// Takes in a message. After an error nothing more is accepted on that connection. What comes on another one than the
+    /// present is dropped.
+    pub fn handle(&mut self, now: Moment, from: FeedLine, message: ToNode) -> Result<(), InboxError> {
+        let is_answer = matches!(message, ToNode::Welcome(_) | ToNode::LeaseGrant(_));
+        let rules = self.config.rules;
+        let Some(feed) = self.replicas.get(&from.replica) else { return Ok(()) };
+        if feed.connection != from.connection && rules.in_force(Rule::PresentConnection) {
+            return Ok(());
+        }
+        let outcome = self.dispatch(now, from.replica, message);
+        if let Some(feed) = self.replicas.get_mut(&from.replica) {
+            if is_answer || (feed.heard.is_some() && !rules.in_force(Rule::Answers)) {
+                feed.heard = Some(now);
+            }
+            if outcome.is_err() {
+                feed.end();
+            }
+        }
+        outcome
+    }
+
+    fn dispatch(&mut self, now: Moment, from: Replica, message: ToNode) -> Result<(), InboxError> {
+        let Some(feed) = self.replicas.get_mut(&from) else { return Ok(()) };
+        match (feed.phase, message) {
+            (Phase::Silent, _) => {
+                Err(InboxError::Unexpected("a message on a stream without Hello, or after an error"))
+            }
+            (Phase::Greeting, ToNode::Welcome(welcome)) => self.handle_welcome(now, from, welcome),
+            (_, ToNode::GoAway(go_away)) => {
+                feed.go_away = Some(go_away);
+                Ok(())
+            }
+            (Phase::Greeting, _) => Err(InboxError::Unexpected("a message before Welcome")),
+            (_, ToNode::Welcome(_)) => Err(InboxError::Unexpected("a second Welcome")),
+            (Phase::Resetting | Phase::Asking, ToNode::Reset(_)) => {
+                Err(InboxError::Unexpected("a Reset during a Reset"))
+            }
+            (Phase::Welcomed { .. } | Phase::Following, ToNode::Reset(reset)) => {
+                self.handle_reset(from, reset);
+                Ok(())
+            }
+            (Phase::Welcomed { reset_due: true }, _) => {
+                Err(InboxError::Unexpected("no Reset, though our position cannot be in that log"))
+            }
+            (Phase::Welcomed { reset_due: false }, message) => {
+                feed.phase = Phase::Following;
+                feed.catch_up.handle_accepted();
+                self.moved();
+                self.handle_following(now, from, message)
+            }
+            // They come after a place that the node has not been put to.
+            (Phase::Asking, ToNode::Records(_)) => Ok(()),
+            (Phase::Following | Phase::Asking | Phase::Resetting, message) => {
+                self.handle_following(now, from, message)
+            }
+        }
+    }
+
+    fn handle_welcome(&mut self, now: Moment, from: Replica, welcome: Welcome) -> Result<(), InboxError> {
+        let rules = self.config.rules;
+        let Some(feed) = self.replicas.get_mut(&from) else { return Ok(()) };
+        feed.granted.handle_term(welcome.term)?;
+        // What others send may have brought the node further since.
+        let reset_due =
+            feed.said.is_none_or(|said| said.log_id != welcome.log_id || said.cursor > welcome.tail);
+        feed.phase = Phase::Welcomed { reset_due };
+        feed.heartbeat_interval = welcome.heartbeat_interval.max(HEARTBEAT_INTERVAL_MIN);
+        feed.next_heartbeat = Some(now);
+        feed.catch_up.handle_welcome(&welcome, rules);
+        feed.welcome = Some(welcome);
+        if !rules.in_force(Rule::CaughtUpInLog) {
+            // Without the rule a place counts in whichever log is welcomed, and what counts is said at once.
+            self.moved();
+        }
+        Ok(())
+    }
+
+    /// A replica wants everything to be dropped. One alone is not believed: it may have another log, or have read less of
+    /// it than it should.
+    fn handle_reset(&mut self, from: Replica, reset: Reset) {
+        let log_id = reset.log_id;
+        let Some(feed) = self.replicas.get_mut(&from) else { return };
+        if let Some(under_way) = &self.resetting {
+            if under_way.log_id == log_id && reset.cursor <= under_way.cursor {
+                feed.phase = Phase::Resetting;
+                feed.catch_up.handle_reset(under_way);
+            } else {
+                feed.end();
+            }
+            return;
+        }
+        let said = feed.said.map(|said| said.log_id);
+        if self.position.is_some() && said != self.position.map(|position| position.log_id) {
+            // The Hello said what is no longer so; the next one says where the node stands.
+            return feed.end();
+        }
+        feed.asks = Some(reset);
+        feed.phase = Phase::Asking;
+        // Whatever its lease was granted on lies before the reset.
+        feed.granted.void();
+        let set = self.sets.as_of(self.cursor());
+        let votes = set.members().iter().filter(|replica| self.asks_for(**replica, log_id)).count();
+        if self.position.is_none()
+            || votes >= set.majority()
+            || !self.config.rules.in_force(Rule::ResetMajority)
+        {
+            self.obey(log_id);
+        }
+        self.settle();
+    }
+
+    fn asks_for(&self, replica: Replica, log_id: LogId) -> bool {
+        let asks = self.replicas.get(&replica).and_then(|feed| feed.asks.as_ref());
+        asks.is_some_and(|reset| reset.log_id == log_id)
+    }
+
+    /// Everything is dropped, to go on in that log from the furthest place that anybody names who wants so.
+    fn obey(&mut self, log_id: LogId) {
+        let asked = self.replicas.values().filter_map(|feed| feed.asks.as_ref());
+        let Some(reset) =
+            asked.filter(|reset| reset.log_id == log_id).max_by_key(|reset| reset.cursor).cloned()
+        else {
+            return;
+        };
+        for feed in self.replicas.values_mut() {
+            // Whatever the leases were granted on lies before the reset.
+            feed.granted.void();
+            // That was a place in another order.
+            feed.parents = Parents::default();
+            feed.acked = None;
+            let asked = feed.asks.take().is_some_and(|asks| asks.log_id == log_id);
+            let is_new =
+                matches!(feed.phase, Phase::Greeting | Phase::Welcomed { .. }) && feed.said.is_none();
+            if asked {
+                feed.phase = Phase::Resetting;
+                feed.catch_up.handle_reset(&reset);
+            } else {
+                feed.catch_up = CatchUp::default();
+                // Who was told that the node stands nowhere will say so, too; others have to be told anew.
+                if !is_new {
+                    feed.end();
+                }
+            }
+        }
+        self.position = None;
+        self.queue.clear();
+        self.reports.clear();
+        self.handed = reset.cursor;
+        self.received = reset.cursor;
+        self.resetting = Some(reset.clone());
+        self.reset = Some(reset);
+    }
+
+    fn handle_following(&mut self, now: Moment, from: Replica, message: ToNode) -> Result<(), InboxError> {
+        match message {
+            ToNode::Records(records) => self.handle_records(now, records),
+            ToNode::LeaseGrant(grant) => self.handle_grant(from, &grant),
+            ToNode::Count(count) => {
+                if let Some(feed) = self.replicas.get_mut(&from) {
+                    if feed.counts.len() == COUNTS_MAX {
+                        feed.counts.pop_front();
+                    }
+                    feed.counts.push_back(count);
+                }
+                Ok(())
+            }
+            ToNode::Parents(parents) => {
+                self.handle_parents(from, parents);
+                Ok(())
+            }
+            ToNode::Welcome(_) | ToNode::Reset(_) | ToNode::GoAway(_) => {
+                Err(InboxError::Unexpected("a message out of its place"))
+            }
+        }
+    }
+
+    fn handle_records(&mut self, now: Moment, records: Vec<Record>) -> Result<(), InboxError> {
+        for record in records {
+            let expected = self.received.next();
+            if self.received.covers(record.seq) {
+                // Another replica was faster, or it is sent again after a reconnect, while the shell still has it.
+                continue;
+            }
+            if record.seq != expected {
+                return Err(InboxError::Gap { expected, got: record.seq });
+            }
+            self.received = Cursor::after(record.seq);
+            self.queue.push(Received { record, at: now });
+        }
+        Ok(())
+    }
+
+    fn handle_grant(&mut self, from: Replica, grant: &LeaseGrant) -> Result<(), InboxError> {
+        let rules = self.config.rules;
+        let Some(feed) = self.replicas.get_mut(&from) else { return Ok(()) };
+        if feed.last_heartbeat.is_none_or(|sent| grant.echo > sent) {
+            return Err(InboxError::Unexpected("a lease for a heartbeat that was never sent"));
+        }
+        if feed.phase != Phase::Following {
+            // The old objects are still here; a lease is for what remains.
+            return Ok(feed.granted.handle_term(grant.term)?);
+        }
+        feed.granted.handle_grant(grant, rules)?;
+        feed.refused = grant.duration.is_zero();
+        // A control plane that says nothing knows nothing of parents.
+        let through = grant.parents_through.unwrap_or(Cursor::START);
+        if through != feed.parents.through {
+            self.handle_parents(from, Parents { through, why: String::new() });
+        }
+        self.settle();
+        Ok(())
+    }
+
+    fn handle_parents(&mut self, from: Replica, parents: Parents) {
+        let Some(feed) = self.replicas.get_mut(&from) else { return };
+        // While everything is being dropped it would be taken for a place in the old order.
+        if feed.phase == Phase::Following && !self.config.parents.is_empty() {
+            feed.parents = parents;
+            self.settle();
+        }
+    }
+
+    /// What follows from what each replica said and granted: the lease by a majority, and the parents' place by one.
+    fn settle(&mut self) {
+        let rules = self.config.rules;
+        let (_, newest) = self.sets.newest();
+        let set = if rules.in_force(Rule::SetAtCursor) { self.sets.as_of(self.cursor()) } else { newest };
+        let until =
+            |replica| self.replicas.get(&replica).map_or(Moment::ZERO, |feed| feed.granted.valid_until());
+        let until = set.reached(Rule::LeaseMajority, rules, until).unwrap_or_default();
+        let mut said: Vec<_> = set
+            .members()
+            .iter()
+            .map(|replica| self.replicas.get(replica).map(|feed| &feed.parents))
+            .collect();
+        said.sort_by_key(|parents| std::cmp::Reverse(parents.map(|parents| parents.through)));
+        let parents = said.get(set.majority() - 1).copied().flatten();
+        if parents.is_none_or(|parents| *parents != self.parents) {
+            self.parents = parents.cloned().unwrap_or_default();
+        }
+        self.lease.set(until);
+    }
+
+    /// The `Welcome` of a replica's connection, once: the sites' table as of the place where the stream resumes, and the
+    /// reconnect delays. To be polled before anything else.
+    pub fn poll_welcome(&mut self, replica: Replica) -> Option<Welcome> {
+        self.replicas.get_mut(&replica)?.welcome.take()
+    }
+
+    /// Everything cached has to go. To be polled before records; none are given out until
+    /// [`Feeds::handle_reset_applied`].
+    pub const fn poll_reset(&mut self) -> Option<Reset> {
+        self.reset.take()
+    }
+
+    /// The next record to apply, in order. Every one that was polled must be reported by [`Feeds::handle_applied`].
+    pub fn poll_record(&mut self) -> Option<Received> {
+        // Not while a reset is under way, even when its stream has ended since.
+        self.position?;
+        let received = self.queue.pop()?;
+        debug_assert_eq!(received.record.seq, self.handed.next(), "I3");
+        self.handed = Cursor::after(received.record.seq);
+        Some(received)
+    }
+
+    /// A question to answer from the index, to the replica that asks it, without touching the cursor.
+    pub fn poll_count(&mut self, replica: Replica) -> Option<Count> {
+        self.replicas.get_mut(&replica)?.counts.pop_front()
+    }
+
+    /// The replica wants its stream to end.
+    pub fn poll_go_away(&mut self, replica: Replica) -> Option<GoAway> {
+        self.replicas.get_mut(&replica)?.go_away.take()
+    }
+
+    /// Whether the connection to a replica is of no use any more, for what its `Hello` said is no longer so, or after an
+    /// error: a new one is to begin.
+    pub fn is_void(&self, replica: Replica) -> bool {
+        self.replicas.get(&replica).is_none_or(|feed| feed.phase == Phase::Silent)
+    }
+
+    /// The record `seq`, which is on its way to be applied, says which replicas count from there on.
+    pub fn handle_set(&mut self, seq: Seq, set: ReplicaSet) {
+        self.sets.handle_set(seq, set);
+        self.settle();
+    }
+
+    /// These replicas count at `from`, whatever was known before: where a reset puts the node, before that is reported as
+    /// applied.
+    pub fn handle_set_at(&mut self, from: Cursor, set: ReplicaSet) {
+        self.sets = SetHistory::new(from, set);
+        self.settle();
+    }
+
+    /// The replicas that count where the node stands.
+    pub fn set(&self) -> &ReplicaSet {
+        self.sets.as_of(self.cursor())
+    }
+
+    /// A record is in force here: nothing that it hits can be served from any cache of this node. `task` is the
+    /// record's, `report` goes out with the next ack. Repeats are ignored.
+    pub fn handle_applied(&mut self, seq: Seq, task: TaskId, report: RecordReport) -> Result<(), OutOfOrder> {
+        let Some(position) = &mut self.position else {
+            // Polled before a reset, and void with everything else.
+            return Ok(());
+        };
+        if position.cursor.covers(seq) {
+            return Ok(());
+        }
+        let expected = position.cursor.next();
+        if seq != expected {
+            return Err(OutOfOrder { expected, got: seq });
+        }
+        debug_assert!(self.handed.covers(seq), "I3: {seq:?} was applied before it was polled");
+        position.cursor = Cursor::after(seq);
+        position.task = Some(task);
+        self.handed = self.handed.max(position.cursor);
+        self.received = self.received.max(position.cursor);
+        self.reports.add(report);
+        self.moved();
+        self.replicas.values_mut().filter(|feed| feed.refused).for_each(ReplicaFeed::ask_sooner);
+        Ok(())
+    }
+
+    /// More became of a record that was applied before: objects that were still being swept.
+    pub fn handle_report(&mut self, report: RecordReport) {
+        if self.position.is_some_and(|position| position.cursor.covers(report.seq)) {
+            self.reports.add(report);
+        }
+    }
+
+    /// Everything cached is gone, or can no longer be served, and the node stands where `reset` says. Of no effect
+    /// when another connection has begun since: that one brings a reset of its own. Records polled before the reset
+    /// must not be reported after this.
+    pub fn handle_reset_applied(&mut self, reset: &Reset) {
+        if self.resetting.as_ref() != Some(reset) {
+            return;
+        }
+        self.resetting = None;
+        self.position = Some(Position { log_id: reset.log_id, cursor: reset.cursor, task: None });
+        for feed in self.replicas.values_mut().filter(|feed| feed.phase == Phase::Resetting) {
+            feed.phase = Phase::Following;
+            feed.said = self.position;
+        }
+        self.moved();
+        self.replicas.values_mut().for_each(ReplicaFeed::ask_sooner);
+    }
+
+    /// The position may be another one, or count in another log, or under another set of replicas.
+    fn moved(&mut self) {
+        let Some(position) = self.position else { return };
+        for feed in self.replicas.values_mut() {
+            feed.catch_up.handle_moved(position.cursor, self.config.rules);
+            // Others have brought the node over what this one had lost.
+            let filled = feed.asks.as_ref().is_some_and(|asks| {
+                matches!(asks.reason, ResetReason::Trimmed | ResetReason::BeyondTail)
+                    && asks.log_id == position.log_id
+                    && asks.cursor <= position.cursor
+            });
+            if filled && feed.phase == Phase::Asking {
+                feed.end();
+            }
+        }
+        self.sets.forget_before(position.cursor);
+        self.settle();
+    }
+
+    /// Terms of a replica up to this one are stored: what was granted in them may be used.
+    pub fn handle_term_durable(&mut self, replica: Replica, term: Term) {
+        if let Some(feed) = self.replicas.get_mut(&replica) {
+            feed.granted.handle_durable(term, self.config.rules);
+            self.settle();
+        }
+    }
+
+    /// Whether this run has applied all that there was when it was welcomed, by a majority, since its start or its last
+    /// reset. Until then it may stand before what its predecessor has acknowledged, or before what was completed while it
+    /// counted as fenced.
+    pub fn has_caught_up(&self) -> bool {
+        let is_done = |replica| self.replicas.get(&replica).is_some_and(|feed| feed.catch_up.is_done());
+        self.set().reached(Rule::LeaseMajority, self.config.rules, is_done).unwrap_or_default()
+    }
+
+    /// An available node, whose control planes know so by now: that is to be made durable, and then told by
+    /// [`Feeds::handle_agreed`]. True until then.
+    pub fn wants_to_agree(&self) -> bool {
+        self.config.policy == LeasePolicy::Serve && !self.config.agreed && self.has_caught_up()
+    }
+
+    /// It is durable that the control planes know that this node serves without a lease.
+    pub const fn handle_agreed(&mut self) {
+        self.config.agreed = true;
+    }
+
+    /// Whether an object may be served from the cache at `now`, as far as the leases go. An available node that has not
+    /// agreed so with its control planes may still count as strict, and so is strict.
+    pub fn may_serve(&self, now: Moment) -> bool {
+        match self.config.policy {
+            LeasePolicy::Serve if self.config.agreed => true,
+            LeasePolicy::Serve | LeasePolicy::Revalidate => self.lease.may_serve(now),
+        }
+    }
+
+    /// What the node may say to have applied where another cache answers from what it holds on that ground; `None` until
+    /// it has caught up.
+    pub fn vouches_for(&self) -> Option<Position> {
+        self.position.filter(|_| self.has_caught_up() || !self.config.rules.in_force(Rule::Vouching))
+    }
+
+    /// When the stream to a replica is to be given up because nothing was answered, if nothing is until then; `None`
+    /// before `Welcome`, and while the queue is full, as it is the node itself that does not listen then.
+    pub fn silent_at(&self, replica: Replica) -> Option<Moment> {
+        let heard = self.replicas.get(&replica)?.heard.filter(|_| self.wants_more())?;
+        Some(heard + self.config.silence_max)
+    }
+
+    /// How long [`Feeds::silent_at`] lets a stream go without an answer.
+    pub const fn silence_max(&self) -> Duration {
+        self.config.silence_max
+    }
+
+    /// The shell has not read until now, so that nothing was heard says nothing.
+    pub fn handle_not_read(&mut self, now: Moment) {
+        for heard in self.replicas.values_mut().filter_map(|feed| feed.heard.as_mut()) {
+            *heard = (*heard).max(now);
+        }
+    }
+
+    /// How far the node is, for a replica, with what happened on the way. Acks are cumulative; however many records were
+    /// applied since the last, one says it. More follow only when there are more reports than fit. Reports go to
+    /// whichever replica is asked for first, and to no other.
+    pub fn poll_ack(&mut self, replica: Replica) -> Option<Ack> {
+        let position = self.position?;
+        let feed = self.replicas.get_mut(&replica)?;
+        if feed.phase != Phase::Following || (feed.acked == Some(position.cursor) && self.reports.is_empty())
+        {
+            return None;
+        }
+        feed.acked = Some(position.cursor);
+        Some(Ack { cursor: position.cursor, reports: self.reports.take(), overflowed: Vec::new() })
+    }
+
+    /// The heartbeat to a replica, when it is due. Its time is `now`, so it must be sent at once: a lease counts from it.
+    pub fn poll_heartbeat(&mut self, now: Moment, replica: Replica) -> Option<Heartbeat> {
+        let applied = self.cursor();
+        let feed = self.replicas.get_mut(&replica)?;
+        if now < feed.next_heartbeat? {
+            return None;
+        }
+        feed.next_heartbeat = Some(now + feed.heartbeat_interval);
+        feed.last_heartbeat = Some(now);
+        let cursor = if feed.phase == Phase::Following { applied } else { Cursor::START };
+        if feed.phase == Phase::Following {
+            feed.acked = Some(cursor);
+        }
+        Some(Heartbeat { sent_at: now, cursor })
+    }
+
+    /// When [`Feeds::poll_heartbeat`] has something next for any replica; `None` while there is no stream.
+    pub fn next_heartbeat_at(&self) -> Option<Moment> {
+        self.replicas.values().filter_map(|feed| feed.next_heartbeat).min()
+    }
+
+    /// Whether to go on reading the streams. False while the queue is full: poll records first.
+    pub fn wants_more(&self) -> bool {
+        !self.queue.is_full()
+    }
+
+    /// The node's lease: what the leases of a majority give.
+    pub const fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// What a majority knows of the parents in the log that is followed: nothing ([`Cursor::START`]) until it has said so,
+    /// and after a reset until it says so anew. What was said on an earlier stream counts on, as it stays true.
+    pub const fn parents(&self) -> &Parents {
+        &self.parents
+    }
+
+    /// What the node does when its lease ends.
+    pub const fn policy(&self) -> LeasePolicy {
+        self.config.policy
+    }
+
+    /// Everything before this place is applied; [`Cursor::START`] when the node stands nowhere.
+    pub fn cursor(&self) -> Cursor {
+        self.position.map_or(Cursor::START, |position| position.cursor)
+    }
+
+    /// Where the node stands, to be stored; `None`: nowhere.
+    pub const fn position(&self) -> Option<Position> {
+        self.position
+    }
+
+    /// The highest term seen of a replica, to be stored before anything that came in it is acted upon.
+    pub fn max_term(&self, replica: Replica) -> Term {
+        self.replicas.get(&replica).map_or(Term(0), |feed| feed.granted.term())
+    }
+
+    /// Whether a replica has accepted the position: records flow, or would if there were any.
+    pub fn is_following(&self, replica: Replica) -> bool {
+        self.replicas.get(&replica).is_some_and(|feed| feed.phase == Phase::Following)
+    }
+
+    /// Records received and not yet polled.
+    pub fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Reports that were given up because too many waited to be sent. They are figures for people; the cursor is not
+    /// among them.
+    pub const fn reports_dropped(&self) -> u64 {
+        self.reports.dropped()
+    }
+
+    #[cfg(test)]
+    pub(super) fn phase(&self, replica: Replica) -> Phase {
+        self.replicas.get(&replica).map_or(Phase::Silent, |feed| feed.phase)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,223 @@
+use super::*;
+
+/// What the engine holds.
+#[derive(Default)]
+struct Engine {
+    record: Option<SeatRecord>,
+    head: u64,
+}
+
+impl Engine {
+    fn carry_out(&mut self, request: SeatRequest) -> SeatAnswer {
+        match request {
+            SeatRequest::Read => SeatAnswer::Record(self.record.clone()),
+            SeatRequest::Head => SeatAnswer::Head(Cursor::new(self.head)),
+            SeatRequest::Replace { expected, new } if expected == self.record => {
+                self.record = Some(new);
+                SeatAnswer::Replaced
+            }
+            SeatRequest::Replace { .. } => SeatAnswer::Conflict,
+        }
+    }
+}
+
+/// Milliseconds.
+fn at(millis: u64) -> Moment {
+    Moment::from_micros(millis * 1_000)
+}
+
+fn process(number: u8, place: Option<&str>, now: Moment) -> Seat {
+    let config = SeatConfig {
+        replica: Replica(2),
+        process: InstanceId::from_bytes([number; 16]),
+        place: place.map(Arc::from),
+        seat: Duration::from_secs(30),
+        times: LeaseTimes::default(),
+    };
+    Seat::new(config, now)
+}
+
+/// Asks and answers at once, as long as there is something to ask.
+fn settle(seat: &mut Seat, engine: &mut Engine, now: Moment) {
+    while let Some(request) = seat.poll_request(now) {
+        seat.handle_answer(now, engine.carry_out(request));
+    }
+}
+
+/// Lets time pass in steps of 100 ms.
+fn pass(seat: &mut Seat, engine: &mut Engine, from: u64, to: u64) {
+    for now in (from..=to).step_by(100) {
+        settle(seat, engine, at(now));
+    }
+}
+
+/// The wait of the defaults: 30 s, stretched by what two clocks may differ, and the margin.
+fn wait() -> Duration {
+    LeaseTimes::default().held_for(Duration::from_secs(30))
+}
+
+#[test]
+fn the_first_process_ever_has_nobody_to_wait_for() {
+    let (mut engine, mut seat) = (Engine { record: None, head: 7 }, process(1, None, at(0)));
+    settle(&mut seat, &mut engine, at(5));
+    assert_eq!((seat.term(), seat.floor()), (Some(Term(1)), Some(Cursor::new(7))));
+    assert_eq!(seat.held_until(), at(30_005));
+}
+
+#[test]
+fn a_successor_elsewhere_waits_until_its_predecessor_has_certainly_stopped() {
+    let mut engine = Engine { record: None, head: 7 };
+    let mut first = process(1, Some("a"), at(0));
+    settle(&mut first, &mut engine, at(0));
+    let mut second = process(2, Some("b"), at(0));
+    settle(&mut second, &mut engine, at(100));
+    assert_eq!((second.term(), second.floor()), (Some(Term(2)), None));
+    assert_eq!(second.waits_until(), Some(at(100) + wait()));
+    assert!(wait() >= Duration::from_secs(30).mul_f64(1.02) + LeaseTimes::default().margin);
+    engine.head = 8;
+    pass(&mut second, &mut engine, 200, 30_600);
+    assert_eq!(second.floor(), None);
+    engine.head = 9;
+    pass(&mut second, &mut engine, 30_700, 31_000);
+    assert_eq!(second.floor(), Some(Cursor::new(9)), "asked after the wait, and not when it registered");
+    assert!(engine.record.is_some_and(|record| record.waited && record.term == Term(2)));
+}
+
+#[test]
+fn a_successor_in_the_same_place_need_not_wait_as_the_lock_shows_that_its_predecessor_is_gone() {
+    let mut engine = Engine::default();
+    settle(&mut process(1, Some("a"), at(0)), &mut engine, at(0));
+    let mut second = process(2, Some("a"), at(50));
+    settle(&mut second, &mut engine, at(50));
+    assert_eq!((second.term(), second.floor()), (Some(Term(2)), Some(Cursor::START)));
+}
+
+#[test]
+fn without_a_lock_nobody_is_known_to_be_gone() {
+    let mut engine = Engine::default();
+    settle(&mut process(1, None, at(0)), &mut engine, at(0));
+    let mut second = process(2, None, at(50));
+    settle(&mut second, &mut engine, at(50));
+    assert_eq!((second.floor(), second.waits_until()), (None, Some(at(50) + wait())));
+}
+
+#[test]
+fn whoever_replaces_one_that_was_still_waiting_waits_too() {
+    let mut engine = Engine::default();
+    settle(&mut process(1, Some("a"), at(0)), &mut engine, at(0));
+    settle(&mut process(2, Some("b"), at(100)), &mut engine, at(100));
+    // In the place of the second, which is gone; the first may still act.
+    let mut third = process(3, Some("b"), at(200));
+    settle(&mut third, &mut engine, at(200));
+    assert_eq!((third.floor(), third.waits_until()), (None, Some(at(200) + wait())));
+    pass(&mut third, &mut engine, 300, 31_000);
+    assert!(third.floor().is_some());
+    let mut fourth = process(4, Some("b"), at(31_100));
+    settle(&mut fourth, &mut engine, at(31_100));
+    assert!(fourth.floor().is_some(), "the third had finished its wait");
+}
+
+#[test]
+fn a_proof_counts_from_when_it_was_asked_for() {
+    let (mut engine, mut seat) = (Engine::default(), process(1, None, at(0)));
+    settle(&mut seat, &mut engine, at(0));
+    let request = seat.poll_request(at(1_000)).unwrap();
+    let answer = engine.carry_out(request);
+    assert_eq!(seat.held_until(), at(30_000));
+    // It was long on its way, or the process stood still.
+    seat.handle_answer(at(20_000), answer);
+    assert_eq!(seat.held_until(), at(31_000));
+}
+
+#[test]
+fn an_engine_out_of_reach_lets_the_seat_run_out_and_nothing_else() {
+    let (mut engine, mut seat) = (Engine::default(), process(1, None, at(0)));
+    settle(&mut seat, &mut engine, at(0));
+    for now in (1_000..60_000).step_by(100) {
+        if seat.poll_request(at(now)).is_some() {
+            seat.handle_answer(at(now), SeatAnswer::Unknown);
+        }
+    }
+    assert_eq!((seat.held_until(), seat.is_lost()), (at(30_000), false));
+    settle(&mut seat, &mut engine, at(61_000));
+    assert_eq!((seat.held_until(), seat.floor()), (at(91_000), Some(Cursor::START)));
+}
+
+#[test]
+fn a_process_that_was_replaced_learns_it_with_its_next_proof_and_ends() {
+    let mut engine = Engine::default();
+    let mut first = process(1, Some("a"), at(0));
+    settle(&mut first, &mut engine, at(0));
+    let mut second = process(2, Some("b"), at(100));
+    settle(&mut second, &mut engine, at(100));
+    settle(&mut first, &mut engine, at(1_100));
+    assert!(first.is_lost() && first.term().is_none() && first.floor().is_none());
+    assert_eq!((first.poll_request(at(9_000)), first.next_timeout()), (None, None));
+    assert_eq!(first.held_until(), at(30_000), "nothing was added");
+}
+
+#[test]
+fn one_that_is_replaced_while_it_waits_ends_too() {
+    let mut engine = Engine::default();
+    settle(&mut process(1, Some("a"), at(0)), &mut engine, at(0));
+    let mut second = process(2, Some("b"), at(100));
+    settle(&mut second, &mut engine, at(100));
+    settle(&mut process(3, Some("c"), at(200)), &mut engine, at(200));
+    pass(&mut second, &mut engine, 300, 1_500);
+    assert!(second.is_lost());
+}
+
+#[test]
+fn of_two_that_register_at_once_one_reads_again() {
+    let mut engine = Engine::default();
+    let (mut one, mut other) = (process(1, Some("a"), at(0)), process(2, Some("b"), at(0)));
+    for seat in [&mut one, &mut other] {
+        let read = seat.poll_request(at(0)).unwrap();
+        seat.handle_answer(at(0), engine.carry_out(read));
+    }
+    settle(&mut one, &mut engine, at(0));
+    settle(&mut other, &mut engine, at(1));
+    assert_eq!((one.term(), one.floor().is_some()), (Some(Term(1)), true));
+    assert_eq!((other.term(), other.floor()), (Some(Term(2)), None));
+}
+
+#[test]
+fn a_registration_whose_answer_was_lost_is_found_and_counts_as_it_was_made() {
+    let mut engine = Engine::default();
+    settle(&mut process(1, Some("a"), at(0)), &mut engine, at(0));
+    for (place, waits) in [("a", false), ("b", true)] {
+        let mut engine = Engine { record: engine.record.clone(), head: 3 };
+        let mut seat = process(2, Some(place), at(0));
+        let read = seat.poll_request(at(10)).unwrap();
+        seat.handle_answer(at(10), engine.carry_out(read));
+        let replace = seat.poll_request(at(10)).unwrap();
+        engine.carry_out(replace);
+        seat.handle_answer(at(20), SeatAnswer::Unknown);
+        settle(&mut seat, &mut engine, at(30));
+        assert_eq!(seat.term(), None, "it asks again a little later");
+        settle(&mut seat, &mut engine, at(300));
+        assert_eq!((seat.term(), seat.floor().is_none()), (Some(Term(2)), waits), "{place}");
+    }
+}
+
+#[test]
+fn a_wait_whose_end_was_recorded_without_an_answer_is_over() {
+    let mut engine = Engine::default();
+    settle(&mut process(1, Some("a"), at(0)), &mut engine, at(0));
+    let mut second = process(2, Some("b"), at(100));
+    settle(&mut second, &mut engine, at(100));
+    let mut now = 100;
+    loop {
+        now += 100;
+        assert!(now < 40_000);
+        let Some(request) = second.poll_request(at(now)) else { continue };
+        let ends = matches!(request, SeatRequest::Replace { .. });
+        let answer = engine.carry_out(request);
+        second.handle_answer(at(now), if ends { SeatAnswer::Unknown } else { answer });
+        if ends {
+            break;
+        }
+    }
+    pass(&mut second, &mut engine, now, now + 2_000);
+    assert!(second.floor().is_some());
+}

@@ -1,0 +1,179 @@
+//! Which replicas count, and from which record on.
+
+use batoff_types::{Cursor, Replica, Seq};
+
+use crate::rules::{Rule, RuleSet};
+
+/// Replicas in a set, at most. Each sends every record to every node, and a majority of them has to be alive.
+pub const REPLICAS_MAX: usize = 9;
+
+/// The replicas that count: at least one, each once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicaSet {
+    /// Sorted.
+    members: Vec<Replica>,
+}
+
+/// These cannot be a set of replicas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidSet {
+    /// Nobody would be asked.
+    #[error("a set of replicas needs at least one")]
+    Empty,
+    /// More than [`REPLICAS_MAX`].
+    #[error("{0} replicas: a set has at most {REPLICAS_MAX}")]
+    TooMany(usize),
+}
+
+impl ReplicaSet {
+    /// Who is named twice counts once.
+    pub fn new(members: impl IntoIterator<Item = Replica>) -> Result<Self, InvalidSet> {
+        let mut members: Vec<_> = members.into_iter().collect();
+        members.sort_unstable();
+        members.dedup();
+        match members.len() {
+            0 => Err(InvalidSet::Empty),
+            1..=REPLICAS_MAX => Ok(Self { members }),
+            many => Err(InvalidSet::TooMany(many)),
+        }
+    }
+
+    /// A control plane that is alone.
+    pub fn only() -> Self {
+        Self { members: vec![Replica::ONLY] }
+    }
+
+    /// Those in it, sorted.
+    pub fn members(&self) -> &[Replica] {
+        &self.members
+    }
+
+    /// Whether this one is in it.
+    pub fn contains(&self, replica: Replica) -> bool {
+        self.members.binary_search(&replica).is_ok()
+    }
+
+    /// How many are more than half of it.
+    pub const fn majority(&self) -> usize {
+        self.members.len() / 2 + 1
+    }
+
+    /// What a majority of them has reached, each having reached what `of` says: the m-th largest, m being the majority.
+    /// Without `rule` one fewer is enough.
+    pub(crate) fn reached<T: Ord>(
+        &self,
+        rule: Rule,
+        rules: RuleSet,
+        of: impl FnMut(Replica) -> T,
+    ) -> Option<T> {
+        let mut reached: Vec<T> = self.members.iter().copied().map(of).collect();
+        reached.sort_unstable_by(|a, b| b.cmp(a));
+        let needed = self.majority() - 1;
+        let needed = if rules.in_force(rule) { needed } else { needed.saturating_sub(1) };
+        reached.into_iter().nth(needed)
+    }
+}
+
+/// The sets of a log: which one counts at which place.
+///
+/// A change is a record in the log, so everybody who has come as far as that knows it, and nobody else goes by it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetHistory {
+    from: Cursor,
+    first: ReplicaSet,
+    /// In the order of the log.
+    later: Vec<(Cursor, ReplicaSet)>,
+}
+
+impl SetHistory {
+    /// `set` counts at `from` and after it, until another one does.
+    pub const fn new(from: Cursor, set: ReplicaSet) -> Self {
+        Self { from, first: set, later: Vec::new() }
+    }
+
+    /// The record `seq` says that these count from there on. Records come in their order; repeats change nothing.
+    pub fn handle_set(&mut self, seq: Seq, set: ReplicaSet) {
+        let from = Cursor::after(seq);
+        if from > self.newest_from() {
+            self.later.push((from, set));
+        }
+    }
+
+    /// The set that counts at this place; the oldest known for places before.
+    pub fn as_of(&self, cursor: Cursor) -> &ReplicaSet {
+        let later = self.later.iter().rev().find(|(from, _)| *from <= cursor);
+        later.map_or(&self.first, |(_, set)| set)
+    }
+
+    /// The newest, and the place from which it counts.
+    pub fn newest(&self) -> (Cursor, &ReplicaSet) {
+        self.later.last().map_or((self.from, &self.first), |(from, set)| (*from, set))
+    }
+
+    fn newest_from(&self) -> Cursor {
+        self.later.last().map_or(self.from, |(from, _)| *from)
+    }
+
+    /// Forgets sets that have been replaced before this place (I5).
+    pub fn forget_before(&mut self, cursor: Cursor) {
+        let replaced = self.later.iter().take_while(|(from, _)| *from <= cursor).count();
+        if let Some((from, set)) = self.later.drain(..replaced).next_back() {
+            (self.from, self.first) = (from, set);
+        }
+    }
+
+    /// All sets from the oldest on, each with the place from which it counts.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Cursor, &ReplicaSet)> {
+        let later = self.later.iter().map(|(from, set)| (*from, set));
+        std::iter::once((self.from, &self.first)).chain(later)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(members: &[u8]) -> ReplicaSet {
+        ReplicaSet::new(members.iter().copied().map(Replica)).unwrap()
+    }
+
+    #[test]
+    fn a_set_has_each_replica_once_and_at_least_one() {
+        assert_eq!(set(&[3, 1, 3, 2]).members(), [Replica(1), Replica(2), Replica(3)]);
+        assert_eq!(ReplicaSet::new([]), Err(InvalidSet::Empty));
+        assert_eq!(ReplicaSet::new((0..10).map(Replica)), Err(InvalidSet::TooMany(10)));
+        assert!(set(&[1, 4]).contains(Replica(4)) && !set(&[1, 4]).contains(Replica(2)));
+    }
+
+    #[test]
+    fn a_majority_has_reached_what_the_mth_has() {
+        let check = |numbers: &[u64], expected| {
+            let members: Vec<_> = (0..numbers.len() as u8).collect();
+            let reached = set(&members)
+                .reached(Rule::LeaseMajority, RuleSet::default(), |replica| numbers[usize::from(replica.0)]);
+            assert_eq!(reached, Some(expected), "{numbers:?}");
+        };
+        check(&[5], 5);
+        check(&[5, 9], 5);
+        check(&[1, 9, 5], 5);
+        check(&[9, 9, 0], 9);
+        check(&[1, 2, 3, 4], 2);
+        check(&[3, 1, 5, 2, 4], 3);
+    }
+
+    #[test]
+    fn a_set_counts_from_its_record_on() {
+        let mut sets = SetHistory::new(Cursor::START, set(&[1]));
+        sets.handle_set(Seq::new(7).unwrap(), set(&[1, 2, 3]));
+        sets.handle_set(Seq::new(7).unwrap(), set(&[9]));
+        sets.handle_set(Seq::new(9).unwrap(), set(&[2, 3, 4]));
+        assert_eq!(sets.as_of(Cursor::new(6)), &set(&[1]));
+        assert_eq!(sets.as_of(Cursor::new(7)), &set(&[1, 2, 3]));
+        assert_eq!(sets.as_of(Cursor::new(99)), &set(&[2, 3, 4]));
+        assert_eq!(sets.newest(), (Cursor::new(9), &set(&[2, 3, 4])));
+        sets.forget_before(Cursor::new(8));
+        assert_eq!(sets.iter().count(), 2);
+        assert_eq!(sets.as_of(Cursor::new(8)), &set(&[1, 2, 3]));
+        assert_eq!(sets.as_of(Cursor::new(9)), &set(&[2, 3, 4]));
+    }
+}
