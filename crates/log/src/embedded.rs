@@ -141,7 +141,7 @@ impl EmbeddedStore {
             layer,
             keys,
         } = recovered;
-        let layers = TaskLayers { changing: layer, leaving: None };
+        let layers = TaskLayers::new(layer);
         let shared = Arc::new(Shared::new(config.clock, checkpoint, pairs, shelf, layers, &committed));
         let opener = writer::Opener { medium, directory, witness, cache_bytes: config.cache_bytes, pace };
         let beginning = writer::Beginning { committed, committed_pairs, appender, keys, checkpointed };

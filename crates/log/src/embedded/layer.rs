@@ -1,6 +1,7 @@
 //! What has happened to tasks since a checkpoint, in memory.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use batoff_types::{SiteId, TaskId};
 use bytes::Bytes;
@@ -120,10 +121,41 @@ impl TaskLayer {
 #[derive(Debug, Default)]
 pub(super) struct TaskLayers {
     pub(super) changing: TaskLayer,
-    pub(super) leaving: Option<std::sync::Arc<TaskLayer>>,
+    leaving: Option<Arc<TaskLayer>>,
+    /// Checkpoints that have ended. A reader of the database who finds it unchanged knows that the layers still hold all
+    /// that is above what it read.
+    ended: u64,
 }
 
 impl TaskLayers {
+    /// Above a database that holds all but `changing`.
+    pub(super) fn new(changing: TaskLayer) -> Self {
+        Self { changing, ..Self::default() }
+    }
+
+    /// What changed goes into a checkpoint, and further changes into a new layer above it.
+    pub(super) fn begin_checkpoint(&mut self) -> Arc<TaskLayer> {
+        let layer = Arc::new(std::mem::take(&mut self.changing));
+        self.leaving = Some(Arc::clone(&layer));
+        layer
+    }
+
+    /// The database has what was leaving.
+    pub(super) fn end_checkpoint(&mut self) {
+        self.leaving = None;
+        self.ended += 1;
+    }
+
+    /// Checkpoints that have ended since the start.
+    pub(super) fn ended(&self) -> u64 {
+        self.ended
+    }
+
+    /// The layer that a checkpoint is writing.
+    pub(super) fn leaving(&self) -> Option<&TaskLayer> {
+        self.leaving.as_deref()
+    }
+
     /// Upper first.
     pub(super) fn iter(&self) -> impl Iterator<Item = &TaskLayer> {
         std::iter::once(&self.changing).chain(self.leaving.as_deref())

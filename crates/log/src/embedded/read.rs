@@ -88,18 +88,22 @@ impl StoreView {
 
     /// The row of `task`, with its completion.
     pub(super) fn task(&self, task: TaskId) -> Result<Option<TaskRow>, Fault> {
-        let layers = self.shared.layers.read();
-        if let Some(seq) = layers.seq_of(task)
-            && let Some(row) = layers.task(seq)
-        {
-            // What became of it came later, so it cannot lie below.
-            return Ok(Some(TaskRow { completion: layers.completion(seq).cloned(), ..row.clone() }));
-        }
-        let snapshot = self.files.checkpoint.begin_read()?;
-        let tables = TaskTables::open(&snapshot)?;
-        match tables.seq_of(&layers, task)? {
-            Some(seq) => tables.row(&layers, seq).map(Some),
-            None => Ok(None),
+        loop {
+            let ended = {
+                let layers = self.shared.layers.read();
+                if let Some(seq) = layers.seq_of(task)
+                    && let Some(row) = layers.task(seq)
+                {
+                    return Ok(Some(whole_row(&layers, seq, row)));
+                }
+                layers.ended()
+            };
+            let tables = TaskTables::open(&self.files.checkpoint.begin_read()?)?;
+            let Some(seq) = tables.seq_below(task)? else { return Ok(None) };
+            let mut rows = vec![tables.row_below(seq)?];
+            if self.bring_up_to_date(&mut rows, ended) {
+                return Ok(rows.pop());
+            }
         }
     }
 
@@ -110,34 +114,58 @@ impl StoreView {
         before: Option<TaskId>,
         limit: usize,
     ) -> Result<Vec<TaskRow>, Fault> {
-        let layers = self.shared.layers.read();
-        let snapshot = self.files.checkpoint.begin_read()?;
-        let tables = TaskTables::open(&snapshot)?;
         let end = match before {
             None => u64::MAX,
-            Some(task) => match tables.seq_of(&layers, task)? {
-                Some(seq) => seq,
+            Some(task) => match self.task(task)? {
+                Some(row) => row.seq.get(),
                 None => return Ok(Vec::new()),
             },
         };
-        let mut seqs: Vec<u64> = Vec::new();
-        for layer in layers.iter() {
-            let newest_first = layer.of_site(site, end).filter(|seq| !layers.hides(*seq));
-            seqs.extend(newest_first.take(limit - seqs.len().min(limit)));
-        }
-        // A checkpoint that has just ended holds what a layer still does.
-        let below = layers.first_task().unwrap_or(u64::MAX).min(end);
-        let site_tasks = snapshot.open_table(SITE_TASKS)?;
-        for row in site_tasks.range((site.as_str(), 0)..(site.as_str(), below))?.rev() {
-            if seqs.len() >= limit {
-                break;
+        loop {
+            let ended = self.shared.layers.read().ended();
+            let below = self.files.checkpoint.begin_read()?;
+            let tables = TaskTables::open(&below)?;
+            let (mut found, end_below) = {
+                let layers = self.shared.layers.read();
+                if layers.ended() != ended {
+                    continue;
+                }
+                // A checkpoint that has just ended holds what a layer still does.
+                let end_below = layers.first_task().unwrap_or(u64::MAX).min(end);
+                (newest_above(&layers, site, end, limit), end_below)
+            };
+            let site_tasks = below.open_table(SITE_TASKS)?;
+            let mut seqs = site_tasks.range((site.as_str(), 0)..(site.as_str(), end_below))?.rev();
+            let is_current = loop {
+                let rows = seqs.by_ref().take(limit.saturating_sub(found.len()));
+                let rows = rows.map(|row| tables.row_below(row?.0.value().1));
+                let mut rows = rows.collect::<Result<Vec<_>, Fault>>()?;
+                if rows.is_empty() {
+                    break true;
+                }
+                if !self.bring_up_to_date(&mut rows, ended) {
+                    break false;
+                }
+                found.append(&mut rows);
+            };
+            if is_current {
+                return Ok(found);
             }
-            let seq = row?.0.value().1;
-            if !layers.hides(seq) {
-                seqs.push(seq);
-            }
         }
-        seqs.into_iter().map(|seq| tables.row(&layers, seq)).collect()
+    }
+
+    /// Drops those of `rows` that were forgotten since the checkpoint they were read from, and adds what became of the
+    /// others. False when a checkpoint has ended since `ended` was: then the layers do not know any more what happened.
+    fn bring_up_to_date(&self, rows: &mut Vec<TaskRow>, ended: u64) -> bool {
+        let layers = self.shared.layers.read();
+        rows.retain_mut(|row| {
+            let seq = row.seq.get();
+            if let Some(completion) = layers.completion(seq) {
+                row.completion = Some(completion.clone());
+            }
+            !layers.hides(seq)
+        });
+        layers.ended() == ended
     }
 
     /// What `key` holds, expired or not.
@@ -150,6 +178,17 @@ impl StoreView {
     pub(super) fn pairs(&self) -> Result<PairsSnapshot, Fault> {
         Ok(PairsSnapshot(self.files.pairs.begin_read()?))
     }
+}
+
+/// Tasks of `site` in the layers before record `end`, newest first.
+fn newest_above(layers: &TaskLayers, site: &SiteId, end: u64, limit: usize) -> Vec<TaskRow> {
+    let seqs = layers.iter().flat_map(|layer| layer.of_site(site, end)).filter(|seq| !layers.hides(*seq));
+    seqs.filter_map(|seq| layers.task(seq).map(|row| whole_row(layers, seq, row))).take(limit).collect()
+}
+
+/// The row of a task that lies in a layer: what became of it came later, so it cannot lie below.
+fn whole_row(layers: &TaskLayers, seq: u64, row: &TaskRow) -> TaskRow {
+    TaskRow { completion: layers.completion(seq).cloned(), ..row.clone() }
 }
 
 /// The index of tasks in the database, below the layers.
@@ -173,29 +212,21 @@ impl TaskTables {
         if let Some(seq) = layers.seq_of(task) {
             return Ok(Some(seq));
         }
-        let seq = self.task_seqs.get(&task.to_bytes())?.map(|seq| seq.value());
-        Ok(seq.filter(|seq| !layers.hides(*seq)))
+        Ok(self.seq_below(task)?.filter(|seq| !layers.hides(*seq)))
     }
 
-    /// The task of record `seq`, which is there, with its completion.
-    fn row(&self, layers: &TaskLayers, seq: u64) -> Result<TaskRow, Fault> {
-        let mut task = match layers.task(seq) {
-            Some(row) => row.clone(),
-            None => {
-                let row = self.tasks.get(seq)?;
-                let row =
-                    row.ok_or_else(|| Fault::Damaged(format!("the task row of record {seq} is missing")))?;
-                rows::read_task(seq, row.value())?
-            }
-        };
-        task.completion = match layers.completion(seq) {
-            Some(completion) => Some(completion.clone()),
-            None => {
-                let row = self.completions.get(seq)?;
-                row.map(|row| rows::read_completion(seq, row.value())).transpose()?
-            }
-        };
-        Ok(task)
+    /// Where the task's record was when the checkpoint was written.
+    fn seq_below(&self, task: TaskId) -> Result<Option<u64>, Fault> {
+        Ok(self.task_seqs.get(&task.to_bytes())?.map(|seq| seq.value()))
+    }
+
+    /// The task of record `seq`, which is there, as it was when the checkpoint was written.
+    fn row_below(&self, seq: u64) -> Result<TaskRow, Fault> {
+        let row = self.tasks.get(seq)?;
+        let row = row.ok_or_else(|| Fault::Damaged(format!("the task row of record {seq} is missing")))?;
+        let completion = self.completions.get(seq)?;
+        let completion = completion.map(|row| rows::read_completion(seq, row.value())).transpose()?;
+        Ok(TaskRow { completion, ..rows::read_task(seq, row.value())? })
     }
 
     /// Tasks in the database from record `from` on, oldest first, forgotten or not.

@@ -71,7 +71,8 @@ pub(super) struct Shared {
     pub(super) peers: Peers,
     pub(super) health: watch::Sender<Health>,
     pub(super) shelf: SegmentShelf,
-    /// What has happened to tasks since the last checkpoint. Whoever looks into the database below holds it meanwhile.
+    /// What has happened to tasks since the last checkpoint. Never held while the database below is read, except by the
+    /// writer: a list of old tasks that waits for the disk would hold up every purge (see [`StoreView`](super::read)).
     pub(super) layers: RwLock<TaskLayers>,
     log_id: LogId,
     state: RwLock<LogState>,

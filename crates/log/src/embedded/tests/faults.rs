@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use batoff_types::{Seq, TaskId, UnixMillis};
@@ -11,8 +12,8 @@ use tempfile::TempDir;
 
 use super::super::names::segment as name;
 use super::super::pace::Pace;
-use super::copy_files;
 use super::medium::{Ill, Patient};
+use super::{copy_files, open_brisk};
 use crate::conformance::ManualClock;
 use crate::embedded::{EmbeddedConfig, EmbeddedStore};
 use crate::error::StoreError;
@@ -304,6 +305,95 @@ async fn a_queue_that_is_full_refuses_at_once_and_loses_nothing_it_took() {
     }
     assert!(taken >= 8_192 && refused > 0, "{taken} taken, {refused} refused");
     assert_eq!(ward.store.state().await.unwrap().tail.get(), taken);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_waits_for_the_disk_holds_up_no_purge() {
+    const TASKS: u64 = 2_000;
+    let (dir, patient) = (TempDir::new().unwrap(), Patient::default());
+    let pace = Pace { checkpoint_rows: 500, ..Pace::default() };
+    let open = || {
+        // Without a cache each page is read from the disk.
+        let config = EmbeddedConfig {
+            cache_bytes: 0,
+            ..EmbeddedConfig::new(dir.path(), ManualClock::default().clock())
+        };
+        EmbeddedStore::open_on(patient.clone(), config, pace).unwrap()
+    };
+    let store = open();
+    for first in (1..=TASKS).step_by(100) {
+        store.append((first..first + 100).map(record).collect()).await.unwrap();
+    }
+    let task = |number: u64| TaskId::from_bytes(u128::from(number).to_be_bytes());
+    store.put_completions(vec![(task(1_000), Bytes::from_static(b"before"))]).await.unwrap();
+    store.close().await;
+    drop(store);
+    let store = open();
+
+    patient.falls(Ill::ReadsHang);
+    let old = tokio::spawn({
+        let store = Arc::clone(&store);
+        async move { store.find_task(task(1_000)).await }
+    });
+    let list = tokio::spawn({
+        let store = Arc::clone(&store);
+        async move { store.list_tasks(&"shop".parse().unwrap(), Some(task(1_500)), 1_000).await }
+    });
+    patient.holds_a_reader().await;
+    let appended = store.append(vec![NewRecord { dedupe: Vec::new(), ..record(TASKS + 1) }]);
+    let appended = tokio::time::timeout(Duration::from_secs(30), appended).await;
+    let appended = appended.expect("the purge is durable although the readers still wait").unwrap();
+    assert_eq!(appended, [new(TASKS + 1).unwrap()]);
+    patient.recovers();
+    assert_eq!(old.await.unwrap().unwrap().unwrap().completion.as_deref(), Some(&b"before"[..]));
+    let listed: Vec<u64> = list.await.unwrap().unwrap().iter().map(|row| row.seq.get()).collect();
+    assert_eq!(listed, (500..1_500).rev().collect::<Vec<_>>());
+}
+
+/// Checkpoints end all the time while tasks are looked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_beside_checkpoints_miss_nothing_that_was_acknowledged() {
+    const TASKS: u64 = 600;
+    let dir = TempDir::new().unwrap();
+    let store = open_brisk(&dir, &ManualClock::default());
+    let task = |number: u64| TaskId::from_bytes(u128::from(number).to_be_bytes());
+    let acknowledged = Arc::new(AtomicU64::new(0));
+    let readers: Vec<_> = (0..3)
+        .map(|_| {
+            let (store, acknowledged) = (Arc::clone(&store), Arc::clone(&acknowledged));
+            tokio::spawn(async move {
+                loop {
+                    let done = acknowledged.load(Ordering::SeqCst);
+                    let rows = store.list_tasks(&"shop".parse().unwrap(), None, 1_000).await.unwrap();
+                    assert!(
+                        rows.iter().rev().zip(1..).all(|(row, seq)| row.seq.get() == seq),
+                        "each once, in order"
+                    );
+                    let completed = rows.iter().filter(|row| row.completion.is_some()).count() as u64;
+                    assert!(completed >= done, "{completed} of {done} are listed as completed");
+                    for number in done.saturating_sub(12).max(1)..=done {
+                        let found =
+                            store.find_task(task(number)).await.unwrap().expect("it was acknowledged");
+                        assert!(
+                            found.completion.is_some(),
+                            "task {number} was completed before it was looked for"
+                        );
+                    }
+                    if done == TASKS {
+                        return;
+                    }
+                }
+            })
+        })
+        .collect();
+    for number in 1..=TASKS {
+        store.append(vec![record(number)]).await.unwrap();
+        store.put_completions(vec![(task(number), Bytes::from_static(b"done"))]).await.unwrap();
+        acknowledged.store(number, Ordering::SeqCst);
+    }
+    for reader in readers {
+        reader.await.unwrap();
+    }
 }
 
 fn illnesses() -> impl Strategy<Value = Vec<(Ill, u8)>> {

@@ -3,7 +3,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -31,6 +31,8 @@ pub(super) enum Ill {
     Panics,
     /// Reads fail.
     Reads,
+    /// Reads of the databases wait until it recovers.
+    ReadsHang,
     /// It takes no writes, and does not let itself be opened for them.
     ReadOnly,
 }
@@ -44,6 +46,8 @@ struct Chart {
     ill: Mutex<Ill>,
     /// Writes or flushes since the illness began.
     since: AtomicU64,
+    /// Whether a read has waited.
+    waiting: AtomicBool,
     /// The end of what was ever written, of each file.
     ends: Mutex<HashMap<PathBuf, u64>>,
     /// A file that takes the place of a segment before it is opened the next time.
@@ -58,6 +62,13 @@ impl Patient {
 
     pub(super) fn recovers(&self) {
         self.falls(Ill::No);
+    }
+
+    /// Waits until a read hangs.
+    pub(super) async fn holds_a_reader(&self) {
+        while !self.0.waiting.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     pub(super) fn swaps_for(&self, path: PathBuf) {
@@ -107,6 +118,13 @@ impl Chart {
 
     fn read(&self) -> io::Result<()> {
         self.check(|ill| (ill == Ill::Reads).then_some((0, io::ErrorKind::Other)))
+    }
+
+    fn wait_to_read(&self) {
+        while self.is(Ill::ReadsHang) {
+            self.waiting.store(true, Ordering::SeqCst);
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     fn flush(&self) -> io::Result<()> {
@@ -186,6 +204,7 @@ impl StorageBackend for Sick {
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         self.chart.read()?;
+        self.chart.wait_to_read();
         self.file.read(offset, out)
     }
 

@@ -45,7 +45,7 @@ impl GroupDraft<'_> {
             }
         }
         // Lower first: those are older.
-        let lower_first = [layers.leaving.as_deref(), Some(&layers.changing)];
+        let lower_first = [layers.leaving(), Some(&layers.changing)];
         for layer in lower_first.into_iter().flatten() {
             for row in layer.tasks_from(from.max(piece.last + 1)) {
                 is_over =

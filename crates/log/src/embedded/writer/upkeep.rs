@@ -52,7 +52,7 @@ impl<M: Medium> Writer<M> {
                 self.upkeep.checkpointed = group;
                 self.upkeep.leaving = None;
                 self.keys.end_checkpoint(runs);
-                self.shared.layers.write().leaving = None;
+                self.shared.layers.write().end_checkpoint();
                 self.discard_old()?;
             }
         }
@@ -69,12 +69,7 @@ impl<M: Medium> Writer<M> {
     }
 
     fn begin_checkpoint(&mut self) -> Result<(), Fault> {
-        let layer = {
-            let mut layers = self.shared.layers.write();
-            let layer = Arc::new(std::mem::take(&mut layers.changing));
-            layers.leaving = Some(Arc::clone(&layer));
-            layer
-        };
+        let layer = self.shared.layers.write().begin_checkpoint();
         let keys = self.keys.begin_checkpoint();
         let standing = CheckpointPlace { lineage: self.shared.shelf.lineage(), at: self.committed };
         self.upkeep.leaving = Some(Leaving { standing, layer, keys });
