@@ -51,7 +51,7 @@ const CONTROL: &[(&str, &[&str])] = &[
         "console",
         &[
             "accounts", "admin", "api", "audit", "catalog", "clock", "language", "metrics", "overview",
-            "service", "store", "tracker",
+            "service", "store", "tls", "tracker",
         ],
     ),
     (

@@ -22,7 +22,7 @@ pub enum CertsCommand {
         #[arg(long, value_name = "FOLDER")]
         dir: PathBuf,
     },
-    /// Issue a certificate and its key (0600) to a node, to the control plane, or to an operator
+    /// Issue a certificate and its key (0600) to a node, to the control plane, to an operator, or to the console's proxy
     Issue(IssueArgs),
 }
 
@@ -41,6 +41,9 @@ pub struct IssueArgs {
     /// For an operator, to be shown to the admin API (batoff --client-cert): operator-<name>.pem and .key
     #[arg(long, group = "holder", value_name = "NAME", value_parser = operator_name)]
     operator: Option<String>,
+    /// For the proxy that signs people in to the console, by this DNS name: console-proxy.pem and .key
+    #[arg(long, group = "holder", value_name = "NAME", value_parser = proxy_name)]
+    console_proxy: Option<String>,
     /// How long it is good
     #[arg(long, default_value_t = 365, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=3650))]
     days: u32,
@@ -73,6 +76,9 @@ impl IssueArgs {
         if let Some(name) = &self.operator {
             return Ok(Holder::Operator(name.clone()));
         }
+        if let Some(name) = &self.console_proxy {
+            return Ok(Holder::ConsoleProxy(name.clone()));
+        }
         let hosts = self.control.iter().flatten().map(|host| server_name(host)).collect::<Result<_, _>>()?;
         Ok(Holder::Control(hosts))
     }
@@ -85,6 +91,12 @@ fn server_name(text: &str) -> Result<String, Failure> {
         return Ok(address.to_string());
     }
     let host: Hostname = text.parse().map_err(|e| Failure::Usage(format!("--control: {e}")))?;
+    Ok(host.as_str().to_owned())
+}
+
+/// As the control plane compares it: a DNS name in normal form.
+fn proxy_name(text: &str) -> Result<String, String> {
+    let host: Hostname = text.parse().map_err(|error| format!("{error}"))?;
     Ok(host.as_str().to_owned())
 }
 

@@ -9,6 +9,8 @@
 //! | `password` | Which passwords are good enough, and how are they hashed? |
 //! | `totp` | Has he the authenticator, too? |
 //! | `throttle` | How often may one fail? |
+//! | `by_proxy` | Is it he, when a proxy signs people in? |
+//! | `proxied` | Who is here by its word? |
 //! | `cookie` | What does a browser keep? |
 //! | `session` | How long does a session last? |
 //! | `refusals` | Which refused sign-ins does the audit log list? |
@@ -23,9 +25,11 @@
 
 mod account;
 mod administration;
+mod by_proxy;
 mod cookie;
 mod own_account;
 mod password;
+mod proxied;
 mod refusals;
 mod row;
 mod session;
@@ -41,6 +45,7 @@ mod tests;
 
 pub use self::account::{Account, AccountName, BadAccountName, NAME_BYTES_MAX, Role, SITES_MAX, SignIn};
 pub use self::administration::{ACCOUNTS_MAX, AccountChange, AccountError, AddedAccount, NewAccount};
+pub use self::by_proxy::ProxiedRefused;
 pub use self::cookie::{COOKIE, PLAIN_COOKIE, SessionId, clear_cookie, cookie_name, cookie_value};
 pub use self::own_account::OwnAccountRefused;
 pub use self::password::{
@@ -50,4 +55,4 @@ pub use self::session::{NewSession, SessionReport, SessionTimes};
 pub use self::sign_in::SignInRefused;
 pub use self::signed_in::{Accounts, SESSIONS_PER_ACCOUNT_MAX};
 pub use self::totp::{RECOVERY_CODES, TotpOffer};
-pub use self::viewer::{Need, Viewer};
+pub use self::viewer::{Grant, Need, Viewer};

@@ -31,7 +31,7 @@ pub(crate) mod sites;
 mod sla;
 pub(crate) mod sla_export;
 pub(crate) mod tokens;
-mod users;
+pub(crate) mod users;
 
 use std::sync::Arc;
 
@@ -42,7 +42,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router, middleware};
 use http::Request;
-use http::header::AUTHORIZATION;
+use http::header::{ACCEPT_LANGUAGE, AUTHORIZATION};
 use subtle::ConstantTimeEq;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -50,6 +50,7 @@ use utoipa_axum::routes;
 use crate::api::problem::{Code, Problem};
 use crate::api::{RequestId, reply};
 use crate::catalog::hash;
+use crate::language::Language;
 use crate::service::Services;
 
 /// All routes of the operator's API.
@@ -104,8 +105,10 @@ async fn authenticate(State(services): State<Arc<Services>>, request: Request<Bo
     // Hashes of equal length are compared, in constant time: how long it takes says nothing about the token.
     if bearer.is_some_and(|hash| bool::from(hash.ct_eq(&services.admin_token))) {
         let request_id = request.extensions().get::<RequestId>().cloned();
+        let lines = request.headers().get_all(ACCEPT_LANGUAGE).iter().filter_map(|line| line.to_str().ok());
+        let language = Language::negotiate(lines);
         let response = next.run(request).await;
-        return refusal::render(response, request_id.as_ref().map_or("-", RequestId::as_str));
+        return refusal::render(response, request_id.as_ref().map_or("-", RequestId::as_str), language);
     }
     let detail = "the operator's token is missing or wrong; it stands in admin.token in the data folder";
     Problem::detailed(Code::InvalidToken, detail).into_response()

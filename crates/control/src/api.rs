@@ -46,7 +46,7 @@ mod remedies;
 mod replays;
 pub mod reply;
 mod request_id;
-mod russian;
+pub(crate) mod russian;
 mod signature;
 pub mod sla;
 mod state;

@@ -13,7 +13,9 @@ use batoff_program::config::load_str;
 use batoff_program::listen::ListenersSection;
 use batoff_program::logs::LogSection;
 use batoff_program::monitor::MetricsSection;
-use serde::Deserialize;
+use batoff_types::SiteId;
+use http::HeaderName;
+use serde::{Deserialize, Deserializer, de};
 
 /// The whole configuration.
 #[derive(Clone, Debug, Deserialize)]
@@ -78,6 +80,9 @@ pub struct ApiConfig {
     /// What a gateway in front takes away from the beginning of each path, such as `/purge-api`: customers sign the path
     /// that they send. Empty when paths arrive as they were sent.
     pub public_prefix: String,
+    /// Where customers reach the API, such as `https://purge.example.net`: scheme, host and port. What the console shows to
+    /// be copied has it. Not set: where it listens.
+    pub public_url: Option<String>,
     /// Proxies whose `X-Forwarded-For` is believed, by address; for others the connection's address counts.
     pub trusted_proxies: Vec<std::net::IpAddr>,
 }
@@ -112,6 +117,61 @@ pub struct ConsoleConfig {
     pub session_idle_minutes: u64,
     /// Every session ends after so many hours: 1 to 720.
     pub session_hours: u64,
+    /// `[console.proxy]`: somebody in front who knows who asks.
+    pub proxy: Option<ConsoleProxyConfig>,
+}
+
+/// A proxy in front of the console that signs people in, and says in headers who they are.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConsoleProxyConfig {
+    /// The authority of its client certificate (PEM).
+    pub ca: PathBuf,
+    /// The name in that certificate: one of its DNS names, or of its URIs. No other connection is believed.
+    pub name: String,
+    /// Whether everybody comes through it: who comes past it is refused.
+    #[serde(default)]
+    pub required: bool,
+    /// The header with the user's name.
+    #[serde(default = "user_header", deserialize_with = "header_name")]
+    pub user_header: HeaderName,
+    /// The header with the user's groups.
+    #[serde(default = "groups_header", deserialize_with = "header_name")]
+    pub groups_header: HeaderName,
+    /// What stands between two groups.
+    #[serde(default = "groups_separator")]
+    pub groups_separator: String,
+    /// What the groups may do. Who is in none of them may do nothing.
+    pub groups: Vec<ConsoleGroup>,
+    /// Where one signs out of the proxy: a path of its own, or an address.
+    pub sign_out_url: Option<String>,
+}
+
+/// What a group of the proxy's users may do in the console.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConsoleGroup {
+    /// Its name, as the proxy sends it.
+    pub group: String,
+    /// What its members may do.
+    pub role: GroupRole,
+    /// For which sites; none for operators, who are for all.
+    #[serde(default, deserialize_with = "sites")]
+    pub sites: Vec<SiteId>,
+}
+
+/// A role, as the console has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GroupRole {
+    /// Everything, of every site.
+    Operator,
+    /// Of its sites: tokens, purges, and all that can be read.
+    Manager,
+    /// Of its sites: purges, and all that can be read.
+    Member,
+    /// Of its sites: all that can be read.
+    Viewer,
 }
 
 /// The nodes' stream.
@@ -206,6 +266,7 @@ impl Default for ApiConfig {
             key: None,
             clock_skew_seconds: 300,
             public_prefix: String::new(),
+            public_url: None,
             trusted_proxies: Vec::new(),
         }
     }
@@ -226,6 +287,7 @@ impl Default for ConsoleConfig {
             key: None,
             session_idle_minutes: 12 * 60,
             session_hours: 7 * 24,
+            proxy: None,
         }
     }
 }
@@ -296,6 +358,32 @@ impl LeaseConfig {
             drift: self.drift,
         }
     }
+}
+
+fn user_header() -> HeaderName {
+    HeaderName::from_static("x-forwarded-user")
+}
+
+fn groups_header() -> HeaderName {
+    HeaderName::from_static("x-forwarded-groups")
+}
+
+fn groups_separator() -> String {
+    ",".to_owned()
+}
+
+fn header_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HeaderName, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(|_| de::Error::custom(format!("{text:?} is not the name of a header field")))
+}
+
+fn sites<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SiteId>, D::Error> {
+    let names = Vec::<String>::deserialize(deserializer)?;
+    let site = |name: &String| {
+        name.parse()
+            .map_err(|error| de::Error::custom(format!("{name:?} is not the name of a site: {error}")))
+    };
+    names.iter().map(site).collect()
 }
 
 fn metrics_default() -> MetricsSection {

@@ -3,9 +3,11 @@
 //! | module | answers |
 //! | --- | --- |
 //! | [`routes`] | Which pages are there, and what must a viewer be allowed to for each? **The one table** |
+//! | [`sign_on`] | Whom does the proxy name that signs people in? |
 //! | [`guard`] | May this request get in: from our own pages, signed in, allowed? |
 //! | [`frame`] | What has every page: viewer, language, colours, navigation, a message of the page before? |
 //! | [`finish`] | What is done around every route? Headers, and refusals as pages |
+//! | `once` | Which forms may be sent once only? |
 //! | [`words`] | How is it called in each of our languages? |
 //! | [`failure`] | How does a page say no? |
 //! | [`preferences`] | Which language and which colours does the viewer want? |
@@ -27,10 +29,12 @@ pub mod finish;
 pub mod flash;
 pub mod frame;
 pub mod guard;
-mod live;
+pub(crate) mod live;
+mod once;
 mod pages;
 pub mod preferences;
 pub mod routes;
+pub mod sign_on;
 pub mod state;
 mod stream;
 pub mod words;
@@ -42,14 +46,16 @@ use tower::Layer;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use self::routes::ROUTES;
+pub use self::sign_on::SignOnProxy;
 use self::state::Console;
+pub use self::state::ConsoleDoor;
 use crate::api::Api;
 use crate::api::problem::{Code, Problem};
 
-/// All pages, of the API whose quotas they share. To be served with `ConnectInfo<SocketAddr>`, as the audit log is told where a viewer is. `is_secure` says that
-/// browsers reach them over TLS, ours or that of a proxy in front.
-pub fn router(api: Arc<Api>, is_secure: bool) -> Router {
-    let console = Arc::new(Console::new(api, routes::navigation(), is_secure));
+/// All pages, of the API whose quotas they share. To be served with `ConnectInfo<SocketAddr>`, as the audit log is told where
+/// a viewer is, and with the certificate that a connection has shown.
+pub fn router(api: Arc<Api>, door: ConsoleDoor) -> Router {
+    let console = Arc::new(Console::new(api, routes::navigation(), door));
     let mut router = Router::new();
     for route in ROUTES {
         let needs = guard::RouteNeeds { console: Arc::clone(&console), need: route.need };

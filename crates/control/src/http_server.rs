@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::http::Request;
+use axum::Extension;
 use axum::body::Body;
 use axum::response::Response;
 use batoff_program::gate::Gate;
@@ -14,10 +15,10 @@ use batoff_program::listen;
 use batoff_program::watched::Patience;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tower::Service;
+use tower::{Layer, Service};
 
 use crate::handshakes::Handshakes;
-use crate::tls::Tls;
+use crate::tls::{PeerCertificate, Tls};
 
 /// Time for a TLS handshake.
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
@@ -35,7 +36,7 @@ pub struct Listening {
 }
 
 /// Serves `app` on `listener` until `draining` is cancelled; then lets requests that are being answered end. Every
-/// request carries a `ConnectInfo<SocketAddr>`.
+/// request carries a `ConnectInfo<SocketAddr>`, and those of a client that has shown a certificate its [`PeerCertificate`].
 pub async fn serve<A>(listener: TcpListener, how: Listening, app: A, draining: CancellationToken)
 where
     A: Service<Request<Body>, Response = Response, Error = Infallible> + Clone + Send + 'static,
@@ -56,7 +57,16 @@ where
                 Some((tls, handshakes)) => {
                     let shaking = handshakes.shake(&tls, socket, peer.ip(), HANDSHAKE_PATIENCE);
                     match draining.run_until_cancelled(shaking).await {
-                        Some(Ok(stream)) => http::answer(stream, peer, patience, app, &draining).await,
+                        Some(Ok(stream)) => {
+                            let shown = stream.get_ref().1.peer_certificates();
+                            match shown.and_then(|chain| PeerCertificate::read(chain.first()?)) {
+                                Some(certificate) => {
+                                    let app = Extension(certificate).layer(app);
+                                    http::answer(stream, peer, patience, app, &draining).await;
+                                }
+                                None => http::answer(stream, peer, patience, app, &draining).await,
+                            }
+                        }
                         Some(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
                         None => {}
                     }

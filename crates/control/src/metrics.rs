@@ -44,6 +44,7 @@ const REPORTS_LOST: &str = "batoff_control_reports_lost_total";
 const UNREADABLE: &str = "batoff_control_unreadable_records_total";
 const AUDIT_ENTRIES: &str = "batoff_control_audit_entries_total";
 const AUDIT_FAILURES: &str = "batoff_control_audit_failures_total";
+const NEWS_FAILURES: &str = "batoff_control_console_news_failures_total";
 
 /// What every purge is recorded with, looked up once: by then the recorder is there.
 struct OfEachPurge {
@@ -100,6 +101,10 @@ fn describe() {
     );
     describe_counter!(AUDIT_ENTRIES, "Entries written to the audit log");
     describe_counter!(AUDIT_FAILURES, "Times that the audit log could not be written; it is tried again");
+    describe_counter!(
+        NEWS_FAILURES,
+        "Times that a defect kept something from the console's pages that are open; they can be loaded anew"
+    );
     describe_counter!(UNREADABLE, "Times that a record of the purge log was there and could not be read");
 }
 
@@ -131,6 +136,7 @@ fn appear(codes: impl IntoIterator<Item = &'static str>) {
         UNREADABLE,
         AUDIT_ENTRIES,
         AUDIT_FAILURES,
+        NEWS_FAILURES,
     ] {
         counter!(name).increment(0);
     }
@@ -150,6 +156,11 @@ pub fn audit_entries(count: usize) {
 /// The audit log could not be written.
 pub fn audit_failure() {
     counter!(AUDIT_FAILURES).increment(1);
+}
+
+/// A defect has kept news from the console's pages.
+pub(crate) fn console_news_failure() {
+    counter!(NEWS_FAILURES).increment(1);
 }
 
 /// A purge was accepted that holds items of these kinds.

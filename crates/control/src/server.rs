@@ -23,13 +23,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::server::Connected;
 
-use crate::accounts::{Accounts, SessionTimes};
+use crate::accounts::{Accounts, Grant, Role, SessionTimes};
 use crate::api::Api;
 use crate::audit::Audit;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::commit::Commit;
-use crate::config::{AdminConfig, ApiConfig, Config, ConsoleConfig, GrpcConfig};
+use crate::config::{AdminConfig, ApiConfig, Config, ConsoleConfig, ConsoleGroup, GroupRole, GrpcConfig};
+use crate::console::{ConsoleDoor, SignOnProxy};
 use crate::feed::Feed;
 use crate::housekeeping::{Housekeeping, LogSize};
 use crate::http_server::Listening;
@@ -40,7 +41,7 @@ use crate::overview::Overviews;
 use crate::own_threads::OwnThreads;
 use crate::service::Services;
 use crate::stream;
-use crate::tls::{OwnCertificates, Tls, TlsError, TlsFiles};
+use crate::tls::{ClientCertificates, OwnCertificates, Tls, TlsError, TlsFiles};
 use crate::tracker::{Tracker, TrackerOptions};
 use crate::{admin, api, console, http_server, ops, rounds};
 
@@ -161,7 +162,12 @@ pub async fn start(
     let parts = Parts::assemble(config, clock, store, secrets, followers.first().clone()).await?;
     init::first_operator(&dir, &parts.services.accounts).await??;
     let listeners = Listeners::bind(&parts.services.config).await?;
-    let own = [("api", &certificates.api), ("admin", &certificates.admin), ("grpc", &certificates.grpc)];
+    let own = [
+        ("api", &certificates.api),
+        ("admin", &certificates.admin),
+        ("console", &certificates.console),
+        ("grpc", &certificates.grpc),
+    ];
     for (listener, tls) in own {
         if let Some(tls) = tls {
             parts.services.certificates.add(listener, Arc::clone(tls));
@@ -387,7 +393,11 @@ impl Running {
         self.tasks.spawn(vital.watch("grpc", &draining, serving));
         let proxies = services.config.api.trusted_proxies.clone();
         let patience = services.config.listeners.patience();
-        let is_secure = services.config.console.is_secure();
+        let door = ConsoleDoor {
+            is_secure: services.config.console.is_secure(),
+            api: self.addresses.api,
+            sign_on: services.config.console.sign_on(),
+        };
         let console =
             Listening { gate: console_gate, patience, proxies: proxies.clone(), tls: certificates.console };
         let api = Listening { gate: api_gate, patience, proxies, tls: certificates.api };
@@ -403,7 +413,7 @@ impl Running {
             http_server::serve(listeners.admin, admin, admin::router(Arc::clone(services)), draining.clone());
         let observers = self.observers.first();
         self.tasks.spawn_on(vital.watch("admin", &draining, serving), observers);
-        let pages = console::router(customers, is_secure);
+        let pages = console::router(customers, door);
         let serving = http_server::serve(listeners.console, console, pages, draining.clone());
         self.tasks.spawn_on(vital.watch("console", &draining, serving), observers);
         // Health is told until the very end.
@@ -529,10 +539,15 @@ pub fn check(config: &Config) -> Result<Vec<String>, StartError> {
     init::load(&config.data.dir).map_err(StartError::Secrets)?;
     certificates(config)?;
     let tls = |files: Option<TlsFiles>| match files {
-        Some(TlsFiles { cert, client_ca: Some(ca), .. }) => {
-            format!("mutual TLS with {} and {}", cert.display(), ca.display())
-        }
-        Some(TlsFiles { cert, .. }) => format!("TLS with {}", cert.display()),
+        Some(TlsFiles { cert, clients, .. }) => match clients {
+            ClientCertificates::Required(ca) => {
+                format!("mutual TLS with {} and {}", cert.display(), ca.display())
+            }
+            ClientCertificates::Optional(ca) => {
+                format!("TLS with {}, and a proxy that {} knows", cert.display(), ca.display())
+            }
+            ClientCertificates::None => format!("TLS with {}", cert.display()),
+        },
         None => "without TLS".to_owned(),
     };
     Ok(vec![
@@ -563,21 +578,52 @@ fn certificates(config: &Config) -> Result<Certificates, StartError> {
 impl ApiConfig {
     fn tls(&self) -> Option<TlsFiles> {
         let (cert, key) = (self.cert.clone()?, self.key.clone()?);
-        Some(TlsFiles { cert, key, client_ca: None, alpn: http_alpn() })
+        Some(TlsFiles { cert, key, clients: ClientCertificates::None, alpn: http_alpn() })
     }
 }
 
 impl AdminConfig {
     fn tls(&self) -> Option<TlsFiles> {
         let (cert, key) = (self.cert.clone()?, self.key.clone()?);
-        Some(TlsFiles { cert, key, client_ca: self.ca.clone(), alpn: http_alpn() })
+        Some(TlsFiles { cert, key, clients: required(self.ca.clone()), alpn: http_alpn() })
     }
 }
 
 impl ConsoleConfig {
     fn tls(&self) -> Option<TlsFiles> {
         let (cert, key) = (self.cert.clone()?, self.key.clone()?);
-        Some(TlsFiles { cert, key, client_ca: None, alpn: http_alpn() })
+        let clients = match &self.proxy {
+            Some(proxy) => ClientCertificates::Optional(proxy.ca.clone()),
+            None => ClientCertificates::None,
+        };
+        Some(TlsFiles { cert, key, clients, alpn: http_alpn() })
+    }
+
+    /// Who signs people in in front of it.
+    fn sign_on(&self) -> Option<SignOnProxy> {
+        let proxy = self.proxy.as_ref()?;
+        let grant = |group: &ConsoleGroup| {
+            let role = match group.role {
+                GroupRole::Operator => Role::Operator,
+                GroupRole::Manager => Role::Manager,
+                GroupRole::Member => Role::Member,
+                GroupRole::Viewer => Role::Viewer,
+            };
+            (group.group.clone(), Grant { role, sites: group.sites.clone() })
+        };
+        Some(SignOnProxy {
+            name: if proxy.name.contains("://") {
+                proxy.name.clone()
+            } else {
+                proxy.name.to_ascii_lowercase()
+            },
+            is_required: proxy.required,
+            user_header: proxy.user_header.clone(),
+            groups_header: proxy.groups_header.clone(),
+            separator: proxy.groups_separator.clone(),
+            groups: proxy.groups.iter().map(grant).collect(),
+            sign_out: proxy.sign_out_url.clone(),
+        })
     }
 
     /// Whether browsers reach it over TLS, ours or a proxy's.
@@ -596,8 +642,12 @@ impl ConsoleConfig {
 impl GrpcConfig {
     fn tls(&self) -> Option<TlsFiles> {
         let (cert, key) = (self.cert.clone()?, self.key.clone()?);
-        Some(TlsFiles { cert, key, client_ca: self.ca.clone(), alpn: vec![b"h2".to_vec()] })
+        Some(TlsFiles { cert, key, clients: required(self.ca.clone()), alpn: vec![b"h2".to_vec()] })
     }
+}
+
+fn required(ca: Option<PathBuf>) -> ClientCertificates {
+    ca.map_or(ClientCertificates::None, ClientCertificates::Required)
 }
 
 fn http_alpn() -> Vec<Vec<u8>> {

@@ -10,7 +10,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 /// The certificates of one listener, exchangeable while it runs. Connections that are open keep what they began with.
 pub struct Tls {
@@ -27,10 +27,50 @@ pub struct TlsFiles {
     pub cert: PathBuf,
     /// Its private key (PEM).
     pub key: PathBuf,
-    /// The authority that clients must come with a certificate of (PEM); `None`: clients need none.
-    pub client_ca: Option<PathBuf>,
+    /// Whether clients come with certificates, too.
+    pub clients: ClientCertificates,
     /// The protocols offered by ALPN, the preferred first.
     pub alpn: Vec<Vec<u8>>,
+}
+
+/// Whether clients are asked for a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientCertificates {
+    /// They are not.
+    None,
+    /// For one of this authority (PEM); who has none is not let in.
+    Required(PathBuf),
+    /// For one of this authority (PEM); who has none is let in without. One of another authority ends the handshake.
+    Optional(PathBuf),
+}
+
+/// The certificate that the other end of a connection has shown: of the authority that its listener asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerCertificate {
+    /// Its DNS names, in small letters, and its URIs: what stands in its subject alternative names.
+    names: Arc<[String]>,
+    ends: UnixMillis,
+}
+
+impl PeerCertificate {
+    /// What a certificate (DER) says; `None` for what is none.
+    pub fn read(der: &[u8]) -> Option<Self> {
+        let ends = end_of(der)?;
+        let (_, certificate) = X509Certificate::from_der(der).ok()?;
+        let alternative = certificate.subject_alternative_name().ok()?;
+        let names = alternative.iter().flat_map(|names| &names.value.general_names);
+        let names = names.filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
+            GeneralName::URI(uri) => Some((*uri).to_owned()),
+            _ => None,
+        });
+        Some(Self { names: names.collect(), ends })
+    }
+
+    /// Whether it has exactly this name, no pattern that fits it, and has not ended.
+    pub fn is_of(&self, name: &str, now: UnixMillis) -> bool {
+        now < self.ends && self.names.iter().any(|known| known == name)
+    }
 }
 
 /// The certificates of this process's own listeners.
@@ -113,18 +153,16 @@ impl TlsFiles {
         let ends = chain.first().and_then(|leaf| end_of(leaf)).unwrap_or_default();
         let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|error| file(&self.key, error))?;
         let builder = ServerConfig::builder();
-        let builder = match &self.client_ca {
-            Some(ca) => {
-                let mut roots = RootCertStore::empty();
-                for certificate in certificates(ca)? {
-                    roots.add(certificate).map_err(|error| file(ca, error))?;
-                }
-                let verifier = WebPkiClientVerifier::builder(Arc::new(roots))
-                    .build()
-                    .map_err(|error| file(ca, error))?;
-                builder.with_client_cert_verifier(verifier)
+        let builder = match &self.clients {
+            ClientCertificates::None => builder.with_no_client_auth(),
+            ClientCertificates::Required(ca) => {
+                let verifier = WebPkiClientVerifier::builder(authority(ca)?);
+                builder.with_client_cert_verifier(verifier.build().map_err(|error| file(ca, error))?)
             }
-            None => builder.with_no_client_auth(),
+            ClientCertificates::Optional(ca) => {
+                let verifier = WebPkiClientVerifier::builder(authority(ca)?).allow_unauthenticated();
+                builder.with_client_cert_verifier(verifier.build().map_err(|error| file(ca, error))?)
+            }
         };
         let mut config = builder
             .with_single_cert(chain, key)
@@ -132,6 +170,14 @@ impl TlsFiles {
         config.alpn_protocols.clone_from(&self.alpn);
         Ok((Arc::new(config), ends.0))
     }
+}
+
+fn authority(ca: &Path) -> Result<Arc<RootCertStore>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(ca)? {
+        roots.add(certificate).map_err(|error| file(ca, error))?;
+    }
+    Ok(Arc::new(roots))
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

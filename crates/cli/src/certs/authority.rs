@@ -61,6 +61,8 @@ pub enum Holder {
     Control(Vec<String>),
     /// A person who uses the admin API.
     Operator(String),
+    /// The proxy that signs people in to the console: `console.proxy.name` is this DNS name.
+    ConsoleProxy(String),
 }
 
 /// A certificate authority in a folder.
@@ -121,6 +123,12 @@ impl Authority {
                 let mut params = params(person, days);
                 params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
                 (format!("operator-{person}"), params)
+            }
+            Holder::ConsoleProxy(host) => {
+                let mut params = params("Batoff Purge console proxy", days);
+                params.subject_alt_names = vec![SanType::DnsName(host.clone().try_into()?)];
+                params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+                ("console-proxy".to_owned(), params)
             }
         };
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -237,6 +245,15 @@ mod tests {
         let hosts = vec!["purge.example.net".to_owned(), "127.0.0.1".to_owned()];
         let issued = authority.issue(&Holder::Control(hosts), 30).unwrap();
         assert_eq!(sans(issued.cert.as_bytes()), ["dns purge.example.net", "ip [127, 0, 0, 1]"]);
+    }
+
+    #[test]
+    fn the_certificate_of_the_console_s_proxy_has_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Authority::create(folder.path()).unwrap();
+        let issued = authority.issue(&Holder::ConsoleProxy("sso.example.net".to_owned()), 30).unwrap();
+        assert_eq!(sans(issued.cert.as_bytes()), ["dns sso.example.net"]);
+        assert_eq!(issued.name, "console-proxy");
     }
 
     #[test]

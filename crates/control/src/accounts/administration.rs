@@ -247,6 +247,34 @@ impl Accounts {
         Ok(AddedAccount { account, password })
     }
 
+    /// A sign-in takes no code (TOTP) any more, for who has lost the authenticator and knows the password.
+    ///
+    /// # Errors
+    /// See [`AccountError`].
+    pub async fn drop_codes(&self, name: &AccountName) -> Result<(), AccountError> {
+        let dropping = |stored: &mut StoredAccount| {
+            (stored.authenticator, stored.offer, stored.account.recovery_codes) = (None, None, None);
+            Ok::<_, AccountError>(())
+        };
+        let changed = self.table.change(name, dropping).await?;
+        changed.map(drop).ok_or_else(|| AccountError::NoSuchAccount(name.clone()))
+    }
+
+    /// Ends all sessions of the account.
+    ///
+    /// # Errors
+    /// See [`AccountError`].
+    pub async fn end_all_of(&self, name: &AccountName) -> Result<(), AccountError> {
+        let ending = |stored: &mut StoredAccount| {
+            stored.era = new_era();
+            Ok::<_, AccountError>(())
+        };
+        let changed = self.table.change(name, ending).await?;
+        changed.ok_or_else(|| AccountError::NoSuchAccount(name.clone()))?;
+        // They are over by their era; the rows need not wait for their end.
+        Ok(self.end_sessions(name, |_| true).await?)
+    }
+
     /// Removes the account; its sessions end.
     ///
     /// # Errors

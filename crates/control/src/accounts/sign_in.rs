@@ -184,23 +184,28 @@ impl Accounts {
         Ok(session)
     }
 
-    fn note_refused(&self, name: Option<AccountName>, refused: &SignInRefused, from: IpAddr) {
-        // The page asks for the code next.
-        if *refused == SignInRefused::CodeNeeded {
-            return;
-        }
-        tracing::info!(account = name.as_ref().map_or("-", AccountName::as_str), %from, %refused, "sign-in refused");
+    /// A sign-in that was refused, unless too many were of late.
+    pub(super) fn note_stranger(&self, code: &'static str, name: Option<AccountName>, from: IpAddr) {
         let now = self.clock.wall();
         let Some(unlisted) = self.refused.listed(now) else { return };
         let entry = AuditEntry {
             object: name.map(|name| name.to_string()),
             address: Some(from),
             result: AuditResult::Refused.as_str().into(),
-            code: Some(refused.code().to_owned()),
+            code: Some(code.to_owned()),
             unlisted: Some(unlisted).filter(|unlisted| *unlisted > 0),
             ..AuditEntry::new(now, STRANGER, AuditAction::UserSignIn)
         };
         self.audit.note(entry);
+    }
+
+    fn note_refused(&self, name: Option<AccountName>, refused: &SignInRefused, from: IpAddr) {
+        // The page asks for the code next.
+        if *refused == SignInRefused::CodeNeeded {
+            return;
+        }
+        tracing::info!(account = name.as_ref().map_or("-", AccountName::as_str), %from, %refused, "sign-in refused");
+        self.note_stranger(refused.code(), name, from);
     }
 }
 

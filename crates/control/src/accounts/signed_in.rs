@@ -3,22 +3,21 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use batoff_log::{CasError, Expect, Key, Store, StoreError, Write};
-use batoff_types::UnixMillis;
-
 use super::account::AccountName;
 use super::cookie::{self, SessionId};
 use super::password::Hashing;
+use super::proxied::ProxiedUsers;
 use super::refusals::RefusedSignIns;
 use super::row::{self, StoredAccount};
 use super::session::{NewSession, SessionReport, SessionTimes, StoredSession};
 use super::table::AccountTable;
 use super::throttle::Throttle;
-use super::viewer::Viewer;
+use super::viewer::{Grant, Viewer};
 use crate::audit::{Audit, AuditAction, AuditEntry};
 use crate::catalog::MasterKey;
 use crate::clock::Clock;
 use crate::store::rows;
+use batoff_log::{CasError, Expect, Key, Store, StoreError, Write};
 
 /// Sessions that one account may have; the one that was not used for longest ends for a new one.
 pub const SESSIONS_PER_ACCOUNT_MAX: usize = 32;
@@ -39,6 +38,7 @@ pub struct Accounts {
     pub(super) hashing: Hashing,
     pub(super) throttle: Throttle,
     pub(super) refused: RefusedSignIns,
+    pub(super) proxied: ProxiedUsers,
 }
 
 impl Accounts {
@@ -59,6 +59,7 @@ impl Accounts {
             hashing: Hashing::default(),
             throttle: Throttle::default(),
             refused: RefusedSignIns::default(),
+            proxied: ProxiedUsers::default(),
         }
     }
 
@@ -80,7 +81,7 @@ impl Accounts {
             rows::delete(self.table.kv(), &key).await?;
             return Ok(None);
         };
-        let viewer = self.viewer(&account, id, &session);
+        let viewer = self.viewer(&account, id);
         if now.0.saturating_sub(session.seen_at.0) >= SEEN_MILLIS {
             let seen = StoredSession { seen_at: now, address: from, ..session };
             let write = Write::Put { value: row::encode_session(&seen).into(), ttl: Some(left) };
@@ -95,12 +96,15 @@ impl Accounts {
         Ok(Some(viewer))
     }
 
-    /// Ends the viewer's session.
+    /// Ends the viewer's session; whom a proxy names has none, and signs in anew when it names him again.
     ///
     /// # Errors
     /// The store failed: the session may go on. Repeat it.
     pub async fn sign_out(&self, viewer: &Viewer, from: IpAddr) -> Result<(), StoreError> {
-        rows::delete(self.table.kv(), &key_of(&viewer.session)).await?;
+        match &viewer.session {
+            Some(session) => rows::delete(self.table.kv(), &key_of(session)).await?,
+            None => self.proxied.forget(&viewer.name),
+        }
         self.audit.note(self.entry(viewer.actor(), AuditAction::UserSignOut, &viewer.name, from));
         Ok(())
     }
@@ -175,7 +179,7 @@ impl Accounts {
         let id = SessionId::of(&cookie_value);
         let lasts = self.times.absolute;
         rows::put_for(self.table.kv(), &key_of(&id), row::encode_session(&session), lasts).await?;
-        Ok(NewSession { viewer: self.viewer(account, id, &session), cookie_value, lasts })
+        Ok(NewSession { viewer: self.viewer(account, id), cookie_value, lasts })
     }
 
     /// The account that a session is of, unless it is over for it.
@@ -210,16 +214,13 @@ impl Accounts {
         Ok(())
     }
 
-    fn viewer(&self, stored: &StoredAccount, id: SessionId, session: &StoredSession) -> Viewer {
+    fn viewer(&self, stored: &StoredAccount, id: SessionId) -> Viewer {
         let account = &stored.account;
-        let lasts = u64::try_from(self.times.absolute.as_millis()).unwrap_or(u64::MAX);
         Viewer {
             name: account.name.clone(),
-            role: account.role,
-            sites: account.sites.clone(),
+            grants: vec![Grant { role: account.role, sites: account.sites.clone() }],
             language: account.language,
-            session: id,
-            session_ends_at: UnixMillis(session.began_at.0.saturating_add(lasts)),
+            session: Some(id),
             must_change_password: account.must_change_password,
         }
     }

@@ -94,17 +94,17 @@ async fn who_knows_the_password_is_signed_in_and_the_cookie_stands_for_him() {
     let viewer = house.viewer(&session).await.unwrap();
     assert_eq!(viewer, session.viewer);
     assert_eq!(
-        (viewer.name.as_str(), viewer.role, viewer.must_change_password),
+        (viewer.name.as_str(), viewer.grants[0].role, viewer.must_change_password),
         ("anna", Role::Member, true)
     );
-    assert_eq!(viewer.sites.iter().map(|site| site.as_str()).collect::<Vec<_>>(), ["blog", "shop"]);
+    assert_eq!(viewer.grants[0].sites.iter().map(|site| site.as_str()).collect::<Vec<_>>(), ["blog", "shop"]);
     assert!(session.set_cookie(true).starts_with(&format!(
         "__Host-batoff={}; Max-Age=604800; Path=/; Secure; HttpOnly",
         *session.cookie_value
     )));
     let account = house.accounts.find(&viewer.name).await.unwrap().unwrap();
     assert_eq!(account.last_sign_in, Some(SignIn { at: UnixMillis(START), address: home() }));
-    for wrong in ["", "x", &"0".repeat(64), session.viewer.session.as_str()] {
+    for wrong in ["", "x", &"0".repeat(64), session.viewer.session.as_ref().unwrap().as_str()] {
         assert_eq!(house.accounts.session(wrong, home()).await.unwrap(), None, "{wrong}");
     }
     house.store.close().await;
@@ -297,7 +297,10 @@ async fn another_role_a_disabled_account_and_a_removed_one_end_sessions_at_once(
     let session = sign_in().await.unwrap();
     let sites = AccountChange { sites: Some(Vec::new()), ..AccountChange::default() };
     update(&anna, sites).await.unwrap();
-    assert!(house.viewer(&session).await.unwrap().sites.is_empty(), "the next request knows its sites");
+    assert!(
+        house.viewer(&session).await.unwrap().grants[0].sites.is_empty(),
+        "the next request knows its sites"
+    );
 
     let disabled = |is_disabled| AccountChange { is_disabled: Some(is_disabled), ..AccountChange::default() };
     update(&anna, disabled(true)).await.unwrap();

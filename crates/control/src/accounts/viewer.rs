@@ -1,6 +1,6 @@
 //! Who looks at the console, and what he may do there.
 
-use batoff_types::{SiteId, UnixMillis};
+use batoff_types::SiteId;
 
 use super::account::{AccountName, Role};
 use super::cookie::SessionId;
@@ -9,7 +9,10 @@ use crate::language::Language;
 /// What a page or a form needs its viewer to be allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Need {
-    /// One's own account: password, codes, sessions, language. The only thing left while the password must be changed.
+    /// To be signed in.
+    SignedIn,
+    /// One's own account: password, codes, sessions. Beside being signed in the only thing left while the password must be
+    /// changed; whom a proxy has signed in has none here.
     OwnAccount,
     /// To read what is of a site: purges, tokens without their secrets, hostnames, figures.
     ReadSite,
@@ -21,21 +24,26 @@ pub enum Need {
     Operate,
 }
 
+/// What somebody may do of some sites.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// What.
+    pub role: Role,
+    /// Of which sites, sorted; none for an operator, who is for all.
+    pub sites: Vec<SiteId>,
+}
+
 /// Somebody who is signed in. What he may do holds for this request; the next one looks anew.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Viewer {
-    /// The account.
+    /// The account; of whom a proxy has signed in, the name that it said.
     pub name: AccountName,
-    /// Its role.
-    pub role: Role,
-    /// Its sites, sorted; empty for an operator, who sees all.
-    pub sites: Vec<SiteId>,
+    /// What he may do. An account has one grant; the groups of whom a proxy has signed in may have several.
+    pub grants: Vec<Grant>,
     /// Its language; `None`: the browser's.
     pub language: Option<Language>,
-    /// The session.
-    pub session: SessionId,
-    /// When the session ends whatever happens.
-    pub session_ends_at: UnixMillis,
+    /// The session; `None`: there is an account no more than a session, a proxy says with each request who asks.
+    pub session: Option<SessionId>,
     /// Only [`Need::OwnAccount`] is granted until the password is changed.
     pub must_change_password: bool,
 }
@@ -43,15 +51,33 @@ pub struct Viewer {
 impl Viewer {
     /// Whether this viewer may do that: of this site, or, without one, of at least one site.
     pub fn may(&self, need: Need, site: Option<&SiteId>) -> bool {
-        if need == Need::OwnAccount {
-            return true;
+        match need {
+            Need::SignedIn => true,
+            Need::OwnAccount => self.session.is_some(),
+            _ => !self.must_change_password && self.grants.iter().any(|grant| grant.allows(need, site)),
         }
-        if self.must_change_password {
-            return false;
+    }
+
+    /// The sites of which he may see anything; `None` for all of them.
+    pub fn sees(&self) -> Option<Vec<SiteId>> {
+        if self.may(Need::Operate, None) {
+            return None;
         }
+        let sites = self.grants.iter().flat_map(|grant| &grant.sites);
+        Some(sites.filter(|site| self.may(Need::ReadSite, Some(site))).cloned().collect())
+    }
+
+    /// How the audit log calls this viewer.
+    pub fn actor(&self) -> String {
+        self.name.actor()
+    }
+}
+
+impl Grant {
+    fn allows(&self, need: Need, site: Option<&SiteId>) -> bool {
         let by_role = match (self.role, need) {
             (Role::Operator, _) => return true,
-            (_, Need::OwnAccount | Need::ReadSite) => true,
+            (_, Need::SignedIn | Need::OwnAccount | Need::ReadSite) => true,
             (Role::Manager, Need::Purge | Need::ManageTokens) | (Role::Member, Need::Purge) => true,
             (Role::Member | Role::Viewer, Need::ManageTokens)
             | (Role::Viewer, Need::Purge)
@@ -63,25 +89,22 @@ impl Viewer {
         };
         by_role && of_site
     }
-
-    /// How the audit log calls this viewer.
-    pub fn actor(&self) -> String {
-        self.name.actor()
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn grant(role: Role, sites: &[&str]) -> Grant {
+        Grant { role, sites: sites.iter().map(|site| site.parse().unwrap()).collect() }
+    }
+
     fn viewer(role: Role, sites: &[&str]) -> Viewer {
         Viewer {
             name: "anna".parse().unwrap(),
-            role,
-            sites: sites.iter().map(|site| site.parse().unwrap()).collect(),
+            grants: vec![grant(role, sites)],
             language: None,
-            session: SessionId::of("x"),
-            session_ends_at: UnixMillis(0),
+            session: Some(SessionId::of("x")),
             must_change_password: false,
         }
     }
@@ -108,9 +131,24 @@ mod tests {
     }
 
     #[test]
+    fn what_one_group_may_of_a_site_another_may_not_of_its_own() {
+        let grants = vec![grant(Role::Manager, &["shop"]), grant(Role::Viewer, &["blog"])];
+        let viewer = Viewer { grants, session: None, ..viewer(Role::Viewer, &[]) };
+        let (shop, blog): (SiteId, SiteId) = ("shop".parse().unwrap(), "blog".parse().unwrap());
+        assert!(viewer.may(Need::ManageTokens, Some(&shop)) && viewer.may(Need::ManageTokens, None));
+        assert!(viewer.may(Need::ReadSite, Some(&blog)) && !viewer.may(Need::Purge, Some(&blog)));
+        assert_eq!(viewer.sees(), Some(vec![shop, blog]));
+        assert!(
+            viewer.may(Need::SignedIn, None) && !viewer.may(Need::OwnAccount, None),
+            "it has no account here"
+        );
+    }
+
+    #[test]
     fn until_a_one_time_password_is_changed_nothing_else_may_be_done() {
         let operator = Viewer { must_change_password: true, ..viewer(Role::Operator, &[]) };
-        assert!(operator.may(Need::OwnAccount, None));
+        assert!(operator.may(Need::OwnAccount, None) && operator.may(Need::SignedIn, None));
+        assert_eq!(operator.sees(), Some(Vec::new()));
         for need in [Need::ReadSite, Need::Purge, Need::ManageTokens, Need::Operate] {
             assert!(!operator.may(need, None), "{need:?}");
         }

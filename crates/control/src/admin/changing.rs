@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::refusal::{AdminRefusal, Conflict};
+use super::refusal::{AdminRefusal, Conflict, TITLE};
 use crate::api::problem::{Code, Problem};
 use crate::audit::{AuditAction, AuditEntry, AuditResult};
 use crate::service::Services;
@@ -103,7 +103,7 @@ impl From<AdminRefusal> for Problem {
         match refusal {
             AdminRefusal::Problem(problem) => problem,
             AdminRefusal::Conflict(Conflict { detail, errors }) => Self {
-                title: Some(["It stands against something that exists", "Этому мешает то, что уже есть"]),
+                title: Some(TITLE),
                 detail: Some(detail.into()),
                 ..Self::of_items(Code::InvalidRequest, errors)
             },

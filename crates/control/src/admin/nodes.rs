@@ -208,14 +208,35 @@ pub(super) async fn admit(
 ) -> Result<Response, AdminRefusal> {
     let name =
         NodeName::new(&pop, &node).map_err(|_| AdminRefusal::no_such("node", format!("{pop}/{node}")))?;
-    if services.tracker.membership(&name) == Membership::Registered {
-        return Ok(no_content());
+    admit_node(&services, &name).await?;
+    Ok(no_content())
+}
+
+/// Lets a name in again for somebody beside this API, with its entry in the audit log.
+pub(crate) async fn admit_audited(
+    services: Arc<Services>,
+    asker: ChangeAsker,
+    name: NodeName,
+) -> Result<(), AdminRefusal> {
+    let about =
+        ChangeOf { action: AuditAction::NodeAdmit, site: None, object: Some(name.to_string()), change: None };
+    let own = Arc::clone(&services);
+    changing::audited(services, asker, about, async move {
+        admit_node(&own, &name).await?;
+        Ok(((), None))
+    })
+    .await
+}
+
+async fn admit_node(services: &Services, name: &NodeName) -> Result<(), AdminRefusal> {
+    if services.tracker.membership(name) == Membership::Registered {
+        return Ok(());
     }
-    if !services.tracker.admit(&name).await.map_err(store_error)? {
-        return Err(AdminRefusal::no_such("node", &name));
+    if !services.tracker.admit(name).await.map_err(store_error)? {
+        return Err(AdminRefusal::no_such("node", name));
     }
     tracing::info!(node = %name, "node admitted again");
-    Ok(no_content())
+    Ok(())
 }
 
 impl From<NodeStatus> for NodeDocument {

@@ -3,14 +3,16 @@
 use std::fmt::Display;
 
 use axum::response::{IntoResponse, Response};
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_LANGUAGE, CONTENT_TYPE, VARY};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::api::problem::{Code, ERRORS_BASE, ItemError, Problem};
 use crate::api::reply::PROBLEM_JSON;
+use crate::api::russian;
 use crate::commit::CommitError;
+use crate::language::Language;
 
 /// Why the operator's API does not do what was asked: the customers' problems, and one more.
 #[derive(Debug)]
@@ -35,13 +37,13 @@ pub(super) struct ConflictDocument {
     /// A URI that explains the code.
     #[serde(rename = "type")]
     kind: String,
-    /// One line for people.
+    /// One line for people; English, or Russian where `Accept-Language` prefers it.
     title: &'static str,
     /// The HTTP status.
     status: u16,
     /// Always `conflict`.
     code: &'static str,
-    /// What stands in the way, and what to do.
+    /// What stands in the way, and what to do, in the language of the title.
     detail: String,
     /// The id of the request, the same as in `X-Request-Id`.
     request_id: String,
@@ -98,20 +100,34 @@ impl IntoResponse for AdminRefusal {
     }
 }
 
-/// Writes the body of a conflict, which needs the request's id.
-pub(super) fn render(mut response: Response, request_id: &str) -> Response {
+/// What a conflict is called, in English and Russian.
+pub(super) const TITLE: [&str; 2] =
+    ["It stands against something that exists", "Этому мешает то, что уже есть"];
+
+/// Writes the body of a conflict, which needs the request's id and the reader's language.
+pub(super) fn render(mut response: Response, request_id: &str, language: Language) -> Response {
     if let Some(Conflict { detail, errors }) = response.extensions_mut().remove::<Conflict>() {
         tracing::info!(request_id, detail, "request refused: conflict");
+        let told = |text: &str| match language {
+            Language::English => text.to_owned(),
+            Language::Russian => russian::of(text),
+        };
         let document = ConflictDocument {
             kind: format!("{ERRORS_BASE}conflict"),
-            title: "It stands against something that exists",
+            title: TITLE[usize::from(language == Language::Russian)],
             status: StatusCode::CONFLICT.as_u16(),
             code: "conflict",
-            detail,
+            detail: told(&detail),
             request_id: request_id.to_owned(),
-            errors,
+            errors: errors
+                .into_iter()
+                .map(|error| ItemError { detail: told(&error.detail), ..error })
+                .collect(),
         };
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        headers.insert(CONTENT_LANGUAGE, HeaderValue::from_static(language.tag()));
+        headers.append(VARY, HeaderValue::from_static("Accept-Language"));
         // Strings, numbers and lists of them always serialise.
         *response.body_mut() = serde_json::to_vec(&document).unwrap_or_default().into();
     }

@@ -13,11 +13,14 @@ use utoipa::ToSchema;
 
 use super::audit::AboutObject;
 use super::body;
+use super::changing::{self, ChangeAsker, ChangeOf};
 use super::refusal::AdminRefusal;
-use crate::accounts::{Account, AccountChange, AccountError, AccountName, AddedAccount, NewAccount, Role};
+use crate::accounts::{
+    Account, AccountChange, AccountError, AccountName, AddedAccount, NAME_BYTES_MAX, NewAccount, Role,
+};
 use crate::api::problem::{Code, ItemError, Problem, store_error};
 use crate::api::reply::{json, no_content};
-use crate::audit::OPERATOR;
+use crate::audit::{AuditAction, OPERATOR};
 use crate::clock::rfc3339;
 use crate::language::Language;
 use crate::service::Services;
@@ -26,49 +29,49 @@ use crate::service::Services;
 const BROWSERS: &str = "auto";
 
 /// A user who is to be added.
-#[derive(Deserialize, ToSchema)]
+#[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct AddUser {
+pub(crate) struct AddUser {
     /// What the user signs in with: 1 to 64 of `a-z 0-9 . _ @ -`.
     #[schema(example = "anna")]
-    name: String,
+    pub name: String,
     /// `operator` (everything), `manager` (of the sites: tokens, purges), `member` (purges) or `viewer` (reads).
     #[schema(example = "manager")]
-    role: String,
+    pub role: String,
     /// For which sites; none for an operator, who is for all.
     #[serde(default)]
     #[schema(example = json!(["shop"]))]
-    sites: Vec<String>,
+    pub sites: Vec<String>,
     /// Of the pages: `en`, `ru`, or `auto`, as the browser prefers, when not given.
     #[schema(nullable = false)]
-    language: Option<String>,
+    pub language: Option<String>,
 }
 
 /// What is to be changed; what is not given stays.
-#[derive(Deserialize, ToSchema)]
+#[derive(Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct ChangeUser {
+pub(crate) struct ChangeUser {
     /// `operator`, `manager`, `member` or `viewer`. With another role the user is signed out everywhere.
     #[schema(nullable = false)]
-    role: Option<String>,
+    pub role: Option<String>,
     /// All of them.
     #[schema(nullable = false)]
-    sites: Option<Vec<String>>,
+    pub sites: Option<Vec<String>>,
     /// `en`, `ru` or `auto`.
     #[schema(nullable = false)]
-    language: Option<String>,
+    pub language: Option<String>,
     /// Cannot sign in, and is signed out everywhere.
     #[schema(nullable = false)]
-    disabled: Option<bool>,
+    pub disabled: Option<bool>,
 }
 
 /// How a user gets back in.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct ResetUser {
+pub(crate) struct ResetUser {
     /// A sign-in takes no code of an authenticator any more, for who has lost it.
     #[serde(default)]
-    codes: bool,
+    pub codes: bool,
 }
 
 /// All users.
@@ -164,18 +167,7 @@ pub(super) async fn add(
     request: Request<Body>,
 ) -> Result<Response, AdminRefusal> {
     let (_, wanted) = body::read::<AddUser>(request).await?;
-    let name: AccountName = wanted.name.parse().map_err(|error: crate::accounts::BadAccountName| {
-        invalid(ItemError::at("/name", error.to_string()).with_value(&wanted.name))
-    })?;
-    let new = NewAccount {
-        name,
-        role: role(&wanted.role)?,
-        sites: sites(&services, &wanted.sites)?,
-        language: wanted.language.as_deref().map(language).transpose()?.flatten(),
-        created_by: OPERATOR.to_owned(),
-    };
-    let added = services.accounts.add(new).await?;
-    tracing::info!(user = %added.account.name, role = added.account.role.as_str(), "user added");
+    let added = add_user(&services, wanted, OPERATOR).await?;
     Ok(shown_once(StatusCode::CREATED, added))
 }
 
@@ -191,16 +183,8 @@ pub(super) async fn change(
     Path(name): Path<String>,
     request: Request<Body>,
 ) -> Result<Response, AdminRefusal> {
-    let name = named(&name)?;
     let (_, wanted) = body::read::<ChangeUser>(request).await?;
-    let change = AccountChange {
-        role: wanted.role.as_deref().map(role).transpose()?,
-        sites: wanted.sites.as_deref().map(|names| sites(&services, names)).transpose()?,
-        language: wanted.language.as_deref().map(language).transpose()?,
-        is_disabled: wanted.disabled,
-    };
-    let account = services.accounts.update(&name, change).await?;
-    tracing::info!(user = %name, role = account.role.as_str(), "user changed");
+    let account = change_user(&services, &name, wanted).await?;
     Ok(json(StatusCode::OK, &UserDocument::from(account)))
 }
 
@@ -216,10 +200,8 @@ pub(super) async fn reset(
     Path(name): Path<String>,
     request: Request<Body>,
 ) -> Result<Response, AdminRefusal> {
-    let name = named(&name)?;
     let (_, wanted) = body::read::<ResetUser>(request).await?;
-    let reset = services.accounts.reset(&name, wanted.codes).await?;
-    tracing::info!(user = %name, codes = wanted.codes, "user's password reset");
+    let reset = reset_user(&services, &name, wanted).await?;
     Ok(shown_once(StatusCode::OK, reset))
 }
 
@@ -233,10 +215,109 @@ pub(super) async fn remove(
     State(services): State<Arc<Services>>,
     Path(name): Path<String>,
 ) -> Result<Response, AdminRefusal> {
-    let name = named(&name)?;
+    remove_user(&services, &name).await?;
+    Ok(no_content())
+}
+
+async fn add_user(services: &Services, wanted: AddUser, by: &str) -> Result<AddedAccount, AdminRefusal> {
+    let name: AccountName = wanted.name.parse().map_err(|error: crate::accounts::BadAccountName| {
+        invalid(ItemError::at("/name", error.to_string()).with_value(&wanted.name))
+    })?;
+    let new = NewAccount {
+        name,
+        role: role(&wanted.role)?,
+        sites: sites(services, &wanted.sites)?,
+        language: wanted.language.as_deref().map(language).transpose()?.flatten(),
+        created_by: by.to_owned(),
+    };
+    let added = services.accounts.add(new).await?;
+    tracing::info!(user = %added.account.name, role = added.account.role.as_str(), by, "user added");
+    Ok(added)
+}
+
+async fn change_user(services: &Services, name: &str, wanted: ChangeUser) -> Result<Account, AdminRefusal> {
+    let name = named(name)?;
+    let change = AccountChange {
+        role: wanted.role.as_deref().map(role).transpose()?,
+        sites: wanted.sites.as_deref().map(|names| sites(services, names)).transpose()?,
+        language: wanted.language.as_deref().map(language).transpose()?,
+        is_disabled: wanted.disabled,
+    };
+    let account = services.accounts.update(&name, change).await?;
+    tracing::info!(user = %name, role = account.role.as_str(), "user changed");
+    Ok(account)
+}
+
+async fn reset_user(
+    services: &Services,
+    name: &str,
+    wanted: ResetUser,
+) -> Result<AddedAccount, AdminRefusal> {
+    let name = named(name)?;
+    let reset = services.accounts.reset(&name, wanted.codes).await?;
+    tracing::info!(user = %name, codes = wanted.codes, "user's password reset");
+    Ok(reset)
+}
+
+async fn remove_user(services: &Services, name: &str) -> Result<(), AdminRefusal> {
+    let name = named(name)?;
     services.accounts.remove(&name).await?;
     tracing::info!(user = %name, "user removed");
-    Ok(no_content())
+    Ok(())
+}
+
+/// What somebody beside this API wants of a user.
+pub(crate) enum UserWish {
+    /// To be added.
+    Add(AddUser),
+    /// To be changed.
+    Change(ChangeUser),
+    /// A new one-time password.
+    Reset(ResetUser),
+    /// To be signed in with the password alone.
+    DropCodes,
+    /// To be signed out everywhere.
+    SignOut,
+    /// To be removed.
+    Remove,
+}
+
+/// Does that for somebody beside this API, with its entry in the audit log: the account with its new one-time password, if
+/// it got one.
+pub(crate) async fn fulfil_audited(
+    services: Arc<Services>,
+    asker: ChangeAsker,
+    user: String,
+    wish: UserWish,
+) -> Result<Option<AddedAccount>, AdminRefusal> {
+    let (action, change) = match &wish {
+        UserWish::Add(wanted) => (AuditAction::UserAdd, Some(wanted.told())),
+        UserWish::Change(wanted) => (AuditAction::UserChange, Some(wanted.told())),
+        UserWish::Reset(wanted) => {
+            (AuditAction::UserReset, Some(serde_json::json!({ "codes": wanted.codes })))
+        }
+        UserWish::DropCodes => (AuditAction::UserCodesOff, None),
+        UserWish::SignOut => (AuditAction::UserSignOut, None),
+        UserWish::Remove => (AuditAction::UserRemove, None),
+    };
+    // As its name is written: an entry says what it was about also when there is no such user.
+    let object = user
+        .parse::<AccountName>()
+        .map_or_else(|_| user.chars().take(NAME_BYTES_MAX).collect(), |name| name.to_string());
+    let about = ChangeOf { action, site: None, object: Some(object), change };
+    let (by, own) = (asker.actor.clone(), Arc::clone(&services));
+    changing::audited(services, asker, about, async move {
+        let shown = match wish {
+            UserWish::Add(wanted) => Some(add_user(&own, wanted, &by).await?),
+            UserWish::Reset(wanted) => Some(reset_user(&own, &user, wanted).await?),
+            UserWish::Change(wanted) => change_user(&own, &user, wanted).await.map(|_| None)?,
+            UserWish::DropCodes => own.accounts.drop_codes(&named(&user)?).await.map(|()| None)?,
+            UserWish::SignOut => own.accounts.end_all_of(&named(&user)?).await.map(|()| None)?,
+            UserWish::Remove => remove_user(&own, &user).await.map(|()| None)?,
+        };
+        Ok((shown, None))
+    })
+    .await
 }
 
 fn shown_once(status: StatusCode, added: AddedAccount) -> Response {
@@ -280,6 +361,29 @@ fn sites(services: &Services, names: &[String]) -> Result<Vec<SiteId>, Problem> 
 
 fn invalid(error: ItemError) -> Problem {
     Problem::of_item(Code::InvalidRequest, error)
+}
+
+impl AddUser {
+    /// As the audit log keeps it.
+    fn told(&self) -> serde_json::Value {
+        without_nulls(self)
+    }
+}
+
+impl ChangeUser {
+    /// As the audit log keeps it.
+    fn told(&self) -> serde_json::Value {
+        without_nulls(self)
+    }
+}
+
+/// What is asked for, without what is not.
+fn without_nulls(wanted: &impl Serialize) -> serde_json::Value {
+    let mut told = serde_json::to_value(wanted).unwrap_or_default();
+    if let Some(members) = told.as_object_mut() {
+        members.retain(|_, value| !value.is_null());
+    }
+    told
 }
 
 impl From<AccountError> for AdminRefusal {

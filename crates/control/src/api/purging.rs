@@ -85,7 +85,14 @@ impl Api {
         let table = self.services.catalog.table();
         let selectors = items::selectors(request, site, &table, self.rates(site).burst())?;
         self.dry_runs.take(self.services.clock.now(), key_of(asker)).map_err(|wait| {
-            let detail = "the token's dry runs are used up: 60 at once, and one more a second";
+            let detail = match asker {
+                RequesterIdentity::Token(_) => {
+                    "the token's dry runs are used up: 60 at once, and one more a second"
+                }
+                RequesterIdentity::Account(_) => {
+                    "this account's dry runs are used up: 60 at once, and one more a second"
+                }
+            };
             Problem::detailed(Code::RateLimited, detail).retry_after(wait)
         })?;
         let counts = self.services.tracker.count(site, &selectors).await;

@@ -44,10 +44,133 @@ fn holes<'a>(text: &'a str, template: &str) -> Option<Vec<&'a str>> {
 }
 
 /// The more exact ones first.
-const CATALOGUE: [(&str, &str); 103] = [
+const CATALOGUE: [(&str, &str); 158] = [
     (
         "a tag must not have an invisible character (such as a zero-width space or a direction mark); delete it, in Cache-Tag too",
         "тег не должен содержать невидимых символов (пробел нулевой ширины, знак направления); удалите их, и в Cache-Tag тоже",
+    ),
+    // The console and the operators
+    (
+        "this account's dry runs are used up: 60 at once, and one more a second",
+        "пробные запуски этой учётной записи исчерпаны: 60 сразу и ещё один в секунду",
+    ),
+    ("there is no such page", "такой страницы нет"),
+    ("there is no such file", "такого файла нет"),
+    ("there is no such user", "такого пользователя нет"),
+    ("there is no such choice: {}", "такого варианта нет: {}"),
+    ("there is no such language", "такого языка нет"),
+    ("there is no such token, or it was revoked already", "такого токена нет, или он уже отозван"),
+    ("there is no such node, or it is decommissioned", "такого узла нет, или он выведен"),
+    ("there is no such site", "такого сайта нет"),
+    ("there is no site {}", "сайта {} нет"),
+    ("there is no token {}", "токена {} нет"),
+    ("there is no node {}", "узла {} нет"),
+    ("there is no user {}", "пользователя {} нет"),
+    ("there is no entry {} yet", "записи {} ещё нет"),
+    (
+        "this site has no such purge; they are kept 30 days",
+        "у этого сайта нет такой очистки; они хранятся 30 дней",
+    ),
+    (
+        "none of your account's sites exists any more; an operator can give it others",
+        "ни одного из сайтов вашей учётной записи больше нет; оператор может дать другие",
+    ),
+    (
+        "your role does not include this, or the site is not among yours; an operator can change that",
+        "ваша роль этого не даёт, или сайт не из ваших; это может изменить оператор",
+    ),
+    (
+        "the request does not come from a page of this console (by its Sec-Fetch-Site and Origin), so nothing was done: open the page here, and send it again",
+        "запрос пришёл не со страницы этой консоли (судя по Sec-Fetch-Site и Origin), поэтому ничего не сделано: откройте страницу здесь и отправьте снова",
+    ),
+    (
+        "too many event streams are open; the page can be reloaded by hand",
+        "открыто слишком много потоков событий; страницу можно обновить вручную",
+    ),
+    (
+        "the form has no key of its own, so it cannot be told whether it was sent before; nothing was done",
+        "у формы нет ключа, поэтому нельзя понять, отправляли ли её раньше; ничего не сделано",
+    ),
+    (
+        "what this form makes was made when it was sent first, and its secret was shown then; it is not shown again. If it was not copied, revoke or reset what was made, and make another",
+        "всё уже сделано при первой отправке этой формы, тогда же был показан секрет; второй раз он не показывается. Если его не скопировали, отзовите или сбросьте сделанное и сделайте новое",
+    ),
+    ("choose a site: the form names none that there is", "выберите сайт: в форме нет существующего"),
+    ("is not among the choices of the filter", "нет среди вариантов отбора"),
+    ("is not among the choices of the form", "нет среди вариантов формы"),
+    ("must be the name of the node, and nothing was done", "должно быть именем узла; ничего не сделано"),
+    ("must be ticked, and nothing was done", "нужна отметка; ничего не сделано"),
+    (
+        "must be a whole number, or empty for the default",
+        "ожидается целое число или пустое поле для значения по умолчанию",
+    ),
+    ("at most {} bytes, and no control characters", "не более {} байт и без управляющих символов"),
+    ("must be one of {}", "должно быть одним из {}"),
+    ("must be en, ru or auto", "должно быть en, ru или auto"),
+    (
+        "must be 1 to {} characters of a-z, 0-9, '.', '_', '@' and '-', the first a letter or a digit",
+        "от 1 до {} символов a-z, 0-9, «.», «_», «@» и «-», первый — буква или цифра",
+    ),
+    ("must be 1 to {}", "ожидается число от 1 до {}"),
+    ("an operator is for all sites: name none", "оператор — для всех сайтов: не указывайте ни одного"),
+    ("an account is for at most {} sites", "учётная запись — не более чем для стольких сайтов: {}"),
+    ("there is an account {} already", "учётная запись {} уже есть"),
+    ("there are {} accounts; remove some", "учётных записей уже {}; удалите лишние"),
+    (
+        "{} is the last operator: make another account an operator first",
+        "{} — последний оператор: сначала сделайте оператором другого",
+    ),
+    (
+        "too many sign in at this moment; try again in {} s",
+        "сейчас входит слишком много людей; повторите через {} с",
+    ),
+    (
+        "the site {} exists already; PATCH it to change it",
+        "сайт {} уже есть; чтобы изменить его, откройте его страницу",
+    ),
+    ("there are {} sites, which is the limit", "сайтов уже {}, это предел"),
+    (
+        "belongs to site {}; \"move\": true takes it from there",
+        "принадлежит сайту {}; сначала уберите его оттуда",
+    ),
+    ("a hostname belongs to one site only", "хост может принадлежать только одному сайту"),
+    (
+        "the node serves without a lease and has not confirmed every purge: it may go on serving what was purged. Stop it first, or repeat with ?force=true",
+        "узел отдаёт без аренды и подтвердил не все очистки: он может и дальше отдавать очищенное. Сначала остановите его или повторите принудительно",
+    ),
+    (
+        "the audit log cannot be written now, and nothing was changed",
+        "журнал аудита сейчас не записывается, и ничего не изменено",
+    ),
+    ("an internal error; look before you repeat it", "внутренняя ошибка; посмотрите, прежде чем повторять"),
+    (
+        "the change may or may not have been made; look before you repeat it",
+        "изменение могло быть сделано, а могло и нет; посмотрите, прежде чем повторять",
+    ),
+    // Whom a proxy signs in
+    (
+        "everybody comes through the proxy that signs people in, and this connection does not have its certificate: open the console by the proxy's address",
+        "все входят через сервер авторизации, а у этого соединения нет его сертификата: откройте консоль по адресу сервера авторизации",
+    ),
+    (
+        "{}, so it is not certain who asks: the proxy must take out of each request what clients send under these names",
+        "{}, поэтому неясно, кто обращается: сервер авторизации должен убирать из запросов то, что под этими именами шлют клиенты",
+    ),
+    ("{} comes more than once", "{} приходит больше одного раза"),
+    (
+        "{} is another spelling of a header that names users",
+        "{} — другое написание заголовка, называющего пользователя",
+    ),
+    ("{} is not UTF-8", "{} не в UTF-8"),
+    ("{} names more than {} groups", "{} называет больше групп, чем {}"),
+    ("the name that the proxy gives {}", "имя от сервера авторизации: {}"),
+    (
+        "{} is the name of an account with a password here; one of the two must go",
+        "{} — имя учётной записи с паролем; одну из двух надо убрать",
+    ),
+    (
+        "none of the groups that the proxy gives for {} may use this console",
+        "ни одна из групп, которые сервер авторизации называет для {}, не имеет доступа к консоли",
     ),
     // Who is asking
     (

@@ -2,7 +2,7 @@
 
 use batoff_program::config::{ConfigError, ConfigFile};
 
-use super::{Config, GrpcConfig};
+use super::{Config, ConsoleGroup, ConsoleProxyConfig, GroupRole, GrpcConfig};
 
 /// Variables of the `batoff` command that look like ours. Whoever has exported them must still be able to start a control
 /// plane from the same shell.
@@ -53,6 +53,17 @@ impl Config {
                 format!("{prefix:?} is not the beginning of a path: write it as \"/purge-api\""),
             ));
         }
+        if let Some(url) = &api.public_url
+            && !is_base(url, &["http", "https"])
+        {
+            return Err(invalid(
+                "api.public_url",
+                format!(
+                    "{url:?} is not scheme, host and port: write it as \"https://purge.example.net\" (what a gateway takes \
+                     away from paths stands in api.public_prefix)"
+                ),
+            ));
+        }
         ConfigError::within("api.clock_skew_seconds", api.clock_skew_seconds, 1, 3_600)
     }
 
@@ -87,6 +98,16 @@ impl Config {
                 ),
             ));
         }
+        if let Some(proxy) = &console.proxy {
+            if console.cert.is_none() {
+                return Err(invalid(
+                    "console.proxy",
+                    "the proxy is known by its client certificate, so the console speaks TLS itself: set console.cert and \
+                     console.key",
+                ));
+            }
+            proxy.check()?;
+        }
         ConfigError::within("console.session_idle_minutes", console.session_idle_minutes, 5, 10_080)?;
         ConfigError::within("console.session_hours", console.session_hours, 1, 720)
     }
@@ -118,6 +139,107 @@ impl Config {
         ConfigError::within("retention.audit_bytes", self.retention.audit_bytes, 1 << 20, 1 << 44)?;
         self.log.filter().map(drop)
     }
+}
+
+impl ConsoleProxyConfig {
+    fn check(&self) -> Result<(), ConfigError> {
+        let name = &self.name;
+        let is_name = !name.is_empty() && name.len() <= 253 && name.bytes().all(|b| b.is_ascii_graphic());
+        if !is_name || name.contains('*') {
+            return Err(invalid(
+                "console.proxy.name",
+                format!(
+                    "{name:?} is not one name in a certificate: a DNS name, or a URI such as spiffe://example/proxy"
+                ),
+            ));
+        }
+        for (key, header) in [
+            ("console.proxy.user_header", &self.user_header),
+            ("console.proxy.groups_header", &self.groups_header),
+        ] {
+            if header.as_str().contains('_') {
+                return Err(invalid(
+                    key,
+                    format!(
+                        "{header} has an underscore, which many programs take for a hyphen: name it with hyphens"
+                    ),
+                ));
+            }
+            if matches!(header.as_str(), "cookie" | "host" | "origin" | "sec-fetch-site" | "x-forwarded-for")
+            {
+                return Err(invalid(key, format!("{header} means something else already: take another")));
+            }
+        }
+        if self.user_header == self.groups_header {
+            return Err(invalid("console.proxy.groups_header", "is the user's header, too: take two"));
+        }
+        if self.groups_separator.trim() != self.groups_separator || self.groups_separator.is_empty() {
+            return Err(invalid(
+                "console.proxy.groups_separator",
+                "must be what stands between two groups, without white space around it: \",\", \"|\", \";\"",
+            ));
+        }
+        if let Some(url) = &self.sign_out_url
+            && !is_own_path(url)
+            && !is_https(url)
+        {
+            return Err(invalid(
+                "console.proxy.sign_out_url",
+                format!(
+                    "{url:?} is neither a path such as \"/oauth2/sign_out\" nor an address that begins with https://"
+                ),
+            ));
+        }
+        if self.groups.is_empty() {
+            return Err(invalid(
+                "console.proxy.groups",
+                "nobody could do anything: name at least one [[console.proxy.groups]] with group and role",
+            ));
+        }
+        self.groups.iter().try_for_each(|group| group.check(&self.groups_separator))
+    }
+}
+
+impl ConsoleGroup {
+    fn check(&self, separator: &str) -> Result<(), ConfigError> {
+        let Self { group, role, sites } = self;
+        let wrong = |problem| Err(invalid("console.proxy.groups", problem));
+        if group.trim() != group || group.is_empty() || group.contains(separator) {
+            return wrong(format!(
+                "{group:?} is no name of a group: it must be there, without white space around it or {separator:?} in it"
+            ));
+        }
+        match (role, sites.is_empty()) {
+            (GroupRole::Operator, false) => {
+                wrong(format!("operators are for all sites: name none for group {group:?}"))
+            }
+            (GroupRole::Operator, true) | (_, false) => Ok(()),
+            (_, true) => wrong(format!("name the sites of group {group:?}: sites = [\"shop\"]")),
+        }
+    }
+}
+
+/// Whether it is a URL's scheme, host and port, and no more.
+fn is_base(url: &str, schemes: &[&str]) -> bool {
+    let Ok(url) = url.parse::<http::Uri>() else { return false };
+    let is_bare = url.path_and_query().is_none_or(|rest| rest.as_str() == "/");
+    let is_known = url.scheme_str().is_some_and(|scheme| schemes.contains(&scheme));
+    let has_host = url.authority().is_some_and(|it| !it.host().is_empty() && !it.as_str().contains('@'));
+    is_bare && is_known && has_host
+}
+
+fn is_own_path(path: &str) -> bool {
+    path.starts_with('/') && !path.starts_with("//") && is_plain(path)
+}
+
+fn is_https(url: &str) -> bool {
+    let origin_end = url.get(8..).and_then(|rest| rest.find('/')).map_or(url.len(), |end| end + 8);
+    is_plain(url) && is_base(&url[..origin_end], &["https"])
+}
+
+/// Can stand in a header, and beside others in the content security policy.
+fn is_plain(url: &str) -> bool {
+    url.bytes().all(|b| b.is_ascii_graphic() && !b"\\;,'\"<>".contains(&b))
 }
 
 impl GrpcConfig {
@@ -255,6 +377,96 @@ mod tests {
             let error = with(prefix).unwrap_err().to_string();
             assert!(error.starts_with("api.public_prefix") && error.contains("/purge-api"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_public_url_is_scheme_host_and_port() {
+        let with =
+            |url: &str| check(&format!("[data]\ndir='d'\n[grpc]\nplaintext=true\n[api]\npublic_url='{url}'"));
+        for url in ["https://purge.example.net", "http://[::1]:8080", "https://purge.example.net:8443/"] {
+            assert!(with(url).is_ok(), "{url}");
+        }
+        for url in [
+            "",
+            "purge.example.net",
+            "ftp://a",
+            "https://",
+            "https://a/b",
+            "https://u@a",
+            "https://a?b",
+            "//a",
+        ] {
+            let error = with(url).unwrap_err().to_string();
+            assert!(
+                error.starts_with("api.public_url") && error.contains("api.public_prefix"),
+                "{url}: {error}"
+            );
+        }
+    }
+
+    /// With these lines in `[console.proxy]`, over what it needs.
+    fn check_proxy(lines: &str) -> Result<Config, ConfigError> {
+        check(&format!(
+            "[data]\ndir='d'\n[grpc]\nplaintext=true\n[console]\ncert='c'\nkey='k'\n[console.proxy]\nca='a'\n{lines}"
+        ))
+    }
+
+    #[test]
+    fn a_proxy_is_named_and_its_groups_are_told_what_they_may() {
+        let groups = "groups=[{group='ops', role='operator'}, {group='web', role='manager', sites=['shop']}]";
+        let config = check_proxy(&format!("name='sso.example.net'\n{groups}")).unwrap();
+        let proxy = config.console.proxy.unwrap();
+        assert_eq!(
+            (proxy.user_header.as_str(), proxy.groups_header.as_str()),
+            ("x-forwarded-user", "x-forwarded-groups")
+        );
+        assert_eq!((proxy.groups[1].role, proxy.required), (GroupRole::Manager, false));
+        for url in ["/oauth2/sign_out", "https://sso.example.net/out?rd=/a", "https://sso.example.net"] {
+            check_proxy(&format!("name='s'\n{groups}\nsign_out_url='{url}'")).unwrap();
+        }
+        for (lines, key) in [
+            (format!("name=''\n{groups}"), "console.proxy.name"),
+            (format!("name='*.example.net'\n{groups}"), "console.proxy.name"),
+            (format!("name='s'\n{groups}\nuser_header='X_User'"), "console.proxy.user_header"),
+            (format!("name='s'\n{groups}\nuser_header='Cookie'"), "console.proxy.user_header"),
+            (
+                format!("name='s'\n{groups}\nuser_header='X-A'\ngroups_header='x-a'"),
+                "console.proxy.groups_header",
+            ),
+            (format!("name='s'\n{groups}\ngroups_separator=' '"), "console.proxy.groups_separator"),
+            (format!("name='s'\n{groups}\nsign_out_url='//evil'"), "console.proxy.sign_out_url"),
+            (
+                format!("name='s'\n{groups}\nsign_out_url='https://a;script-src'"),
+                "console.proxy.sign_out_url",
+            ),
+            (format!("name='s'\n{groups}\nsign_out_url='http://a/'"), "console.proxy.sign_out_url"),
+            ("name='s'\ngroups=[]".to_owned(), "console.proxy.groups"),
+            ("name='s'\ngroups=[{group='a,b', role='operator'}]".to_owned(), "console.proxy.groups"),
+            (
+                "name='s'\ngroups=[{group='a', role='operator', sites=['x']}]".to_owned(),
+                "console.proxy.groups",
+            ),
+            ("name='s'\ngroups=[{group='a', role='viewer'}]".to_owned(), "console.proxy.groups"),
+        ] {
+            let error = check_proxy(&lines).unwrap_err().to_string();
+            assert!(error.starts_with(key), "{lines}: {error}");
+        }
+        for (lines, words) in [
+            ("name='s'\ngroups=[{group='a', role='root'}]", "root"),
+            ("name='s'\ngroups=[{group='a', role='viewer', sites=['a b']}]", "a b"),
+            (
+                "name='s'\ngroups=[{group='a', role='operator'}]\nuser_header='a b'",
+                "console.proxy.user_header",
+            ),
+            ("groups=[{group='a', role='operator'}]", "name"),
+            ("name='s'\ngroups=[{group='a', role='operator'}]\nuser='a'", "user_header"),
+        ] {
+            let error = check_proxy(lines).unwrap_err().to_string();
+            assert!(error.contains(words), "{lines}: {error}");
+        }
+        let plain = "[data]\ndir='d'\n[grpc]\nplaintext=true\n[console]\nbehind_tls_proxy=true\n[console.proxy]\nca='a'\n";
+        let error = check(&format!("{plain}name='s'\n{groups}")).unwrap_err().to_string();
+        assert!(error.starts_with("console.proxy: ") && error.contains("console.cert"), "{error}");
     }
 
     #[test]

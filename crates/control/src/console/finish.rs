@@ -18,10 +18,6 @@ use crate::api::problem::Problem;
 use crate::api::reply;
 use crate::metrics;
 
-/// Nothing but what we serve ourselves, no script and no style in a page, and no page of ours in somebody else's.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
-                      form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
-
 /// Around every route: makes the [`PageFrame`], turns a [`Problem`] into a page, and sets the headers that every answer has.
 pub async fn finish(State(console): State<Arc<Console>>, request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
@@ -46,6 +42,7 @@ pub async fn finish(State(console): State<Arc<Console>>, request: Request, next:
     }
     let now = console.services.clock.wall();
     response.headers_mut().insert(DATE, reply::date(now.as_secs()));
+    response.headers_mut().insert(CONTENT_SECURITY_POLICY, console.policy.clone());
     set_headers(response.headers_mut(), &frame);
     response
 }
@@ -65,7 +62,6 @@ fn set_headers(headers: &mut HeaderMap, frame: &PageFrame) {
         }
     };
     put(HeaderName::from_static("x-request-id"), frame.request_id.as_str());
-    put(CONTENT_SECURITY_POLICY, POLICY);
     put(X_CONTENT_TYPE_OPTIONS, "nosniff");
     put(REFERRER_POLICY, "same-origin");
     put(CONTENT_LANGUAGE, frame.language.tag());

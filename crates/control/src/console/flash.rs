@@ -27,7 +27,21 @@ pub enum Flash {
     Saved,
     /// A node was decommissioned.
     Decommissioned,
+    /// A node was admitted again.
+    Admitted,
+    /// A user was removed.
+    UserRemoved,
 }
+
+/// All of them, with their names in the cookie.
+const ALL: [(Flash, &str); 6] = [
+    (Flash::Purged, "purged"),
+    (Flash::Revoked, "revoked"),
+    (Flash::Saved, "saved"),
+    (Flash::Decommissioned, "decommissioned"),
+    (Flash::Admitted, "admitted"),
+    (Flash::UserRemoved, "user-removed"),
+];
 
 impl Flash {
     /// What it says.
@@ -45,6 +59,10 @@ impl Flash {
                 "The node is decommissioned, and its name is blocked."
             }
             (Self::Decommissioned, Language::Russian) => "Узел выведен, его имя заблокировано.",
+            (Self::Admitted, Language::English) => "The node's name may connect again.",
+            (Self::Admitted, Language::Russian) => "Узел с этим именем снова может подключиться.",
+            (Self::UserRemoved, Language::English) => "The user is removed, and signed out everywhere.",
+            (Self::UserRemoved, Language::Russian) => "Пользователь удалён, его сеансы завершены.",
             (Self::Saved, Language::English) => "Saved.",
             (Self::Saved, Language::Russian) => "Сохранено.",
         };
@@ -53,31 +71,20 @@ impl Flash {
 
     /// To that page, with the message.
     pub fn lead_to(&self, path: &str) -> Response {
-        let value = utf8_percent_encode(&self.encode(), NON_ALPHANUMERIC).to_string();
+        let value = utf8_percent_encode(self.encode(), NON_ALPHANUMERIC).to_string();
         let cookie = format!("{FLASH_COOKIE}={value}; Path=/; Max-Age={KEPT_SECS}; SameSite=Lax; HttpOnly");
         ([(SET_COOKIE, cookie)], Redirect::to(path)).into_response()
     }
 
-    fn encode(&self) -> String {
-        match self {
-            Self::Purged => "purged".to_owned(),
-            Self::Revoked => "revoked".to_owned(),
-            Self::Saved => "saved".to_owned(),
-            Self::Decommissioned => "decommissioned".to_owned(),
-        }
+    fn encode(&self) -> &'static str {
+        ALL.iter().find(|(flash, _)| flash == self).map_or("", |(_, name)| name)
     }
 
     /// As a cookie has it.
     pub fn decode(value: &str) -> Option<Self> {
         let text =
             percent_decode_str(value).decode_utf8().ok().filter(|text| text.len() <= WORD_BYTES_MAX)?;
-        match text.as_ref() {
-            "purged" => Some(Self::Purged),
-            "revoked" => Some(Self::Revoked),
-            "saved" => Some(Self::Saved),
-            "decommissioned" => Some(Self::Decommissioned),
-            _ => None,
-        }
+        ALL.iter().find(|(_, name)| *name == text).map(|(flash, _)| flash.clone())
     }
 
     /// Takes it out of the browser.
@@ -92,10 +99,11 @@ mod tests {
 
     #[test]
     fn a_message_comes_through_a_cookie() {
-        for flash in [Flash::Purged, Flash::Revoked, Flash::Saved, Flash::Decommissioned] {
-            let value = utf8_percent_encode(&flash.encode(), NON_ALPHANUMERIC).to_string();
+        for (flash, _) in ALL {
+            let value = utf8_percent_encode(flash.encode(), NON_ALPHANUMERIC).to_string();
             assert_eq!(Flash::decode(&value), Some(flash));
         }
         assert_eq!(Flash::decode("%3Cb%3Epurged"), None);
+        assert_eq!(Flash::decode(""), None);
     }
 }

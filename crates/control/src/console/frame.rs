@@ -16,13 +16,17 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use super::assets::{AssetNames, NAMES};
 use super::flash::{FLASH_COOKIE, Flash};
 use super::preferences::{COLOURS_COOKIE, Colours, LANGUAGE_COOKIE, cookie};
+use super::sign_on::SignOnRefused;
 use super::state::{Console, NavSection};
 use super::words::{Text, Words};
-use crate::accounts::{self, Viewer};
-use crate::api::problem::{Problem, store_error};
+use crate::accounts::{self, ProxiedRefused, Viewer};
+use crate::api::problem::{Code, Problem, store_error};
 use crate::api::{RequestId, client_address};
 use crate::language::Language;
 use crate::tracker::NewsPlace;
+
+/// Under it are style and scripts.
+const ASSETS: &str = "/assets/";
 
 /// What a handler knows of its request and answers with.
 #[derive(Clone)]
@@ -41,11 +45,22 @@ pub struct PageFrame {
     pub target: String,
     /// Whether a script asks, for a part of a page.
     pub is_fragment: bool,
+    /// The proxy that has signed the viewer in.
+    pub signed_in_by: Option<SignedInBy>,
     /// What the page before has left to say.
     flash: Option<Flash>,
     sections: Arc<[NavSection]>,
     /// Where news stood before anything was looked at: from there on they are brought into the page.
     news: NewsPlace,
+}
+
+/// Who has signed a viewer in that has no session here.
+#[derive(Clone, Debug)]
+pub struct SignedInBy {
+    /// As its certificate calls it.
+    pub proxy: String,
+    /// Where one signs out of it.
+    pub sign_out: Option<String>,
 }
 
 /// A whole page.
@@ -80,19 +95,54 @@ impl PageFrame {
             address: client_address::of(headers, &request.extensions, trusted),
             target: request.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned(),
             is_fragment: headers.contains_key("hx-request"),
+            signed_in_by: None,
             flash: cookie(headers, FLASH_COOKIE).and_then(Flash::decode),
             sections: console.sections.as_slice().into(),
             news: console.services.tracker.news_place(),
         };
-        match session(console, headers, frame.address).await {
+        // Who asks for style and scripts is of no concern: everybody has them, also on a page that says no.
+        if request.uri.path().starts_with(ASSETS) {
+            return Ok(frame);
+        }
+        match frame.asks(console, request).await {
             Ok(viewer) => {
                 frame.language =
                     chosen.or(viewer.as_ref().and_then(|viewer| viewer.language)).unwrap_or(frame.language);
                 frame.viewer = viewer;
                 Ok(frame)
             }
-            Err(error) => Err((frame, store_error(error))),
+            Err(problem) => Err((frame, problem)),
         }
+    }
+
+    /// Who asks: whom the proxy names, or else who holds the cookie.
+    async fn asks(&mut self, console: &Console, request: &Parts) -> Result<Option<Viewer>, Problem> {
+        let accounts = &console.services.accounts;
+        if let Some(proxy) = &console.door.sign_on {
+            let named = proxy.named(request, console.services.clock.wall()).inspect_err(|refused| {
+                tracing::warn!(from = %self.address, ?refused, "a request is refused: who asks is not certain");
+                match refused {
+                    SignOnRefused::NotTheProxy { is_pretended: false } => {}
+                    SignOnRefused::NotTheProxy { is_pretended: true } => {
+                        accounts.note_uncertain("not_the_proxy", self.address);
+                    }
+                    SignOnRefused::Ambiguous(_) => accounts.note_uncertain("not_certain", self.address),
+                }
+            })?;
+            if let Some(user) = named {
+                let viewer = accounts.named_by_proxy(user.name, user.grants, &proxy.name, self.address).await;
+                let viewer = viewer.map_err(not_let_in)?;
+                self.signed_in_by =
+                    Some(SignedInBy { proxy: proxy.name.clone(), sign_out: proxy.sign_out.clone() });
+                return Ok(Some(viewer));
+            }
+        }
+        session(console, &request.headers, self.address).await.map_err(store_error)
+    }
+
+    /// Whether there is anything that this viewer could sign out of.
+    fn may_sign_out(&self) -> bool {
+        self.signed_in_by.as_ref().is_none_or(|by| by.sign_out.is_some())
     }
 
     /// The languages with their names, short and long, each in itself.
@@ -149,6 +199,20 @@ impl PageFrame {
     }
 }
 
+/// The answer to somebody whom the proxy names, and who is not let in.
+fn not_let_in(refused: ProxiedRefused) -> Problem {
+    let detail = refused.to_string();
+    let title = match refused {
+        ProxiedRefused::Store(error) => return store_error(error),
+        ProxiedRefused::BadName(_) => {
+            ["The console cannot call you by your name", "Имя не подходит для консоли"]
+        }
+        ProxiedRefused::HasAccount(_) => ["This name is taken by an account", "Имя занято учётной записью"],
+        ProxiedRefused::NoGroup(_) => ["You may not use this console", "У вас нет доступа к этой консоли"],
+    };
+    Problem { title: Some(title), ..Problem::detailed(Code::ScopeDenied, detail) }
+}
+
 /// Who holds the cookie that was sent.
 pub(super) async fn session(
     console: &Console,
@@ -156,7 +220,7 @@ pub(super) async fn session(
     from: IpAddr,
 ) -> Result<Option<Viewer>, StoreError> {
     let lines = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
-    match accounts::cookie_value(lines, console.is_secure) {
+    match accounts::cookie_value(lines, console.door.is_secure) {
         Some(value) => console.services.accounts.session(value, from).await,
         None => Ok(None),
     }

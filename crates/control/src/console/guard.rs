@@ -42,7 +42,7 @@ pub async fn admit(
 ) -> Response {
     let Some(need) = needs.need else { return next.run(request).await };
     let Some(viewer) = &frame.viewer else { return to_sign_in(&frame, request.method()) };
-    if viewer.must_change_password && need != Need::OwnAccount {
+    if viewer.must_change_password && !viewer.may(need, None) {
         return Redirect::to(ACCOUNT).into_response();
     }
     let named = params.iter().find(|(name, _)| *name == "site").map(|(_, site)| site);

@@ -6,6 +6,7 @@
 //! is rendered.
 
 use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use askama::Template;
 use batoff_log::StoreError;
 use batoff_types::{SiteId, TaskId};
 use bytes::Bytes;
+use futures_util::FutureExt;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
@@ -21,6 +23,7 @@ use tokio::time::{Instant, sleep};
 use super::pages::purge_row::{PurgeRow, RowPart};
 use super::pages::requesters;
 use crate::language::Language;
+use crate::metrics;
 use crate::service::Services;
 use crate::tracker::{NewsPlace, TaskView};
 
@@ -33,6 +36,9 @@ const ROWS_PER_SITE_MAX: usize = 50;
 /// Pieces of news kept for listeners that are slow.
 const BATCHES_KEPT: usize = 64;
 
+/// After a defect rendering begins anew so much later: one that comes back each time costs little.
+const AFTER_DEFECT: Duration = Duration::from_secs(1);
+
 /// Rendering ends when nobody has listened for so long.
 const IDLE: Duration = Duration::from_secs(10);
 
@@ -44,6 +50,8 @@ pub struct Live {
     /// Told after each piece.
     told: watch::Sender<()>,
     is_running: AtomicBool,
+    #[cfg(test)]
+    is_to_fail: AtomicBool,
 }
 
 /// The rows of the tasks that have changed between two places.
@@ -65,7 +73,13 @@ pub enum NewsPiece {
 
 impl Default for Live {
     fn default() -> Self {
-        Self { kept: Mutex::default(), told: watch::Sender::new(()), is_running: AtomicBool::new(false) }
+        Self {
+            kept: Mutex::default(),
+            told: watch::Sender::new(()),
+            is_running: AtomicBool::new(false),
+            #[cfg(test)]
+            is_to_fail: AtomicBool::new(false),
+        }
     }
 }
 
@@ -74,14 +88,37 @@ impl Live {
     pub fn listen(self: &Arc<Self>, services: &Arc<Services>) -> watch::Receiver<()> {
         let listening = self.told.subscribe();
         if !self.is_running.swap(true, Ordering::AcqRel) {
-            tokio::spawn(Arc::clone(self).render(Arc::clone(services)));
+            tokio::spawn(Arc::clone(self).keep_rendering(Arc::clone(services)));
         }
         listening
     }
 
-    async fn render(self: Arc<Self>, services: Arc<Services>) {
-        let mut news = services.tracker.news();
+    /// Renders for as long as somebody listens. A defect ends what was being rendered, and not all that comes after.
+    async fn keep_rendering(self: Arc<Self>, services: Arc<Services>) {
         let mut place = services.tracker.news_place();
+        loop {
+            // Nothing of ours is half changed by it: what is kept is thrown away.
+            let is_defect = AssertUnwindSafe(self.render(&services, place)).catch_unwind().await.is_err();
+            self.kept.lock().clear();
+            if is_defect {
+                metrics::console_news_failure();
+                tracing::error!("a defect has stopped the console's news; they go on in a second");
+                let _ = services.draining.run_until_cancelled(sleep(AFTER_DEFECT)).await;
+            }
+            // What was not told meanwhile each listener asks for by itself, from where it stands.
+            place = services.tracker.news_place();
+            self.told.send_replace(());
+            self.is_running.store(false, Ordering::Release);
+            // Somebody may have come in between, and have found it running.
+            let goes_on = self.told.receiver_count() > 0 && !services.draining.is_cancelled();
+            if !goes_on || self.is_running.swap(true, Ordering::AcqRel) {
+                return;
+            }
+        }
+    }
+
+    async fn render(&self, services: &Services, mut place: NewsPlace) {
+        let mut news = services.tracker.news();
         let mut heard = Instant::now();
         while heard.elapsed() < IDLE {
             tokio::select! {
@@ -94,7 +131,9 @@ impl Live {
             }
             // What happens meanwhile is told together.
             sleep(EVERY).await;
-            match NewsBatch::since(&services, place).await {
+            #[cfg(test)]
+            assert!(!self.is_to_fail.swap(false, Ordering::AcqRel), "a defect, as a test wants it");
+            match NewsBatch::since(services, place).await {
                 Ok(Some(batch)) if batch.rows.is_empty() => place = batch.to,
                 Ok(Some(batch)) => {
                     place = batch.to;
@@ -117,12 +156,12 @@ impl Live {
                 }
             }
         }
-        self.kept.lock().clear();
-        self.is_running.store(false, Ordering::Release);
-        // Somebody may have come in between, and have found it running.
-        if self.told.receiver_count() > 0 && !services.draining.is_cancelled() {
-            let _ = self.listen(&services);
-        }
+    }
+
+    /// The rendering meets a defect.
+    #[cfg(test)]
+    pub fn fail(&self) {
+        self.is_to_fail.store(true, Ordering::Release);
     }
 
     /// What a listener that stands at `place` is to be told; `None` for nothing yet. `sees` says of which sites.
@@ -168,9 +207,15 @@ impl NewsBatch {
         let mut rows = Vec::new();
         for task in newest(tasks) {
             let asker = requesters::of(services, task.task).await?;
-            let row = PurgeRow::new(&task, asker);
-            let html = LANGUAGES.map(|language| in_one_line(&RowPart { row: &row, language }));
-            rows.push((task.site.clone(), html));
+            // A row that meets a defect is left out, or it would keep all that come with it from everybody.
+            let rendering = catch_unwind(AssertUnwindSafe(|| {
+                let row = PurgeRow::new(&task, asker);
+                LANGUAGES.map(|language| in_one_line(&RowPart { row: &row, language }))
+            }));
+            match rendering {
+                Ok(html) => rows.push((task.site.clone(), html)),
+                Err(_) => metrics::console_news_failure(),
+            }
         }
         let whole = LANGUAGES
             .map(|language| rows_event(to, rows.iter().map(|(_, html)| html[place_of(language)].as_str())));

@@ -20,6 +20,7 @@ pub mod sla;
 mod strip;
 mod submission_lines;
 pub mod tokens;
+pub mod users;
 
 use axum::response::Redirect;
 

@@ -46,6 +46,16 @@ pub const ROUTES: &[Route] = &[
     page("/nodes", Need::Operate, || get(pages::nodes::list)).called(Text::Nodes),
     page("/nodes/{pop}/{node}", Need::Operate, || get(pages::nodes::show)),
     form("/nodes/{pop}/{node}", Need::Operate, || post(pages::nodes::decommission)),
+    form("/nodes/{pop}/{node}/admit", Need::Operate, || post(pages::nodes::admit)),
+    page("/users", Need::Operate, || get(pages::users::list)).called(Text::Users),
+    form("/users", Need::Operate, || post(pages::users::add)),
+    page("/users/{user}", Need::Operate, || get(pages::users::show)),
+    form("/users/{user}", Need::Operate, || post(pages::users::change)),
+    form("/users/{user}/reset", Need::Operate, || post(pages::users::reset)),
+    form("/users/{user}/drop-codes", Need::Operate, || post(pages::users::drop_codes)),
+    form("/users/{user}/sign-out", Need::Operate, || post(pages::users::sign_out)),
+    page("/users/{user}/remove", Need::Operate, || get(pages::users::ask_remove)),
+    form("/users/{user}/remove", Need::Operate, || post(pages::users::remove)),
     page("/sla", Need::ReadSite, || get(pages::sla::show)).called(Text::Sla),
     page("/sla/export", Need::ReadSite, || get(pages::sla::export)),
     page("/audit", Need::Operate, || get(pages::audit::list)).called(Text::Audit),
@@ -53,7 +63,7 @@ pub const ROUTES: &[Route] = &[
     page("/audit/chain", Need::Operate, || get(pages::audit::chain)),
     open(Method::GET, "/docs", || get(pages::docs::customers)).called(Text::Docs),
     page("/docs/operators", Need::Operate, || get(pages::docs::operators)),
-    page("/account", Need::OwnAccount, || get(pages::account::show)),
+    page("/account", Need::SignedIn, || get(pages::account::show)),
     form("/account/password", Need::OwnAccount, || post(pages::account::password)),
     form("/account/authenticator", Need::OwnAccount, || post(pages::account::offer)),
     form("/account/authenticator/confirm", Need::OwnAccount, || post(pages::account::confirm)),
@@ -68,7 +78,7 @@ pub const ROUTES: &[Route] = &[
     open(Method::POST, "/sign-in", || post(pages::sign_in::submit)),
     // Last, for nothing can be done afterwards.
     form("/account/sessions/end-all", Need::OwnAccount, || post(pages::account::end_all)),
-    form("/sign-out", Need::OwnAccount, || post(pages::sign_in::sign_out)),
+    form("/sign-out", Need::SignedIn, || post(pages::sign_in::sign_out)),
 ];
 
 const fn page(path: &'static str, need: Need, handler: fn() -> MethodRouter<Arc<Console>>) -> Route {

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep_until};
 use super::frame::{PageFrame, session};
 use super::live::{NewsPiece, Sight};
 use super::state::Console;
-use crate::accounts::{AccountName, Role, Viewer};
+use crate::accounts::{AccountName, Viewer};
 use crate::api::problem::{Code, Problem};
 use crate::tracker::NewsPlace;
 
@@ -27,6 +27,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// How often it is asked whether the viewer is still signed in, and what he may see.
 const SESSION_CHECK: Duration = Duration::from_secs(1);
+
+/// How long a stream goes on by what a proxy said when it began.
+const WORD_OF_PROXY_HOLDS: Duration = Duration::from_secs(60);
 
 /// What the first bytes say: when to come again after a break, in milliseconds.
 const HELLO: &str = "retry: 1000\n: batoff\n\n";
@@ -47,6 +50,7 @@ struct NewsListener {
     place: NewsPlace,
     told: watch::Receiver<()>,
     hello: bool,
+    began_at: Instant,
     check_at: Instant,
     alive_at: Instant,
     _admission: Admission<AccountName>,
@@ -78,6 +82,7 @@ pub async fn live(
         place,
         told,
         hello: true,
+        began_at: now,
         check_at: now + SESSION_CHECK,
         alive_at: now + KEEP_ALIVE,
         _admission: admission,
@@ -119,8 +124,7 @@ impl NewsListener {
                 _ = self.told.changed() => {}
                 () = sleep_until(self.check_at) => {
                     self.check_at = Instant::now() + SESSION_CHECK;
-                    let viewer = session(&self.console, &self.headers, self.frame.address).await;
-                    self.viewer = viewer.ok().flatten()?;
+                    self.viewer = self.still_signed_in().await?;
                 }
                 () = sleep_until(self.alive_at) => {
                     self.alive_at = Instant::now() + KEEP_ALIVE;
@@ -131,10 +135,15 @@ impl NewsListener {
         }
     }
 
-    fn sees(&self) -> Sight {
-        match self.viewer.role {
-            Role::Operator => Sight::All,
-            _ => Sight::Some(self.viewer.sites.clone()),
+    /// The viewer as he is now. What a proxy said holds for a while: the browser comes again then, and the proxy says it anew.
+    async fn still_signed_in(&self) -> Option<Viewer> {
+        if self.viewer.session.is_none() {
+            return (self.began_at.elapsed() < WORD_OF_PROXY_HOLDS).then(|| self.viewer.clone());
         }
+        session(&self.console, &self.headers, self.frame.address).await.ok().flatten()
+    }
+
+    fn sees(&self) -> Sight {
+        self.viewer.sees().map_or(Sight::All, Sight::Some)
     }
 }

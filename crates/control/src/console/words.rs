@@ -57,6 +57,7 @@ words! {
         NewPurge: "New purge", "Новая очистка";
         Sites: "Sites", "Сайты";
         Nodes: "Nodes", "Узлы";
+        Users: "Users", "Пользователи";
         Tokens: "API tokens", "Токены API";
         Sla: "SLA", "SLA";
         Audit: "Audit", "Аудит";

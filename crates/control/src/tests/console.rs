@@ -1,8 +1,10 @@
 mod fleet;
 mod news;
 mod purging;
+mod sign_on;
 mod signing_in;
 mod sla;
+mod users;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use super::plane::{Plane, shop};
 use crate::accounts::{Need, NewAccount, Role, Viewer};
 use crate::catalog::{NewToken, Scope};
 use crate::commit::Submission;
+use crate::console::ConsoleDoor;
 use crate::console::routes::{ROUTES, Route};
 
 /// Good enough for a password.
@@ -39,7 +42,8 @@ fn home() -> IpAddr {
 impl Browser {
     /// In which nobody is signed in.
     fn of_nobody(plane: &Plane) -> Self {
-        let console = crate::console::router(Arc::new(crate::api::Api::new(plane.services().clone())), false);
+        let door = ConsoleDoor { is_secure: false, api: plane.running().addresses.api, sign_on: None };
+        let console = crate::console::router(Arc::new(crate::api::Api::new(plane.services().clone())), door);
         Self { console, cookie: None, viewer: None, fields: vec![("sec-fetch-site", "same-origin")] }
     }
 
@@ -115,7 +119,8 @@ async fn purge(plane: &Plane, label: &str, selectors: Vec<Selector>) -> String {
 
 /// The path of a route, about the shop.
 fn path_of(route: &Route, task: &str) -> String {
-    route.path.replace("{site}", "shop").replace("{task}", task).replace("{name}", "nothing")
+    let path = route.path.replace("{site}", "shop").replace("{task}", task).replace("{name}", "nothing");
+    path.replace("{user}", "nobody")
 }
 
 #[tokio::test(flavor = "multi_thread")]

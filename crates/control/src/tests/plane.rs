@@ -30,6 +30,7 @@ pub(super) struct Plane {
     runtime: Option<Runtime>,
     running: Option<Running>,
     grpc: String,
+    console: String,
     extra: &'static str,
     console_password: String,
 }
@@ -54,7 +55,19 @@ impl Plane {
     pub(super) async fn start_in(dir: TempDir, grpc: &str, extra: &'static str) -> Self {
         let console_password = init(dir.path()).unwrap().to_string();
         let grpc = grpc.to_owned();
-        let mut plane = Self { dir, runtime: None, running: None, grpc, extra, console_password };
+        let console = String::new();
+        let mut plane = Self { dir, runtime: None, running: None, grpc, console, extra, console_password };
+        plane.run().await;
+        plane.change("shop", Some(&["www.example.com"])).await;
+        plane
+    }
+
+    /// In a folder that is there, with these lines in `[console]`.
+    pub(super) async fn start_with_console(dir: TempDir, console: String) -> Self {
+        let console_password = init(dir.path()).unwrap().to_string();
+        let grpc = PLAINTEXT.to_owned();
+        let mut plane =
+            Self { dir, runtime: None, running: None, grpc, console, extra: "", console_password };
         plane.run().await;
         plane.change("shop", Some(&["www.example.com"])).await;
         plane
@@ -62,9 +75,10 @@ impl Plane {
 
     async fn run(&mut self) {
         let text = format!(
-            "[data]\ndir = {:?}\n[api]\nlisten = '127.0.0.1:0'\n[admin]\nlisten = '127.0.0.1:0'\n[console]\nlisten = '127.0.0.1:0'\n\
+            "[data]\ndir = {:?}\n[api]\nlisten = '127.0.0.1:0'\n[admin]\nlisten = '127.0.0.1:0'\n[console]\nlisten = '127.0.0.1:0'\n{}\n\
              [metrics]\nlisten = '127.0.0.1:0'\n[grpc]\nlisten = '127.0.0.1:0'\n{}{}",
             self.dir.path(),
+            self.console,
             self.grpc,
             self.extra
         );

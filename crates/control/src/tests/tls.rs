@@ -12,14 +12,14 @@ use super::plane::Plane;
 
 pub(super) type Authority = CertifiedIssuer<'static, KeyPair>;
 
-fn authority() -> Authority {
+pub(super) fn authority() -> Authority {
     let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
 /// Certificate and key for these names.
-fn issue(authority: &Authority, names: Vec<SanType>) -> (String, String) {
+pub(super) fn issue(authority: &Authority, names: Vec<SanType>) -> (String, String) {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
     params.subject_alt_names = names;
@@ -30,7 +30,7 @@ fn uri(text: &str) -> SanType {
     SanType::URI(text.try_into().unwrap())
 }
 
-fn write_server(dir: &Path, authority: &Authority) {
+pub(super) fn write_server(dir: &Path, authority: &Authority) {
     let localhost = SanType::DnsName("localhost".try_into().unwrap());
     let (cert, key) = issue(authority, vec![localhost]);
     fs::write(dir.join("ca.pem"), authority.pem()).unwrap();

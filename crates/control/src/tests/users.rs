@@ -25,6 +25,22 @@ async fn admin(plane: &Plane, method: &str, path: &str, body: Option<Value>) -> 
     (status, if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() })
 }
 
+/// What is answered to who reads Russian.
+async fn in_russian(plane: &Plane, method: &str, path: &str) -> Value {
+    let request = http::Request::builder()
+        .method(method)
+        .uri(format!("/admin/v1/{path}"))
+        .header("accept-language", "ru")
+        .header("authorization", format!("Bearer {}", plane.admin_token()));
+    let request = request.body(axum::body::Body::empty()).unwrap();
+    let response = crate::admin::router(plane.services().clone()).oneshot(request).await.unwrap();
+    let (parts, body) = response.into_parts();
+    let bytes = body.collect().await.unwrap().to_bytes();
+    compare(method, &format!("/admin/v1/{path}"), &parts, &bytes);
+    assert_eq!(parts.headers["content-language"], "ru");
+    serde_json::from_slice(&bytes).unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_start_makes_the_first_operator_and_forgets_the_password() {
     let mut plane = Plane::start().await;
@@ -73,6 +89,12 @@ async fn users_are_added_changed_reset_and_removed_and_each_call_has_its_entry()
     let (status, problem) = admin(&plane, "DELETE", "users/admin", None).await;
     assert_eq!((status, &problem["code"]), (409, &json!("conflict")));
     assert!(problem["detail"].as_str().unwrap().contains("admin is the last operator"), "{problem}");
+    let problem = in_russian(&plane, "DELETE", "users/admin").await;
+    assert_eq!(
+        (&problem["code"], &problem["title"]),
+        (&json!("conflict"), &json!("Этому мешает то, что уже есть"))
+    );
+    assert!(problem["detail"].as_str().unwrap().starts_with("admin — последний оператор"), "{problem}");
     assert_eq!(admin(&plane, "DELETE", "users/anna", None).await.0, 204);
     for gone in ["anna", "no%20name"] {
         assert_eq!(admin(&plane, "GET", &format!("users/{gone}"), None).await.0, 404);

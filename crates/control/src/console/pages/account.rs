@@ -15,13 +15,13 @@ use zeroize::Zeroizing;
 use super::qr::QrSvg;
 use super::sign_in::secret;
 use crate::accounts::{
-    Account, OwnAccountRefused, PASSWORD_CHARS_MIN, Role, SessionReport, TotpOffer, Viewer, WeakPassword,
-    clear_cookie,
+    Account, Grant, OwnAccountRefused, PASSWORD_CHARS_MIN, Role, SessionId, SessionReport, TotpOffer, Viewer,
+    WeakPassword, clear_cookie,
 };
 use crate::api::problem::{Code, Problem, store_error};
 use crate::clock::rfc3339;
 use crate::console::flash::Flash;
-use crate::console::frame::PageFrame;
+use crate::console::frame::{PageFrame, SignedInBy};
 use crate::console::guard::{ACCOUNT, SIGN_IN, not_allowed};
 use crate::console::preferences::LANGUAGE_COOKIE;
 use crate::console::state::Console;
@@ -82,6 +82,9 @@ words! {
         AlreadySetUp: "An authenticator is set up already.", "Аутентификатор уже настроен.";
         Changed: "The account was changed at the same time. Look, and try again.",
             "Учётную запись в это время изменили. Проверьте и повторите.";
+        ByProxy: "Signed in by", "Вход выполнил";
+        ByProxyAbout: "Password, codes and sessions are kept there. What you may do here follows from your groups.",
+            "Пароль, коды и сеансы хранятся там. Права здесь следуют из ваших групп.";
         Busy: "Too many at this moment. Try again in a while.", "Сейчас слишком много обращений. Повторите чуть позже.";
     }
 }
@@ -108,14 +111,38 @@ struct ShownSession<'a> {
     is_this: bool,
 }
 
+/// The page of somebody whom a proxy has signed in.
+#[derive(Template)]
+#[template(path = "console/account_by_proxy.html")]
+struct ProxiedPage<'a> {
+    frame: &'a PageFrame,
+    by: &'a SignedInBy,
+    /// Role, and sites.
+    grants: Vec<(&'static str, String)>,
+}
+
+fn grants(frame: &PageFrame, viewer: &Viewer) -> Vec<(&'static str, String)> {
+    let one = |grant: &Grant| {
+        let sites: Vec<&str> = grant.sites.iter().map(|site| site.as_str()).collect();
+        let all = frame.say(AccountText::AllSites).to_owned();
+        (frame.say(role_words(grant.role)), if sites.is_empty() { all } else { sites.join(", ") })
+    };
+    viewer.grants.iter().map(one).collect()
+}
+
+/// What a role may do.
+pub(super) const fn role_words(role: Role) -> AccountText {
+    match role {
+        Role::Operator => AccountText::Operator,
+        Role::Manager => AccountText::Manager,
+        Role::Member => AccountText::Member,
+        Role::Viewer => AccountText::Viewer,
+    }
+}
+
 impl AccountPage<'_> {
     fn role(&self) -> AccountText {
-        match self.account.role {
-            Role::Operator => AccountText::Operator,
-            Role::Manager => AccountText::Manager,
-            Role::Member => AccountText::Member,
-            Role::Viewer => AccountText::Viewer,
-        }
+        role_words(self.account.role)
     }
 
     fn sites(&self) -> String {
@@ -204,7 +231,7 @@ pub async fn password(
     match changed {
         Ok(session) => {
             let mut response = Flash::Saved.lead_to(ACCOUNT);
-            add_cookie(&mut response, &session.set_cookie(console.is_secure));
+            add_cookie(&mut response, &session.set_cookie(console.door.is_secure));
             Ok(response)
         }
         Err(error) => failed(&console, &frame, error).await,
@@ -313,7 +340,7 @@ pub async fn end_session(
 pub async fn end_all(State(console): State<Arc<Console>>, frame: PageFrame) -> Result<Response, Problem> {
     let accounts = &console.services.accounts;
     accounts.sign_out_everywhere(viewer(&frame)?, frame.address).await.map_err(store_error)?;
-    Ok(([(SET_COOKIE, clear_cookie(console.is_secure))], Redirect::to(SIGN_IN)).into_response())
+    Ok(([(SET_COOKIE, clear_cookie(console.door.is_secure))], Redirect::to(SIGN_IN)).into_response())
 }
 
 async fn page(
@@ -323,6 +350,10 @@ async fn page(
     recovery: Vec<Zeroizing<String>>,
 ) -> Result<Response, Problem> {
     let (viewer, accounts) = (viewer(frame)?, &console.services.accounts);
+    if let Some(by) = &frame.signed_in_by {
+        let body = ProxiedPage { frame, by, grants: grants(frame, viewer) };
+        return Ok(frame.page(frame.say(Text::Account), None, &body));
+    }
     let account = accounts.find(&viewer.name).await.map_err(store_error)?.ok_or_else(not_allowed)?;
     let offer = accounts.totp_offer(viewer).await.map_err(store_error)?;
     let body = AccountPage {
@@ -335,7 +366,7 @@ async fn page(
         }),
         recovery,
         sessions: accounts.sessions(viewer).await.map_err(store_error)?,
-        session: viewer.session.as_str(),
+        session: viewer.session.as_ref().map_or("", SessionId::as_str),
     };
     Ok(frame.page(frame.say(Text::Account), None, &body))
 }

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use super::purge::cause_words;
 use super::purge_row::took;
 use super::tokens::asker;
-use crate::admin::nodes::remove_audited;
+use crate::admin::nodes::{admit_audited, remove_audited};
 use crate::api::problem::{Code, ItemError, Problem};
 use crate::clock::{millis, rfc3339};
 use crate::console::flash::Flash;
@@ -62,6 +62,9 @@ words! {
         None: "No such node.", "Таких узлов нет.";
         NoneYet: "No node is registered yet. One registers itself when its daemon connects.", "Пока не зарегистрирован ни один узел. Узел регистрируется сам, когда подключается его программа.";
         Removed: "Decommissioned, their names are blocked", "Выведенные, их имена заблокированы";
+        Admit: "Admit again", "Допустить снова";
+        AdmitAbout: "The name may connect and be registered again. If the machine still runs the old daemon, it joins at once.", "Узел с этим именем сможет подключиться и зарегистрироваться. Если на машине работает старая программа, он войдёт сразу.";
+        AdmitConfirm: "It is meant to serve again", "Он снова должен отдавать";
         Connection: "Connection", "Соединение";
         Connected: "connected", "есть";
         NotConnected: "not connected", "нет";
@@ -97,6 +100,14 @@ pub struct DecommissionForm {
     confirm: String,
     #[serde(default)]
     force: String,
+}
+
+/// What is ticked to let a node in again.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdmitForm {
+    #[serde(default)]
+    confirm: String,
 }
 
 #[derive(Template)]
@@ -230,6 +241,24 @@ pub async fn decommission(
     let is_forced = form.force == "yes";
     remove_audited(Arc::clone(&console.services), asker(&frame)?, name, is_forced).await?;
     Ok(Flash::Decommissioned.lead_to("/nodes"))
+}
+
+/// `POST /nodes/{pop}/{node}/admit`: lets a name in again that is blocked.
+pub async fn admit(
+    State(console): State<Arc<Console>>,
+    frame: PageFrame,
+    Path((pop, node)): Path<(String, String)>,
+    form: Result<Form<AdmitForm>, FormRejection>,
+) -> Result<Response, Problem> {
+    let Form(form) =
+        form.map_err(|rejected| Problem::detailed(Code::InvalidRequest, rejected.body_text()))?;
+    let name = NodeName::new(&pop, &node).map_err(|_| no_such_node())?;
+    if form.confirm != "yes" {
+        let error = ItemError::parameter("confirm", "must be ticked, and nothing was done");
+        return Err(Problem::of_item(Code::InvalidRequest, error));
+    }
+    admit_audited(Arc::clone(&console.services), asker(&frame)?, name).await?;
+    Ok(Flash::Admitted.lead_to("/nodes"))
 }
 
 fn no_such_node() -> Problem {

@@ -92,6 +92,10 @@ pub async fn submit(
         form.map_err(|rejected| Problem::detailed(Code::InvalidRequest, rejected.body_text()))?;
     let accounts = &console.services.accounts;
     let next = local(&form.next);
+    if frame.signed_in_by.is_some() {
+        // A session beside it would be nobody's wish: it would come to light when the proxy names nobody any more.
+        return Ok(Redirect::to(next).into_response());
+    }
     let signed_in = accounts.sign_in(&form.name, &form.password, Some(&form.code), frame.address).await;
     let refused = match signed_in {
         Ok(session) => {
@@ -100,7 +104,7 @@ pub async fn submit(
             if let Some(viewer) = &frame.viewer {
                 accounts.sign_out(viewer, frame.address).await.map_err(store_error)?;
             }
-            let cookie = session.set_cookie(console.is_secure);
+            let cookie = session.set_cookie(console.door.is_secure);
             return Ok(([(SET_COOKIE, cookie)], Redirect::to(to)).into_response());
         }
         Err(SignInRefused::Store(error)) => return Err(store_error(error)),
@@ -123,7 +127,11 @@ pub async fn sign_out(State(console): State<Arc<Console>>, frame: PageFrame) -> 
     if let Some(viewer) = &frame.viewer {
         console.services.accounts.sign_out(viewer, frame.address).await.map_err(store_error)?;
     }
-    Ok(([(SET_COOKIE, clear_cookie(console.is_secure))], Redirect::to(SIGN_IN)).into_response())
+    let to = match &frame.signed_in_by {
+        Some(by) => by.sign_out.as_deref().unwrap_or(ACCOUNT),
+        None => SIGN_IN,
+    };
+    Ok(([(SET_COOKIE, clear_cookie(console.door.is_secure))], Redirect::to(to)).into_response())
 }
 
 fn page(frame: &PageFrame, name: &str, next: &str, failure: Option<String>) -> Response {

@@ -19,6 +19,7 @@ use crate::clock::rfc3339;
 use crate::console::flash::Flash;
 use crate::console::frame::PageFrame;
 use crate::console::guard::not_allowed;
+use crate::console::once::{new_key, once};
 use crate::console::state::Console;
 use crate::console::words::{Text, words};
 
@@ -61,6 +62,7 @@ words! {
         TheToken: "Token", "Токен";
         TheSecret: "Signing secret", "Секрет подписи";
         Environment: "For a shell, our command and every example", "Для командной строки, нашей команды и всех примеров";
+        ApiUnknown: "The API listens on every address of its machine: put the one that you reach it by in the place of this one. An operator can set it for everybody: api.public_url.", "API слушает все адреса машины: подставьте вместо этого тот, по которому он доступен вам. Оператор может задать его для всех: api.public_url.";
         TryIt: "Then, for example", "Затем, например";
         Examples: "The examples, to copy", "Примеры, чтобы скопировать";
         InRust: "With the SDK in Rust", "С SDK на Rust";
@@ -86,6 +88,8 @@ pub struct TokensQuery {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IssueForm {
+    #[serde(default)]
+    key: String,
     site: String,
     #[serde(default)]
     label: String,
@@ -130,6 +134,8 @@ struct TokensPage<'a> {
     active: Vec<TokenLine>,
     revoked: Vec<TokenLine>,
     must_choose: bool,
+    /// Of the form that issues one.
+    key: String,
 }
 
 #[derive(Template)]
@@ -139,6 +145,7 @@ struct IssuedPage<'a> {
     site: &'a str,
     host: String,
     api: String,
+    is_api_unknown: bool,
     token: &'a str,
     secret: &'a str,
     label: &'a str,
@@ -187,8 +194,16 @@ pub async fn list(
     revoked.sort_by(|a, b| b.revoked.cmp(&a.revoked));
     let names = |sites: Vec<SiteId>| sites.iter().map(ToString::to_string).collect();
     let own = names(console.sites_of(frame.viewer.as_ref(), Need::ManageTokens));
-    let body =
-        TokensPage { frame: &frame, query: &query, sites: names(sites), own, active, revoked, must_choose };
+    let body = TokensPage {
+        frame: &frame,
+        query: &query,
+        sites: names(sites),
+        own,
+        active,
+        revoked,
+        must_choose,
+        key: new_key(),
+    };
     Ok(frame.page(frame.say(Text::Tokens), Some(Text::Tokens), &body))
 }
 
@@ -201,14 +216,16 @@ pub async fn issue(
     let Form(form) =
         form.map_err(|rejected| Problem::detailed(Code::InvalidRequest, rejected.body_text()))?;
     let site = of_viewer(&frame, &form.site, Need::ManageTokens)?;
+    let key = form.key.clone();
     let wanted = form.wanted(console.services.clock.wall())?;
-    let asker = asker(&frame)?;
-    let issued = tokens::issue_audited(Arc::clone(&console.services), asker, site.clone(), wanted).await?;
+    let issuing = tokens::issue_audited(Arc::clone(&console.services), asker(&frame)?, site.clone(), wanted);
+    let issued = once(&console, &frame, &key, async { Ok(issuing.await?) }).await?;
     let body = IssuedPage {
         frame: &frame,
         site: site.as_str(),
         host: example_host(&console, &site),
         api: console.api_url(),
+        is_api_unknown: console.is_api_url_unknown(),
         token: &issued.text,
         secret: &issued.secret,
         label: &issued.token.label,

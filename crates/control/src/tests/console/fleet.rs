@@ -96,3 +96,27 @@ async fn a_node_is_found_looked_at_and_decommissioned_by_typing_its_name() {
     assert!(audit.contains("user:operator") && audit.contains("waw1/edge-2"), "{audit}");
     kept.abort();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decommissioned_node_is_admitted_again_by_who_confirms_it() {
+    let plane = Plane::start().await;
+    let browser = Browser::of(&plane, Role::Operator, &[]).await;
+    let node = Node::strict(&plane, "fra1/edge-1").await.follow();
+    until(&browser, "/nodes", "edge-1").await;
+    drop(node);
+    let gone = browser.ask(Method::POST, "/nodes/fra1/edge-1", "confirm=fra1%2Fedge-1&force=yes").await;
+    assert_eq!(gone.headers()["location"], "/nodes", "{}", gone.body());
+    let page = until(&browser, "/nodes", "action=\"/nodes/fra1/edge-1/admit\"").await;
+    assert!(page.contains("Admit again"), "{page}");
+    let unsure = browser.ask(Method::POST, "/nodes/fra1/edge-1/admit", "").await;
+    assert_eq!(unsure.status(), 400);
+    assert!(unsure.body().contains("must be ticked"), "{}", unsure.body());
+    let admitted = browser.ask(Method::POST, "/nodes/fra1/edge-1/admit", "confirm=yes").await;
+    assert_eq!(admitted.headers()["location"], "/nodes", "{}", admitted.body());
+    let audit = until(&browser, "/audit?action=node.admit", "fra1/edge-1").await;
+    assert!(audit.contains("user:operator"), "{audit}");
+    let _again = Node::strict(&plane, "fra1/edge-1").await.follow();
+    until(&browser, "/nodes", "href=\"/nodes/fra1/edge-1\"").await;
+    let unknown = browser.ask(Method::POST, "/nodes/fra1/edge-9/admit", "confirm=yes").await;
+    assert_eq!(unknown.status(), 404);
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio_stream::StreamExt;
 
 use super::*;
+use crate::console::live::{Live, NewsPiece, Sight};
 use crate::tests::plane::PATIENCE;
 
 /// An open stream, and what has come of it.
@@ -84,6 +85,41 @@ async fn a_row_comes_when_its_purge_does_and_only_to_those_whose_site_it_is() {
     accounts.sign_out(reader.viewer.as_ref().unwrap(), home()).await.unwrap();
     let end = tokio::time::timeout(PATIENCE, async { while of_blog.data.next().await.is_some() {} });
     end.await.expect("who has signed out hears no more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_defect_in_what_is_rendered_ends_the_news_for_a_moment_only() {
+    let plane = Plane::start().await;
+    let (services, live) = (plane.services(), Arc::new(Live::default()));
+    let mut told = live.listen(services);
+    let mut place = services.tracker.news_place();
+    for round in 0..3 {
+        live.fail();
+        let task = purge(&plane, &format!("round {round}"), vec![Selector::Everything]).await;
+        let hears = async {
+            loop {
+                let next = live
+                    .next(services, place, crate::language::Language::English, &Sight::All)
+                    .await
+                    .unwrap();
+                match next {
+                    Some(NewsPiece::Told(events, to)) => {
+                        place = to;
+                        if events.iter().any(|event| String::from_utf8_lossy(event).contains(&task)) {
+                            return;
+                        }
+                    }
+                    Some(NewsPiece::Lost(_, to)) => place = to,
+                    None => told.changed().await.unwrap(),
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, hears).await.unwrap_or_else(|_| panic!("no news in round {round}"));
+        // Not only who asks for himself: the rendering goes on, and tells.
+        let task = purge(&plane, "after", vec![Selector::Everything]).await;
+        plane.until(task.parse().unwrap(), |_| true).await;
+        tokio::time::timeout(PATIENCE, told.changed()).await.expect("the rendering goes on").unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
