@@ -1,6 +1,7 @@
 //! `batoff certs`: an authority of one's own, and the certificates of control plane, nodes and operators.
 
 mod authority;
+mod read;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -8,10 +9,12 @@ use std::path::{Path, PathBuf};
 use batoff_types::{Hostname, NodeName};
 use clap::{ArgGroup, Args, Subcommand};
 
+use crate::args::Format;
 use crate::exit::Failure;
 use crate::output;
 
 pub use self::authority::{Authority, CertsError, Holder};
+use self::read::{IssuedBy, KeyBeside, ShownCertificate};
 
 /// `batoff certs …`
 #[derive(Debug, Subcommand)]
@@ -24,6 +27,28 @@ pub enum CertsCommand {
     },
     /// Issue a certificate and its key (0600) to a node, to the control plane, to an operator, or to the console's proxy
     Issue(IssueArgs),
+    /// Show whose a certificate is, how long it is good, who issued it, and whether its key fits; exits with 1 if not all is
+    /// well
+    Show {
+        /// Certificates (PEM); the key of each is looked for beside it, as <name>.key
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// The authority to compare with; ca.pem beside the certificate unless given
+        #[arg(long, value_name = "FILE")]
+        ca: Option<PathBuf>,
+    },
+    /// Issue certificates anew to the same holders, with new keys; the old files are kept as <name>.pem.old and .key.old
+    Renew {
+        /// Folder with ca.pem and ca.key
+        #[arg(long, value_name = "FOLDER")]
+        dir: PathBuf,
+        /// Certificates (PEM) to be replaced; the key of each lies beside it, as <name>.key
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// How long they are good
+        #[arg(long, default_value_t = 365, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=3650))]
+        days: u32,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -50,8 +75,10 @@ pub struct IssueArgs {
 }
 
 /// `batoff certs …`
-pub fn run(command: CertsCommand) -> Result<(), Failure> {
+pub fn run(command: CertsCommand, format: Format) -> Result<(), Failure> {
     match command {
+        CertsCommand::Show { files, ca } => show(&files, ca.as_deref(), format),
+        CertsCommand::Renew { dir, files, days } => renew(&dir, &files, days),
         CertsCommand::Init { dir } => {
             Authority::create(&dir)?;
             output::text(&format!("{}\n{}", dir.join("ca.pem").display(), dir.join("ca.key").display()))?;
@@ -65,6 +92,67 @@ pub fn run(command: CertsCommand) -> Result<(), Failure> {
             let issued = Authority::open(&args.dir)?.issue(&holder, args.days)?.save(&args.dir)?;
             output::text(&format!("{}\n{}", issued.cert.display(), issued.key.display()))
         }
+    }
+}
+
+fn show(files: &[PathBuf], ca: Option<&Path>, format: Format) -> Result<(), Failure> {
+    let mut wrong = Vec::new();
+    for file in files {
+        let beside = file.with_file_name("ca.pem");
+        for shown in read::show(file, ca.unwrap_or(&beside))? {
+            match format {
+                Format::Json => output::json(&shown)?,
+                Format::Human => output::say(&shown.sentences())?,
+            }
+            wrong.extend(shown.problems.iter().map(|problem| format!("{} {problem}", file.display())));
+        }
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(Failure::Failed(wrong.join("\n"))) }
+}
+
+/// All are looked at before the first is replaced.
+fn renew(dir: &Path, files: &[PathBuf], days: u32) -> Result<(), Failure> {
+    let authority = Authority::open(dir)?;
+    let mut renewed = Vec::with_capacity(files.len());
+    for cert in files {
+        let pair = CertFiles { cert: cert.clone(), key: read::key_of(cert) };
+        let key = pair.key.metadata();
+        key.map_err(|source| CertsError::File { path: pair.key.clone(), source })?;
+        renewed.push((authority.issue(&read::holder(cert)?, days)?, pair));
+    }
+    for (issued, pair) in renewed {
+        issued.renew(&pair)?;
+        output::text(&format!("{}\n{}", pair.cert.display(), pair.key.display()))?;
+    }
+    output::note("Programs that run take the new ones within some seconds, or at once on SIGHUP.");
+    Ok(())
+}
+
+impl ShownCertificate {
+    fn sentences(&self) -> String {
+        let authority = match &self.authority {
+            IssuedBy::Ours => "the one in ca.pem".to_owned(),
+            IssuedBy::Itself => "itself".to_owned(),
+            IssuedBy::Another(name) => format!("another one: {name}"),
+            IssuedBy::Unchecked(name) => format!("{name} (not compared: there is no ca.pem)"),
+        };
+        let key = match self.key {
+            KeyBeside::Matches => "matches",
+            KeyBeside::Other => "is another certificate's",
+            KeyBeside::Unreadable => "cannot be read",
+            KeyBeside::Absent => "not here",
+        };
+        let names = if self.names.is_empty() { "-".to_owned() } else { self.names.join(", ") };
+        format!(
+            "{}\n  subject    {}\n  names      {names}\n  serial     {}\n  valid      {} to {}, {} days left\n  \
+             authority  {authority}\n  key        {key}",
+            self.file.display(),
+            self.subject,
+            self.serial,
+            self.not_before,
+            self.not_after,
+            self.days_left
+        )
     }
 }
 

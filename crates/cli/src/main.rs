@@ -71,7 +71,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
             let site = cli.connection.site.clone();
             audit::run(command, site, &settings()?).await
         }
-        Command::Certs(command) => certs::run(command),
+        Command::Certs(command) => certs::run(command, settings::format(&cli.connection)),
         Command::Dev(args) => dev::run(args).await,
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -14,6 +14,12 @@ pub fn future(text: &str, now: SystemTime) -> Result<String, Failure> {
     moment(text, |period| now.checked_add(period))
 }
 
+/// A second of Unix time as the API writes times.
+pub fn rfc3339(second: u64) -> String {
+    let second = i64::try_from(second).unwrap_or(i64::MAX);
+    Timestamp::from_second(second).unwrap_or(Timestamp::MAX).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
 fn moment(text: &str, at: impl Fn(std::time::Duration) -> Option<SystemTime>) -> Result<String, Failure> {
     let moment = match humantime::parse_duration(text) {
         Ok(period) => at(period).and_then(|at| Timestamp::try_from(at).ok()),

@@ -10,15 +10,17 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use batoff_program::gate::{Gate, Limits, client_of};
+use batoff_program::handshake::{HandshakeReason, HandshakeTrouble, OurEnd, ToldFailures};
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, oneshot};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::metrics;
 use crate::tls::Tls;
 
 /// Connections at one time that have not sent their ClientHello yet.
@@ -26,6 +28,9 @@ const SILENT_MAX: usize = 1_024;
 
 /// Of them, and of handshakes under way, how many may come from one address from which nobody has ever been let in.
 const PENDING_OF_STRANGER_MAX: usize = 64;
+
+/// The listener that only nodes have any business with.
+const NODES_LISTENER: &str = "grpc";
 
 /// How long a ClientHello may take. It is the client's first flight, sent as soon as it is connected.
 const CLIENT_HELLO_PATIENCE: Duration = Duration::from_secs(3);
@@ -56,8 +61,21 @@ pub(crate) enum HandshakeFailed {
     TooMany,
 }
 
+impl HandshakeFailed {
+    fn trouble(&self) -> HandshakeTrouble {
+        let reason = match self {
+            Self::Tls(error) => return HandshakeTrouble::of_io(error, OurEnd::Server),
+            Self::Late | Self::Displaced => HandshakeReason::Late,
+            Self::TooMany => HandshakeReason::TooMany,
+        };
+        HandshakeTrouble::new(reason, self.to_string())
+    }
+}
+
 /// The handshakes of one listener.
 pub(crate) struct Handshakes {
+    listener: &'static str,
+    told: Mutex<ToldFailures>,
     strangers: Arc<Gate<IpAddr>>,
     known: Mutex<HashMap<IpAddr, ()>>,
     silent: Mutex<Silent>,
@@ -76,6 +94,8 @@ impl Handshakes {
     pub(crate) fn new(name: &'static str) -> Arc<Self> {
         let limits = Limits { total: usize::MAX, each: PENDING_OF_STRANGER_MAX };
         Arc::new(Self {
+            listener: name,
+            told: Mutex::default(),
             strangers: Gate::new(name, limits),
             known: Mutex::default(),
             silent: Mutex::default(),
@@ -84,16 +104,46 @@ impl Handshakes {
         })
     }
 
-    /// Shakes hands; all of it takes at most `patience`.
+    /// Shakes hands; all of it takes at most `patience`. A failure is counted and told, with what helps against it.
     pub(crate) async fn shake(
         &self,
         tls: &Tls,
         socket: TcpStream,
         peer: IpAddr,
         patience: Duration,
+    ) -> Option<TlsStream<TcpStream>> {
+        let is_known = self.known.lock().contains_key(&client_of(peer));
+        let shaken = self.try_to_shake(tls, socket, peer, is_known, patience).await;
+        shaken.map_err(|failed| self.tell(peer, is_known, &failed.trouble())).ok()
+    }
+
+    /// One line for each client and reason within some seconds. Lines about clients that were let in before are a kind of
+    /// their own, which strangers cannot use up; whoever knocks on every port of the Internet is not worth a line.
+    fn tell(&self, peer: IpAddr, is_known: bool, trouble: &HandshakeTrouble) {
+        let (listener, reason) = (self.listener, trouble.reason);
+        metrics::handshake_failed(listener, reason);
+        if !self.told.lock().is_news(client_of(peer), reason, Instant::now()) {
+            return;
+        }
+        let reason = reason.as_str();
+        if is_known {
+            tracing::warn!(listener, %peer, reason, error = %trouble, "TLS handshake failed");
+        } else if trouble.reason.is_about_certificates() || listener == NODES_LISTENER {
+            tracing::warn!(listener, %peer, reason, error = %trouble, "TLS handshake of a stranger failed");
+        } else {
+            tracing::debug!(listener, %peer, reason, error = %trouble, "TLS handshake of a stranger failed");
+        }
+    }
+
+    async fn try_to_shake(
+        &self,
+        tls: &Tls,
+        socket: TcpStream,
+        peer: IpAddr,
+        is_known: bool,
+        patience: Duration,
     ) -> Result<TlsStream<TcpStream>, HandshakeFailed> {
         let client = client_of(peer);
-        let is_known = self.known.lock().contains_key(&client);
         let _pending = match is_known {
             true => None,
             false => Some(self.strangers.admit(&client).map_err(|_| HandshakeFailed::TooMany)?),
@@ -158,19 +208,4 @@ impl Silent {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn when_too_many_are_silent_the_one_that_was_silent_longest_goes() {
-        let mut silent = Silent::default();
-        let (first, mut oldest) = silent.wait();
-        let (second, mut next) = silent.wait();
-        silent.spoke(first);
-        assert!(oldest.try_recv().is_err());
-        let _others: Vec<_> = (0..SILENT_MAX).map(|_| silent.wait()).collect();
-        assert_eq!(next.try_recv(), Ok(()), "the one that spoke was not in the way any more");
-        silent.spoke(second);
-        assert_eq!(silent.waiting.len(), SILENT_MAX);
-    }
-}
+mod tests;

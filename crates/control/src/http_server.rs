@@ -56,19 +56,15 @@ where
                 None => http::answer(socket, peer, patience, app, &draining).await,
                 Some((tls, handshakes)) => {
                     let shaking = handshakes.shake(&tls, socket, peer.ip(), HANDSHAKE_PATIENCE);
-                    match draining.run_until_cancelled(shaking).await {
-                        Some(Ok(stream)) => {
-                            let shown = stream.get_ref().1.peer_certificates();
-                            match shown.and_then(|chain| PeerCertificate::read(chain.first()?)) {
-                                Some(certificate) => {
-                                    let app = Extension(certificate).layer(app);
-                                    http::answer(stream, peer, patience, app, &draining).await;
-                                }
-                                None => http::answer(stream, peer, patience, app, &draining).await,
+                    if let Some(Some(stream)) = draining.run_until_cancelled(shaking).await {
+                        let shown = stream.get_ref().1.peer_certificates();
+                        match shown.and_then(|chain| PeerCertificate::read(chain.first()?)) {
+                            Some(certificate) => {
+                                let app = Extension(certificate).layer(app);
+                                http::answer(stream, peer, patience, app, &draining).await;
                             }
+                            None => http::answer(stream, peer, patience, app, &draining).await,
                         }
-                        Some(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
-                        None => {}
                     }
                 }
             }

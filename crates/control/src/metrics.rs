@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use batoff_delivery::NodeState;
 use batoff_program::figures::{self, BuildError, PrometheusHandle};
+use batoff_program::handshake::HandshakeReason;
 use batoff_types::message::ResetReason;
 use batoff_types::{Cursor, NodeName, SelectorKind};
 use metrics::{
@@ -43,6 +44,9 @@ const SHED: &str = "batoff_control_submissions_shed_total";
 const REPORTS_LOST: &str = "batoff_control_reports_lost_total";
 const UNREADABLE: &str = "batoff_control_unreadable_records_total";
 const AUDIT_ENTRIES: &str = "batoff_control_audit_entries_total";
+const CERTIFICATE_ENDS: &str = "batoff_control_certificate_expires_timestamp_seconds";
+const CERTIFICATE_REFUSED: &str = "batoff_control_certificate_refused";
+const HANDSHAKES_FAILED: &str = "batoff_control_handshakes_failed_total";
 const AUDIT_FAILURES: &str = "batoff_control_audit_failures_total";
 const NEWS_FAILURES: &str = "batoff_control_console_news_failures_total";
 
@@ -105,6 +109,15 @@ fn describe() {
         NEWS_FAILURES,
         "Times that a defect kept something from the console's pages that are open; they can be loaded anew"
     );
+    describe_gauge!(
+        CERTIFICATE_ENDS,
+        "When a listener's certificate (cert), or the last of its clients' authorities (ca), ends, in seconds of Unix time"
+    );
+    describe_gauge!(
+        CERTIFICATE_REFUSED,
+        "1 while a listener's files cannot be used and the certificates of before are in use"
+    );
+    describe_counter!(HANDSHAKES_FAILED, "TLS handshakes that failed, by listener and reason");
     describe_counter!(UNREADABLE, "Times that a record of the purge log was there and could not be read");
 }
 
@@ -146,6 +159,29 @@ fn appear(codes: impl IntoIterator<Item = &'static str>) {
     for name in [PROPAGATION, COMMIT, COMMIT_BATCH, SUBMISSION] {
         let _ = histogram!(name);
     }
+}
+
+/// When a certificate of a listener ends, in seconds of Unix time.
+pub(crate) fn certificate_ends(listener: &'static str, file: &'static str, at: u64) {
+    gauge!(CERTIFICATE_ENDS, "listener" => listener, "file" => file).set(at as f64);
+}
+
+/// A listener speaks TLS: its figures are there from now on.
+pub(crate) fn tls_listener(listener: &'static str) {
+    certificate_refused(listener, false);
+    for reason in HandshakeReason::ALL {
+        counter!(HANDSHAKES_FAILED, "listener" => listener, "reason" => reason.as_str()).increment(0);
+    }
+}
+
+/// Whether a listener's files cannot be used.
+pub(crate) fn certificate_refused(listener: &'static str, is_refused: bool) {
+    gauge!(CERTIFICATE_REFUSED, "listener" => listener).set(f64::from(u8::from(is_refused)));
+}
+
+/// A TLS handshake came to nothing.
+pub(crate) fn handshake_failed(listener: &'static str, reason: HandshakeReason) {
+    counter!(HANDSHAKES_FAILED, "listener" => listener, "reason" => reason.as_str()).increment(1);
 }
 
 /// So many entries are durable in the audit log.

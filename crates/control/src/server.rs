@@ -119,7 +119,6 @@ pub struct Running {
     pub addresses: Addresses,
     /// What its APIs answer from.
     pub services: Arc<Services>,
-    tls: Vec<Arc<Tls>>,
     tasks: TaskTracker,
     background: TaskTracker,
     streams: OwnThreads,
@@ -162,25 +161,11 @@ pub async fn start(
     let parts = Parts::assemble(config, clock, store, secrets, followers.first().clone()).await?;
     init::first_operator(&dir, &parts.services.accounts).await??;
     let listeners = Listeners::bind(&parts.services.config).await?;
-    let own = [
-        ("api", &certificates.api),
-        ("admin", &certificates.admin),
-        ("console", &certificates.console),
-        ("grpc", &certificates.grpc),
-    ];
-    for (listener, tls) in own {
-        if let Some(tls) = tls {
-            parts.services.certificates.add(listener, Arc::clone(tls));
-        }
-    }
+    let own = [&certificates.api, &certificates.admin, &certificates.console, &certificates.grpc];
+    own.into_iter().flatten().for_each(|tls| parts.services.certificates.add(Arc::clone(tls)));
     let addresses = listeners.addresses(&parts.services.config);
     let mut running = Running {
         addresses,
-        tls: [&certificates.api, &certificates.admin, &certificates.console, &certificates.grpc]
-            .into_iter()
-            .flatten()
-            .cloned()
-            .collect(),
         tasks: TaskTracker::new(),
         background: parts.background(recorder.clone(), streams.handles()),
         services: parts.services,
@@ -332,6 +317,11 @@ impl Parts {
         background.spawn(vital.watch("audit", stopping, audit));
         background.spawn(vital.watch("resolver", stopping, Arc::clone(&services.tracker).run_resolver()));
         background.spawn(vital.watch("clock", stopping, Arc::clone(&services.tracker).run_clock()));
+        let certificates = Arc::clone(&services.certificates).follow_files();
+        let until = stopping.clone();
+        background.spawn(vital.watch("certificates", stopping, async move {
+            until.run_until_cancelled(certificates).await;
+        }));
         if let Some(recorder) = recorder {
             let until = stopping.clone();
             background.spawn(vital.watch("metrics", stopping, async move {
@@ -438,12 +428,7 @@ impl Running {
 
     /// Reads all certificates again. Those that cannot be used stay as they are.
     pub fn reload(&self) {
-        for tls in &self.tls {
-            match tls.reload() {
-                Ok(()) => tracing::info!("certificates reloaded"),
-                Err(error) => tracing::error!(%error, "certificates not reloaded; the old ones stay in use"),
-            }
-        }
+        self.services.certificates.reload();
     }
 
     /// Accepts nothing more, sends nodes away, finishes what was begun, closes the store. Takes at most
@@ -565,7 +550,7 @@ pub fn check(config: &Config) -> Result<Vec<String>, StartError> {
 /// Reads the certificates that the configuration names.
 fn certificates(config: &Config) -> Result<Certificates, StartError> {
     let load = |key, files: Option<TlsFiles>| {
-        files.map(Tls::load).transpose().map_err(|error| StartError::Tls { key, error })
+        files.map(|files| Tls::load(key, files)).transpose().map_err(|error| StartError::Tls { key, error })
     };
     Ok(Certificates {
         api: load("api", config.api.tls())?,

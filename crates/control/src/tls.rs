@@ -5,16 +5,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
+use batoff_program::certificates::{LOOK_EVERY, ValidTime, WatchedFiles, unix_now};
 use batoff_types::UnixMillis;
+use parking_lot::Mutex;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
+use crate::metrics;
+
 /// The certificates of one listener, exchangeable while it runs. Connections that are open keep what they began with.
 pub struct Tls {
+    listener: &'static str,
     files: TlsFiles,
+    watched: Mutex<WatchedFiles>,
     config: ArcSwap<ServerConfig>,
     /// When the certificate in use ends, in milliseconds of Unix time; 0 when that cannot be read.
     ends: AtomicU64,
@@ -75,28 +81,52 @@ impl PeerCertificate {
 
 /// The certificates of this process's own listeners.
 #[derive(Default)]
-pub struct OwnCertificates(parking_lot::Mutex<Vec<(&'static str, Arc<Tls>)>>);
+pub struct OwnCertificates(Mutex<Vec<Arc<Tls>>>);
 
 impl OwnCertificates {
-    /// A listener has that name, and these.
-    pub fn add(&self, listener: &'static str, tls: Arc<Tls>) {
-        self.0.lock().push((listener, tls));
+    /// A listener has these.
+    pub fn add(&self, tls: Arc<Tls>) {
+        self.0.lock().push(tls);
     }
 
     /// When each ends: that of the listener itself, as it is in use now, and the file that it came from.
     pub fn ends(&self) -> Vec<(String, UnixMillis)> {
-        let end = |(listener, tls): &(&str, Arc<Tls>)| {
-            Some((format!("{listener}, {}", tls.files.cert.display()), tls.ends()?))
-        };
+        let end =
+            |tls: &Arc<Tls>| Some((format!("{}, {}", tls.listener, tls.files.cert.display()), tls.ends()?));
         self.0.lock().iter().filter_map(end).collect()
+    }
+
+    /// Reads all of them again. Those that cannot be used stay as they are.
+    pub fn reload(&self) {
+        self.0.lock().iter().for_each(|tls| tls.reload_and_tell());
+    }
+
+    /// Reads those again whose files have changed, now and then, until it is dropped.
+    pub async fn follow_files(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            if self.0.lock().is_empty() {
+                continue;
+            }
+            let own = Arc::clone(&self);
+            // A disk may take its time.
+            let looking = tokio::task::spawn_blocking(move || {
+                let all = own.0.lock().clone();
+                all.iter()
+                    .filter(|tls| tls.watched.lock().have_changed())
+                    .for_each(|tls| tls.reload_and_tell());
+            });
+            if let Err(error) = looking.await {
+                tracing::error!(%error, "defect: the certificates' files are not looked at any more");
+                return;
+            }
+        }
     }
 }
 
 /// When a certificate ends; `None` for what is none.
 pub(crate) fn end_of(der: &[u8]) -> Option<UnixMillis> {
-    let (_, certificate) = X509Certificate::from_der(der).ok()?;
-    let seconds = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or_default();
-    Some(UnixMillis(seconds.saturating_mul(1_000)))
+    Some(UnixMillis(ValidTime::of(der)?.until.saturating_mul(1_000)))
 }
 
 /// The certificates cannot be used.
@@ -121,18 +151,54 @@ pub enum TlsError {
 }
 
 impl Tls {
-    /// Reads the files.
-    pub fn load(files: TlsFiles) -> Result<Arc<Self>, TlsError> {
-        let (config, ends) = files.read()?;
-        Ok(Arc::new(Self { files, config: ArcSwap::from(config), ends: AtomicU64::new(ends) }))
+    /// Reads the files of the listener of that name.
+    pub fn load(listener: &'static str, files: TlsFiles) -> Result<Arc<Self>, TlsError> {
+        // Looked at first: what changes while it is read is read again.
+        let watched = Mutex::new(WatchedFiles::new(files.paths()));
+        let read = files.read()?;
+        if let Err(problem) = read.valid.map_or(Ok(()), |valid| valid.check(unix_now())) {
+            tracing::error!(listener, cert = %files.cert.display(), problem, "nobody will believe this certificate");
+        }
+        let tls =
+            Self { listener, files, watched, config: ArcSwap::from(read.config), ends: AtomicU64::new(0) };
+        metrics::tls_listener(listener);
+        tls.note(read.valid, read.authority_ends);
+        Ok(Arc::new(tls))
     }
 
     /// Reads the files again, for handshakes from now on. When they cannot be used, the old ones stay in use.
+    ///
+    /// # Errors
+    /// What is wrong with the files.
     pub fn reload(&self) -> Result<(), TlsError> {
-        let (config, ends) = self.files.read()?;
-        self.config.store(config);
-        self.ends.store(ends, Ordering::Relaxed);
+        let reloaded =
+            self.files.read().and_then(|read| match read.valid.map(|valid| valid.check(unix_now())) {
+                Some(Err(problem)) => Err(file(&self.files.cert, problem)),
+                _ => Ok(read),
+            });
+        metrics::certificate_refused(self.listener, reloaded.is_err());
+        let read = reloaded?;
+        self.config.store(read.config);
+        self.note(read.valid, read.authority_ends);
         Ok(())
+    }
+
+    fn reload_and_tell(&self) {
+        let listener = self.listener;
+        match self.reload() {
+            Ok(()) => tracing::info!(listener, "certificates reloaded"),
+            Err(error) => {
+                tracing::error!(listener, %error, "certificates not reloaded; the old ones stay in use");
+            }
+        }
+    }
+
+    fn note(&self, valid: Option<ValidTime>, authority_ends: Option<u64>) {
+        let cert_ends = valid.map(|valid| valid.until);
+        self.ends.store(cert_ends.unwrap_or_default().saturating_mul(1_000), Ordering::Relaxed);
+        for (file, ends) in [("cert", cert_ends), ("ca", authority_ends)] {
+            ends.into_iter().for_each(|ends| metrics::certificate_ends(self.listener, file, ends));
+        }
     }
 
     /// When the certificate in use ends.
@@ -146,13 +212,37 @@ impl Tls {
     }
 }
 
+/// What was read from the files.
+struct ReadTls {
+    config: Arc<ServerConfig>,
+    valid: Option<ValidTime>,
+    /// When the last of the authorities ends that clients may come with a certificate of, in seconds of Unix time.
+    authority_ends: Option<u64>,
+}
+
 impl TlsFiles {
-    /// What the listener speaks, and when its certificate ends, in milliseconds of Unix time.
-    fn read(&self) -> Result<(Arc<ServerConfig>, u64), TlsError> {
+    fn paths(&self) -> Vec<PathBuf> {
+        let authority = match &self.clients {
+            ClientCertificates::None => None,
+            ClientCertificates::Required(ca) | ClientCertificates::Optional(ca) => Some(ca),
+        };
+        [Some(&self.cert), Some(&self.key), authority].into_iter().flatten().cloned().collect()
+    }
+
+    fn read(&self) -> Result<ReadTls, TlsError> {
         let chain = certificates(&self.cert)?;
-        let ends = chain.first().and_then(|leaf| end_of(leaf)).unwrap_or_default();
+        let valid = chain.first().and_then(|leaf| ValidTime::of(leaf));
         let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|error| file(&self.key, error))?;
         let builder = ServerConfig::builder();
+        let mut authority_ends = None;
+        let mut authority = |ca: &Path| -> Result<Arc<RootCertStore>, TlsError> {
+            let mut roots = RootCertStore::empty();
+            for certificate in certificates(ca)? {
+                authority_ends = authority_ends.max(ValidTime::of(&certificate).map(|valid| valid.until));
+                roots.add(certificate).map_err(|error| file(ca, error))?;
+            }
+            Ok(Arc::new(roots))
+        };
         let builder = match &self.clients {
             ClientCertificates::None => builder.with_no_client_auth(),
             ClientCertificates::Required(ca) => {
@@ -168,16 +258,8 @@ impl TlsFiles {
             .with_single_cert(chain, key)
             .map_err(|error| TlsError::Unusable { cert: self.cert.clone(), error })?;
         config.alpn_protocols.clone_from(&self.alpn);
-        Ok((Arc::new(config), ends.0))
+        Ok(ReadTls { config: Arc::new(config), valid, authority_ends })
     }
-}
-
-fn authority(ca: &Path) -> Result<Arc<RootCertStore>, TlsError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(ca)? {
-        roots.add(certificate).map_err(|error| file(ca, error))?;
-    }
-    Ok(Arc::new(roots))
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use batoff_delivery::{Inbox, InboxConfig};
 use batoff_index::{Index, IndexConfig};
+use batoff_program::certificates::LOOK_EVERY;
 use batoff_program::monitored::Monitored;
 use batoff_program::vital::Vital;
 use batoff_types::message::{LeasePolicy, Position};
@@ -24,6 +25,7 @@ use ulid::Ulid;
 use crate::apply::Applier;
 use crate::cache::Cache;
 use crate::config::{ConfigError, ControlSection, Endpoint};
+use crate::credentials::NodeCredentials;
 use crate::fence::Fence;
 use crate::follow::{Dial, Follower};
 use crate::overflow::Overflow;
@@ -245,9 +247,18 @@ impl<L: Clone + Send + Sync + 'static> Opened<L> {
         inbox.agreed = self.fence.is_agreed();
         inbox.version = env!("CARGO_PKG_VERSION").to_owned();
         inbox.caches = caches.iter().map(|cache| cache.name().to_owned()).collect();
+        let credentials = (!self.config.control.plaintext)
+            .then(|| Arc::new(NodeCredentials::new(self.config.control.clone())));
+        if let Some(credentials) = &credentials {
+            let watching = watch_files(Arc::clone(credentials), Arc::clone(&reload));
+            let stop = stop_following.clone();
+            let watching = async move { stop.run_until_cancelled(watching).await };
+            tokio::spawn(vital.watch("certificates", &stop_following, watching));
+        }
         let instance = InstanceId::from_ulid(Ulid::from_parts(boottime().as_micros(), rand::random()));
         let follower = Follower {
             control: self.config.control,
+            credentials,
             endpoints: self.endpoints,
             dial: self.dial,
             inbox: Inbox::new(inbox, instance, position, self.term),
@@ -339,7 +350,7 @@ impl<L: Clone + Send + Sync + 'static> DaemonHandle<L> {
         self.vital.clone()
     }
 
-    /// Reads the certificates again and reconnects with them. Files that cannot be read leave the stream as it is.
+    /// Reads the certificates again and reconnects with them. Files that cannot be used leave the stream as it is.
     pub fn reload(&self) {
         self.reload.notify_one();
     }
@@ -355,6 +366,26 @@ impl<L: Clone + Send + Sync + 'static> DaemonHandle<L> {
             tracing::warn!(
                 "the last write of the state did not finish; a restart replays from the one before"
             );
+        }
+    }
+}
+
+/// Has the stream opened anew when the files of the certificates are others than before.
+async fn watch_files(credentials: Arc<NodeCredentials>, reload: Arc<Notify>) {
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let looked = Arc::clone(&credentials);
+        // A disk may take its time.
+        match tokio::task::spawn_blocking(move || looked.look()).await {
+            Ok(true) => {
+                tracing::info!("certificates reloaded");
+                reload.notify_one();
+            }
+            Ok(false) => {}
+            Err(error) => {
+                tracing::error!(%error, "defect: the certificates' files are not looked at any more");
+                return;
+            }
         }
     }
 }

@@ -110,8 +110,9 @@ impl<L: Clone + Send + Sync + 'static> Following<L> {
     /// Opens one stream and follows it to its end.
     async fn stream(&mut self, endpoint: &Endpoint) -> Ended {
         let hello = self.with.inbox.hello();
-        let (control, dial) = (self.with.control.clone(), self.with.dial.clone());
-        match self.while_applying(connect::open(&control, endpoint, dial.as_ref(), hello)).await {
+        let (credentials, dial) = (self.with.credentials.clone(), self.with.dial.clone());
+        match self.while_applying(connect::open(credentials.as_deref(), endpoint, dial.as_ref(), hello)).await
+        {
             Ok(stream) => self.session(stream).await,
             Err(error) => Ended::Connect(error),
         }

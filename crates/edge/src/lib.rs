@@ -18,6 +18,7 @@ mod boottime;
 pub mod cache;
 pub mod certs;
 pub mod config;
+mod credentials;
 mod daemon;
 mod exit;
 mod fence;

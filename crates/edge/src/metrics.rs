@@ -79,6 +79,14 @@ pub(crate) fn declare() {
     );
     describe_counter!("batoff_edge_gaps_total", "Gaps in the order of records; must stay 0");
     describe_counter!("batoff_edge_resets_total", "Times this node had to drop everything");
+    describe_gauge!(
+        "batoff_edge_certificate_expires_timestamp_seconds",
+        "When the node's certificate (cert), or the last authority it trusts (ca), ends, in seconds of Unix time"
+    );
+    describe_gauge!(
+        "batoff_edge_certificate_refused",
+        "1 while the certificates' files cannot be used; those of before are in use, if there are any"
+    );
     describe_gauge!("batoff_edge_connected", "1 while the control plane has welcomed this node");
     describe_gauge!(
         "batoff_edge_parents_seq",
@@ -95,6 +103,7 @@ pub(crate) fn declare() {
         "batoff_edge_sweep_backlog",
         "batoff_edge_lease_remaining_seconds",
         "batoff_edge_connected",
+        "batoff_edge_certificate_refused",
     ] {
         gauge!(name).set(0.0);
     }
@@ -113,6 +122,18 @@ pub(crate) fn declare() {
 
 pub(crate) fn evicted(reason: EvictReason, objects: u64) {
     counter!("batoff_edge_evicted_total", "reason" => reason.as_str()).increment(objects);
+}
+
+/// When the node's certificate and its authorities end, in seconds of Unix time.
+pub(crate) fn certificate_ends(cert: Option<u64>, ca: Option<u64>) {
+    for (file, end) in [("cert", cert), ("ca", ca)] {
+        let Some(end) = end else { continue };
+        gauge!("batoff_edge_certificate_expires_timestamp_seconds", "file" => file).set(end as f64);
+    }
+}
+
+pub(crate) fn certificate_refused(is_refused: bool) {
+    gauge!("batoff_edge_certificate_refused").set(f64::from(u8::from(is_refused)));
 }
 
 pub(crate) fn parents(through: batoff_types::Cursor) {

@@ -18,6 +18,8 @@
 //! | `watched` | How long may a connection do nothing? |
 //! | `http` | How is an HTTP listener served within all that? |
 //! | `grpc` | And a gRPC one? |
+//! | [`certificates`] | When does a certificate end, and have its files changed? |
+//! | [`handshake`] | Why did a TLS handshake come to nothing, and what helps? |
 //! | [`durable`] | How is a file replaced so that no crash leaves half of one? |
 //! | `process` | Which build is it, and what does it use? |
 //! | [`descriptors`] | How many files may be open, and who gets them? |
@@ -27,6 +29,7 @@
 //!
 //! **Never in here:** a rule of the protocol, a cache, a key that only one program has.
 
+pub mod certificates;
 pub mod config;
 pub mod descriptors;
 pub mod durable;
@@ -39,6 +42,7 @@ pub mod flags;
 pub mod gate;
 #[cfg(feature = "serve")]
 pub mod grpc;
+pub mod handshake;
 #[cfg(feature = "serve")]
 pub mod http;
 #[cfg(feature = "serve")]

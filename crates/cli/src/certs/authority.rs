@@ -1,9 +1,12 @@
 //! A certificate authority in a folder, and what it issues.
 
-use std::io;
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use batoff_program::durable;
 use batoff_types::NodeName;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -43,6 +46,22 @@ pub enum CertsError {
         /// Why.
         reason: rcgen::Error,
     },
+    /// The file holds no certificate.
+    #[error("{} holds no certificate in PEM; name the file that `batoff certs issue` has written", .0.display())]
+    NotACertificate(PathBuf),
+    /// A certificate that this command did not issue.
+    #[error(
+        "{} is for no node, control plane, operator or proxy of ours; renew it where it was issued",
+        .0.display()
+    )]
+    NotOurs(PathBuf),
+    /// An authority is not renewed: what it has issued would be believed no more.
+    #[error(
+        "{} is an authority; make another one in another folder, let every program trust both (append its ca.pem to \
+         theirs), and issue anew",
+        .0.display()
+    )]
+    IsAuthority(PathBuf),
     /// Key or certificate could not be made.
     #[error("cannot make a certificate: {source}")]
     Crypto {
@@ -148,6 +167,16 @@ impl Issued {
         Ok(files)
     }
 
+    /// Takes the place of a certificate and its key; what was there is kept as `….old`. The key goes first: a program that
+    /// reads both in between finds that they do not go together, keeps what it has, and looks again.
+    pub fn renew(self, files: &CertFiles) -> Result<(), CertsError> {
+        for (path, content) in [(&files.key, &self.key), (&files.cert, &self.cert)] {
+            replace_and_keep(path, content)
+                .map_err(|source| CertsError::File { path: path.clone(), source })?;
+        }
+        Ok(())
+    }
+
     /// The same, over whatever is there: for throw-away certificates.
     pub fn save_over(self, dir: &Path) -> Result<CertFiles, CertsError> {
         let files = CertFiles::named(dir, &self.name);
@@ -156,6 +185,49 @@ impl Issued {
                 .map_err(|source| CertsError::File { path: path.clone(), source })?;
         }
         Ok(files)
+    }
+}
+
+/// What a file that was replaced is kept as.
+fn kept(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".old");
+    name.into()
+}
+
+/// Replaces a file in one step by one of the same owner and mode, and keeps the old one beside it.
+fn replace_and_keep(path: &Path, content: &str) -> io::Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let beside = PathBuf::from(beside);
+    remove_if_there(&beside)?;
+    let old = fs::metadata(path)?;
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+    let mut write = || -> io::Result<()> {
+        file.write_all(content.as_bytes())?;
+        // Whoever renews may be root, and whoever reads it is not.
+        let new = file.metadata()?;
+        if (new.uid(), new.gid()) != (old.uid(), old.gid()) {
+            fchown(&file, Some(old.uid()), Some(old.gid()))?;
+        }
+        file.set_permissions(old.permissions())?;
+        file.sync_all()?;
+        remove_if_there(&kept(path))?;
+        fs::hard_link(path, kept(path))?;
+        fs::rename(&beside, path)
+    };
+    if let Err(error) = write() {
+        let _ = fs::remove_file(&beside);
+        return Err(error);
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    durable::flush(folder.unwrap_or(Path::new(".")))
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
 }
 
@@ -203,6 +275,7 @@ mod tests {
     use x509_parser::extensions::GeneralName;
     use x509_parser::prelude::*;
 
+    use super::super::read::{self, IssuedBy, KeyBeside};
     use super::*;
 
     fn sans(pem: &[u8]) -> Vec<String> {
@@ -282,5 +355,78 @@ mod tests {
         std::fs::write(folder.path().join("ca.key"), "x").unwrap();
         let error = Authority::open(folder.path()).err().unwrap();
         assert!(error.to_string().contains("batoff certs init"), "{error}");
+    }
+
+    #[test]
+    fn a_renewed_certificate_has_the_same_holder_another_serial_and_its_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Authority::create(folder.path()).unwrap();
+        let ca = folder.path().join("ca.pem");
+        let holders = [
+            Holder::Node("fra1/edge-03".parse().unwrap()),
+            Holder::Control(vec![
+                "purge.example.net".to_owned(),
+                "192.0.2.1".to_owned(),
+                "2001:db8::1".to_owned(),
+            ]),
+            Holder::Operator("anna".to_owned()),
+            Holder::ConsoleProxy("sso.example.net".to_owned()),
+        ];
+        for holder in holders {
+            let files = authority.issue(&holder, 30).unwrap().save(folder.path()).unwrap();
+            let before = read::show(&files.cert, &ca).unwrap().remove(0);
+            std::fs::set_permissions(&files.key, std::fs::Permissions::from_mode(0o640)).unwrap();
+            let found = read::holder(&files.cert).unwrap();
+            assert_eq!(found, holder);
+            authority.issue(&found, 90).unwrap().renew(&files).unwrap();
+            let after = read::show(&files.cert, &ca).unwrap().remove(0);
+            assert_eq!((&before.names, &before.subject), (&after.names, &after.subject));
+            assert_ne!(before.serial, after.serial);
+            // Whole days, of which the first may have begun meanwhile.
+            assert!(
+                (29..=30).contains(&before.days_left) && (89..=90).contains(&after.days_left),
+                "{after:?}"
+            );
+            assert_eq!((&after.authority, after.key), (&IssuedBy::Ours, KeyBeside::Matches));
+            assert_eq!(after.problems, Vec::<String>::new());
+            assert_eq!(std::fs::metadata(&files.key).unwrap().permissions().mode() & 0o777, 0o640);
+            let old = folder.path().join(format!("{}.old", files.cert.file_name().unwrap().display()));
+            assert_eq!(read::show(&old, &ca).unwrap()[0].serial, before.serial);
+        }
+        assert!(matches!(read::holder(&ca), Err(CertsError::IsAuthority(_))));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_certificate_is_told() {
+        let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let authority = Authority::create(ours.path()).unwrap();
+        Authority::create(theirs.path()).unwrap();
+        let holder = Holder::Operator("anna".into());
+        let files = authority.issue(&holder, 30).unwrap().save(ours.path()).unwrap();
+        let show = |ca: &Path| read::show(&files.cert, ca).unwrap().remove(0);
+        assert_eq!(show(&ours.path().join("ca.pem")).authority, IssuedBy::Ours);
+        // Of the same name, with another key.
+        let another = show(&theirs.path().join("ca.pem"));
+        assert!(
+            matches!(another.authority, IssuedBy::Another(_)) && another.problems.len() == 1,
+            "{another:?}"
+        );
+        assert!(matches!(show(&ours.path().join("nowhere.pem")).authority, IssuedBy::Unchecked(_)));
+        std::fs::copy(theirs.path().join("ca.key"), &files.key).unwrap();
+        let shown = show(&ours.path().join("ca.pem"));
+        assert_eq!((shown.key, shown.problems.len()), (KeyBeside::Other, 1));
+        std::fs::write(&files.key, "no key").unwrap();
+        assert_eq!(show(&ours.path().join("ca.pem")).key, KeyBeside::Unreadable);
+        std::fs::write(&files.cert, "no certificate").unwrap();
+        let error = read::show(&files.cert, &ours.path().join("ca.pem")).unwrap_err();
+        assert!(matches!(error, CertsError::NotACertificate(_)), "{error}");
+        // Ended an hour ago, as its beginning lies that long before it was issued.
+        std::fs::remove_file(&files.key).unwrap();
+        std::fs::remove_file(&files.cert).unwrap();
+        let files = authority.issue(&holder, 0).unwrap().save(ours.path()).unwrap();
+        std::thread::sleep(Duration::from_millis(1_100));
+        let ended = read::show(&files.cert, &ours.path().join("ca.pem")).unwrap().remove(0);
+        assert!(ended.problems[0].starts_with("ended "), "{ended:?}");
+        assert_eq!(ended.days_left, -1);
     }
 }

@@ -1,7 +1,7 @@
 //! What `--help` says in Russian: the text of each command and flag. A test asks for each of them.
 
 /// English, as it stands at the argument, without what it says in square brackets at its end.
-pub const HELP: [(&str, &str); 133] = [
+pub const HELP: [(&str, &str); 140] = [
     (
         "Takes content back from a CDN's caches, everywhere, and waits until it is really gone",
         "Убирает содержимое из кэшей CDN, везде, и ждёт, пока его действительно не станет",
@@ -321,6 +321,28 @@ pub const HELP: [(&str, &str); 133] = [
         "Для оператора, чтобы показывать API оператора (batoff --client-cert): operator-<name>.pem и .key",
     ),
     ("How long it is good", "На сколько дней"),
+    (
+        "Show whose a certificate is, how long it is good, who issued it, and whether its key fits; exits with 1 if not all is well",
+        "Показать, чей это сертификат, до какого срока, кем выпущен и подходит ли ключ; код выхода 1, если не всё в порядке",
+    ),
+    (
+        "Certificates (PEM); the key of each is looked for beside it, as <name>.key",
+        "Сертификаты (PEM); ключ каждого ищется рядом, под именем <name>.key",
+    ),
+    (
+        "The authority to compare with; ca.pem beside the certificate unless given",
+        "Удостоверяющий центр для сравнения; если не указан, ca.pem рядом с сертификатом",
+    ),
+    (
+        "Issue certificates anew to the same holders, with new keys; the old files are kept as <name>.pem.old and .key.old",
+        "Выпустить сертификаты тем же владельцам заново, с новыми ключами; старые файлы останутся как <name>.pem.old и .key.old",
+    ),
+    ("Folder with ca.pem and ca.key", "Папка с ca.pem и ca.key"),
+    (
+        "Certificates (PEM) to be replaced; the key of each lies beside it, as <name>.key",
+        "Сертификаты (PEM) на замену; ключ каждого лежит рядом, под именем <name>.key",
+    ),
+    ("How long they are good", "На сколько дней"),
     // dev
     (
         "Print one line of JSON when everything is ready, and nothing else on standard output",

@@ -103,13 +103,7 @@ pub(super) async fn tls(
         let tls = Arc::clone(&tls);
         let (handshakes, identities) = (Arc::clone(&handshakes), Arc::clone(&identities));
         doors.pass(socket, move |socket| async move {
-            let stream = match handshakes.shake(&tls, socket, peer.ip(), hello).await {
-                Ok(stream) => stream,
-                Err(error) => {
-                    tracing::warn!(%peer, %error, "TLS handshake of a node failed");
-                    return None;
-                }
-            };
+            let stream = handshakes.shake(&tls, socket, peer.ip(), hello).await?;
             let identity = identity::certified(&stream);
             let identity = match identity.as_ref().map(|name| identities.admit(name)).transpose() {
                 Ok(identity) => identity,

@@ -1,18 +1,19 @@
 //! One attempt to open a stream.
 
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use batoff_program::handshake::{HandshakeTrouble, OurEnd};
 use batoff_types::message::{FromNode, Hello, ToNode};
 use batoff_wire::grpc::client::PurgeStreamClient;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Identity};
+use tonic::transport::Channel;
 
-use crate::config::{ControlSection, Endpoint};
+use crate::config::{ConfigError, Endpoint};
+use crate::credentials::NodeCredentials;
 
 /// For the TCP connection and the TLS handshake. A held packet must not hold the node.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
@@ -42,11 +43,9 @@ pub(super) struct Stream {
 /// Why a stream could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectError {
-    #[error("cannot read {path}: {source}")]
-    File { path: String, source: std::io::Error },
-    #[error("{0} is not set")]
-    Missing(&'static str),
-    #[error("cannot connect: {}", chain(.0))]
+    #[error("{0}")]
+    Credentials(#[from] ConfigError),
+    #[error("cannot connect: {}", told(.0))]
     Transport(#[from] tonic::transport::Error),
     #[error("no connection within {} s", CONNECT_MAX.as_secs())]
     ConnectTimedOut,
@@ -56,14 +55,15 @@ pub(super) enum ConnectError {
     Refused(#[from] Box<tonic::Status>),
 }
 
-/// Connects and says `hello`. The certificates are read from their files each time, so a renewed one is used at once.
+/// Connects and says `hello`. The certificates are read from their files each time, so a renewed one is used at once;
+/// without `credentials` in plain text.
 pub(super) async fn open(
-    control: &ControlSection,
+    credentials: Option<&NodeCredentials>,
     endpoint: &Endpoint,
     dial: Option<&Dial>,
     hello: Hello,
 ) -> Result<Stream, ConnectError> {
-    let channel = tokio::time::timeout(CONNECT_MAX, connect(control, endpoint, dial))
+    let channel = tokio::time::timeout(CONNECT_MAX, connect(credentials, endpoint, dial))
         .await
         .map_err(|_| ConnectError::ConnectTimedOut)??;
     let (outgoing, messages) = mpsc::channel(OUTGOING_MESSAGES);
@@ -79,7 +79,7 @@ pub(super) async fn open(
 }
 
 async fn connect(
-    control: &ControlSection,
+    credentials: Option<&NodeCredentials>,
     endpoint: &Endpoint,
     dial: Option<&Dial>,
 ) -> Result<Channel, ConnectError> {
@@ -90,8 +90,8 @@ async fn connect(
         .http2_keep_alive_interval(KEEP_ALIVE_EVERY)
         .keep_alive_timeout(KEEP_ALIVE_MAX)
         .keep_alive_while_idle(true);
-    if !control.plaintext {
-        builder = builder.tls_config(tls(control).await?)?;
+    if let Some(credentials) = credentials {
+        builder = builder.tls_config(credentials.tls()?)?;
     }
     Ok(match dial {
         Some(dial) => dial(builder).await?,
@@ -99,36 +99,11 @@ async fn connect(
     })
 }
 
-async fn tls(control: &ControlSection) -> Result<ClientTlsConfig, ConnectError> {
-    let ca = read("control.ca", control.ca.as_deref()).await?;
-    let cert = read("control.cert", control.cert.as_deref()).await?;
-    let key = read("control.key", control.key.as_deref()).await?;
-    let config = ClientTlsConfig::new()
-        .ca_certificate(Certificate::from_pem(ca))
-        .identity(Identity::from_pem(cert, key));
-    Ok(match &control.server_name {
-        Some(name) => config.domain_name(name),
-        None => config,
-    })
-}
-
-/// Whether the files of `control` can be read now; the reason when they cannot.
-pub(super) async fn check_files(control: &ControlSection) -> Result<(), ConnectError> {
-    if !control.plaintext {
-        tls(control).await?;
-    }
-    Ok(())
-}
-
-async fn read(key: &'static str, path: Option<&Path>) -> Result<Vec<u8>, ConnectError> {
-    let path = path.ok_or(ConnectError::Missing(key))?;
-    tokio::fs::read(path)
-        .await
-        .map_err(|source| ConnectError::File { path: format!("{key} = {}", path.display()), source })
-}
-
 /// tonic says "transport error" and keeps the reason in the sources.
-fn chain(error: &tonic::transport::Error) -> String {
+fn told(error: &tonic::transport::Error) -> String {
+    if let Some(trouble) = HandshakeTrouble::find(error, OurEnd::Client) {
+        return trouble.to_string();
+    }
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(error) = source {
@@ -139,8 +114,12 @@ fn chain(error: &tonic::transport::Error) -> String {
     text
 }
 
-/// With TLS 1.3 a certificate that the server refuses shows up only here, as a stream that ended for no reason.
+/// With TLS 1.3 a certificate that the server refuses shows up only here; and when its reason is lost on the way, as a
+/// stream that ended for none.
 pub(super) fn refusal(status: &tonic::Status) -> String {
+    if let Some(trouble) = HandshakeTrouble::find(status, OurEnd::Client) {
+        return trouble.to_string();
+    }
     let hint = match status.code() {
         tonic::Code::Cancelled | tonic::Code::Unknown => {
             " (when the connection is closed right after the handshake, this node's certificate was refused)"

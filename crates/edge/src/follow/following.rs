@@ -14,6 +14,7 @@ use super::counter::Counter;
 use crate::apply::{ApplyHandle, Outcome};
 use crate::cache::Cache;
 use crate::config::{ControlSection, Endpoint};
+use crate::credentials::NodeCredentials;
 use crate::fence::Fence;
 use crate::metrics;
 use crate::overflow::Overflow;
@@ -26,6 +27,8 @@ use crate::status::Status;
 /// What the stream's task works with.
 pub(crate) struct Follower<L: Clone> {
     pub(crate) control: ControlSection,
+    /// `None` in plain text.
+    pub(crate) credentials: Option<Arc<NodeCredentials>>,
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) dial: Option<Dial>,
     pub(crate) inbox: Inbox,

@@ -88,15 +88,12 @@ impl<L: Clone + Send + Sync + 'static> Following<L> {
                 Event::NotWelcomed => {
                     return Ended::Failed(format!("no Welcome within {} s", WELCOME_MAX.as_secs()));
                 }
-                Event::Reload => {
-                    match connect::check_files(&self.with.control).await {
-                        Ok(()) => return Ended::Reload,
-                        Err(error) => {
-                            tracing::error!(%error, "the new certificates cannot be used; the stream stays")
-                        }
-                    }
-                    continue;
-                }
+                // What cannot be used was told by whoever read it; the stream stays.
+                Event::Reload => match self.with.credentials.as_ref().map(|credentials| credentials.reload())
+                {
+                    None | Some(Ok(_)) => return Ended::Reload,
+                    Some(Err(_)) => continue,
+                },
             }
             if let Some(ended) = self.pump(&stream.outgoing) {
                 return ended;
