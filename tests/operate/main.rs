@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod certificates;
+mod chapters;
+mod installed;
+mod machine;
 mod rules;
 mod supervisor;
 mod units;

@@ -25,7 +25,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The Batoff Purge edge daemon.
 #[derive(Parser)]
-#[command(version)]
+#[command(name = PROGRAM, version)]
 struct Cli {
     #[command(flatten)]
     flags: Flags,

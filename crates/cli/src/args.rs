@@ -63,7 +63,13 @@ pub enum Command {
     /// Print a completion script for a shell
     Completions {
         /// The shell
-        shell: clap_complete::Shell,
+        shell: batoff_program::manual::Shell,
+    },
+    /// Write the man pages into a folder that is there
+    #[command(hide = true)]
+    Manual {
+        /// The folder
+        folder: PathBuf,
     },
 }
 

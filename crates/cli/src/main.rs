@@ -34,6 +34,9 @@ mod when;
 
 use std::process::ExitCode;
 
+use batoff_program::manual;
+use clap::CommandFactory;
+
 use crate::args::{Cli, Command};
 use crate::exit::Failure;
 use crate::settings::Settings;
@@ -73,10 +76,9 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         }
         Command::Certs(command) => certs::run(command, settings::format(&cli.connection)),
         Command::Dev(args) => dev::run(args).await,
-        Command::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut help::command(), "batoff", &mut script);
-            output::text(&String::from_utf8_lossy(&script))
-        }
+        Command::Completions { shell } => output::text(&manual::completions(shell, &mut help::command())),
+        // In English, whatever the builder of a package speaks.
+        Command::Manual { folder } => manual::write_pages(Cli::command(), manual::PagesOf::Commands, &folder)
+            .map_err(|error| Failure::Usage(format!("{}: {error}", folder.display()))),
     }
 }

@@ -83,13 +83,57 @@ pub struct Secrets {
     pub admin_token: [u8; 32],
 }
 
+/// Secrets that are there already, in files that somebody else keeps, such as an orchestrator's. What is not given is made.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    /// A file with a master key.
+    pub master_key: Option<PathBuf>,
+    /// A file with a token for the operator.
+    pub admin_token: Option<PathBuf>,
+}
+
+impl Given {
+    fn master_key(&self) -> Result<Zeroizing<String>, InitError> {
+        let Some(file) = &self.master_key else { return Ok(MasterKey::generate().to_hex()) };
+        let text = read(file)?;
+        let key = MasterKey::from_hex(&text);
+        let key = key.ok_or(InitError::Unusable { file: file.clone(), what: "64 hex digits" })?;
+        Ok(key.to_hex())
+    }
+
+    fn admin_token(&self) -> Result<Zeroizing<String>, InitError> {
+        let Some(file) = &self.admin_token else { return Ok(generate(ADMIN_PREFIX)) };
+        let token = Zeroizing::new(read(file)?.trim().to_owned());
+        if !well_formed(ADMIN_PREFIX, &token) {
+            return Err(InitError::Unusable { file: file.clone(), what: A_TOKEN });
+        }
+        Ok(token)
+    }
+}
+
+/// What a file with the operator's token has to hold.
+const A_TOKEN: &str = "a token that begins with bto_admin_";
+
 /// Makes a data folder (mode 0700) with a new master key, a new token for the operator and a one-time password for the
 /// console (mode 0600), and returns that password. Overwrites nothing.
+///
+/// # Errors
+/// Secrets are there already, or the file system refuses.
 pub fn init(dir: &Path) -> Result<Zeroizing<String>, InitError> {
+    init_with(dir, &Given::default())
+}
+
+/// The same, with secrets that are there already. They are copied: the data folder's own are private to its user, and
+/// nobody changes them under a store whose tokens they have signed.
+///
+/// # Errors
+/// The same, or what is given is not what `init` would make.
+pub fn init_with(dir: &Path, given: &Given) -> Result<Zeroizing<String>, InitError> {
     let io = |file: &Path| {
         let file = file.to_owned();
         move |error| InitError::Io { file, error }
     };
+    let (master_key, admin_token) = (given.master_key()?, given.admin_token()?);
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io(dir))?;
     let [key, token, password] =
         [MASTER_KEY_FILE, ADMIN_TOKEN_FILE, CONSOLE_PASSWORD_FILE].map(|name| dir.join(name));
@@ -98,13 +142,18 @@ pub fn init(dir: &Path) -> Result<Zeroizing<String>, InitError> {
             return Err(InitError::Exists(file.clone()));
         }
     }
-    write_new(&key, &MasterKey::generate().to_hex())?;
-    write_new(&token, &generate(ADMIN_PREFIX))?;
+    write_new(&key, &master_key)?;
+    write_new(&token, &admin_token)?;
     let one_time = one_time_password();
     write_new(&password, &one_time)?;
     // The names are durable when the folder is.
     fs::File::open(dir).and_then(|folder| folder.sync_all()).map_err(io(dir))?;
     Ok(one_time)
+}
+
+/// Whether a data folder has its secrets. One that was left half made has not: [`init`] names what is in its way.
+pub fn is_made(dir: &Path) -> bool {
+    [MASTER_KEY_FILE, ADMIN_TOKEN_FILE].iter().all(|name| dir.join(name).exists())
 }
 
 /// Makes the console's first operator with the password that [`init`] left, if there is no account yet, and removes the
@@ -151,7 +200,7 @@ pub fn load(dir: &Path) -> Result<Secrets, InitError> {
     let token = read_private(&file, dir)?;
     let token = token.trim();
     if !well_formed(ADMIN_PREFIX, token) {
-        return Err(InitError::Unusable { file, what: "a token that begins with bto_admin_" });
+        return Err(InitError::Unusable { file, what: A_TOKEN });
     }
     Ok(Secrets { master, admin_token: hash(token) })
 }
@@ -212,6 +261,11 @@ fn close_to_others(dir: &Path) {
     }
 }
 
+fn read(file: &Path) -> Result<Zeroizing<String>, InitError> {
+    let read = fs::read_to_string(file).map(Zeroizing::new);
+    read.map_err(|error| InitError::Io { file: file.to_owned(), error })
+}
+
 fn read_private(file: &Path, dir: &Path) -> Result<Zeroizing<String>, InitError> {
     use std::os::unix::fs::PermissionsExt;
 
@@ -246,6 +300,30 @@ mod tests {
         assert_eq!(load(&dir).unwrap().admin_token, hash(token.trim()));
         assert!(matches!(init(&dir), Err(InitError::Exists(_))));
         assert_eq!(fs::read(dir.join(MASTER_KEY_FILE)).unwrap(), before);
+    }
+
+    #[test]
+    fn secrets_that_are_there_already_are_taken_and_those_that_are_none_refused() {
+        let temp = tempfile::tempdir().unwrap();
+        let [first, second, third] = ["first", "second", "third"].map(|name| temp.path().join(name));
+        init(&first).unwrap();
+        let of = |name: &str| Some(first.join(name));
+        let given = Given { master_key: of(MASTER_KEY_FILE), admin_token: of(ADMIN_TOKEN_FILE) };
+        assert!(!is_made(&second));
+        init_with(&second, &given).unwrap();
+        assert!(is_made(&second));
+        for file in [MASTER_KEY_FILE, ADMIN_TOKEN_FILE] {
+            assert_eq!(fs::read(first.join(file)).unwrap(), fs::read(second.join(file)).unwrap());
+            assert_eq!(fs::metadata(second.join(file)).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        for given in [
+            Given { master_key: of(ADMIN_TOKEN_FILE), admin_token: None },
+            Given { master_key: None, admin_token: of(MASTER_KEY_FILE) },
+            Given { master_key: of("nothing"), admin_token: None },
+        ] {
+            init_with(&third, &given).unwrap_err();
+            assert!(!third.exists(), "{given:?} has left something half made");
+        }
     }
 
     #[test]

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use batoff_control::api::problem::Code;
 use batoff_control::clock::Clock;
 use batoff_control::config::Config;
+use batoff_control::init::{self, Given};
+use batoff_control::metrics;
 use batoff_control::server::{self, StartError};
-use batoff_control::{init, metrics};
 use batoff_log::embedded::EmbeddedStore;
 use batoff_program::exit::{Exit, Failure, run};
 use batoff_program::flags::{self, Flags};
@@ -40,6 +41,15 @@ enum Command {
         /// The folder; made if it is not there
         #[arg(long, value_name = "DIR")]
         data_dir: PathBuf,
+        /// Do nothing where that was done already
+        #[arg(long)]
+        if_missing: bool,
+        /// Take a copy of the master key in this file, which somebody else keeps, instead of making one
+        #[arg(long, value_name = "FILE")]
+        master_key: Option<PathBuf>,
+        /// Take a copy of the operator's token in this file, which somebody else keeps, instead of making one
+        #[arg(long, value_name = "FILE")]
+        admin_token: Option<PathBuf>,
     },
 }
 
@@ -50,7 +60,11 @@ fn main() -> ExitCode {
     };
     run("batoff-control", async move {
         match (&arguments.command, &arguments.flags) {
-            (Some(Command::Init { data_dir }), _) => initialize(data_dir),
+            (Some(Command::Init { data_dir, if_missing: true, .. }), _) if init::is_made(data_dir) => Ok(()),
+            (Some(Command::Init { data_dir, master_key, admin_token, .. }), _) => {
+                let given = Given { master_key: master_key.clone(), admin_token: admin_token.clone() };
+                initialize(data_dir, &given)
+            }
             (None, Some(flags)) if flags.check => check(&flags.config, &flags.load()?),
             (None, Some(flags)) => serve(flags.load()?, flags, &arguments).await,
             (None, None) => Err(Failure::new(Exit::Usage, "name the configuration with --config FILE")),
@@ -58,8 +72,8 @@ fn main() -> ExitCode {
     })
 }
 
-fn initialize(data_dir: &Path) -> Result<(), Failure> {
-    let password = init::init(data_dir)?;
+fn initialize(data_dir: &Path, given: &Given) -> Result<(), Failure> {
+    let password = init::init_with(data_dir, given)?;
     let (user, password) = (init::FIRST_OPERATOR, password.as_str());
     let text = format!(
         "console user      {user}\nconsole password  {password}\n(once: it must be changed at the first sign-in; until \

@@ -5,6 +5,8 @@
 //! | --- | --- |
 //! | [`config`] | Where does a configuration key come from, and how is a text read? |
 //! | `flags` | What may stand on the command line, and what is printed for whoever started it? (feature `main`) |
+//! | `manual` | What does a package ship about it? Completions and man pages (feature `manual`) |
+//! | `probe` | Is a running one well, where there is no curl to ask it? (feature `main`) |
 //! | [`exit`] | Which exit code, and which last line, has an error? |
 //! | [`signals`] | When to stop, and when to read certificates again? |
 //! | [`logs`] | How does a line reach standard error without ever holding up or failing whoever wrote it? |
@@ -48,9 +50,13 @@ pub mod http;
 #[cfg(feature = "serve")]
 pub mod listen;
 pub mod logs;
+#[cfg(feature = "manual")]
+pub mod manual;
 #[cfg(feature = "serve")]
 pub mod monitor;
 pub mod monitored;
+#[cfg(feature = "main")]
+pub mod probe;
 #[cfg(feature = "serve")]
 pub mod process;
 pub mod signals;

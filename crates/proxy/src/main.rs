@@ -28,7 +28,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// A caching reverse proxy that takes purges back at once.
 #[derive(Parser)]
-#[command(version)]
+#[command(name = PROGRAM, version)]
 struct Cli {
     #[command(flatten)]
     flags: Flags,

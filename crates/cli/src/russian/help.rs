@@ -1,7 +1,7 @@
 //! What `--help` says in Russian: the text of each command and flag. A test asks for each of them.
 
 /// English, as it stands at the argument, without what it says in square brackets at its end.
-pub const HELP: [(&str, &str); 140] = [
+pub const HELP: [(&str, &str); 142] = [
     (
         "Takes content back from a CDN's caches, everywhere, and waits until it is really gone",
         "Убирает содержимое из кэшей CDN, везде, и ждёт, пока его действительно не станет",
@@ -40,6 +40,8 @@ pub const HELP: [(&str, &str); 140] = [
         "Запустить всю систему на этой машине: управляющий сервер, узлы, источник",
     ),
     ("Print a completion script for a shell", "Вывести сценарий автодополнения для оболочки"),
+    ("Write the man pages into a folder that is there", "Записать страницы man в существующую папку"),
+    ("The folder", "Папка"),
     ("The shell", "Оболочка"),
     (
         "When each PoP and the slowest nodes came how far, and why those were late",
