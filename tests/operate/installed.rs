@@ -9,7 +9,7 @@ use batoff_tests::{binary, isolated, run, scratch};
 
 use crate::chapters::steps;
 use crate::machine::{Machine, packages};
-use crate::root;
+use crate::{kept_tool, root};
 
 const PAGE: &str = "deploy/packages/README.md";
 
@@ -21,9 +21,7 @@ const ORIGIN: &str = "192.0.2.10:8080";
 
 /// What these stories need: the programs that build and take packages, and the one that makes them.
 fn tools() -> Vec<String> {
-    let home = std::env::var("HOME").unwrap_or_default();
-    let kept = std::env::var("BATOFF_TOOLS").unwrap_or_else(|_| format!("{home}/.cache/batoff-tools"));
-    let mut tools = vec![format!("{kept}/nfpm/bin/nfpm")];
+    let mut tools = vec![kept_tool("nfpm/bin/nfpm")];
     let system =
         ["apt-get", "dpkg", "rpm", "lintian", "systemd-sysusers", "setpriv", "chroot", "nginx", "python3"];
     tools.extend(system.map(str::to_owned));
