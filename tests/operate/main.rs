@@ -4,6 +4,7 @@
 
 mod certificates;
 mod chapters;
+mod chart;
 mod image;
 mod installed;
 mod machine;
