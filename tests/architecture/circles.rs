@@ -25,6 +25,7 @@ const CONTROL: &[(&str, &[&str])] = &[
     ("catalog", &["clock", "ids", "store"]),
     ("accounts", &["audit", "catalog", "clock", "language", "store"]),
     ("init", &["accounts", "catalog", "store"]),
+    ("backup", &["audit", "clock", "init"]),
     ("tracker", &["catalog", "clock", "metrics", "store"]),
     ("commit", &["catalog", "clock", "ids", "metrics", "store"]),
     ("overview", &["clock", "tls", "tracker"]),
@@ -61,6 +62,7 @@ const CONTROL: &[(&str, &[&str])] = &[
             "admin",
             "api",
             "audit",
+            "backup",
             "catalog",
             "clock",
             "commit",
@@ -82,7 +84,8 @@ const CONTROL: &[(&str, &[&str])] = &[
             "tracker",
         ],
     ),
-    ("exit", &["init", "server"]),
+    ("exit", &["backup", "init", "server"]),
+    ("doctor", &["backup", "config", "init", "server"]),
 ];
 
 /// Crates in which no file imports, over however many others, what imports it: each can be read, and moved, with what

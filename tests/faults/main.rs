@@ -13,10 +13,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod audit_log;
+mod backup;
 mod disk;
 mod network;
 mod power_cut;
 mod restart;
+mod rolling;
 mod turmoil;
 mod wall_clock;
 mod with_dev;

@@ -5,6 +5,7 @@
 mod certificates;
 mod chapters;
 mod chart;
+mod doctor;
 mod image;
 mod installed;
 mod machine;

@@ -92,3 +92,12 @@ fn figures_told() -> BTreeSet<String> {
     }
     told
 }
+
+#[test]
+fn each_alert_has_its_paragraph_in_the_runbook() {
+    let read = |path: &str| std::fs::read_to_string(root().join(path)).unwrap();
+    let (rules, runbook) = (read(RULES), read("deploy/runbook.md"));
+    for alert in rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
+        assert!(runbook.contains(&format!("**{alert}**")), "deploy/runbook.md says nothing of {alert}");
+    }
+}

@@ -1,8 +1,9 @@
 //! What the errors of a start mean for whoever started the program.
 
-use batoff_log::embedded::OpenError;
+use batoff_log::embedded::{BackupError, OpenError};
 use batoff_program::exit::{Ends, Exit};
 
+use crate::backup::BackupFailed;
 use crate::init::InitError;
 use crate::server::StartError;
 
@@ -25,6 +26,22 @@ impl Ends for InitError {
         match self {
             Self::Io { error, .. } => Exit::of_file(error),
             _ => Exit::Usage,
+        }
+    }
+}
+
+impl Ends for BackupFailed {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::File { source, .. } | Self::Store(BackupError::File { source, .. }) => {
+                Exit::of_file(source)
+            }
+            Self::Open(error) | Self::Store(BackupError::Open(error)) => of_open(error),
+            Self::Store(BackupError::Closing | BackupError::Cut { .. } | BackupError::Written(_)) => {
+                Exit::Temporary
+            }
+            Self::Store(BackupError::Store(_)) | Self::Answer(_) | Self::Audit(_) => Exit::Internal,
+            Self::Store(_) | Self::Exists(_) | Self::NoStore(_) | Self::Unusable { .. } => Exit::Usage,
         }
     }
 }

@@ -15,6 +15,8 @@
 //! | [`stream`] | The nodes' end: gRPC, identities, one position a node. |
 //! | [`tracker`] | Which purge is where, and when is it completed? The clocked shell of `batoff_delivery::Roster`. |
 //! | [`overview`] | Is all well, and if not, what needs attention? |
+//! | [`backup`] | How is the data folder copied while this runs, and one made of the copy? |
+//! | [`doctor`] | Does this machine, as it is configured, carry a control plane? |
 //! | [`housekeeping`] | What may be forgotten? |
 //! | `store` | What do the log and the small records beside it say? |
 //!
@@ -25,11 +27,13 @@ pub mod accounts;
 pub mod admin;
 pub mod api;
 pub mod audit;
+pub mod backup;
 pub mod catalog;
 pub mod clock;
 pub mod commit;
 pub mod config;
 pub mod console;
+pub mod doctor;
 mod exit;
 pub mod feed;
 mod handshakes;

@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use batoff_control::api::problem::Code;
-use batoff_control::clock::Clock;
+use batoff_control::backup::Restored;
+use batoff_control::clock::{Clock, rfc3339};
 use batoff_control::config::Config;
 use batoff_control::init::{self, Given};
-use batoff_control::metrics;
 use batoff_control::server::{self, StartError};
+use batoff_control::{backup, doctor, metrics};
 use batoff_log::embedded::EmbeddedStore;
 use batoff_program::exit::{Exit, Failure, run};
 use batoff_program::flags::{self, Flags};
@@ -51,6 +52,47 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         admin_token: Option<PathBuf>,
     },
+    /// Copy a data folder into a new folder while the control plane runs, and verify the copy
+    ///
+    /// Store, master key and operator's token: keep it where nobody else can read it.
+    Backup {
+        /// The data folder
+        #[arg(long, value_name = "DIR")]
+        data_dir: PathBuf,
+        /// The folder that the backup becomes; must not be there
+        #[arg(value_name = "TARGET")]
+        target: PathBuf,
+    },
+    /// Look at all that a control plane stands on, and say what to change; changes nothing, works beside one that runs
+    ///
+    /// Exits with 0 when all is fine, with 1 when there are warnings, with 2 when there are errors.
+    Doctor {
+        /// The configuration file (TOML)
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// Override a key of the file and of the environment; may be given several times
+        #[arg(long, value_name = "SECTION.KEY=VALUE")]
+        set: Vec<String>,
+        /// Print one JSON document instead
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a data folder of a backup, verify it, and walk through its audit log
+    ///
+    /// The restored log gets a new identity, because nobody knows what the old one accepted after the backup: every node
+    /// drops all that it has cached and starts anew, and purges stay `partial` until each node that the backup knows has
+    /// connected.
+    Restore {
+        /// The folder that `backup` has written
+        #[arg(value_name = "SOURCE")]
+        source: PathBuf,
+        /// The data folder to be made; empty or not there
+        #[arg(long, value_name = "DIR")]
+        data_dir: PathBuf,
+        /// Say that every node may drop what it holds
+        #[arg(long)]
+        new_log_id: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -58,6 +100,9 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(exit) => return exit,
     };
+    if let Some(Command::Doctor { config, set, json }) = &arguments.command {
+        return diagnose(config, set, *json);
+    }
     run("batoff-control", async move {
         match (&arguments.command, &arguments.flags) {
             (Some(Command::Init { data_dir, if_missing: true, .. }), _) if init::is_made(data_dir) => Ok(()),
@@ -65,6 +110,11 @@ fn main() -> ExitCode {
                 let given = Given { master_key: master_key.clone(), admin_token: admin_token.clone() };
                 initialize(data_dir, &given)
             }
+            (Some(Command::Backup { data_dir, target }), _) => back_up(data_dir, target).await,
+            (Some(Command::Restore { source, data_dir, new_log_id }), _) => {
+                restore(source, data_dir, *new_log_id).await
+            }
+            (Some(Command::Doctor { .. }), _) => Ok(()),
             (None, Some(flags)) if flags.check => check(&flags.config, &flags.load()?),
             (None, Some(flags)) => serve(flags.load()?, flags, &arguments).await,
             (None, None) => Err(Failure::new(Exit::Usage, "name the configuration with --config FILE")),
@@ -83,6 +133,62 @@ fn initialize(data_dir: &Path, given: &Given) -> Result<(), Failure> {
     // Whoever reads nothing finds it in the file.
     let _ = std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes());
     Ok(())
+}
+
+fn diagnose(config: &Path, set: &[String], json: bool) -> ExitCode {
+    // Fails only when a provider is installed already, which is as good.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let diagnosis = doctor::examine(config, set);
+    let printed = match json.then(|| serde_json::to_string(&diagnosis)) {
+        None => flags::print(&diagnosis),
+        Some(Ok(document)) => flags::print(&format!("{document}\n")),
+        Some(Err(error)) => Err(Failure::internal("the report", error)),
+    };
+    match printed {
+        Ok(()) => diagnosis.exit_code().into(),
+        Err(failure) => failure.exit().into(),
+    }
+}
+
+async fn back_up(data_dir: &Path, target: &Path) -> Result<(), Failure> {
+    let (from, to) = (data_dir.to_owned(), target.to_owned());
+    let taking = tokio::task::spawn_blocking(move || backup::take(&from, &to, Clock::system()));
+    let summary = taking.await.map_err(|error| Failure::internal("the backup", error))??;
+    flags::print(&format!(
+        "{}\n  log      {}\n  records  {} to {}, {} in all\n  pairs    {}\n  taken    {}\n  verified: every checksum, and that \
+         nothing is missing between\n",
+        target.display(),
+        summary.log_id,
+        summary.first,
+        summary.tail,
+        summary.records,
+        summary.pairs,
+        rfc3339(summary.taken_at),
+    ))
+}
+
+async fn restore(source: &Path, data_dir: &Path, new_log_id: bool) -> Result<(), Failure> {
+    if !new_log_id {
+        return Err(Failure::new(
+            Exit::Usage,
+            "nothing was restored: the log will have a new identity, because nobody knows what the old one accepted after \
+             the backup. Every node drops all that it has cached and starts anew, and purges stay `partial` until each node \
+             that the backup knows has connected. If that is to be, repeat with --new-log-id",
+        ));
+    }
+    let Restored { summary, log_id, audit } = backup::restore(source, data_dir, Clock::system()).await?;
+    flags::print(&format!(
+        "{}\n  log      {log_id}, before {}\n  records  {} to {}\n  pairs    {}\n  audit    {} entries, whole; head {}\n  \
+         the next record will be {}\n",
+        data_dir.display(),
+        summary.log_id,
+        summary.first,
+        summary.tail,
+        summary.pairs,
+        audit.entries,
+        audit.head,
+        summary.tail.next(),
+    ))
 }
 
 fn check(path: &Path, config: &Config) -> Result<(), Failure> {

@@ -43,7 +43,7 @@ use crate::service::Services;
 use crate::stream;
 use crate::tls::{ClientCertificates, OwnCertificates, Tls, TlsError, TlsFiles};
 use crate::tracker::{Tracker, TrackerOptions};
-use crate::{admin, api, console, http_server, ops, rounds};
+use crate::{admin, api, backup, console, http_server, ops, rounds};
 
 /// How long everything may take to end, from the signal on.
 pub const DRAIN_PATIENCE: Duration = Duration::from_secs(8);
@@ -158,6 +158,7 @@ pub async fn start(
     let observers = OwnThreads::start("observers", 1).map_err(StartError::Threads)?;
     let followers = OwnThreads::start("followers", 1).map_err(StartError::Threads)?;
     let dir = config.data.dir.clone();
+    let embedded = Arc::clone(&store);
     let parts = Parts::assemble(config, clock, store, secrets, followers.first().clone()).await?;
     init::first_operator(&dir, &parts.services.accounts).await??;
     let listeners = Listeners::bind(&parts.services.config).await?;
@@ -176,6 +177,11 @@ pub async fn start(
         vital: parts.vital,
     };
     running.run_listeners(listeners, certificates, recorder);
+    let backups = backup::serve(embedded, dir, running.services.draining.clone());
+    running.tasks.reopen();
+    let draining = &running.services.draining;
+    running.tasks.spawn_on(running.vital.watch("backups", draining, backups), running.observers.first());
+    running.tasks.close();
     Ok(running)
 }
 
@@ -351,12 +357,12 @@ pub async fn adopt_master_key(config: &Config, clock: Clock) -> Result<(), Start
     Ok(forgotten?)
 }
 
-async fn open(dir: PathBuf, clock: Clock) -> Result<Arc<dyn Store>, OpenError> {
+async fn open(dir: PathBuf, clock: Clock) -> Result<Arc<EmbeddedStore>, OpenError> {
     let config = EmbeddedConfig::new(dir, clock.wall_fn());
     // Walking through a file that was not closed properly takes a while, and blocks.
     let opened = tokio::task::spawn_blocking(move || EmbeddedStore::open(config)).await;
     match opened {
-        Ok(store) => store.map(|store| store as Arc<dyn Store>),
+        Ok(store) => store,
         Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
     }
 }
@@ -461,19 +467,19 @@ impl Running {
     }
 }
 
+/// The connections that are configured of API, admin API, console, gRPC and metrics.
+pub(crate) fn wanted_connections(config: &Config) -> [usize; 5] {
+    let nodes = config.limits.node_connections;
+    // Nodes that connect anew have two for a moment, and strangers are looked at before they are sent away.
+    let nodes = nodes + nodes / 8 + 256;
+    let customers = config.listeners.connections_max;
+    [customers, ADMIN_CONNECTIONS, CONSOLE_CONNECTIONS, nodes, monitor::CONNECTIONS_MAX]
+}
+
 /// The connections of API, admin API, console, gRPC and metrics: as many as wanted, or their parts of what the system lets this
 /// process have, so that no listener takes the last descriptor from another.
 fn gates(config: &Config) -> [Arc<Gate<IpAddr>>; 5] {
-    let nodes = config.limits.node_connections;
-    // Nodes that connect anew have two for a moment, and strangers are looked at before they are sent away.
-    let customers = config.listeners.connections_max;
-    let wanted = [
-        customers,
-        ADMIN_CONNECTIONS,
-        CONSOLE_CONNECTIONS,
-        nodes + nodes / 8 + 256,
-        monitor::CONNECTIONS_MAX,
-    ];
+    let wanted = wanted_connections(config);
     let limit = descriptors::raise();
     let shares = descriptors::divide(limit, wanted);
     let [api, admin, console, grpc, metrics] = shares;
@@ -558,6 +564,16 @@ fn certificates(config: &Config) -> Result<Certificates, StartError> {
         console: load("console", config.console.tls())?,
         grpc: load("grpc", config.grpc.tls())?,
     })
+}
+
+/// The files of each listener; `None` for one that speaks without TLS.
+pub(crate) fn tls_files(config: &Config) -> [(&'static str, Option<TlsFiles>); 4] {
+    [
+        ("api", config.api.tls()),
+        ("admin", config.admin.tls()),
+        ("console", config.console.tls()),
+        ("grpc", config.grpc.tls()),
+    ]
 }
 
 impl ApiConfig {

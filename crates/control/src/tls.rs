@@ -229,6 +229,11 @@ impl TlsFiles {
         [Some(&self.cert), Some(&self.key), authority].into_iter().flatten().cloned().collect()
     }
 
+    /// Whether they can be used; when the certificate is good, and when the last of the clients' authorities ends.
+    pub(crate) fn examine(&self) -> Result<(Option<ValidTime>, Option<u64>), TlsError> {
+        self.read().map(|read| (read.valid, read.authority_ends))
+    }
+
     fn read(&self) -> Result<ReadTls, TlsError> {
         let chain = certificates(&self.cert)?;
         let valid = chain.first().and_then(|leaf| ValidTime::of(leaf));

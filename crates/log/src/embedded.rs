@@ -18,6 +18,7 @@
 //! While the disk lets itself be read and not written, what was acknowledged can be read.
 
 mod aligned;
+mod backup;
 mod checkpoint;
 mod committed;
 mod database;
@@ -29,6 +30,7 @@ mod keys;
 mod layer;
 mod layout;
 mod log;
+mod log_copy;
 mod measure;
 mod medium;
 mod migrate;
@@ -54,6 +56,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -71,9 +74,10 @@ use self::recovery::RecoveredStore;
 use self::shared::Shared;
 use crate::kv::Kv;
 use crate::presence::Presence;
-use crate::purge_log::PurgeLog;
+use crate::purge_log::{LogState, PurgeLog};
 use crate::store::{Health, Store, WallClock, system_clock};
 
+pub use self::backup::{BackupError, BackupSummary, verify_backup};
 pub use self::database::CACHE_BYTES;
 pub use self::measure::describe_metrics;
 
@@ -99,6 +103,7 @@ impl EmbeddedConfig {
 ///
 /// Call [`Store::close`] at the end; a store that is only dropped lets go of its directory a moment later.
 pub struct EmbeddedStore {
+    dir: PathBuf,
     shared: Arc<Shared>,
     requests: RequestQueue,
 }
@@ -121,8 +126,44 @@ impl EmbeddedStore {
         Ok(log_id)
     }
 
+    /// Whether there is a store in `dir`.
+    pub fn is_in(dir: &Path) -> bool {
+        Directory::new(dir.to_owned()).has_store().unwrap_or(false)
+    }
+
+    /// What the store in `dir` says of its log, as far as its last checkpoint; `None` where there never was one. Changes
+    /// nothing. Not for a store that is open: what is read there may be half of something.
+    ///
+    /// # Errors
+    /// It cannot be opened, for the reason that [`EmbeddedStore::open`] would give.
+    pub fn inspect(dir: &Path) -> Result<Option<LogState>, OpenError> {
+        recovery::inspect(&Directory::new(dir.to_owned()))
+    }
+
+    /// Writes all that the store holds to `out`, while it goes on: a backup, for [`EmbeddedStore::restore`]. Blocks; what it
+    /// writes to must not stand still for long, because until the databases are read the store cannot be closed.
+    ///
+    /// # Errors
+    /// The store cannot be read, or `out` cannot be written to. Then what was written is cut off, and says so when it is read.
+    pub fn backup(&self, out: &mut dyn Write) -> Result<BackupSummary, BackupError> {
+        backup::take(&self.shared, &self.dir, out)
+    }
+
+    /// Makes a store of the backup at `path` in `dir`, which is empty or not there. Its log is one of its own, so that every
+    /// node that followed the old one starts anew. Blocks.
+    ///
+    /// # Errors
+    /// The backup is not whole, `dir` holds something, or cannot be written to. A start on what is there then is refused.
+    pub fn restore(path: &Path, dir: &Path) -> Result<(LogId, BackupSummary), BackupError> {
+        backup::refuse_occupied(dir)?;
+        let directory = Directory::new(dir.to_owned());
+        directory.prepare()?;
+        backup::restore(&Disk, path, &directory)
+    }
+
     fn open_on<M: Medium>(medium: M, config: EmbeddedConfig, pace: Pace) -> Result<Arc<Self>, OpenError> {
-        let directory = Directory::new(config.dir);
+        let dir = config.dir;
+        let directory = Directory::new(dir.clone());
         directory.prepare()?;
         let now = (config.clock)();
         let recovered = recovery::open_or_create(&medium, &directory, config.cache_bytes / 2, pace, now)?;
@@ -146,7 +187,7 @@ impl EmbeddedStore {
         let opener = writer::Opener { medium, directory, witness, cache_bytes: config.cache_bytes, pace };
         let beginning = writer::Beginning { committed, committed_pairs, appender, keys, checkpointed };
         let requests = writer::spawn(opener, Arc::clone(&shared), beginning)?;
-        Ok(Arc::new(Self { shared, requests }))
+        Ok(Arc::new(Self { dir, shared, requests }))
     }
 }
 

@@ -135,6 +135,22 @@ pub(super) fn open_to_read(
     Ok((checkpoint, standing, pairs, committed))
 }
 
+/// Where the checkpoint at `path` stands; the file stays as it is.
+pub(super) fn inspect(path: &Path) -> Result<CheckpointPlace, OpenError> {
+    open_on(
+        || Overlay::open(path),
+        path,
+        1 << 20,
+        |database, path| {
+            let transaction = read(&database, path)?;
+            match format(&transaction, path)? {
+                FORMAT => CheckpointPlace::read(&transaction).map_err(|fault| explain(fault, "read", path)),
+                found => Err(OpenError::Format { path: path.to_owned(), found, supported: FORMAT }),
+            }
+        },
+    )
+}
+
 fn open_on<B: StorageBackend, T>(
     backend: impl FnOnce() -> io::Result<B>,
     path: &Path,

@@ -7,7 +7,7 @@
 //! | `keys-…` | keys of accepted requests, as the checkpoint in `purge.redb` lists them |
 //! | `pairs.redb` | the small records beside the log |
 //! | `LOG_ID`, `ACKNOWLEDGED` | the log's identity, and what was acknowledged last |
-//! | `spare-…`, `….new`, `purge.redb.3` | nothing yet: made, or carried over, and not finished |
+//! | `spare-…`, `….new`, `purge.redb.3`, `purge.redb.restoring` | nothing yet: made, carried over or restored, and not finished |
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -53,6 +53,11 @@ impl Directory {
     /// A store of an older format that is being carried over; it takes the older one's name last.
     pub(super) fn carried_store(&self) -> PathBuf {
         self.path.join("purge.redb.3")
+    }
+
+    /// A store that is being made of a backup. Not removed by a start, which refuses what lies beside it.
+    pub(super) fn restored_store(&self) -> PathBuf {
+        self.path.join("purge.redb.restoring")
     }
 
     /// The small records beside the log.

@@ -18,17 +18,16 @@ use super::checkpoint::{CheckpointPlace, MetaNumbers, write_run_names};
 use super::database::{self, corrupt, explain};
 use super::directory::{Directory, io_error};
 use super::fault::Fault;
-use super::first_segment::begin_log;
 use super::keys::{KeyRows, RunName, write_runs};
 use super::layout::{
     COMPLETIONS, FORMAT_UNCHECKED, KV, KV_EXPIRY, META_COMMIT, META_FIRST, META_KV_VERSION, META_LOG_ID,
     OLD_DEDUPE, OLD_LOG, SITE_TASKS, TASK_SEQS, TASKS,
 };
+use super::log_copy::LogCopy;
 use super::medium::Medium;
 use super::open_error::OpenError;
-use super::pace::Pace;
 use super::rows::{self, SeenKey};
-use super::segments::{GROUP_HEAD, GroupHead, Onward, SegmentAppender, SegmentShelf, Spare, put_record};
+use super::segments::{GroupHead, Onward, put_record};
 use super::task_index;
 
 /// Rows that are copied by one transaction.
@@ -175,17 +174,8 @@ impl<M: Medium> Carry<'_, M> {
         let path = self.directory.store();
         let read = |fault| explain(fault, "read", &path);
         let onward = Onward { first_seq: standing.at.first.get(), first_group: 1, high: UnixMillis(0) };
-        let (shelf, appender) =
-            begin_log(self.medium, self.directory, Pace::default(), standing.lineage, onward)?;
-        let mut out = CarriedGroups {
-            medium: self.medium,
-            directory: self.directory,
-            shelf,
-            appender,
-            buffer: AlignedBytes::zeroed(GROUP_HEAD),
-            records: 0,
-            spares: 0,
-        };
+        let log = LogCopy::begin(self.medium, self.directory, standing.lineage, onward)?;
+        let mut out = CarriedGroups { log, frames: AlignedBytes::default(), records: 0 };
         let table = old.open_table(OLD_LOG).map_err(|error| read(error.into()))?;
         for row in table.iter().map_err(|error| read(error.into()))? {
             let (seq, row) = row.map_err(|error| read(error.into()))?;
@@ -193,11 +183,11 @@ impl<M: Medium> Carry<'_, M> {
             if record.seq != standing.at.tail.next() {
                 return Err(corrupt(&path, format!("record {} is missing", standing.at.tail.next())));
             }
-            put_record(&mut out.buffer, record.accepted_at, &record.body, None, &[]);
+            put_record(&mut out.frames, record.accepted_at, &record.body, None, &[]);
             out.records += 1;
             standing.at.tail = Cursor::after(record.seq);
             standing.at.high = rows::record_high(row.value());
-            if out.records >= GROUP_RECORDS || out.buffer.len() >= GROUP_BYTES {
+            if out.records >= GROUP_RECORDS || out.frames.len() >= GROUP_BYTES {
                 out.close(standing).map_err(|source| io_error("write", self.directory.path(), source))?;
             }
         }
@@ -227,14 +217,9 @@ impl<M: Medium> Carry<'_, M> {
 
 /// The group that is being filled, and where groups go.
 struct CarriedGroups<'c, M> {
-    medium: &'c M,
-    directory: &'c Directory,
-    shelf: SegmentShelf,
-    appender: SegmentAppender,
-    /// Room for the head, then frames.
-    buffer: AlignedBytes,
+    log: LogCopy<'c, M>,
+    frames: AlignedBytes,
     records: u32,
-    spares: u64,
 }
 
 impl<M: Medium> CarriedGroups<'_, M> {
@@ -243,28 +228,18 @@ impl<M: Medium> CarriedGroups<'_, M> {
         if self.records == 0 {
             return Ok(());
         }
-        let first_seq = standing.at.tail.get() + 1 - u64::from(self.records);
-        let span = self.buffer.len().next_multiple_of(super::aligned::BLOCK);
-        if self.appender.room() < span as u64 {
-            self.spares += 1;
-            let bytes = Pace::default().bytes_after(self.appender.segment().head.bytes, span);
-            let spare = Spare::make(self.medium, &self.directory.spare(self.spares), bytes)?;
-            let onward = Onward { first_seq, first_group: standing.at.group + 1, high: standing.at.high };
-            self.appender = SegmentAppender::begin(self.medium, self.directory, &self.shelf, spare, onward)?;
-        }
         let head = GroupHead {
             bytes: 0,
             records: self.records,
-            first_seq,
+            first_seq: standing.at.tail.get() + 1 - u64::from(self.records),
             group: standing.at.group + 1,
             segment: 0,
             high: standing.at.high,
         };
-        self.appender.append(head, &mut self.buffer)?;
+        self.log.append(head, self.frames.as_slice())?;
         standing.at.group += 1;
         self.records = 0;
-        self.buffer.clear();
-        self.buffer.resize(GROUP_HEAD);
+        self.frames.clear();
         Ok(())
     }
 }

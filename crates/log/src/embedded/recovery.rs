@@ -23,6 +23,7 @@ use super::segments::{
 };
 use super::witness::Testimony;
 use super::{migrate, names, replay, task_index};
+use crate::purge_log::LogState;
 
 /// A store that was opened, whole.
 pub(super) struct RecoveredStore {
@@ -80,6 +81,20 @@ pub(super) fn open_or_create<M: Medium>(
         keys,
     };
     Ok(recovered)
+}
+
+/// What the checkpoint in a directory says, without changing anything there.
+pub(super) fn inspect(directory: &Directory) -> Result<Option<LogState>, OpenError> {
+    let path = directory.store();
+    if !directory.has_store()? {
+        return if directory.names_a_log()? { Err(OpenError::Lost { path }) } else { Ok(None) };
+    }
+    let place = database::inspect(&path)?;
+    let beside = directory.read_log_id()?;
+    if beside != Some(place.at.log_id) {
+        return Err(OpenError::Copy { path, stored: place.at.log_id, beside });
+    }
+    Ok(Some(LogState { log_id: place.at.log_id, first: place.at.first, tail: place.at.tail }))
 }
 
 /// Refuses a store that lacks what was acknowledged.

@@ -82,6 +82,8 @@ pub(super) struct Shared {
     changes: broadcast::Sender<PairNews>,
     /// Nobody can ask for anything any more.
     abandoned: AtomicBool,
+    /// The writer waits until all readers have let go of the files.
+    wanted_back: AtomicBool,
 }
 
 impl Shared {
@@ -111,6 +113,7 @@ impl Shared {
             feed: broadcast::Sender::new(FEED_COMMITS),
             changes: broadcast::Sender::new(FEED_COMMITS),
             abandoned: AtomicBool::new(false),
+            wanted_back: AtomicBool::new(false),
         };
         measure::tail(committed.tail);
         shared
@@ -182,13 +185,20 @@ impl Shared {
         }
     }
 
+    /// Whether whoever reads for long is to stop.
+    pub(super) fn is_wanted_back(&self) -> bool {
+        self.wanted_back.load(Ordering::Relaxed)
+    }
+
     /// Makes readers wait for the next opening, and returns when the last of them has let go of this one.
     pub(super) fn let_go(&self) {
         let Some(OpenedFiles { checkpoint, pairs, .. }) = self.opened.write().take() else { return };
+        self.wanted_back.store(true, Ordering::Relaxed);
         for mut database in [checkpoint, pairs] {
             // Dropping it closes the file.
             while let Err(shared) = Arc::try_unwrap(database) {
-                // A read is a page or two; and this happens only after a failure and at the end.
+                // A read is a page or two, and a backup looks whether it is to stop; and this happens only after a failure
+                // and at the end.
                 database = shared;
                 std::thread::sleep(std::time::Duration::from_millis(1));
             }
@@ -203,6 +213,7 @@ impl Shared {
         committed: &Committed,
     ) {
         let (checkpoint, pairs) = (Arc::new(checkpoint), Arc::new(pairs));
+        self.wanted_back.store(false, Ordering::Relaxed);
         *self.opened.write() = Some(OpenedFiles { checkpoint, pairs, opening });
         *self.state.write() = LogState { log_id: self.log_id, first: committed.first, tail: committed.tail };
         measure::tail(committed.tail);

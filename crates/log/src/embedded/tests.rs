@@ -1,7 +1,9 @@
+mod backup;
 mod cuts;
 mod directory;
 mod faults;
 mod flips;
+mod golden;
 mod medium;
 mod model;
 mod old_store;

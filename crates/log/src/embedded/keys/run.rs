@@ -92,7 +92,7 @@ impl KeyRun {
     }
 
     /// The row's key and what is remembered under it; `None` for a row that there is not.
-    pub(super) fn read(&self, row: u32) -> Result<Option<([u8; KEY], SeenKey)>, Fault> {
+    pub(in crate::embedded) fn read(&self, row: u32) -> Result<Option<([u8; KEY], SeenKey)>, Fault> {
         if row >= self.name.rows {
             return Ok(None);
         }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use batoff_types::{Cursor, Seq, UnixMillis};
 use bytes::Bytes;
@@ -30,6 +30,17 @@ pub(in crate::embedded) struct SegmentShelf {
     lineage: u128,
     source: SegmentSource,
     segments: RwLock<Vec<Arc<LogSegment>>>,
+    /// How many read all of it: as long as somebody does, none is taken away.
+    pins: AtomicUsize,
+}
+
+/// Keeps every segment where it is.
+pub(in crate::embedded) struct PinnedSegments<'s>(&'s AtomicUsize);
+
+impl Drop for PinnedSegments<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// One segment, and what is known of its inside.
@@ -86,6 +97,11 @@ impl LogSegment {
     /// It is complete: its last group is this one.
     pub(in crate::embedded) fn seal(&self, last_group: u64) {
         self.last_group.store(last_group, Ordering::Release);
+    }
+
+    /// The latest `accepted_at` through the last group that is known here.
+    pub(in crate::embedded) fn high(&self) -> UnixMillis {
+        self.marks.lock().end.high
     }
 
     /// The newest group that may be read.
@@ -184,7 +200,7 @@ impl SegmentShelf {
         source: SegmentSource,
         segments: Vec<Arc<LogSegment>>,
     ) -> Self {
-        Self { lineage, source, segments: RwLock::new(segments) }
+        Self { lineage, source, segments: RwLock::new(segments), pins: AtomicUsize::new(0) }
     }
 
     pub(in crate::embedded) fn lineage(&self) -> u128 {
@@ -205,6 +221,9 @@ impl SegmentShelf {
     /// newest. They are deleted by whoever gets them.
     pub(in crate::embedded) fn take_old(&self, first: Seq, group: u64) -> Vec<Arc<LogSegment>> {
         let mut segments = self.segments.write();
+        if self.is_pinned() {
+            return Vec::new();
+        }
         let old = segments
             .windows(2)
             .take_while(|pair| pair[1].head.first_seq <= first.get() && pair[1].head.first_group <= group + 1)
@@ -214,7 +233,45 @@ impl SegmentShelf {
 
     /// Whether a segment could go if the checkpoint stood further on.
     pub(in crate::embedded) fn waits_for_checkpoint(&self, first: Seq) -> bool {
-        self.segments.read().get(1).is_some_and(|second| second.head.first_seq <= first.get())
+        !self.is_pinned()
+            && self.segments.read().get(1).is_some_and(|second| second.head.first_seq <= first.get())
+    }
+
+    /// Keeps all segments there are until the result is dropped. What has no use any more goes with a later checkpoint.
+    pub(in crate::embedded) fn pin(&self) -> PinnedSegments<'_> {
+        // Not while some are being taken away.
+        let _segments = self.segments.read();
+        self.pins.fetch_add(1, Ordering::AcqRel);
+        PinnedSegments(&self.pins)
+    }
+
+    fn is_pinned(&self) -> bool {
+        self.pins.load(Ordering::Acquire) > 0
+    }
+
+    /// Head of the oldest segment.
+    pub(in crate::embedded) fn oldest(&self) -> Result<SegmentHead, Fault> {
+        let oldest = self.segments.read().first().map(|segment| segment.head);
+        oldest.ok_or_else(|| Fault::Io("the log has no segment".to_owned()))
+    }
+
+    /// Tells `each` of every group that may be read, from the first on, until it returns `false`.
+    pub(in crate::embedded) fn groups(
+        &self,
+        mut each: impl FnMut(&GroupHead, &[u8]) -> bool,
+    ) -> Result<(), Fault> {
+        let segments = self.segments.read().clone();
+        for segment in segments {
+            let visited = segment.visit(
+                &self.source,
+                |_| false,
+                |head, _, frames| Ok(if each(head, frames) { Appetite::More } else { Appetite::Enough }),
+            )?;
+            if visited == Appetite::Enough {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Whether the segment has not been taken away.
