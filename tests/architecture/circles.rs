@@ -51,8 +51,8 @@ const CONTROL: &[(&str, &[&str])] = &[
     (
         "console",
         &[
-            "accounts", "admin", "api", "audit", "catalog", "clock", "language", "metrics", "overview",
-            "service", "store", "tls", "tracker",
+            "accounts", "admin", "api", "audit", "catalog", "clock", "config", "language", "metrics",
+            "overview", "service", "store", "tls", "tracker",
         ],
     ),
     (

@@ -117,8 +117,22 @@ pub struct ConsoleConfig {
     pub session_idle_minutes: u64,
     /// Every session ends after so many hours: 1 to 720.
     pub session_hours: u64,
+    /// `[[console.pops]]`: where PoPs are, for a map. Those that are not named are not on it.
+    pub pops: Vec<PopPlace>,
     /// `[console.proxy]`: somebody in front who knows who asks.
     pub proxy: Option<ConsoleProxyConfig>,
+}
+
+/// Where a PoP is.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PopPlace {
+    /// Its name, as its nodes have it: the first part of `fra1/edge-03`.
+    pub name: String,
+    /// Degrees north: -90 to 90.
+    pub latitude: f64,
+    /// Degrees east: -180 to 180.
+    pub longitude: f64,
 }
 
 /// A proxy in front of the console that signs people in, and says in headers who they are.
@@ -287,6 +301,7 @@ impl Default for ConsoleConfig {
             key: None,
             session_idle_minutes: 12 * 60,
             session_hours: 7 * 24,
+            pops: Vec::new(),
             proxy: None,
         }
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
-use super::plan::{ControlAddresses, NodePlan};
+use super::plan::{self, ControlAddresses, NodePlan};
 use crate::certs::CertFiles;
 
 /// `control.toml`
@@ -14,7 +14,7 @@ pub fn control(data: &Path, at: &ControlAddresses, ca: &Path, certs: &CertFiles)
         ("data", vec![("dir", path(data))]),
         ("api", vec![("listen", address(at.api))]),
         ("admin", vec![("listen", address(at.admin))]),
-        ("console", vec![("listen", address(at.console))]),
+        ("console", vec![("listen", address(at.console)), ("pops", Value::Array(pops().collect()))]),
         (
             "grpc",
             vec![
@@ -26,6 +26,18 @@ pub fn control(data: &Path, at: &ControlAddresses, ca: &Path, certs: &CertFiles)
         ),
         ("metrics", vec![("listen", address(at.metrics))]),
     ])
+}
+
+/// The PoPs on the console's map.
+fn pops() -> impl Iterator<Item = Value> {
+    plan::places().map(|(name, latitude, longitude)| {
+        let keys = [
+            ("name", text(name)),
+            ("latitude", Value::Float(latitude)),
+            ("longitude", Value::Float(longitude)),
+        ];
+        Value::Table(keys.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+    })
 }
 
 /// `proxy.toml` of one node. Without a lease it asks the origin before it serves, so that the proof can be tried by hand.

@@ -6,10 +6,24 @@ use batoff_types::NodeName;
 
 use crate::exit::Failure;
 
-/// Names that look like places: airports, near ones first.
-const POPS: [&str; 16] = [
-    "fra1", "ams1", "waw1", "lon1", "par1", "mad1", "mil1", "sto1", "hel1", "prg1", "vie1", "buh1", "ist1",
-    "dxb1", "sin1", "nrt1",
+/// Names that look like places: airports, near ones first; with degrees north and east.
+const POPS: [(&str, f64, f64); 16] = [
+    ("fra1", 50.0, 8.6),
+    ("ams1", 52.3, 4.8),
+    ("waw1", 52.2, 21.0),
+    ("lon1", 51.5, -0.5),
+    ("par1", 49.0, 2.5),
+    ("mad1", 40.5, -3.6),
+    ("mil1", 45.6, 8.7),
+    ("sto1", 59.7, 17.9),
+    ("hel1", 60.3, 25.0),
+    ("prg1", 50.1, 14.3),
+    ("vie1", 48.1, 16.6),
+    ("buh1", 44.6, 26.1),
+    ("ist1", 41.3, 28.7),
+    ("dxb1", 25.3, 55.4),
+    ("sin1", 1.4, 104.0),
+    ("nrt1", 35.8, 140.4),
 ];
 
 /// Ports between one node's and the next one's.
@@ -114,10 +128,15 @@ impl Plan {
     }
 }
 
+/// Where the PoPs are that `dev` may have: name, degrees north and east.
+pub fn places() -> impl Iterator<Item = (&'static str, f64, f64)> {
+    POPS.into_iter()
+}
+
 fn node_name(number: u16) -> Result<NodeName, Failure> {
     let (round, place) = (usize::from(number) / POPS.len(), usize::from(number) % POPS.len());
     // fra1 … nrt1, then fra2 … nrt2, and so on.
-    let pop = format!("{}{}", POPS[place].trim_end_matches('1'), round + 1);
+    let pop = format!("{}{}", POPS[place].0.trim_end_matches('1'), round + 1);
     NodeName::new(&pop, "edge-1").map_err(|e| Failure::Internal(e.to_string()))
 }
 

@@ -44,7 +44,7 @@ fn holes<'a>(text: &'a str, template: &str) -> Option<Vec<&'a str>> {
 }
 
 /// The more exact ones first.
-const CATALOGUE: [(&str, &str); 158] = [
+const CATALOGUE: [(&str, &str); 163] = [
     (
         "a tag must not have an invisible character (such as a zero-width space or a direction mark); delete it, in Cache-Tag too",
         "тег не должен содержать невидимых символов (пробел нулевой ширины, знак направления); удалите их, и в Cache-Tag тоже",
@@ -59,6 +59,8 @@ const CATALOGUE: [(&str, &str); 158] = [
     ("there is no such user", "такого пользователя нет"),
     ("there is no such choice: {}", "такого варианта нет: {}"),
     ("there is no such language", "такого языка нет"),
+    ("there is no purge {} among your sites'", "среди ваших сайтов нет очистки {}"),
+    ("there is no {} called {}", "нет такого значения {}: {}"),
     ("there is no such token, or it was revoked already", "такого токена нет, или он уже отозван"),
     ("there is no such node, or it is decommissioned", "такого узла нет, или он выведен"),
     ("there is no such site", "такого сайта нет"),
@@ -97,6 +99,12 @@ const CATALOGUE: [(&str, &str); 158] = [
     ),
     ("choose a site: the form names none that there is", "выберите сайт: в форме нет существующего"),
     ("is not among the choices of the filter", "нет среди вариантов отбора"),
+    ("is not understood", "непонятно"),
+    ("must be a whole number, 0 or more, or empty", "ожидается целое число не меньше 0 или пустое поле"),
+    (
+        "from must be before until, and at most {} days: so long is it kept",
+        "from должно быть раньше until и не дальше {} дней: столько это хранится",
+    ),
     ("is not among the choices of the form", "нет среди вариантов формы"),
     ("must be the name of the node, and nothing was done", "должно быть именем узла; ничего не сделано"),
     ("must be ticked, and nothing was done", "нужна отметка; ничего не сделано"),

@@ -2,7 +2,9 @@
 
 use batoff_program::config::{ConfigError, ConfigFile};
 
-use super::{Config, ConsoleGroup, ConsoleProxyConfig, GroupRole, GrpcConfig};
+use batoff_types::NodeName;
+
+use super::{Config, ConsoleGroup, ConsoleProxyConfig, GroupRole, GrpcConfig, PopPlace};
 
 /// Variables of the `batoff` command that look like ours. Whoever has exported them must still be able to start a control
 /// plane from the same shell.
@@ -97,6 +99,22 @@ impl Config {
                     console.listen
                 ),
             ));
+        }
+        for (number, place) in console.pops.iter().enumerate() {
+            let PopPlace { name, latitude, longitude } = place;
+            let wrong = |problem| Err(invalid("console.pops", problem));
+            if NodeName::new(name, "edge-1").is_err() {
+                return wrong(format!("{name:?} is not the name of a PoP, such as \"fra1\""));
+            }
+            if console.pops[..number].iter().any(|other| other.name == *name) {
+                return wrong(format!("{name} is named twice"));
+            }
+            if !(-90.0..=90.0).contains(latitude) || !(-180.0..=180.0).contains(longitude) {
+                return wrong(format!(
+                    "{name} at {latitude}, {longitude} is nowhere: latitude is -90 to 90 degrees north, longitude -180 to \
+                     180 degrees east"
+                ));
+            }
         }
         if let Some(proxy) = &console.proxy {
             if console.cert.is_none() {
@@ -401,6 +419,25 @@ mod tests {
                 error.starts_with("api.public_url") && error.contains("api.public_prefix"),
                 "{url}: {error}"
             );
+        }
+    }
+
+    #[test]
+    fn a_pop_is_somewhere_on_earth_and_in_one_place() {
+        let with =
+            |pops: &str| check(&format!("[data]\ndir='d'\n[grpc]\nplaintext=true\n[console]\npops=[{pops}]"));
+        let fra1 = "{name='fra1', latitude=50.1, longitude=8.7}";
+        let config = with(&format!("{fra1}, {{name='jnb1', latitude=-26, longitude=28.0}}")).unwrap();
+        assert_eq!(config.console.pops.len(), 2);
+        for (pops, words) in [
+            (format!("{fra1}, {fra1}"), "fra1 is named twice"),
+            ("{name='a b', latitude=0, longitude=0}".to_owned(), "is not the name of a PoP"),
+            ("{name='a', latitude=91, longitude=0}".to_owned(), "a at 91, 0 is nowhere"),
+            ("{name='a', latitude=0, longitude=nan}".to_owned(), "is nowhere"),
+            ("{name='a', latitude=0}".to_owned(), "longitude"),
+        ] {
+            let error = with(&pops).unwrap_err().to_string();
+            assert!(error.contains("console.pops") && error.contains(words), "{pops}: {error}");
         }
     }
 

@@ -4,6 +4,7 @@ pub mod account;
 pub mod audit;
 pub mod choices;
 pub mod docs;
+mod map;
 pub mod new_purge;
 pub mod nodes;
 pub mod now;

@@ -242,6 +242,68 @@ async fn a_page_speaks_the_viewers_language() {
     assert_eq!(elsewhere.get("/purges").await.headers()["content-language"], "ru");
 }
 
+/// What a page of a refusal says about it, in the words of whoever refused.
+fn refused_because(page: &str) -> Vec<&str> {
+    let after = page.split("class=\"failure\"").nth(1).unwrap_or_default();
+    let after = after.split("<p><b>").next().unwrap_or_default();
+    let details = after.split("<p class=\"detail\">").skip(1).map(|rest| rest.split("</p>").next().unwrap());
+    let items = after.split("<li>").skip(1).map(|rest| rest.split("</li>").next().unwrap());
+    details.chain(items).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn why_something_is_refused_is_told_in_russian_too() {
+    let plane = Plane::start().await;
+    let browser = Browser::of(&plane, Role::Operator, &[]).await.with("accept-language", "ru");
+    let key = ulid::Ulid::generate();
+    let long = format!("key={key}&site=shop&may=purge&label={}", "x".repeat(300));
+    for (method, path, form) in [
+        (Method::GET, "/nothing", ""),
+        (Method::GET, "/purges?state=none", ""),
+        (Method::GET, "/purges?task=01JF7M2KZ7YH9Q4K0P2BDH9W3Y", ""),
+        (Method::GET, "/sites/shop/purges/01JF7M2KZ7YH9Q4K0P2BDH9W3Y", ""),
+        (Method::GET, "/sites/shop?kind=none&value=x", ""),
+        (Method::GET, "/sites/shop?kind=url&value=https://evil.example/", ""),
+        (Method::GET, "/nodes?state=none", ""),
+        (Method::GET, "/nodes/fra1/edge-9", ""),
+        (Method::GET, "/users/nobody", ""),
+        (Method::GET, "/audit?since=none", ""),
+        (Method::GET, "/audit/chain?head=none", ""),
+        (Method::GET, "/sites/shop/tokens/01JF7M2KZ7YH9Q4K0P2BDH9W3Y/revoke", ""),
+        (Method::POST, "/sites", "site=shop&hostnames=www.example.org"),
+        (Method::POST, "/sites", "site=new&hostnames=www.example.com"),
+        (Method::POST, "/sites/shop", "hostnames=www.example.com&items_per_minute=many"),
+        (Method::POST, "/sites/shop", "hostnames=www.example.com&items_per_minute=0"),
+        (Method::POST, "/tokens", "site=shop&may=purge"),
+        (Method::POST, "/tokens", "site=shop&may=everything&key=01JF7M2KZ7YH9Q4K0P2BDH9W3Y"),
+        (Method::POST, "/tokens", &long),
+        (Method::POST, "/nodes/fra1/edge-9", "confirm=yes"),
+        (Method::POST, "/nodes/fra1/edge-9", "confirm=fra1%2Fedge-9"),
+        (Method::POST, "/nodes/fra1/edge-9/admit", "confirm=yes"),
+        (Method::POST, "/purges/new", "site=%3F"),
+        (Method::POST, "/language", "to=de&back=/"),
+        (Method::POST, "/account/language", "to=de"),
+    ] {
+        let answer = browser.ask(method.clone(), path, form).await;
+        assert!(answer.status().is_client_error(), "{method} {path} {form}: {}", answer.status());
+        let why = refused_because(answer.body());
+        assert!(!why.is_empty(), "{method} {path} {form}: {}", answer.body());
+        for text in why {
+            assert!(
+                text.contains(|c| ('а'..='я').contains(&c)),
+                "{method} {path} {form} is told in English: {text}"
+            );
+        }
+    }
+    let elsewhere = browser.with("sec-fetch-site", "cross-site");
+    let answer = elsewhere.ask(Method::POST, "/language", "to=ru&back=/").await;
+    assert!(
+        refused_because(answer.body())[0].starts_with("запрос пришёл не со страницы"),
+        "{}",
+        answer.body()
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn purges_are_filtered_by_their_url_and_found_by_their_id() {
     let plane = Plane::start().await;

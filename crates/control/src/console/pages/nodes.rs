@@ -13,6 +13,7 @@ use batoff_types::NodeName;
 use batoff_types::message::LeasePolicy;
 use serde::Deserialize;
 
+use super::map::{MapPop, PopMap};
 use super::purge::cause_words;
 use super::purge_row::took;
 use super::tokens::asker;
@@ -43,6 +44,8 @@ words! {
         Attention: "Needs attention", "Требует внимания";
         Show: "Show", "Показать";
         Reset: "Reset", "Сбросить";
+        Map: "Where the PoPs are, each with the sign of its worst node", "Где находятся PoP; знак — по худшему узлу";
+        NotOnMap: "Not on the map", "Нет на карте";
         Node: "Node", "Узел";
         Lag: "Lag", "Отставание";
         Lease: "Lease left", "Остаток аренды";
@@ -117,6 +120,7 @@ struct NodesPage<'a> {
     query: &'a NodesQuery,
     /// All there are, whatever the filter says.
     names: Vec<String>,
+    map: Option<PopMap>,
     pops: Vec<PopGroup>,
     removed: Vec<String>,
     states: Vec<(&'static str, NodesText, bool)>,
@@ -186,6 +190,10 @@ pub async fn list(
     for node in &nodes {
         by_pop.entry(node.node.pop()).or_default().push(node);
     }
+    let map = PopMap::new(
+        &console.services.config.console.pops,
+        by_pop.iter().map(|(name, nodes)| on_map(name, nodes, frame.language)).collect(),
+    );
     let names = by_pop.keys().map(|name| (*name).to_owned()).collect();
     let chosen = by_pop.into_iter().filter(|(name, _)| query.pop.is_empty() || query.pop == *name);
     let pops = chosen.map(|(name, mut nodes)| {
@@ -203,6 +211,7 @@ pub async fn list(
         frame: &frame,
         query: &query,
         names,
+        map,
         pops: pops.filter(|pop| !pop.rows.is_empty()).collect(),
         removed: removed.iter().map(|node| node.node.to_string()).collect(),
         states: choices,
@@ -281,6 +290,25 @@ const fn state_words(state: NodeState) -> NodesText {
     }
 }
 
+/// The class of its badge.
+fn sign_of(status: &NodeStatus) -> &'static str {
+    match (status.state, status.concern.is_some() || !status.troubles.is_empty()) {
+        (NodeState::Joining, _) => "in_progress",
+        (NodeState::Unknown, _) => "pending",
+        (NodeState::Away, _) | (NodeState::Leased, true) => "partial",
+        (NodeState::Leased, false) => "completed",
+    }
+}
+
+/// A PoP as the map has it: as its worst node.
+fn on_map(name: &str, nodes: &[&NodeStatus], language: Language) -> MapPop {
+    let signs: Vec<&str> = nodes.iter().map(|node| sign_of(node)).collect();
+    let worst = ["partial", "in_progress", "pending"].into_iter().find(|sign| signs.contains(sign));
+    let leased = nodes.iter().filter(|node| node.state == NodeState::Leased).count();
+    let said = format!("{name}: {leased}/{} {}", nodes.len(), NodesText::WithLease.of(language));
+    MapPop { name: name.to_owned(), sign: worst.unwrap_or("completed"), said }
+}
+
 impl NodesQuery {
     fn is_filtered(&self) -> bool {
         !self.pop.is_empty() || !self.state.is_empty()
@@ -298,12 +326,7 @@ impl NodesQuery {
 impl FleetRow {
     fn new(status: &NodeStatus, lease_ms: u64, language: Language) -> Self {
         let concern = status.concern.as_ref();
-        let sign = match (status.state, concern.is_some() || !status.troubles.is_empty()) {
-            (NodeState::Joining, _) => "in_progress",
-            (NodeState::Unknown, _) => "pending",
-            (NodeState::Away, _) | (NodeState::Leased, true) => "partial",
-            (NodeState::Leased, false) => "completed",
-        };
+        let sign = sign_of(status);
         let is_leased = status.state == NodeState::Leased && !status.lease_remaining.is_zero();
         let left = millis(status.lease_remaining);
         let bar = (left * BAR_WIDTH).div_ceil(lease_ms.max(1)).min(BAR_WIDTH);

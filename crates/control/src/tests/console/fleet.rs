@@ -120,3 +120,16 @@ async fn a_decommissioned_node_is_admitted_again_by_who_confirms_it() {
     let unknown = browser.ask(Method::POST, "/nodes/fra1/edge-9/admit", "confirm=yes").await;
     assert_eq!(unknown.status(), 404);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pops_that_have_a_place_are_on_a_map_with_the_sign_of_their_worst_node() {
+    let pops = "pops = [{ name = 'fra1', latitude = 50.1, longitude = 8.7 }, { name = 'syd1', latitude = -33.9, longitude = 151.2 }]";
+    let plane = Plane::start_with_console(tempfile::tempdir().unwrap(), pops.to_owned()).await;
+    let browser = Browser::of(&plane, Role::Operator, &[]).await;
+    assert!(!browser.get("/nodes").await.body().contains("class=\"card map\""), "no node, no map");
+    let _quick = Node::strict(&plane, "fra1/edge-1").await.follow();
+    let mut slow = Node::strict(&plane, "waw1/edge-2").await;
+    slow.beat();
+    let page = until(&browser, "/nodes", "<a href=\"/nodes?pop=fra1\" class=\"completed\"").await;
+    assert!(page.contains("Not on the map: waw1") && !page.contains("syd1"), "{page}");
+}
