@@ -18,7 +18,8 @@
 //! visitors ask for.
 //!
 //! Not in it: sockets and codecs (`tests/turmoil`, `tests/faults`), real disks (`crates/log`), hypervisor pauses and clocks
-//! that stand still (outside the proof, as README says), a second control plane started while the first one runs.
+//! that stand still (outside the proof, as README says), a second control plane started while the first one runs: that, and
+//! several beside one log, is a world of its own, without caches ([`run_several`]).
 
 mod accept;
 mod cache;
@@ -33,6 +34,7 @@ mod oracle;
 mod profile;
 mod random;
 mod report;
+mod several;
 mod shield;
 mod switch;
 mod tiers;
@@ -44,6 +46,9 @@ mod world;
 pub use self::oracle::Violation;
 pub use self::profile::Profile;
 pub use self::report::{Faults, Outcome, Summary};
+pub use self::several::{
+    SeveralOptions, SeveralOutcome, SeveralSummary, Temper, run_several, search_several,
+};
 pub use self::switch::Switch;
 
 /// How to make a run.

@@ -6,7 +6,9 @@ use std::time::Instant;
 
 use anyhow::Context;
 use batoff_simulation::globe::Globe;
-use batoff_simulation::{Options, Profile, Summary, Switch, run};
+use batoff_simulation::{
+    Options, Profile, SeveralOptions, SeveralSummary, Summary, Switch, Temper, run, run_several,
+};
 use clap::{Parser, Subcommand};
 
 #[derive(Debug, Parser)]
@@ -34,6 +36,30 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Several control planes beside one log.
+    Several {
+        /// How many, in the first set.
+        #[arg(long, default_value_t = 3)]
+        replicas: u8,
+        /// Make this one run and print what happens in it.
+        #[arg(long, conflicts_with = "seeds")]
+        seed: Option<u64>,
+        /// Make so many runs and print their figures.
+        #[arg(long, default_value_t = 1_000)]
+        seeds: u64,
+        /// The first seed of many.
+        #[arg(long, default_value_t = 0)]
+        first: u64,
+        /// Leave out one rule, to see that it is noticed.
+        #[arg(long)]
+        without: Option<Switch>,
+        /// How cruel; otherwise each seed chooses.
+        #[arg(long)]
+        temper: Option<Temper>,
+        /// Stop at so many seeds with a violation.
+        #[arg(long)]
+        stop: Option<usize>,
+    },
     /// How long a purge takes to 335 PoPs around the world: Markdown, and a picture.
     World {
         /// Write an SVG there.
@@ -66,17 +92,49 @@ fn main() -> anyhow::Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
+        Some(Command::Several { replicas, seed, seeds, first, without, temper, stop }) => {
+            let options = SeveralOptions { replicas, without, temper, trace: seed.is_some() };
+            let seeds = seed.map_or(first..first.saturating_add(seeds), |seed| seed..seed + 1);
+            simulate_several(seeds, stop, options)
+        }
         None => simulate(&arguments),
     }
 }
 
-fn simulate(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let (without, profile) = (arguments.without, arguments.profile);
+fn can_leave_out(without: Option<Switch>) -> anyhow::Result<()> {
     if without.is_some_and(Switch::needs_feature) && cfg!(not(feature = "mutations")) {
         anyhow::bail!(
             "rules of the state machines can be left out only in a build with --features mutations"
         );
     }
+    Ok(())
+}
+
+fn simulate_several(
+    seeds: std::ops::Range<u64>,
+    stop: Option<usize>,
+    options: SeveralOptions,
+) -> anyhow::Result<ExitCode> {
+    can_leave_out(options.without)?;
+    let (mut summary, begun) = (SeveralSummary::default(), Instant::now());
+    for seed in seeds {
+        let outcome = run_several(seed, options);
+        if let Some(violation) = outcome.violations.first() {
+            println!("seed {seed}: {violation}");
+        }
+        summary += outcome;
+        if stop.is_some_and(|stop| summary.bad.len() >= stop) {
+            break;
+        }
+    }
+    println!("{:.1} s\n", begun.elapsed().as_secs_f64());
+    print!("{summary}");
+    Ok(if summary.bad.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn simulate(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let (without, profile) = (arguments.without, arguments.profile);
+    can_leave_out(without)?;
     let mut summary = Summary::default();
     if let Some(seed) = arguments.seed {
         summary += run(seed, Options { without, profile, trace: true });

@@ -2,7 +2,7 @@ use std::str::FromStr;
 
 use batoff_delivery::Rule;
 
-use crate::Profile;
+use crate::{Profile, Temper};
 
 /// What a run can be made without. The oracle has to notice: one that cannot fail proves nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub enum Switch {
     PathToken,
     /// What a parent serves stale is not stored.
     StaleMark,
+    /// Where the log ends, a replica that starts is told by the engine as it is, and not as it was.
+    StaleHead,
 }
 
 impl Switch {
@@ -57,6 +59,27 @@ impl Switch {
         Rule::OF_EACH.into_iter().map(Self::Rule).chain(Self::OTHERS)
     }
 
+    /// What several control planes need, as far as a world of theirs shows it: what each of them needs alone, and what they
+    /// need together. Two have a story of their own in `crates/delivery` instead: where the log ends is asked after the wait
+    /// (`replicas/seat/tests.rs`), which no random run has missed; and a reset needs a majority (`inbox/feeds/tests.rs`),
+    /// without which nodes drop what they have, and nothing wrong is served.
+    pub fn of_several() -> impl Iterator<Item = Self> {
+        const EACH: [Rule; 8] = [
+            Rule::Floor,
+            Rule::Confirmed,
+            Rule::FloorAtStart,
+            Rule::Progress,
+            Rule::JoiningStuck,
+            Rule::OneIncarnation,
+            Rule::OneLease,
+            Rule::WaitAfterStart,
+        ];
+        let has_story = |rule: &Rule| matches!(rule, Rule::HeadAfterWait | Rule::ResetMajority);
+        let together = Rule::OF_SEVERAL.into_iter().filter(move |rule| !has_story(rule));
+        let rules = EACH.into_iter().chain(together).map(Self::Rule);
+        rules.chain([Self::Margin, Self::Echo, Self::StaleHead])
+    }
+
     /// Its name on the command line.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -73,6 +96,7 @@ impl Switch {
             Self::ParentSeq => "parent-seq",
             Self::PathToken => "path-token",
             Self::StaleMark => "stale-mark",
+            Self::StaleHead => "stale-head",
         }
     }
 
@@ -80,6 +104,15 @@ impl Switch {
     pub const fn profile(self) -> Option<Profile> {
         match self {
             Self::Rule(Rule::Confirmed) => Some(Profile::Relapses),
+            _ => None,
+        }
+    }
+
+    /// The same where there are several replicas.
+    pub const fn temper(self) -> Option<Temper> {
+        match self {
+            // It takes a process that is cut off from the engine, and still hears a node that then dies.
+            Self::Rule(Rule::SeatStatements) => Some(Temper::Twins),
             _ => None,
         }
     }
@@ -102,8 +135,9 @@ impl FromStr for Switch {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let found = Self::all().find(|switch| switch.as_str() == text);
-        let names = || Self::all().map(Self::as_str).collect::<Vec<_>>().join(", ");
+        let all = || Self::all().chain(Rule::OF_SEVERAL.map(Self::Rule)).chain([Self::StaleHead]);
+        let found = all().find(|switch| switch.as_str() == text);
+        let names = || all().map(Self::as_str).collect::<Vec<_>>().join(", ");
         found.ok_or_else(|| format!("no rule is named {text:?}; there are {}", names()))
     }
 }

@@ -43,6 +43,8 @@ pub(super) struct ReplicaFeed {
     pub(super) said: Option<Position>,
     /// What it wants to be dropped, and has not been yet.
     pub(super) asks: Option<Reset>,
+    /// It has gone on sending since, and that was not kept.
+    pub(super) skipped: bool,
     pub(super) welcome: Option<Welcome>,
     pub(super) counts: VecDeque<Count>,
     pub(super) go_away: Option<GoAway>,
@@ -69,6 +71,7 @@ impl ReplicaFeed {
             granted: GrantedLease::new(max_term_seen),
             said: None,
             asks: None,
+            skipped: false,
             welcome: None,
             counts: VecDeque::new(),
             go_away: None,
@@ -89,6 +92,7 @@ impl ReplicaFeed {
         self.connection = connection;
         self.said = said;
         self.asks = None;
+        self.skipped = false;
         self.welcome = None;
         self.counts.clear();
         self.go_away = None;
@@ -100,8 +104,9 @@ impl ReplicaFeed {
     }
 
     /// Nothing more is accepted on the present connection.
-    pub(super) const fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         self.phase = Phase::Silent;
+        self.asks = None;
         self.next_heartbeat = None;
     }
 

@@ -3,6 +3,8 @@
 //! Every replica sends every record, and the node takes whichever comes first. So a record that one stream lost or delays
 //! costs nothing, and each replica is told how far the node is, whoever brought it there.
 
+mod reset;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -10,11 +12,8 @@ use batoff_types::message::{
     Ack, Count, GoAway, Heartbeat, Hello, LeaseGrant, LeasePolicy, PROTOCOL_VERSION, Parents, Position,
     RecordReport, Reset, ResetReason, ToNode, Welcome,
 };
-use batoff_types::{
-    Cursor, InstanceId, LogId, Moment, Record, Replica, SEMANTICS_VERSION, Seq, TaskId, Term,
-};
+use batoff_types::{Cursor, InstanceId, Moment, Record, Replica, SEMANTICS_VERSION, Seq, TaskId, Term};
 
-use super::catch_up::CatchUp;
 use super::feed::{COUNTS_MAX, HEARTBEAT_INTERVAL_MIN, Phase, ReplicaFeed};
 use super::queue::{Queue, Received};
 use super::reports::Reports;
@@ -51,6 +50,7 @@ pub struct Feeds {
     queue: Queue,
     reset: Option<Reset>,
     resetting: Option<Reset>,
+    reset_from: Option<Replica>,
     reports: Reports,
     /// What a majority says of the parents.
     parents: Parents,
@@ -80,6 +80,7 @@ impl Feeds {
             received: applied,
             reset: None,
             resetting: None,
+            reset_from: None,
             reports: Reports::default(),
             parents: Parents::default(),
             replicas: replicas.collect(),
@@ -111,6 +112,20 @@ impl Feeds {
             caches: self.config.caches.clone(),
             policy: self.config.policy,
             parents: self.config.parents.clone(),
+        }
+    }
+
+    /// That connection has ended. Of no effect when it is not the present one.
+    pub fn handle_disconnected(&mut self, line: FeedLine) {
+        let Some(feed) = self.replicas.get_mut(&line.replica) else { return };
+        if feed.connection == line.connection {
+            feed.end();
+            // What the others want may be all that is left.
+            let asked = self.replicas.values().find_map(|feed| Some(feed.asks.as_ref()?.log_id));
+            if let Some(log_id) = asked {
+                self.weigh(log_id);
+                self.settle();
+            }
         }
     }
 
@@ -171,7 +186,10 @@ impl Feeds {
                 self.handle_following(now, from, message)
             }
             // They come after a place that the node has not been put to.
-            (Phase::Asking, ToNode::Records(_)) => Ok(()),
+            (Phase::Asking, ToNode::Records(_)) => {
+                feed.skipped = true;
+                Ok(())
+            }
             (Phase::Following | Phase::Asking | Phase::Resetting, message) => {
                 self.handle_following(now, from, message)
             }
@@ -195,82 +213,6 @@ impl Feeds {
             self.moved();
         }
         Ok(())
-    }
-
-    /// A replica wants everything to be dropped. One alone is not believed: it may have another log, or have read less of
-    /// it than it should.
-    fn handle_reset(&mut self, from: Replica, reset: Reset) {
-        let log_id = reset.log_id;
-        let Some(feed) = self.replicas.get_mut(&from) else { return };
-        if let Some(under_way) = &self.resetting {
-            if under_way.log_id == log_id && reset.cursor <= under_way.cursor {
-                feed.phase = Phase::Resetting;
-                feed.catch_up.handle_reset(under_way);
-            } else {
-                feed.end();
-            }
-            return;
-        }
-        let said = feed.said.map(|said| said.log_id);
-        if self.position.is_some() && said != self.position.map(|position| position.log_id) {
-            // The Hello said what is no longer so; the next one says where the node stands.
-            return feed.end();
-        }
-        feed.asks = Some(reset);
-        feed.phase = Phase::Asking;
-        // Whatever its lease was granted on lies before the reset.
-        feed.granted.void();
-        let set = self.sets.as_of(self.cursor());
-        let votes = set.members().iter().filter(|replica| self.asks_for(**replica, log_id)).count();
-        if self.position.is_none()
-            || votes >= set.majority()
-            || !self.config.rules.in_force(Rule::ResetMajority)
-        {
-            self.obey(log_id);
-        }
-        self.settle();
-    }
-
-    fn asks_for(&self, replica: Replica, log_id: LogId) -> bool {
-        let asks = self.replicas.get(&replica).and_then(|feed| feed.asks.as_ref());
-        asks.is_some_and(|reset| reset.log_id == log_id)
-    }
-
-    /// Everything is dropped, to go on in that log from the furthest place that anybody names who wants so.
-    fn obey(&mut self, log_id: LogId) {
-        let asked = self.replicas.values().filter_map(|feed| feed.asks.as_ref());
-        let Some(reset) =
-            asked.filter(|reset| reset.log_id == log_id).max_by_key(|reset| reset.cursor).cloned()
-        else {
-            return;
-        };
-        for feed in self.replicas.values_mut() {
-            // Whatever the leases were granted on lies before the reset.
-            feed.granted.void();
-            // That was a place in another order.
-            feed.parents = Parents::default();
-            feed.acked = None;
-            let asked = feed.asks.take().is_some_and(|asks| asks.log_id == log_id);
-            let is_new =
-                matches!(feed.phase, Phase::Greeting | Phase::Welcomed { .. }) && feed.said.is_none();
-            if asked {
-                feed.phase = Phase::Resetting;
-                feed.catch_up.handle_reset(&reset);
-            } else {
-                feed.catch_up = CatchUp::default();
-                // Who was told that the node stands nowhere will say so, too; others have to be told anew.
-                if !is_new {
-                    feed.end();
-                }
-            }
-        }
-        self.position = None;
-        self.queue.clear();
-        self.reports.clear();
-        self.handed = reset.cursor;
-        self.received = reset.cursor;
-        self.resetting = Some(reset.clone());
-        self.reset = Some(reset);
     }
 
     fn handle_following(&mut self, now: Moment, from: Replica, message: ToNode) -> Result<(), InboxError> {
@@ -347,9 +289,8 @@ impl Feeds {
         let rules = self.config.rules;
         let (_, newest) = self.sets.newest();
         let set = if rules.in_force(Rule::SetAtCursor) { self.sets.as_of(self.cursor()) } else { newest };
-        let until =
-            |replica| self.replicas.get(&replica).map_or(Moment::ZERO, |feed| feed.granted.valid_until());
-        let until = set.reached(Rule::LeaseMajority, rules, until).unwrap_or_default();
+        let until = set.reached(Rule::LeaseMajority, rules, |replica| self.granted_until(replica));
+        let until = until.unwrap_or_default();
         let mut said: Vec<_> = set
             .members()
             .iter()
@@ -367,12 +308,6 @@ impl Feeds {
     /// reconnect delays. To be polled before anything else.
     pub fn poll_welcome(&mut self, replica: Replica) -> Option<Welcome> {
         self.replicas.get_mut(&replica)?.welcome.take()
-    }
-
-    /// Everything cached has to go. To be polled before records; none are given out until
-    /// [`Feeds::handle_reset_applied`].
-    pub const fn poll_reset(&mut self) -> Option<Reset> {
-        self.reset.take()
     }
 
     /// The next record to apply, in order. Every one that was polled must be reported by [`Feeds::handle_applied`].
@@ -449,23 +384,6 @@ impl Feeds {
         if self.position.is_some_and(|position| position.cursor.covers(report.seq)) {
             self.reports.add(report);
         }
-    }
-
-    /// Everything cached is gone, or can no longer be served, and the node stands where `reset` says. Of no effect
-    /// when another connection has begun since: that one brings a reset of its own. Records polled before the reset
-    /// must not be reported after this.
-    pub fn handle_reset_applied(&mut self, reset: &Reset) {
-        if self.resetting.as_ref() != Some(reset) {
-            return;
-        }
-        self.resetting = None;
-        self.position = Some(Position { log_id: reset.log_id, cursor: reset.cursor, task: None });
-        for feed in self.replicas.values_mut().filter(|feed| feed.phase == Phase::Resetting) {
-            feed.phase = Phase::Following;
-            feed.said = self.position;
-        }
-        self.moved();
-        self.replicas.values_mut().for_each(ReplicaFeed::ask_sooner);
     }
 
     /// The position may be another one, or count in another log, or under another set of replicas.
@@ -617,6 +535,11 @@ impl Feeds {
     /// The highest term seen of a replica, to be stored before anything that came in it is acted upon.
     pub fn max_term(&self, replica: Replica) -> Term {
         self.replicas.get(&replica).map_or(Term(0), |feed| feed.granted.term())
+    }
+
+    /// Until when the lease of one replica runs, by the node's clock; [`Moment::ZERO`]: it has granted none that counts.
+    pub fn granted_until(&self, replica: Replica) -> Moment {
+        self.replicas.get(&replica).map_or(Moment::ZERO, |feed| feed.granted.valid_until())
     }
 
     /// Whether a replica has accepted the position: records flow, or would if there were any.

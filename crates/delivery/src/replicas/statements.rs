@@ -30,7 +30,9 @@ pub struct Statements {
 
 impl Statements {
     /// For a process that knows the log, and the sets in it, through `tail`, and finds `done` recorded.
-    pub fn new(sets: SetHistory, tail: Cursor, done: Cursor) -> Self {
+    pub fn new(mut sets: SetHistory, tail: Cursor, done: Cursor) -> Self {
+        // Those in a set that was replaced before may be gone, and need not state anything any more.
+        sets.forget_before(done.min(tail));
         let mut statements =
             Self { sets, stated: BTreeMap::new(), tail, completed: done, done, rules: RuleSet::default() };
         statements.raise();
@@ -99,7 +101,7 @@ impl Statements {
     }
 
     /// Whether a replica is still needed: it is in the newest set, or in one before it whose end is not done yet. One that
-    /// is not may be stopped for good.
+    /// is not may be stopped for good, by somebody who knows that no later record takes it in again.
     pub fn needs(&self, replica: Replica) -> bool {
         self.sets.iter().any(|(_, set)| set.contains(replica))
     }
@@ -227,6 +229,16 @@ mod tests {
         let again =
             Statements::new(SetHistory::new(Cursor::START, set(&[1, 2, 3])), Cursor::new(10), three.done());
         assert_eq!((again.completed().get(), again.to_record()), (9, None));
+    }
+
+    #[test]
+    fn who_has_retired_is_not_waited_for_by_a_process_that_starts_later() {
+        let mut sets = SetHistory::new(Cursor::START, set(&[1, 2, 3]));
+        sets.handle_set(seq(10), set(&[3]));
+        let mut later = Statements::new(sets.clone(), Cursor::new(15), Cursor::new(10));
+        assert_eq!(state(&mut later, &[(3, 14)]), 14);
+        let mut early = Statements::new(sets, Cursor::new(15), Cursor::new(9));
+        assert_eq!(state(&mut early, &[(3, 14)]), 9, "the change itself is not completed");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use batoff_types::{Body, SiteTable, UnixMillis};
+use batoff_types::{Body, LogId, SiteTable, UnixMillis};
 
 use super::*;
 
@@ -206,6 +206,7 @@ fn a_majority_resets_the_node_to_the_furthest_place_that_it_names() {
     assert!(!feeds.may_serve(at(1_002)) && feeds.position().is_none());
     let obeyed = feeds.poll_reset().unwrap();
     assert_eq!((obeyed.log_id, obeyed.cursor), (OTHER_LOG, Cursor::new(7)));
+    assert_eq!(feeds.reset_from(), Some(C.replica));
     assert!(feeds.is_void(B.replica) && !feeds.is_void(A.replica), "what B was told is no longer so");
     feeds.handle(at(1_003), A, records(7..=8)).unwrap();
     assert_eq!(apply(&mut feeds), [] as [u64; 0], "first everything has to go");
@@ -216,6 +217,21 @@ fn a_majority_resets_the_node_to_the_furthest_place_that_it_names() {
     lease(&mut feeds, line(2, 2), 1_300);
     lease(&mut feeds, A, 1_300);
     assert!(feeds.may_serve(at(1_400)));
+}
+
+/// It had already sent what comes after that place, and nobody kept it.
+#[test]
+fn a_node_is_not_put_to_a_place_after_which_it_has_missed_something() {
+    let mut feeds = connected(4);
+    feeds.handle(at(1_001), C, ToNode::Reset(reset(OTHER_LOG, 7, ResetReason::ForeignLog))).unwrap();
+    feeds.handle(at(1_002), C, records(8..=9)).unwrap();
+    feeds.handle(at(1_003), A, ToNode::Reset(reset(OTHER_LOG, 6, ResetReason::ForeignLog))).unwrap();
+    let obeyed = feeds.poll_reset().unwrap();
+    assert_eq!((obeyed.cursor, feeds.reset_from()), (Cursor::new(6), Some(A.replica)));
+    assert!(feeds.is_void(C.replica));
+    feeds.handle(at(1_004), A, records(7..=10)).unwrap();
+    feeds.handle_reset_applied(&obeyed);
+    assert_eq!(apply(&mut feeds), [7, 8, 9, 10]);
 }
 
 #[test]
@@ -270,6 +286,26 @@ fn what_one_replica_has_trimmed_another_may_still_bring() {
     feeds.handle(at(1_002), A, records(5..=6)).unwrap();
     assert_eq!(apply(&mut feeds), [5, 6]);
     assert!(feeds.is_void(C.replica), "a new connection resumes where the node is now");
+}
+
+/// The set where the node stands may be gone.
+#[test]
+fn what_is_trimmed_and_nobody_else_can_bring_is_lost() {
+    let mut feeds = connected(4);
+    feeds.handle(at(1_000), A, records(5..=5)).unwrap();
+    feeds.handle(at(1_001), C, ToNode::Reset(reset(LOG, 8, ResetReason::Trimmed))).unwrap();
+    feeds.handle_disconnected(B);
+    assert_eq!(feeds.poll_reset(), None, "A may still bring it");
+    feeds.handle_disconnected(line(1, 0));
+    assert_eq!(feeds.poll_reset(), None, "that was another connection");
+    feeds.handle_disconnected(A);
+    assert_eq!(feeds.poll_reset().map(|reset| reset.cursor), Some(Cursor::new(8)));
+    // But another log needs a majority, whoever is left.
+    let mut feeds = connected(4);
+    feeds.handle(at(1_001), C, ToNode::Reset(reset(OTHER_LOG, 8, ResetReason::ForeignLog))).unwrap();
+    feeds.handle_disconnected(A);
+    feeds.handle_disconnected(B);
+    assert_eq!(feeds.poll_reset(), None);
 }
 
 #[test]

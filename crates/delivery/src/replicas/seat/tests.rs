@@ -1,4 +1,8 @@
+use batoff_types::Seq;
+use batoff_types::message::{Heartbeat, Hello, LeasePolicy};
+
 use super::*;
+use crate::{Recovered, RecoveredNode, ReplicaSet, Resume, Roster, SetHistory, Statements};
 
 /// What the engine holds.
 #[derive(Default)]
@@ -220,4 +224,99 @@ fn a_wait_whose_end_was_recorded_without_an_answer_is_over() {
     }
     pass(&mut second, &mut engine, now, now + 2_000);
     assert!(second.floor().is_some());
+}
+
+/// A strict node that is registered by the first record, as a replica knows it that has read through `tail`, when what an
+/// earlier process granted has run out.
+fn replica(tail: u64, now: u64) -> Roster {
+    let node = RecoveredNode {
+        name: "fra1/edge-1".parse().unwrap(),
+        registered: Seq::FIRST,
+        confirmed: Cursor::START,
+        policy: Some(LeasePolicy::Revalidate),
+        parents: Some(Vec::new()),
+        removed: false,
+    };
+    let recovered = Recovered {
+        tail: Cursor::new(tail),
+        term: Term(1),
+        max_lease_granted: Duration::from_secs(1),
+        completed: Cursor::START,
+        nodes: vec![node],
+    };
+    let mut roster = Roster::new(LeaseTimes::default(), at(now - 2_000), recovered);
+    for later in (now - 2_000..=now).step_by(500) {
+        roster.handle_tick(at(later));
+    }
+    roster
+}
+
+/// A process of that node, numbered as its connection, connects at `cursor` and asks for a lease. True: it gets one.
+fn is_leased_as(roster: &mut Roster, node: &str, number: u8, cursor: u64, now: u64) -> bool {
+    let hello = Hello {
+        node: node.parse().unwrap(),
+        instance: InstanceId::from_bytes([number; 16]),
+        position: None,
+        protocol: 1,
+        semantics: 1,
+        version: String::new(),
+        caches: Vec::new(),
+        policy: LeasePolicy::Revalidate,
+        parents: Vec::new(),
+    };
+    let (connection, cursor) = (u64::from(number), Cursor::new(cursor));
+    roster.handle_hello(at(now), &hello, &Resume::At(cursor), connection).unwrap();
+    let heartbeat = Heartbeat { sent_at: at(now), cursor };
+    let grant = roster.handle_heartbeat(at(now), &hello.node, connection, &heartbeat).unwrap();
+    !grant.duration.is_zero()
+}
+
+fn is_leased(roster: &mut Roster, number: u8, cursor: u64, now: u64) -> bool {
+    is_leased_as(roster, "fra1/edge-1", number, cursor, now)
+}
+
+/// Replica 1 has two processes. The first one reads record 11 and is then cut off from the engine; the second registers
+/// before that record, and has to wait. The node acknowledges the record to the first process and to replica 2, which
+/// completes it; then it dies, and comes back with an older state to the second process, and to replica 3, which has not
+/// heard of the record.
+#[test]
+fn where_the_log_ends_is_asked_after_the_wait() {
+    for (rule, serves_what_was_purged) in [(None, false), (Some(Rule::HeadAfterWait), true)] {
+        let mut engine = Engine { record: None, head: 10 };
+        settle(&mut process(1, Some("a"), at(0)), &mut engine, at(0));
+        let mut second = process(2, Some("b"), at(100));
+        if let Some(rule) = rule {
+            second = second.without(rule);
+        }
+        settle(&mut second, &mut engine, at(100));
+
+        let (mut one, mut two, mut three) = (replica(10, 5_000), replica(10, 5_000), replica(10, 5_000));
+        engine.head = 11;
+        for knows in [&mut one, &mut two] {
+            knows.handle_appended(at(5_000), Cursor::new(11));
+            assert!(is_leased(knows, 1, 11, 5_001));
+        }
+        let set = ReplicaSet::new([1, 2, 3].map(Replica)).unwrap();
+        let mut statements =
+            Statements::new(SetHistory::new(Cursor::START, set), Cursor::new(11), Cursor::START);
+        statements.handle_stated(Replica(1), one.statement(at(5_002)).unwrap());
+        statements.handle_stated(Replica(2), two.statement(at(5_002)).unwrap());
+        assert_eq!(statements.completed(), Cursor::new(11));
+
+        pass(&mut second, &mut engine, 5_100, 31_000);
+        (5_000..=31_000).step_by(500).for_each(|now| three.handle_tick(at(now)));
+        let mut successor = replica(second.floor().unwrap().get(), 31_000);
+        assert!(is_leased(&mut three, 2, 10, 31_000), "replica 3 alone does no harm");
+        assert_eq!(is_leased(&mut successor, 2, 10, 31_000), serves_what_was_purged);
+    }
+}
+
+#[test]
+fn a_node_gets_its_first_lease_at_its_registration_and_not_before() {
+    let mut roster = replica(4, 5_000);
+    let (node, seq) = ("fra1/edge-2".parse().unwrap(), Seq::new(5).unwrap());
+    roster.handle_registered(at(5_000), &node, seq, Some(LeasePolicy::Revalidate));
+    roster.handle_appended(at(5_000), Cursor::after(seq));
+    assert!(!is_leased_as(&mut roster, "fra1/edge-2", 1, 4, 5_001));
+    assert!(is_leased_as(&mut roster, "fra1/edge-2", 2, 5, 5_002));
 }
