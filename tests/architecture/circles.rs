@@ -16,6 +16,7 @@ const CONTROL: &[(&str, &[&str])] = &[
     ("own_threads", &[]),
     ("rounds", &["hub", "own_threads"]),
     ("tls", &["metrics"]),
+    ("revoked", &[]),
     ("handshakes", &["metrics", "tls"]),
     ("ids", &["clock"]),
     ("store", &["metrics"]),
@@ -34,13 +35,13 @@ const CONTROL: &[(&str, &[&str])] = &[
     (
         "service",
         &[
-            "accounts", "audit", "catalog", "clock", "commit", "config", "hub", "ids", "overview", "tls",
-            "tracker",
+            "accounts", "audit", "catalog", "clock", "commit", "config", "hub", "ids", "overview", "revoked",
+            "tls", "tracker",
         ],
     ),
     ("ops", &["service"]),
     ("api", &["audit", "catalog", "clock", "commit", "language", "metrics", "service", "tracker"]),
-    ("stream", &["handshakes", "hub", "metrics", "service", "store", "tls", "tracker"]),
+    ("stream", &["handshakes", "hub", "metrics", "revoked", "service", "store", "tls", "tracker"]),
     (
         "admin",
         &[
@@ -77,6 +78,7 @@ const CONTROL: &[(&str, &[&str])] = &[
             "ops",
             "overview",
             "own_threads",
+            "revoked",
             "rounds",
             "service",
             "stream",

@@ -200,6 +200,9 @@ pub struct GrpcConfig {
     pub cert: Option<PathBuf>,
     /// The certificate's private key (PEM).
     pub key: Option<PathBuf>,
+    /// Certificates of nodes that are not believed any more: a file with a line `serial aa:bb:…` or `node pop/name` for
+    /// each. It is read again when it changes.
+    pub revoked: Option<PathBuf>,
     /// No TLS at all; only on loopback. A node is then believed whatever name it says.
     pub plaintext: bool,
     /// Time for the TLS handshake, and again for the first message, in milliseconds.
@@ -314,6 +317,7 @@ impl Default for GrpcConfig {
             ca: None,
             cert: None,
             key: None,
+            revoked: None,
             plaintext: false,
             hello_timeout_ms: 5_000,
             keepalive_interval_ms: 10_000,

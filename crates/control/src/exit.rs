@@ -11,7 +11,7 @@ impl Ends for StartError {
     fn exit(&self) -> Exit {
         match self {
             Self::Secrets(error) => error.exit(),
-            Self::Tls { .. } => Exit::Usage,
+            Self::Tls { .. } | Self::Revoked(_) => Exit::Usage,
             Self::Listen(error) => error.exit(),
             Self::Threads(_) => Exit::Temporary,
             Self::Open(error) => of_open(error),

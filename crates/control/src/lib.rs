@@ -11,6 +11,7 @@
 //! | [`commit`] | May this purge go into the log now? |
 //! | [`feed`] | What does the log say next? Tells catalog, tracker and hub, in that order. |
 //! | [`hub`] | The newest records, encoded once for all nodes. |
+//! | [`revoked`] | Which certificates are not believed any more? |
 //! | `rounds` | When are the streams woken? |
 //! | [`stream`] | The nodes' end: gRPC, identities, one position a node. |
 //! | [`tracker`] | Which purge is where, and when is it completed? The clocked shell of `batoff_delivery::Roster`. |
@@ -47,6 +48,7 @@ pub mod metrics;
 pub mod ops;
 pub mod overview;
 mod own_threads;
+pub mod revoked;
 mod rounds;
 pub mod server;
 pub mod service;

@@ -39,6 +39,7 @@ use crate::ids::TaskIds;
 use crate::init::{self, InitError, Secrets};
 use crate::overview::Overviews;
 use crate::own_threads::OwnThreads;
+use crate::revoked::{Revoked, RevokedError};
 use crate::service::Services;
 use crate::stream;
 use crate::tls::{ClientCertificates, OwnCertificates, Tls, TlsError, TlsFiles};
@@ -80,6 +81,9 @@ pub enum StartError {
         /// What is wrong.
         error: TlsError,
     },
+    /// The list of revoked certificates cannot be used.
+    #[error(transparent)]
+    Revoked(#[from] RevokedError),
     /// An address cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -152,6 +156,7 @@ pub async fn start(
 ) -> Result<Running, StartError> {
     let secrets = init::load(&config.data.dir)?;
     let certificates = certificates(&config)?;
+    Revoked::check(config.grpc.revoked.as_deref())?;
     let store = open(config.data.dir.clone(), clock.clone()).await?;
     init::recognise(&config.data.dir, &secrets.master, store.kv()).await??;
     let streams = OwnThreads::each_core("streams").map_err(StartError::Threads)?;
@@ -160,6 +165,7 @@ pub async fn start(
     let dir = config.data.dir.clone();
     let embedded = Arc::clone(&store);
     let parts = Parts::assemble(config, clock, store, secrets, followers.first().clone()).await?;
+    parts.services.revoked.open(parts.services.config.grpc.revoked.clone())?;
     init::first_operator(&dir, &parts.services.accounts).await??;
     let listeners = Listeners::bind(&parts.services.config).await?;
     let own = [&certificates.api, &certificates.admin, &certificates.console, &certificates.grpc];
@@ -264,6 +270,7 @@ impl Parts {
             tracker,
             overview,
             certificates,
+            revoked: Arc::default(),
             hub,
             admin_token: secrets.admin_token,
             followers,
@@ -327,6 +334,10 @@ impl Parts {
         let until = stopping.clone();
         background.spawn(vital.watch("certificates", stopping, async move {
             until.run_until_cancelled(certificates).await;
+        }));
+        let (revoked, until) = (Arc::clone(&services.revoked).follow_file(), stopping.clone());
+        background.spawn(vital.watch("revocations", stopping, async move {
+            until.run_until_cancelled(revoked).await;
         }));
         if let Some(recorder) = recorder {
             let until = stopping.clone();
@@ -529,6 +540,7 @@ impl Listeners {
 pub fn check(config: &Config) -> Result<Vec<String>, StartError> {
     init::load(&config.data.dir).map_err(StartError::Secrets)?;
     certificates(config)?;
+    Revoked::check(config.grpc.revoked.as_deref())?;
     let tls = |files: Option<TlsFiles>| match files {
         Some(TlsFiles { cert, clients, .. }) => match clients {
             ClientCertificates::Required(ca) => {

@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::hub::Hub;
 use crate::ids::TaskIds;
 use crate::overview::Overviews;
+use crate::revoked::Revoked;
 use crate::tls::OwnCertificates;
 use crate::tracker::Tracker;
 
@@ -45,6 +46,8 @@ pub struct Services {
     pub overview: Arc<Overviews>,
     /// The certificates of our listeners.
     pub certificates: Arc<OwnCertificates>,
+    /// Nodes' certificates that are not believed any more.
+    pub revoked: Arc<Revoked>,
     /// The newest records, encoded.
     pub hub: Arc<Hub>,
     /// SHA-256 of the operator's token.

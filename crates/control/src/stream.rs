@@ -71,7 +71,7 @@ impl PurgeStream for NodeService {
             .ok_or_else(|| Status::resource_exhausted("too many streams; see limits.node_connections"))?;
         let identity = identity::of(&request, self.services.config.grpc.plaintext)?;
         let of_node = match &identity {
-            PeerIdentity::Certified(node, _) => Some(
+            PeerIdentity::Certified(node, ..) => Some(
                 self.of_node
                     .admit(node)
                     .map_err(|full| Status::resource_exhausted(format!("streams of this node: {full}")))?,

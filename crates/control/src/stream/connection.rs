@@ -66,7 +66,7 @@ impl Connection {
     pub(super) async fn run(self, identity: PeerIdentity, mut inbound: Streaming<FromNode>) {
         match self.greet(&identity, &mut inbound).await {
             Ok(mut greeted) => {
-                let end = self.follow(&mut greeted, &mut inbound).await;
+                let end = self.follow(&identity, &mut greeted, &mut inbound).await;
                 self.services.tracker.handle_disconnected(&greeted.node, self.id);
                 self.close(&greeted.node, end, greeted.outgoing.sent()).await;
             }
@@ -94,6 +94,7 @@ impl Connection {
             None => return Err(Status::cancelled("the stream ended before a Hello")),
         };
         identity.admit(&hello.node)?;
+        identity.check(&self.services.revoked.subscribe().borrow())?;
         if hello.protocol != PROTOCOL_VERSION {
             return Err(Status::failed_precondition(format!(
                 "the node speaks version {} of the protocol, this control plane {PROTOCOL_VERSION}; bring the older \
@@ -206,10 +207,18 @@ impl Connection {
 
     /// Chooses an event, and applies it. Nothing that is awaited here holds up what the node says: while its stream is
     /// full, or its records are read from the log, heartbeats go on.
-    async fn follow(&self, greeted: &mut Greeted, inbound: &mut Streaming<FromNode>) -> StreamEnd {
+    async fn follow(
+        &self,
+        identity: &PeerIdentity,
+        greeted: &mut Greeted,
+        inbound: &mut Streaming<FromNode>,
+    ) -> StreamEnd {
         let Greeted { node, outgoing, mailbox, sent } = greeted;
         let mut round = self.services.hub.subscribe();
         let mut parents = ParentsFeed::new(self.services.tracker.watch_parents(node));
+        let mut revoked = self.services.revoked.subscribe();
+        // Between the greeting and now it may have changed.
+        revoked.mark_changed();
         loop {
             round.borrow_and_update();
             let ready = outgoing.is_ready();
@@ -237,6 +246,9 @@ impl Connection {
                     return StreamEnd::Failed(status);
                 },
                 _ = round.changed() => {}
+                Ok(()) = revoked.changed() => if let Err(status) = identity.check(&revoked.borrow_and_update()) {
+                    return StreamEnd::Failed(status);
+                },
                 parents = parents.next() => outgoing.push_parents(parents),
                 directive = mailbox.recv(), if room => match directive {
                     Some(Directive::Count(count)) => outgoing.push_message(&ToNode::Count((*count).clone())),

@@ -171,3 +171,59 @@ async fn reloaded_certificates_are_used_and_unusable_ones_are_not() {
     assert!(hello(&plane, &new, name()).await.is_ok());
     assert!(channel(&plane, &old, Some(issue(&old, name()))).await.is_err());
 }
+
+/// Opens a stream as `fra1/edge-1`, and hears the first answer.
+async fn open_as(
+    plane: &Plane,
+    authority: &Authority,
+    identity: (String, String),
+) -> Result<Node, tonic::Status> {
+    let intro = Intro::new("fra1/edge-1", LeasePolicy::Serve);
+    let channel = channel(plane, authority, Some(identity)).await.unwrap();
+    let mut node = Node::open_over(channel, &intro).await?;
+    node.say(FromNode::Hello(intro.hello()));
+    node.receive().await?;
+    Ok(node)
+}
+
+fn serial_of(pem: &str) -> String {
+    let (_, pem) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).unwrap();
+    pem.parse_x509().unwrap().raw_serial_as_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_is_revoked_ends_its_stream_and_opens_none() {
+    let (authority, dir) = (authority(), TempDir::new().unwrap());
+    let list = dir.path().join("revoked");
+    fs::write(&list, "# nobody yet\n").unwrap();
+    let (plane, _) = plane_with(&authority, &format!("revoked = {list:?}\n")).await;
+    let name = || vec![spiffe("fra1/edge-1")];
+
+    // By serial: that one alone.
+    let stolen = issue(&authority, name());
+    let mut node = open_as(&plane, &authority, stolen.clone()).await.unwrap();
+    fs::write(&list, format!("serial {} # stolen\n", serial_of(&stolen.0))).unwrap();
+    let ended = node.end().await.unwrap_err();
+    assert_eq!(ended.code(), Code::PermissionDenied);
+    assert!(ended.message().contains("was revoked (`serial "), "{ended}");
+    let refused = open_as(&plane, &authority, stolen).await.err().unwrap();
+    assert!(refused.message().contains("issue another one"), "{refused}");
+
+    // By name: every one.
+    let mut node = open_as(&plane, &authority, issue(&authority, name())).await.unwrap();
+    fs::write(&list, "node fra1/edge-1\n").unwrap();
+    let ended = node.end().await.unwrap_err();
+    assert!(ended.message().contains("`node fra1/edge-1`"), "{ended}");
+    assert!(open_as(&plane, &authority, issue(&authority, name())).await.is_err());
+
+    // What cannot be read changes nothing; an empty list lets everybody in again.
+    fs::write(&list, "nodes fra1/edge-1\n").unwrap();
+    tokio::time::sleep(3 * batoff_program::certificates::LOOK_EVERY).await;
+    assert!(open_as(&plane, &authority, issue(&authority, name())).await.is_err());
+    fs::write(&list, "").unwrap();
+    let deadline = tokio::time::Instant::now() + super::plane::PATIENCE;
+    while let Err(status) = open_as(&plane, &authority, issue(&authority, name())).await {
+        assert!(tokio::time::Instant::now() < deadline, "{status}");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+}

@@ -90,6 +90,7 @@ fn with_faults(services: &Services, faults: Faults) -> Arc<Services> {
         tracker: Arc::clone(&services.tracker),
         overview: Arc::clone(&services.overview),
         certificates: Arc::clone(&services.certificates),
+        revoked: Arc::clone(&services.revoked),
         hub: Arc::clone(&services.hub),
         admin_token: services.admin_token,
         followers: services.followers.clone(),
