@@ -1,4 +1,5 @@
-//! A machine to install on: this one's files, with whatever is written going to memory, and processes of its own.
+//! A machine to install on: this one's files, or those of `BATOFF_DEBIAN_ROOT`, with whatever is written going to memory,
+//! and processes of its own.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,7 +28,9 @@ impl Machine {
             folder
         };
         let (upper, work, root) = (at("upper"), at("work"), at("root"));
-        let layers = format!("lowerdir=/,upperdir={},workdir={}", upper.display(), work.display());
+        // A folder that debootstrap made, for whoever wants to see it on a machine with nothing else.
+        let below = std::env::var("BATOFF_DEBIAN_ROOT").unwrap_or_else(|_| "/".to_owned());
+        let layers = format!("lowerdir={below},upperdir={},workdir={}", upper.display(), work.display());
         let path = root.to_str().unwrap().to_owned();
         run("mount", &["-t", "overlay", "overlay", "-o", &layers, &path]);
         let machine = Self { _memory: memory, root };
