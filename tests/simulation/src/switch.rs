@@ -64,7 +64,7 @@ impl Switch {
     /// (`replicas/seat/tests.rs`), which no random run has missed; and a reset needs a majority (`inbox/feeds/tests.rs`),
     /// without which nodes drop what they have, and nothing wrong is served.
     pub fn of_several() -> impl Iterator<Item = Self> {
-        const EACH: [Rule; 8] = [
+        const EACH: [Rule; 9] = [
             Rule::Floor,
             Rule::Confirmed,
             Rule::FloorAtStart,
@@ -73,6 +73,7 @@ impl Switch {
             Rule::OneIncarnation,
             Rule::OneLease,
             Rule::WaitAfterStart,
+            Rule::CaughtUp,
         ];
         let has_story = |rule: &Rule| matches!(rule, Rule::HeadAfterWait | Rule::ResetMajority);
         let together = Rule::OF_SEVERAL.into_iter().filter(move |rule| !has_story(rule));
