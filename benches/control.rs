@@ -14,6 +14,14 @@ pub struct Control {
     pub grpc: String,
     /// `http://…` of its metrics.
     pub metrics: String,
+    /// `host:port` of the console.
+    pub console: String,
+    /// Of the console's first operator, `admin`.
+    pub console_password: String,
+    /// `http://…` of the operators' API.
+    pub admin: String,
+    /// The token for it.
+    pub admin_token: String,
     program: Program,
     _dir: tempfile::TempDir,
 }
@@ -32,6 +40,7 @@ impl Control {
             Program::run("batoff-control", &["init", "--data-dir", &data.to_string_lossy()], dir.path());
         ensure!(init.status.success(), "{}", String::from_utf8_lossy(&init.stderr));
         let admin_token = std::fs::read_to_string(data.join("admin.token"))?.trim().to_owned();
+        let console_password = std::fs::read_to_string(data.join("console.password"))?.trim().to_owned();
         let config = dir.path().join("control.toml");
         std::fs::write(
             &config,
@@ -69,7 +78,18 @@ impl Control {
         let customer = Customer::new(&format!("http://{}", address("api")), "bench", token, secret);
         let (grpc, metrics) =
             (format!("http://{}", address("grpc")), format!("http://{}/metrics", address("metrics")));
-        Ok(Self { customer, api: address("api"), grpc, metrics, program, _dir: dir })
+        Ok(Self {
+            customer,
+            api: address("api"),
+            grpc,
+            metrics,
+            console: address("console"),
+            console_password,
+            admin: format!("http://{}", address("admin")),
+            admin_token,
+            program,
+            _dir: dir,
+        })
     }
 
     /// What it counts under this name, with its labels.

@@ -11,7 +11,7 @@ mod usage;
 pub use control::Control;
 pub use load::{Caller, Load, prepared};
 pub use node::follow;
-pub use usage::{cpu_seconds, machine_seconds, resident_mb};
+pub use usage::{cpu_seconds, machine_seconds, resident_mb, thread_cpu_seconds};
 
 use hdrhistogram::Histogram;
 

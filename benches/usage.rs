@@ -12,6 +12,19 @@ pub fn cpu_seconds(pid: u32) -> anyhow::Result<f64> {
     Ok(ticks.sum::<Result<u64, _>>()? as f64 / TICKS)
 }
 
+/// CPU seconds so far of a process's threads whose names begin so.
+pub fn thread_cpu_seconds(pid: u32, name: &str) -> anyhow::Result<f64> {
+    let mut nanoseconds = 0;
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let thread = thread?.path();
+        if std::fs::read_to_string(thread.join("comm"))?.starts_with(name) {
+            let ran = std::fs::read_to_string(thread.join("schedstat"))?;
+            nanoseconds += ran.split(' ').next().context("schedstat")?.parse::<u64>()?;
+        }
+    }
+    Ok(nanoseconds as f64 / 1e9)
+}
+
 /// CPU seconds of everything on this machine so far.
 pub fn machine_seconds() -> anyhow::Result<f64> {
     let stat = std::fs::read_to_string("/proc/stat")?;
