@@ -1,7 +1,7 @@
 //! What `--help` says in Russian: the text of each command and flag. A test asks for each of them.
 
 /// English, as it stands at the argument, without what it says in square brackets at its end.
-pub const HELP: [(&str, &str); 142] = [
+pub const HELP: [(&str, &str); 143] = [
     (
         "Takes content back from a CDN's caches, everywhere, and waits until it is really gone",
         "Убирает содержимое из кэшей CDN, везде, и ждёт, пока его действительно не станет",
@@ -303,8 +303,12 @@ pub const HELP: [(&str, &str); 142] = [
     ),
     ("Folder for the files; made if it does not exist", "Папка для файлов; создаётся, если её нет"),
     (
-        "Issue a certificate and its key (0600) to a node, to the control plane, or to an operator",
-        "Выпустить сертификат и ключ (0600) для узла, управляющего сервера или оператора",
+        "Issue a certificate and its key (0600) to a node, to the control plane, to an operator, or to the console's proxy",
+        "Выпустить сертификат и ключ (0600) для узла, управляющего сервера, оператора или прокси консоли",
+    ),
+    (
+        "For the proxy that signs people in to the console, by this DNS name: console-proxy.pem and .key",
+        "Для прокси, через который люди входят в консоль, под этим именем DNS: console-proxy.pem и .key",
     ),
     (
         "Folder with ca.pem and ca.key; the new files go there, too",
