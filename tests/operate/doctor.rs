@@ -105,7 +105,7 @@ fn the_doctor_finds_what_is_wrong_and_says_what_to_change() {
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     ran(dir, "batoff", &["certs", "renew", "--dir", "pki", "--days", "3", "pki/control.pem"]);
     let (_, report) = doctor(dir, &[]);
-    finds(&report, "warning", "certificates", "ends in 2 d 23 h");
+    finds(&report, "warning", "certificates", "pki/control.pem ends in ");
     fs::copy(dir.join("pki/ca.pem"), &cert).unwrap();
     let (_, report) = doctor(dir, &[]);
     finds(&report, "error", "certificates", "control.pem");
@@ -116,7 +116,7 @@ fn the_doctor_finds_what_is_wrong_and_says_what_to_change() {
     let ahead = SystemTime::now() + Duration::from_secs(7_200);
     fs::File::options().append(true).open(dir.join("data/admin.token")).unwrap().set_modified(ahead).unwrap();
     let (_, report) = doctor(dir, &[]);
-    finds(&report, "warning", "clock", "was written 1 h 59 min from now");
+    finds(&report, "warning", "clock", " from now");
     let now = SystemTime::now();
     fs::File::options().append(true).open(dir.join("data/admin.token")).unwrap().set_modified(now).unwrap();
     // The data folder.
