@@ -1,5 +1,6 @@
 //! The simulation for people: one seed with its story, or many with their figures.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -9,7 +10,7 @@ use batoff_simulation::globe::Globe;
 use batoff_simulation::{
     Options, Profile, SeveralOptions, SeveralSummary, Summary, Switch, Temper, run, run_several,
 };
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 #[derive(Debug, Parser)]
 #[command(about = "Control plane, nodes and caches in virtual time, with an oracle")]
@@ -17,6 +18,16 @@ use clap::{Parser, Subcommand};
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
+    #[command(flatten)]
+    runs: RunArgs,
+    /// Which faults; otherwise each seed chooses.
+    #[arg(long)]
+    profile: Option<Profile>,
+}
+
+/// Which runs.
+#[derive(Debug, Args)]
+struct RunArgs {
     /// Make this one run and print what happens in it.
     #[arg(long, conflicts_with = "seeds")]
     seed: Option<u64>,
@@ -29,9 +40,18 @@ struct Arguments {
     /// Leave out one rule, to see that it is noticed.
     #[arg(long)]
     without: Option<Switch>,
-    /// Which faults; otherwise each seed chooses.
-    #[arg(long)]
-    profile: Option<Profile>,
+}
+
+impl RunArgs {
+    fn seeds(&self) -> Range<u64> {
+        let many = self.first..self.first.saturating_add(self.seeds);
+        self.seed.map_or(many, |seed| seed..seed.saturating_add(1))
+    }
+
+    /// One run tells what happens in it.
+    fn is_traced(&self) -> bool {
+        self.seed.is_some()
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -41,18 +61,8 @@ enum Command {
         /// How many, in the first set.
         #[arg(long, default_value_t = 3)]
         replicas: u8,
-        /// Make this one run and print what happens in it.
-        #[arg(long, conflicts_with = "seeds")]
-        seed: Option<u64>,
-        /// Make so many runs and print their figures.
-        #[arg(long, default_value_t = 1_000)]
-        seeds: u64,
-        /// The first seed of many.
-        #[arg(long, default_value_t = 0)]
-        first: u64,
-        /// Leave out one rule, to see that it is noticed.
-        #[arg(long)]
-        without: Option<Switch>,
+        #[command(flatten)]
+        runs: RunArgs,
         /// How cruel; otherwise each seed chooses.
         #[arg(long)]
         temper: Option<Temper>,
@@ -92,12 +102,11 @@ fn main() -> anyhow::Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
-        Some(Command::Several { replicas, seed, seeds, first, without, temper, stop }) => {
-            let options = SeveralOptions { replicas, without, temper, trace: seed.is_some() };
-            let seeds = seed.map_or(first..first.saturating_add(seeds), |seed| seed..seed + 1);
-            simulate_several(seeds, stop, options)
+        Some(Command::Several { replicas, runs, temper, stop }) => {
+            let (without, trace) = (runs.without, runs.is_traced());
+            simulate_several(runs.seeds(), stop, SeveralOptions { replicas, without, temper, trace })
         }
-        None => simulate(&arguments),
+        None => simulate(&arguments.runs, arguments.profile),
     }
 }
 
@@ -111,7 +120,7 @@ fn can_leave_out(without: Option<Switch>) -> anyhow::Result<()> {
 }
 
 fn simulate_several(
-    seeds: std::ops::Range<u64>,
+    seeds: Range<u64>,
     stop: Option<usize>,
     options: SeveralOptions,
 ) -> anyhow::Result<ExitCode> {
@@ -132,23 +141,18 @@ fn simulate_several(
     Ok(if summary.bad.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn simulate(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let (without, profile) = (arguments.without, arguments.profile);
+fn simulate(runs: &RunArgs, profile: Option<Profile>) -> anyhow::Result<ExitCode> {
+    let (without, trace) = (runs.without, runs.is_traced());
     can_leave_out(without)?;
-    let mut summary = Summary::default();
-    if let Some(seed) = arguments.seed {
-        summary += run(seed, Options { without, profile, trace: true });
-    } else {
-        let begun = Instant::now();
-        for seed in arguments.first..arguments.first.saturating_add(arguments.seeds) {
-            let outcome = run(seed, Options { without, profile, trace: false });
-            if let Some(violation) = outcome.violations.first() {
-                println!("seed {seed}: {violation}");
-            }
-            summary += outcome;
+    let (mut summary, begun) = (Summary::default(), Instant::now());
+    for seed in runs.seeds() {
+        let outcome = run(seed, Options { without, profile, trace });
+        if let Some(violation) = outcome.violations.first() {
+            println!("seed {seed}: {violation}");
         }
-        println!("{:.1} s\n", begun.elapsed().as_secs_f64());
+        summary += outcome;
     }
+    println!("{:.1} s\n", begun.elapsed().as_secs_f64());
     print!("{summary}");
     Ok(if summary.bad.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -2,9 +2,12 @@
 
 #![allow(clippy::expect_used, reason = "a test that cannot go on fails")]
 
-use std::time::{SystemTime, UNIX_EPOCH};
+#[path = "seeds/first.rs"]
+mod seeds;
 
 use batoff_simulation::{Options, Summary, run};
+
+use self::seeds::first_seed;
 
 /// Runs in an ordinary test. More: `cargo run -p batoff-simulation -- --seeds 10000`.
 const SEEDS: u64 = 200;
@@ -23,18 +26,6 @@ fn completed_is_true_on_seeds_that_nobody_has_seen() {
         panic!("seed {seed} (replay: cargo run -p batoff-simulation -- --seed {seed}): {violations:#?}");
     }
     assert!(summary.share_under_lease() > SHARE_UNDER_LEASE_MIN, "{}", summary.share_under_lease());
-}
-
-/// `BATOFF_SIMULATION_FIRST`: the gate derives it from the commit, so that every change meets seeds of its own and the same
-/// commit always the same. Otherwise the time of day.
-fn first_seed() -> u64 {
-    match std::env::var("BATOFF_SIMULATION_FIRST") {
-        Ok(text) => text.parse().expect("BATOFF_SIMULATION_FIRST is a number"),
-        Err(_) => {
-            let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970");
-            since.as_millis() as u64
-        }
-    }
 }
 
 #[test]

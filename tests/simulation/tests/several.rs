@@ -2,9 +2,12 @@
 
 #![allow(clippy::expect_used, reason = "a test that cannot go on fails")]
 
-use std::time::{SystemTime, UNIX_EPOCH};
+#[path = "seeds/first.rs"]
+mod seeds;
 
 use batoff_simulation::{SeveralOptions, SeveralSummary, run_several};
+
+use self::seeds::first_seed;
 
 /// Runs in an ordinary test, with so many replicas in the first set. More:
 /// `cargo run -p batoff-simulation -- several --replicas 3 --seeds 10000`.
@@ -30,17 +33,6 @@ fn completed_is_true_whichever_replica_says_it() {
             );
         }
         assert!(summary.share_leased() > SHARE_LEASED_MIN, "{}", summary.share_leased());
-    }
-}
-
-/// As in `fresh_seeds`.
-fn first_seed() -> u64 {
-    match std::env::var("BATOFF_SIMULATION_FIRST") {
-        Ok(text) => text.parse().expect("BATOFF_SIMULATION_FIRST is a number"),
-        Err(_) => {
-            let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970");
-            since.as_millis() as u64
-        }
     }
 }
 
