@@ -218,3 +218,37 @@ async fn a_stranger_gets_nothing() {
     let reply = elsewhere.purge(&json!({"everything": true})).await;
     assert_eq!((reply.status, reply.code()), (403, "scope_denied"));
 }
+
+#[tokio::test]
+async fn the_control_plane_knows_how_much_each_node_has_cached() {
+    let dev = Dev::start(DevOptions { pops: 2, ..DevOptions::default() });
+    let sizes = async || {
+        let nodes = dev.admin("/admin/v1/nodes").await["nodes"].as_array().cloned().unwrap_or_default();
+        let size = |node: &Value| Some((node["index_objects"].as_u64()?, node["index_bytes"].as_u64()?));
+        nodes.iter().map(size).collect::<Option<Vec<(u64, u64)>>>().filter(|sizes| sizes.len() == 2)
+    };
+    let before = eventually("both nodes have said how large their index is", sizes).await;
+    assert!(before.iter().all(|(objects, _)| *objects == 0), "nothing is cached yet: {before:?}");
+    for path in ["/i/1", "/i/2", "/i/3"] {
+        dev.warm(path).await;
+    }
+    let after = eventually("both nodes have told of the three pages", || async {
+        sizes().await.filter(|sizes| sizes.iter().all(|(objects, _)| *objects == 3))
+    })
+    .await;
+    assert!(
+        after.iter().zip(&before).all(|((_, bytes), (_, before))| bytes > before),
+        "{before:?} {after:?}"
+    );
+    eventually("the fleet's figures follow", || async {
+        let metrics = Dev::metrics(&dev.line.control_metrics).await;
+        let all = metrics.contains("batoff_control_index_objects{nodes=\"all\"} 6\n");
+        (all && metrics.contains("batoff_control_index_objects{nodes=\"largest\"} 3\n")).then_some(())
+    })
+    .await;
+    purge(&dev, json!({"everything": true})).await;
+    eventually("what is purged is cached no more", || async {
+        sizes().await.filter(|sizes| sizes.iter().all(|(objects, _)| *objects == 0))
+    })
+    .await;
+}

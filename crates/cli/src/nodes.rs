@@ -64,6 +64,12 @@ fn done(settings: &Settings, document: &serde_json::Value, text: &str) -> Result
     }
 }
 
+/// Objects in the node's index and the memory that it takes: `12345 (3.2 MiB)`.
+fn index_of(node: &NodeReport) -> Option<String> {
+    let mib = node.index_bytes? as f64 / f64::from(1 << 20);
+    Some(format!("{} ({mib:.1} MiB)", node.index_objects?))
+}
+
 fn print(nodes: &[NodeReport], format: Format) -> Result<(), Failure> {
     if format == Format::Json {
         return nodes.iter().try_for_each(output::json);
@@ -74,6 +80,7 @@ fn print(nodes: &[NodeReport], format: Format) -> Result<(), Failure> {
         ("CURSOR", Narrow::Go(3)),
         ("LAG", Narrow::Go(1)),
         ("LEASE", Narrow::Go(2)),
+        ("INDEX", Narrow::Go(6)),
         ("WITHOUT LEASE", Narrow::Go(4)),
         ("SINCE", Narrow::Go(5)),
         ("TROUBLE", Narrow::Wrap),
@@ -94,6 +101,7 @@ fn print(nodes: &[NodeReport], format: Format) -> Result<(), Failure> {
             node.cursor.to_string(),
             format!("{} ({:.1} s)", node.lag_records, node.lag_seconds),
             output::or_dash(node.lease_remaining_ms.map(|ms| format!("{ms} ms"))),
+            output::or_dash(index_of(node)),
             output::or_dash(node.on_lease_lost.clone()),
             output::or_dash(since),
             if trouble.is_empty() { "-".to_owned() } else { trouble.join("; ") },

@@ -78,7 +78,7 @@ fn holes<'a>(text: &'a str, template: &str) -> Option<Vec<&'a str>> {
 }
 
 /// The more exact ones first.
-const CATALOGUE: [(&str, &str); 160] = [
+const CATALOGUE: [(&str, &str); 161] = [
     // Settings
     (
         "which {}? Give {}, set {}, or write {} in {}",
@@ -331,6 +331,7 @@ const CATALOGUE: [(&str, &str); 160] = [
     ("VALUE", "ЗНАЧЕНИЕ"),
     ("WAITED FOR", "ЖДАЛИ"),
     ("WHAT", "ЧТО"),
+    ("INDEX", "ИНДЕКС"),
     ("WITHOUT LEASE", "БЕЗ АРЕНДЫ"),
     // The command line
     (

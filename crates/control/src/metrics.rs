@@ -6,7 +6,7 @@ use std::time::Duration;
 use batoff_delivery::NodeState;
 use batoff_program::figures::{self, BuildError, PrometheusHandle};
 use batoff_program::handshake::HandshakeReason;
-use batoff_types::message::ResetReason;
+use batoff_types::message::{IndexSize, ResetReason};
 use batoff_types::{Cursor, NodeName, SelectorKind};
 use metrics::{
     Counter, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
@@ -29,6 +29,8 @@ const BREACHES: &str = "batoff_control_sla_breaches_total";
 const NODES: &str = "batoff_control_nodes";
 const LAG_SECONDS: &str = "batoff_control_node_lag_seconds";
 const LAG_RECORDS: &str = "batoff_control_node_lag_records";
+const INDEX_OBJECTS: &str = "batoff_control_index_objects";
+const INDEX_BYTES: &str = "batoff_control_index_bytes";
 const TAIL: &str = "batoff_control_log_tail_seq";
 const WATERMARK: &str = "batoff_control_watermark_seq";
 const COMMIT: &str = "batoff_control_commit_seconds";
@@ -87,6 +89,14 @@ fn describe() {
     describe_gauge!(NODES, "Registered nodes by state");
     describe_gauge!(LAG_SECONDS, "Age of the oldest record that the node has not acknowledged");
     describe_gauge!(LAG_RECORDS, "Records that the node has not acknowledged");
+    describe_gauge!(
+        INDEX_OBJECTS,
+        "Cached objects in the nodes' indexes: of all nodes together, and of the largest"
+    );
+    describe_gauge!(
+        INDEX_BYTES,
+        "Memory of the nodes' indexes in bytes: of all nodes together, and of the largest"
+    );
     describe_gauge!(TAIL, "Number of the last durable record");
     describe_histogram!(COMMIT, "Seconds that one group commit took");
     describe_histogram!(COMMIT_BATCH, "Records in one group commit");
@@ -132,6 +142,7 @@ fn appear(codes: impl IntoIterator<Item = &'static str>) {
     for state in NodeState::ALL {
         gauge!(NODES, "state" => state.as_str()).set(0.0);
     }
+    index_sizes([]);
     use ResetReason as Reason;
     for reason in
         [Reason::New, Reason::ForeignLog, Reason::Trimmed, Reason::BeyondTail, Reason::RecordDiffers]
@@ -238,6 +249,22 @@ pub(crate) fn node_lag(node: &NodeName, age: Duration, records: u64) {
     let (pop, name) = (node.pop().to_owned(), node.node().to_owned());
     gauge!(LAG_SECONDS, "pop" => pop.clone(), "node" => name.clone()).set(age.as_secs_f64());
     gauge!(LAG_RECORDS, "pop" => pop, "node" => name).set(records as f64);
+}
+
+/// How large the indexes are of those nodes that have said so.
+pub(crate) fn index_sizes(sizes: impl IntoIterator<Item = IndexSize>) {
+    let (mut all, mut largest) = (IndexSize::default(), IndexSize::default());
+    for IndexSize { objects, bytes } in sizes {
+        all = IndexSize {
+            objects: all.objects.saturating_add(objects),
+            bytes: all.bytes.saturating_add(bytes),
+        };
+        largest = IndexSize { objects: largest.objects.max(objects), bytes: largest.bytes.max(bytes) };
+    }
+    for (nodes, size) in [("all", all), ("largest", largest)] {
+        gauge!(INDEX_OBJECTS, "nodes" => nodes).set(size.objects as f64);
+        gauge!(INDEX_BYTES, "nodes" => nodes).set(size.bytes as f64);
+    }
 }
 
 /// The watermark. (The tail is the log's own to tell.)

@@ -402,14 +402,16 @@ impl Tracker {
 
     fn show_gauges(&self) {
         let now = self.clock.now();
-        let (views, watermark, live, leases_lost) = {
+        let (views, watermark, live, leases_lost, index_sizes) = {
             let state = self.state.lock();
             let views: Vec<_> = state.roster.nodes(now).collect();
-            (views, state.roster.watermark(), state.tasks.len(), state.roster.leases_lost())
+            let (live, leases_lost) = (state.tasks.len(), state.roster.leases_lost());
+            (views, state.roster.watermark(), live, leases_lost, state.roll.index_sizes())
         };
         metrics::watermark(watermark);
         metrics::leases_lost(leases_lost);
         metrics::live_tasks(live);
+        metrics::index_sizes(index_sizes);
         for state in batoff_delivery::NodeState::ALL {
             metrics::nodes(state, views.iter().filter(|view| view.state == state).count());
         }

@@ -24,6 +24,7 @@
 //! | `session` | What happens on one stream, from its `Hello` to its end, and why does it end? |
 //! | `connect` | How is a stream opened: addresses, certificates, time limits? |
 //! | `backoff` | How long to wait before the next one? |
+//! | `index_size` | When is the control plane told how large the index is? |
 //! | `counter` | How many objects would a purge hit here? (asked beside the stream, so that it never holds it up) |
 //!
 //! Here is the loop around them: one stream after another, until the daemon stops; then the lease is given up. What a
@@ -40,6 +41,7 @@ pub use self::connect::{Dial, Dialing};
 use self::counter::Counter;
 pub(crate) use self::following::Follower;
 use self::following::Following;
+use self::index_size::ToldSize;
 use self::session::Ended;
 use crate::config::Endpoint;
 
@@ -47,6 +49,7 @@ mod backoff;
 mod connect;
 mod counter;
 mod following;
+mod index_size;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -65,6 +68,7 @@ impl<L: Clone + Send + Sync + 'static> Follower<L> {
             backoff: Backoff::new(),
             troubles: Vec::new(),
             sites: None,
+            told_size: ToldSize::default(),
             parents_unknown: String::new(),
         };
         stop.run_until_cancelled(following.run()).await;

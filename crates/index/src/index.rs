@@ -17,7 +17,7 @@ use crate::rules::{CarriedTags, Ledger, Rules, Target};
 use crate::state::State;
 use crate::store::{Act, Held, Store};
 use crate::sweep::{Pending, Sweep};
-use crate::{Entry, Listing, Match, Matches, Place, Refused, Snapshot, Stats, Variant, Verdict};
+use crate::{Entry, Listing, Match, Matches, Place, Refused, Size, Snapshot, Stats, Variant, Verdict};
 
 /// Rules forgotten at once; then a record that waits has its turn.
 const FORGET_AT_ONCE: usize = 256;
@@ -425,6 +425,15 @@ impl<L: Clone> Index<L> {
     /// Whose each hostname is.
     pub fn sites(&self) -> Arc<SiteTable> {
         self.inner.state.load().sites.clone()
+    }
+
+    /// How many objects there are, and the memory of it all. Costs a look at each part, however many objects and hosts
+    /// there are.
+    pub fn size(&self) -> Size {
+        let mut stats = Stats::default();
+        stats.bytes.rules = self.inner.state.load().rules.bytes();
+        self.inner.store.describe_size(&mut stats);
+        Size { entries: stats.entries, bytes: stats.bytes.total() }
     }
 
     /// Sizes and places. Looks at every host once: for metrics, not for the hot path.

@@ -150,5 +150,5 @@ pub use self::index::{Index, IndexConfig};
 pub use self::list::Listing;
 pub use self::place::{Place, Rule};
 pub use self::snapshot::Snapshot;
-pub use self::stats::{Bytes, Stats};
+pub use self::stats::{Bytes, Size, Stats};
 pub use self::sweep::Matches;

@@ -28,6 +28,15 @@ pub struct Stats {
     pub bytes: Bytes,
 }
 
+/// How large an index is, in two figures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Size {
+    /// As [`Stats::entries`].
+    pub entries: u64,
+    /// As [`Bytes::total`].
+    pub bytes: u64,
+}
+
 /// Memory, in bytes, as it is allocated: whole capacities, without the allocator's own overhead and without what locators
 /// own themselves. Only the rules' and the ordered sets' nodes are estimated, by their number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -202,9 +202,14 @@ impl<L> Store<L> {
         let unowned = self.order.hosts_where(|host| sites.owner(host).is_none());
         for shard in &self.shards {
             let shard = shard.read();
-            shard.describe(stats);
             stats.unowned += unowned.iter().map(|&host| shard.objects_of(host)).sum::<u64>();
         }
+        self.describe_size(stats);
+    }
+
+    /// Adds everything but what needs a look at each host.
+    pub(crate) fn describe_size(&self, stats: &mut Stats) {
+        self.shards.iter().for_each(|shard| shard.read().describe(stats));
         stats.bytes.order += self.order.bytes();
         self.tagged.describe(stats);
     }

@@ -78,6 +78,17 @@ pub struct Heartbeat {
     pub sent_at: Moment,
     /// Everything before this place can no longer be served here.
     pub cursor: Cursor,
+    /// How large the node's index is, when that is news to whoever is at the other end.
+    pub index: Option<IndexSize>,
+}
+
+/// How large a node's index is. A figure for people.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IndexSize {
+    /// Cached objects that are registered, each variant one.
+    pub objects: u64,
+    /// Memory that it takes, in bytes.
+    pub bytes: u64,
 }
 
 /// Everything before `cursor` can no longer be served from any cache of this node. Cumulative.

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use batoff_types::message::{
-    Ack, Counted, FromNode, Heartbeat, Hello, LeasePolicy, Overflowed, Position, RecordReport, Trouble,
+    Ack, Counted, FromNode, Heartbeat, Hello, IndexSize, LeasePolicy, Overflowed, Position, RecordReport,
+    Trouble,
 };
 use batoff_types::{Cursor, InstanceId, LogId, Moment, Seq, TaskId};
 use bytes::Bytes;
@@ -19,6 +20,7 @@ pub fn encode_from_node(message: &FromNode) -> Bytes {
         FromNode::Heartbeat(heartbeat) => Body::Heartbeat(pb::Heartbeat {
             sent_at_micros: heartbeat.sent_at.as_micros(),
             cursor: heartbeat.cursor.get(),
+            index: heartbeat.index.map(|IndexSize { objects, bytes }| pb::IndexSize { objects, bytes }),
         }),
         FromNode::Ack(ack) => Body::Ack(pb::Ack {
             cursor: ack.cursor.get(),
@@ -48,6 +50,7 @@ pub fn decode_from_node(bytes: &[u8]) -> Result<FromNode, WireError> {
         Body::Heartbeat(heartbeat) => FromNode::Heartbeat(Heartbeat {
             sent_at: Moment::from_micros(heartbeat.sent_at_micros),
             cursor: Cursor::new(heartbeat.cursor),
+            index: heartbeat.index.map(|pb::IndexSize { objects, bytes }| IndexSize { objects, bytes }),
         }),
         Body::Ack(ack) => FromNode::Ack(decode_ack(&ack).map_err(|error| error.within("ack"))?),
         Body::Counted(pb::Counted { id, objects, uncounted }) => {

@@ -266,6 +266,12 @@ pub struct NodeReport {
     pub heard_at: Option<String>,
     /// Its build.
     pub version: String,
+    /// Cached objects in its index; missing until it has said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub index_objects: Option<u64>,
+    /// Memory that its index takes, in bytes; missing until it has said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub index_bytes: Option<u64>,
     /// Its caches and their trouble.
     pub caches: Vec<CacheReport>,
     /// The nodes (`pop/node`) and PoPs that it fetches through.

@@ -80,6 +80,12 @@ struct NodeDocument {
     /// The newest kind of record that it understands; of a newer one it purges everything of the site.
     #[serde(skip_serializing_if = "Option::is_none")]
     semantics: Option<u32>,
+    /// Cached objects in its index; missing until it has said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index_objects: Option<u64>,
+    /// Memory that its index takes, in bytes; missing until it has said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index_bytes: Option<u64>,
     /// The caches that it drives.
     caches: Vec<CacheDocument>,
     /// The nodes and PoPs that it fetches through.
@@ -282,6 +288,8 @@ impl From<NodeStatus> for NodeDocument {
             instance: status.instance.map(|instance| instance.to_string()),
             version: status.version,
             semantics: status.semantics,
+            index_objects: status.index_size.map(|size| size.objects),
+            index_bytes: status.index_size.map(|size| size.bytes),
             caches,
             parents: status.parents.iter().map(ToString::to_string).collect(),
             parents_through: status.path.as_ref().map(|path| path.through.get()),

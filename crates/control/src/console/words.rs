@@ -94,6 +94,23 @@ pub fn grouped(number: u64) -> String {
     grouped
 }
 
+/// An amount of memory, such as `3.2 MiB`.
+pub fn memory(bytes: u64, language: Language) -> String {
+    const UNITS: [[&str; 2]; 5] =
+        [["B", "Б"], ["KiB", "КиБ"], ["MiB", "МиБ"], ["GiB", "ГиБ"], ["TiB", "ТиБ"]];
+    let (mut amount, mut power) = (bytes as f64, 0);
+    while amount >= 1_024.0 && power + 1 < UNITS.len() {
+        amount /= 1_024.0;
+        power += 1;
+    }
+    let places = usize::from(power > 0 && amount < 99.95);
+    let number = format!("{amount:.places$}");
+    match language {
+        Language::English => format!("{number}\u{a0}{}", UNITS[power][0]),
+        Language::Russian => format!("{}\u{a0}{}", number.replace('.', ","), UNITS[power][1]),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,6 +135,16 @@ mod tests {
         );
         let english = |count| counted(Language::English, count, ["node", "nodes"], [""; 3]);
         assert_eq!([0, 1, 2].map(english), ["0 nodes", "1 node", "2 nodes"]);
+    }
+
+    #[test]
+    fn memory_has_its_unit_and_three_digits_at_most() {
+        let said = |bytes| memory(bytes, Language::English).replace('\u{a0}', " ");
+        assert_eq!(
+            [0, 1_023, 1_536, 104_858_000, 5_368_709_120, u64::MAX].map(said),
+            ["0 B", "1023 B", "1.5 KiB", "100 MiB", "5.0 GiB", "16777216 TiB"]
+        );
+        assert_eq!(memory(1_536, Language::Russian), "1,5\u{a0}КиБ");
     }
 
     #[test]

@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use batoff_types::message::{
-    Ack, FromNode, Heartbeat, Hello, LeasePolicy, PROTOCOL_VERSION, Position, RecordReport, Reset, ToNode,
-    Welcome,
+    Ack, FromNode, Heartbeat, Hello, IndexSize, LeasePolicy, PROTOCOL_VERSION, Position, RecordReport, Reset,
+    ToNode, Welcome,
 };
 use batoff_types::{Cursor, InstanceId, Moment, NodeName, Parent, SEMANTICS_VERSION, Seq, TaskId};
 use batoff_wire::grpc::client::PurgeStreamClient;
@@ -188,9 +188,14 @@ impl Node {
     }
 
     pub(super) fn beat(&mut self) {
+        self.beat_with(None);
+    }
+
+    /// A heartbeat that also says how large the index is.
+    pub(super) fn beat_with(&mut self, index: Option<IndexSize>) {
         self.beats += 1;
         let sent_at = Moment::from_micros(self.beats);
-        self.say(FromNode::Heartbeat(Heartbeat { sent_at, cursor: self.cursor }));
+        self.say(FromNode::Heartbeat(Heartbeat { sent_at, cursor: self.cursor, index }));
     }
 
     /// Sends heartbeats, and takes in what comes, until it has a lease.

@@ -493,7 +493,7 @@ impl Feeds {
         if feed.phase == Phase::Following {
             feed.acked = Some(cursor);
         }
-        Some(Heartbeat { sent_at: now, cursor })
+        Some(Heartbeat { sent_at: now, cursor, index: None })
     }
 
     /// When [`Feeds::poll_heartbeat`] has something next for any replica; `None` while there is no stream.

@@ -275,7 +275,7 @@ fn heartbeats_keep_their_interval_and_double_as_acks() {
     inbox.handle(at(1_000), records(5..=5)).unwrap();
     apply_all(&mut inbox);
     inbox.poll_ack();
-    let first = Heartbeat { sent_at: at(1_000), cursor: Cursor::new(5) };
+    let first = Heartbeat { sent_at: at(1_000), cursor: Cursor::new(5), index: None };
     assert_eq!(inbox.poll_heartbeat(at(1_000)), Some(first));
     assert_eq!(inbox.poll_heartbeat(at(1_249)), None);
     assert_eq!(inbox.next_heartbeat_at(), Some(at(1_250)));

@@ -11,6 +11,7 @@ use tokio::sync::{Notify, watch};
 use super::backoff::Backoff;
 use super::connect::Dial;
 use super::counter::Counter;
+use super::index_size::ToldSize;
 use crate::apply::{ApplyHandle, Outcome};
 use crate::cache::Cache;
 use crate::config::{ControlSection, Endpoint};
@@ -55,6 +56,8 @@ pub(super) struct Following<L: Clone> {
     pub(super) troubles: Vec<Trouble>,
     /// Whose each hostname is where the stream resumed; `None` once a record was applied since.
     pub(super) sites: Option<batoff_types::SiteTable>,
+    /// What the stream has been told of the index's size.
+    pub(super) told_size: ToldSize,
     /// Why nothing is known of the parents, as it was logged last.
     pub(super) parents_unknown: String,
 }

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use batoff_delivery::InboxError;
 use batoff_types::Moment;
-use batoff_types::message::{Ack, FromNode, GoAway, ToNode, Trouble, Welcome};
+use batoff_types::message::{Ack, FromNode, GoAway, IndexSize, ToNode, Trouble, Welcome};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::connect::{self, ConnectError, Stream, WELCOME_MAX};
 use super::following::Following;
+use super::index_size::ToldSize;
 use crate::apply::{Order, Outcome};
 use crate::boottime;
 
@@ -136,6 +137,7 @@ impl<L: Clone + Send + Sync + 'static> Following<L> {
             tell(outgoing, trouble);
         }
         self.with.overflow.tell_anew();
+        self.told_size = ToldSize::default();
     }
 
     /// Takes over what the applier has done, and whatever else it has done meanwhile: all of it goes out with one ack.
@@ -203,8 +205,13 @@ impl<L: Clone + Send + Sync + 'static> Following<L> {
             room.send(FromNode::Ack(ack));
         }
         if let Ok(room) = outgoing.try_reserve()
-            && let Some(heartbeat) = self.with.inbox.poll_heartbeat(boottime())
+            && let Some(mut heartbeat) = self.with.inbox.poll_heartbeat(boottime())
         {
+            let index = &self.with.index;
+            heartbeat.index = self.told_size.poll_news(heartbeat.sent_at, || {
+                let size = index.size();
+                IndexSize { objects: size.entries, bytes: size.bytes }
+            });
             room.send(FromNode::Heartbeat(heartbeat));
             self.tell_overflow(outgoing);
         }

@@ -10,7 +10,7 @@ use batoff_types::{CacheTags, Cursor, Generation, NodeName, Record, Selector};
 use batoff_wire::encode_to_node;
 use tempfile::TempDir;
 
-use self::control_plane::{ControlPlane, LEASE, log_id, record, records, reset, task, welcome};
+use self::control_plane::{ControlPlane, LEASE, Stream, log_id, record, records, reset, task, welcome};
 use crate::cache::{Cache, CacheTrouble, Needs, Proof};
 use crate::config::ControlSection;
 use crate::{DaemonConfig, DaemonHandle};
@@ -412,6 +412,38 @@ async fn heartbeats_go_on_while_a_cache_hangs_and_nothing_is_acked_for_it() {
         }
     }
     assert!(node.ready().is_err());
+}
+
+#[tokio::test]
+async fn each_control_plane_hears_how_large_the_index_is() {
+    let dir = TempDir::new().unwrap();
+    let mut control = ControlPlane::start().await;
+    let node = start(&dir, &control, LeasePolicy::Serve);
+    let first_size = async |stream: &mut Stream| loop {
+        if let FromNode::Heartbeat(heartbeat) = stream.next().await.unwrap() {
+            return heartbeat.index;
+        }
+    };
+    let mut stream = control.accept(1).await;
+    stream.send(ToNode::Welcome(welcome(1, 5))).await;
+    stream.send(reset(5)).await;
+    let size = first_size(&mut stream).await.unwrap();
+    assert_eq!(size.objects, 0);
+    assert_eq!(first_size(&mut stream).await, None, "it is told once");
+    until(|| node.applied() == Cursor::new(5)).await;
+    let entry = batoff_index::Entry {
+        url: "https://www.example.test/1".parse().unwrap(),
+        variant: batoff_index::Variant::MAIN,
+        tags: CacheTags::parse([&b"t"[..]]),
+        token: node.begin_fill(),
+        locator: (),
+    };
+    node.index().insert(entry).unwrap();
+    drop(stream);
+    let mut stream = control.accept(1).await;
+    stream.send(ToNode::Welcome(welcome(1, 5))).await;
+    let grown = first_size(&mut stream).await.unwrap();
+    assert!(grown.objects == 1 && grown.bytes > size.bytes, "{size:?} {grown:?}");
 }
 
 #[tokio::test]

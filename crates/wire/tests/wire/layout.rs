@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use batoff_types::message::{
-    Ack, Count, Counted, FromNode, GoAway, GoAwayReason, Heartbeat, Hello, LeaseGrant, LeasePolicy,
-    Overflowed, Parents, Position, RecordReport, Reset, ResetReason, ToNode, Trouble, Welcome,
+    Ack, Count, Counted, FromNode, GoAway, GoAwayReason, Heartbeat, Hello, IndexSize, LeaseGrant,
+    LeasePolicy, Overflowed, Parents, Position, RecordReport, Reset, ResetReason, ToNode, Trouble, Welcome,
 };
 use batoff_types::{
     Body, Cursor, InstanceId, LogId, Moment, NodeName, Purge, Record, Selector, Seq, SiteChange, SiteLimits,
@@ -173,8 +173,23 @@ fn messages_of_a_node_are_laid_out_as_the_contract_says() {
         ),
     );
     check(
-        FromNode::Heartbeat(Heartbeat { sent_at: Moment::from_micros(1_000), cursor: Cursor::new(3) }),
+        FromNode::Heartbeat(Heartbeat {
+            sent_at: Moment::from_micros(1_000),
+            cursor: Cursor::new(3),
+            index: None,
+        }),
         raw().bytes(2, raw().varint(1, 1_000).varint(2, 3)),
+    );
+    check(
+        FromNode::Heartbeat(Heartbeat {
+            sent_at: Moment::from_micros(1_000),
+            cursor: Cursor::new(3),
+            index: Some(IndexSize { objects: 300, bytes: 5_000_000 }),
+        }),
+        raw().bytes(
+            2,
+            raw().varint(1, 1_000).varint(2, 3).bytes(3, raw().varint(1, 300).varint(2, 5_000_000)),
+        ),
     );
     check(
         FromNode::Ack(Ack {

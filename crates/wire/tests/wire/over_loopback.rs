@@ -58,7 +58,7 @@ fn purge() -> Record {
 }
 
 fn heartbeat(cursor: u64) -> FromNode {
-    FromNode::Heartbeat(Heartbeat { sent_at: Moment::ZERO, cursor: Cursor::new(cursor) })
+    FromNode::Heartbeat(Heartbeat { sent_at: Moment::ZERO, cursor: Cursor::new(cursor), index: None })
 }
 
 async fn serve(service: impl PurgeStream) -> Channel {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use batoff_types::message::{
-    Ack, Count, Counted, FromNode, GoAway, GoAwayReason, Heartbeat, Hello, LeaseGrant, LeasePolicy,
-    Overflowed, Parents, Position, RecordReport, Reset, ResetReason, ToNode, Trouble, Welcome,
+    Ack, Count, Counted, FromNode, GoAway, GoAwayReason, Heartbeat, Hello, IndexSize, LeaseGrant,
+    LeasePolicy, Overflowed, Parents, Position, RecordReport, Reset, ResetReason, ToNode, Trouble, Welcome,
 };
 use batoff_types::{
     Body, Cursor, HostPattern, InstanceId, LogId, Moment, NodeName, Parent, Purge, PurgeUrl, Record,
@@ -167,9 +167,12 @@ fn overflowed() -> impl Strategy<Value = Overflowed> {
 pub fn from_node() -> impl Strategy<Value = FromNode> {
     prop_oneof![
         hello().prop_map(FromNode::Hello),
-        (any::<u64>(), cursor()).prop_map(|(sent_at, cursor)| {
-            FromNode::Heartbeat(Heartbeat { sent_at: Moment::from_micros(sent_at), cursor })
-        }),
+        (any::<u64>(), cursor(), option::of((any::<u64>(), any::<u64>()))).prop_map(
+            |(sent_at, cursor, index)| {
+                let index = index.map(|(objects, bytes)| IndexSize { objects, bytes });
+                FromNode::Heartbeat(Heartbeat { sent_at: Moment::from_micros(sent_at), cursor, index })
+            }
+        ),
         (cursor(), vec(report(), 0..4), vec(overflowed(), 0..4))
             .prop_map(|(cursor, reports, overflowed)| FromNode::Ack(Ack { cursor, reports, overflowed })),
         (any::<u64>(), vec(any::<u64>(), 0..4), vec(".{0,20}", 0..3))

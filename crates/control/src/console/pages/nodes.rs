@@ -23,12 +23,15 @@ use crate::clock::{millis, rfc3339};
 use crate::console::flash::Flash;
 use crate::console::frame::PageFrame;
 use crate::console::state::Console;
-use crate::console::words::{Text, Words, counted, grouped, words};
+use crate::console::words::{Text, Words, counted, grouped, memory, words};
 use crate::language::Language;
 use crate::tracker::NodeStatus;
 
 /// Width of the bar that stands for a whole lease.
 const BAR_WIDTH: u64 = 40;
+
+/// Stands where a node has not said a figure.
+const NOT_SAID: &str = "–";
 
 /// The value of the state filter for nodes that something is the matter with.
 const ATTENTION: &str = "attention";
@@ -51,6 +54,9 @@ words! {
         Lease: "Lease left", "Остаток аренды";
         Caches: "Caches", "Кеши";
         Version: "Version", "Версия";
+        Index: "Index", "Индекс";
+        Objects: "Objects in the index", "Объектов в индексе";
+        Memory: "Memory of the index", "Память индекса";
         Parents: "Fetches through", "Получает через";
         Leased: "Leased", "С арендой";
         Joining: "Joining", "Входит";
@@ -155,6 +161,8 @@ struct FleetRow {
     lease: Option<(u64, String)>,
     caches: Vec<CacheRow>,
     version: String,
+    /// Objects in its index, and the memory that it takes.
+    index: Option<(String, String)>,
     parents: Vec<String>,
 }
 
@@ -341,6 +349,10 @@ impl FleetRow {
             lease: is_leased.then(|| (bar, took(left, language))),
             caches: CacheRow::all(status),
             version: status.version.clone(),
+            index: status.index_size.map(|size| {
+                let noun = (["object", "objects"], ["объект", "объекта", "объектов"]);
+                (counted(language, size.objects, noun.0, noun.1), memory(size.bytes, language))
+            }),
             parents: status.parents.iter().map(ToString::to_string).collect(),
         }
     }
@@ -397,6 +409,12 @@ impl NodePage<'_> {
             }),
         );
         add(NodesText::Certificate, status.certificate_until.map(rfc3339));
+        let (objects, bytes) = match status.index_size {
+            Some(size) => (grouped(size.objects), memory(size.bytes, self.frame.language)),
+            None => (NOT_SAID.to_owned(), NOT_SAID.to_owned()),
+        };
+        add(NodesText::Objects, Some(objects));
+        add(NodesText::Memory, Some(bytes));
         if let Some(path) = &status.path {
             let is_known = path.through.get() > 0;
             add(NodesText::ParentsThrough, is_known.then(|| grouped(path.through.get())));

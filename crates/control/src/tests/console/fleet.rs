@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use batoff_types::Selector;
-use batoff_types::message::{FromNode, Trouble};
+use batoff_types::message::{FromNode, IndexSize, Trouble};
 use http::Method;
 
 use super::super::node::Node;
@@ -95,6 +95,42 @@ async fn a_node_is_found_looked_at_and_decommissioned_by_typing_its_name() {
     let audit = browser.get("/audit?action=node.remove").await.into_body();
     assert!(audit.contains("user:operator") && audit.contains("waw1/edge-2"), "{audit}");
     kept.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_large_an_index_is_stands_there_once_the_node_has_said_so() {
+    let plane = Plane::start().await;
+    let browser = Browser::of(&plane, Role::Operator, &[]).await;
+    let mut node = Node::strict(&plane, "fra1/edge-1").await;
+    node.lease().await;
+    let page = until(&browser, "/nodes/fra1/edge-1", "Objects in the index").await;
+    assert!(page.contains("<dt>Objects in the index</dt><dd>–</dd>"), "{page}");
+    assert!(page.contains("<dt>Memory of the index</dt><dd>–</dd>"), "{page}");
+    let page = browser.get("/nodes").await.into_body();
+    assert!(page.contains("<td data-label=\"Index\"><span class=\"none\">–</span></td>"), "{page}");
+
+    node.beat_with(Some(IndexSize { objects: 1_234_567, bytes: 3_355_444 }));
+    let page = until(&browser, "/nodes/fra1/edge-1", "1\u{202f}234\u{202f}567").await;
+    assert!(page.contains("<dt>Memory of the index</dt><dd>3.2\u{a0}MiB</dd>"), "{page}");
+    node.lease().await;
+    let page = browser.get("/nodes").await.into_body();
+    assert!(
+        page.contains("1\u{202f}234\u{202f}567 objects <span class=\"muted\">3.2\u{a0}MiB</span>"),
+        "{page}"
+    );
+    let russian =
+        Browser { fields: vec![("accept-language", "ru")], ..browser }.get("/nodes").await.into_body();
+    assert!(
+        russian.contains("1\u{202f}234\u{202f}567 объектов <span class=\"muted\">3,2\u{a0}МиБ"),
+        "{russian}"
+    );
+
+    // The next run of its daemon may have nothing cached.
+    drop(node);
+    let mut node = Node::strict(&plane, "fra1/edge-1").await;
+    node.lease().await;
+    let status = plane.tracker().nodes();
+    assert!(status.len() == 1 && status[0].index_size.is_none(), "{status:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -45,6 +45,7 @@ impl Tracker {
                 concern: view.filter(|view| !view.removing).and_then(|view| state.lateness(now, wall, view)),
                 refusal: view.and_then(|view| view.refusal).map(|refusal| refusal.as_str()),
                 heard_at: entry.heard_at,
+                index_size: entry.index_size,
                 version: entry.said.as_ref().map(|said| said.version.clone()).unwrap_or_default(),
                 semantics: entry.said.as_ref().map(|said| said.semantics),
                 caches: entry.said.as_ref().map(|said| said.caches.clone()).unwrap_or_default(),

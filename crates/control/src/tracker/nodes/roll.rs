@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use batoff_delivery::Word;
-use batoff_types::message::{Hello, LeasePolicy, OVERFLOWED_SITES_MAX, Overflowed, Trouble};
+use batoff_types::message::{Hello, IndexSize, LeasePolicy, OVERFLOWED_SITES_MAX, Overflowed, Trouble};
 use batoff_types::{Cursor, Moment, NodeName, Parent, Seq, SiteId, UnixMillis};
 use slab::Slab;
 
@@ -105,6 +105,8 @@ pub(super) struct NodeEntry {
     /// When records were handed to its stream: of the present one, or of the last.
     pub(super) sent: Option<Arc<SentTimes>>,
     pub(super) heard_at: Option<UnixMillis>,
+    /// How large its index was when it last said so. Not durable: it tells it anew on each stream.
+    pub(super) index_size: Option<IndexSize>,
     /// When the certificate ends that it showed last.
     pub(super) certificate_until: Option<UnixMillis>,
 }
@@ -193,6 +195,7 @@ impl Roll {
             mailbox: None,
             sent: None,
             heard_at: None,
+            index_size: None,
             certificate_until: None,
             row,
         };
@@ -294,6 +297,15 @@ impl Roll {
             entry.mailbox.as_ref().map(|(_, mailbox)| (name.clone(), mailbox.clone()))
         };
         self.entries.iter().filter_map(with_stream).collect()
+    }
+
+    /// How large the indexes are of the nodes that count, as far as they have said so.
+    pub(in crate::tracker) fn index_sizes(&self) -> Vec<IndexSize> {
+        self.entries
+            .values()
+            .filter(|entry| entry.index.is_some())
+            .filter_map(|entry| entry.index_size)
+            .collect()
     }
 
     /// The numbers of the node, which counts, and of its PoP.
@@ -424,6 +436,7 @@ impl NodeEntry {
         self.troubles.clear();
         // Told anew, by this incarnation or the next.
         self.overflowed.clear();
+        self.index_size = None;
         self.said = Some(Introduction {
             version: cut(&hello.version).to_owned(),
             caches: hello.caches.iter().take(TROUBLES_MAX).map(|name| cut(name).to_owned()).collect(),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use batoff_delivery::NodeState;
-use batoff_types::message::{LeasePolicy, Parents};
+use batoff_types::message::{IndexSize, LeasePolicy, Parents};
 use batoff_types::{Cursor, InstanceId, NodeName, Parent, Seq, UnixMillis};
 
 use super::concerns::Concern;
@@ -41,6 +41,8 @@ pub struct NodeStatus {
     pub version: String,
     /// The semantics that it understands.
     pub semantics: Option<u32>,
+    /// How large its index is; `None` until it has said so on its present stream, or the last.
+    pub index_size: Option<IndexSize>,
     /// The caches that it drives.
     pub caches: Vec<String>,
     /// When the certificate ends that it showed last.

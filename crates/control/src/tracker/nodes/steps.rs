@@ -56,6 +56,7 @@ impl State {
             self.hear(now, node, |roster| roster.handle_heartbeat(now, node, connection, heartbeat))?;
         if let Some(entry) = self.roll.get_mut(node) {
             entry.heard_at = Some(wall);
+            entry.index_size = heartbeat.index.or(entry.index_size);
         }
         Some(grant)
     }

@@ -263,6 +263,8 @@ impl Run {
         let overflowing = model.held.iter().filter(|held| held.tags.overflows());
         prop_assert_eq!(stats.overflowing, overflowing.count() as u64);
         prop_assert!(stats.rules as usize <= self.config.rules_max);
+        let size = self.node.size();
+        prop_assert_eq!((size.entries, size.bytes), (stats.entries, stats.bytes.total()));
         Ok(())
     }
 
