@@ -120,6 +120,7 @@ impl Fleet {
                 caches: Vec::new(),
                 policy: LeasePolicy::Revalidate,
                 parents: Vec::new(),
+                connection: None,
             };
             let cursor = Cursor::new(1);
             fleet.roster.handle_hello(fleet.now, &hello, &Resume::At(cursor), 1)?;

@@ -43,12 +43,13 @@ mod roster;
 mod rules;
 mod times;
 
+pub use batoff_types::{InvalidSet, REPLICAS_MAX, ReplicaSet};
+
 pub use self::inbox::{FeedLine, Feeds, Inbox, InboxConfig, InboxError, OutOfOrder, Received};
 pub use self::lease::Lease;
 pub use self::outbox::{Outbox, OutboxLimits, ProtocolError, ToSend};
 pub use self::replicas::{
-    InvalidSet, REPLICAS_MAX, ReplicaSet, SEAT, Seat, SeatAnswer, SeatConfig, SeatRecord, SeatRequest,
-    SetHistory, Statements,
+    SEAT, Seat, SeatAnswer, SeatConfig, SeatRecord, SeatRequest, SetHistory, Statements,
 };
 pub use self::resume::{LogView, Resume, judge_hello};
 pub use self::roster::{

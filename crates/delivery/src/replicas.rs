@@ -1,4 +1,4 @@
-//! Several control planes beside one log, without a leader: which of them count ([`ReplicaSet`], [`SetHistory`]), which
+//! Several control planes beside one log, without a leader: which of them count ([`ReplicaSet`](batoff_types::ReplicaSet), [`SetHistory`]), which
 //! process may act for which of them ([`Seat`]), and what is completed when each states what it knows ([`Statements`]).
 //!
 //! Each replica follows the log, has a [`crate::Roster`] with leases of its own, and publishes one number, its watermark
@@ -14,5 +14,6 @@ mod sets;
 mod statements;
 
 pub use self::seat::{SEAT, Seat, SeatAnswer, SeatConfig, SeatRecord, SeatRequest};
-pub use self::sets::{InvalidSet, REPLICAS_MAX, ReplicaSet, SetHistory};
+pub use self::sets::SetHistory;
+pub(crate) use self::sets::reached;
 pub use self::statements::Statements;

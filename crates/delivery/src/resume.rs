@@ -99,6 +99,7 @@ mod tests {
             caches: Vec::new(),
             parents: Vec::new(),
             policy: LeasePolicy::Revalidate,
+            connection: None,
         }
     }
 

@@ -362,6 +362,6 @@ fn spawn_until(stop: &CancellationToken, vital: &Vital, run: impl Future<Output 
 const fn purges(record: &Record) -> bool {
     match record.body {
         Body::Purge(_) | Body::Site(_) | Body::Unknown => true,
-        Body::NodeRegistered(_) | Body::NodeRemoved(_) => false,
+        Body::NodeRegistered(_) | Body::NodeRemoved(_) | Body::ReplicaSet(_) => false,
     }
 }

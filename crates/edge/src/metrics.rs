@@ -25,7 +25,9 @@ impl EvictReason {
             Body::Purge(purge) if purge.soft => Self::SoftPurge,
             Body::Purge(_) => Self::Purge,
             Body::Site(_) => Self::SiteChange,
-            Body::NodeRegistered(_) | Body::NodeRemoved(_) | Body::Unknown => Self::Unknown,
+            Body::NodeRegistered(_) | Body::NodeRemoved(_) | Body::ReplicaSet(_) | Body::Unknown => {
+                Self::Unknown
+            }
         }
     }
 

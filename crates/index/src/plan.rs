@@ -39,7 +39,7 @@ impl Plan {
                 }
                 Self { sites: after, ..Self::hard(places) }
             }
-            Body::NodeRegistered(_) | Body::NodeRemoved(_) => Self::hard(Vec::new()),
+            Body::NodeRegistered(_) | Body::NodeRemoved(_) | Body::ReplicaSet(_) => Self::hard(Vec::new()),
             Body::Unknown => Self::hard(vec![Place::Whole]),
         };
         plan.places.sort_unstable();

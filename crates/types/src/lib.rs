@@ -15,6 +15,7 @@ mod moment;
 mod name;
 mod position;
 mod record;
+mod replicas;
 mod selector;
 mod site_table;
 mod tag;
@@ -25,10 +26,9 @@ pub use self::moment::{Moment, UnixMillis};
 pub use self::name::{
     HOSTNAME_BYTES_MAX, HostPattern, Hostname, InvalidName, NodeName, PARENTS_MAX, Parent, SiteId,
 };
-pub use self::position::{
-    Cursor, FillToken, Generation, InstanceId, InvalidUlid, LogId, Replica, Seq, TaskId, Term,
-};
+pub use self::position::{Cursor, FillToken, Generation, InstanceId, InvalidUlid, LogId, Seq, TaskId, Term};
 pub use self::record::{Body, Record, SiteChange, SiteLimits};
+pub use self::replicas::{InvalidSet, REPLICAS_MAX, Replica, ReplicaSet};
 pub use self::selector::{Object, Purge, Selector, SelectorKind};
 pub use self::site_table::SiteTable;
 pub use self::tag::{
@@ -41,4 +41,4 @@ pub use self::url::{InvalidUrl, PurgeUrl, Scheme, URL_BYTES_MAX, UrlPrefix};
 /// *everything* for its site, never as something narrower. [`Body::semantics`] says which a record needs. What a new one
 /// makes of the state files of nodes that ran the one before is decided, and explained, in `state_dir/codec.rs` of
 /// `batoff-edge`.
-pub const SEMANTICS_VERSION: u32 = 2;
+pub const SEMANTICS_VERSION: u32 = 3;

@@ -4,13 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::{
-    Cursor, InstanceId, LogId, Moment, NodeName, Parent, Record, Selector, Seq, SiteId, SiteTable, TaskId,
-    Term,
+    Cursor, InstanceId, LogId, Moment, NodeName, Parent, Record, Replica, ReplicaSet, Selector, Seq, SiteId,
+    SiteTable, TaskId, Term,
 };
 
 /// The version of the protocol that this build speaks: which kinds of message there are, and their order. Neither end
 /// sends a kind of message that the other's version does not have.
-pub const PROTOCOL_VERSION: u32 = 1;
+///
+/// | version | what came with it |
+/// | --- | --- |
+/// | 1 | everything of a control plane that is alone |
+/// | 2 | several control planes: [`Hello::connection`], [`Welcome::replica`], [`Welcome::set`], [`ToNode::Replicas`] |
+pub const PROTOCOL_VERSION: u32 = 2;
+
+/// The oldest version that this build serves and follows, as long as the control plane is alone: a node below
+/// [`PROTOCOL_VERSION`] knows nothing of majorities.
+pub const PROTOCOL_VERSION_ALONE: u32 = 1;
 
 /// From a node to the control plane.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,6 +57,9 @@ pub struct Hello {
     pub policy: LeasePolicy,
     /// The caches between its own and the origins; none: it fetches from the origins themselves.
     pub parents: Vec<Parent>,
+    /// The number of this stream: higher than that of each before it from this node to the same replica, by any run of its
+    /// daemon. `None` from a node that speaks version 1 of the protocol.
+    pub connection: Option<u64>,
 }
 
 /// A cursor, said so that it can be checked: in which log, and which record stands there.
@@ -174,6 +186,8 @@ pub enum ToNode {
     GoAway(GoAway),
     /// The parents that your `Hello` names are somewhere else. Sent to no node that names none.
     Parents(Parents),
+    /// The control planes, and where they are. Sent to no node that speaks version 1 of the protocol.
+    Replicas(Whereabouts),
 }
 
 /// What a node needs to know before its first record.
@@ -195,6 +209,10 @@ pub struct Welcome {
     pub reconnect_max: Duration,
     /// Whose each hostname is, as of the place that the stream resumes from (after a [`Reset`]: of its place).
     pub sites: SiteTable,
+    /// Who speaks.
+    pub replica: Replica,
+    /// The control planes that count at the place that the stream resumes from (after a [`Reset`]: at its place).
+    pub set: ReplicaSet,
 }
 
 /// A lease, or why there is none now.
@@ -217,6 +235,22 @@ pub struct Parents {
     pub through: Cursor,
     /// Why it is not known, for people; empty when it is.
     pub why: String,
+}
+
+/// The control planes, and where nodes reach them: all of them each time, learners among them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Whereabouts {
+    /// Each at most once; one that has not said where it is, is missing.
+    pub replicas: Vec<ReplicaAt>,
+}
+
+/// Where nodes reach a control plane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicaAt {
+    /// Which.
+    pub replica: Replica,
+    /// `https://host:port`, not checked.
+    pub endpoint: Arc<str>,
 }
 
 /// Drop everything, and go on from `cursor` in `log_id`.

@@ -121,22 +121,6 @@ pub struct Generation(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Term(pub u64);
 
-/// One of the control planes that share a log, by its number: a place that one process after the other takes, so it is the
-/// same after every start. One that is alone is number 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Replica(pub u8);
-
-impl Replica {
-    /// The only one, where there are no others.
-    pub const ONLY: Self = Self(1);
-}
-
-impl fmt::Display for Replica {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "replica {}", self.0)
-    }
-}
-
 /// What a node knew when it began to fetch an object from the origin: its generation, and how far it had applied the
 /// purge log. A purge that came later than this hits the object, whenever it was stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

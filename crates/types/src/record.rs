@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use crate::{HostPattern, NodeName, Purge, Selector, Seq, SiteId, TaskId, UnixMillis};
+use crate::{HostPattern, NodeName, Purge, ReplicaSet, Selector, Seq, SiteId, TaskId, UnixMillis};
 
 /// One accepted entry of the purge log, with its place in the order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +30,9 @@ pub enum Body {
     NodeRegistered(NodeName),
     /// A node was decommissioned.
     NodeRemoved(NodeName),
+    /// These control planes count from here on: for purges after it, and for leases of a node that has come as far as it. It
+    /// never concerns objects.
+    ReplicaSet(ReplicaSet),
     /// A kind of record that this build does not know. Applied as a flush of everything: wider, never narrower.
     Unknown,
 }
@@ -41,8 +44,11 @@ impl Body {
     /// | --- | --- |
     /// | 1 | all kinds of record and of selector |
     /// | 2 | URLs without the ports 80 and 443 and without a dot behind the host; tags that overflow |
+    /// | 3 | the record that says which control planes count |
     pub fn semantics(&self) -> u32 {
         match self {
+            // To an older node it is a flush, and the node goes by the set before; so it is not served any more.
+            Self::ReplicaSet(_) => 3,
             // An older node keeps objects of one URL under several keys, and knows of none that its tags overflow.
             Self::Purge(purge) if purge.selectors.iter().any(|it| *it != Selector::Everything) => 2,
             Self::Purge(_)

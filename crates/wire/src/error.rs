@@ -25,6 +25,9 @@ pub enum Problem {
     /// 0 where a record's number should be, or a number beyond the last possible one.
     #[error("must number a record: 1 or more, without overflow")]
     Seq,
+    /// No number that a control plane can have.
+    #[error("must number a control plane: 1 to 255")]
+    Replica,
     /// A value outside its grammar; the text says which rule it breaks.
     #[error("{0}")]
     Grammar(String),

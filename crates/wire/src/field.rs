@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
-use batoff_types::{HostPattern, NodeName, Parent, Seq};
+use batoff_types::{HostPattern, NodeName, Parent, Replica, ReplicaSet, Seq};
 
 use crate::{Problem, WireError, pb};
 
@@ -61,6 +61,25 @@ pub fn encode_parent(parent: &Parent) -> pb::Node {
         Parent::Node(node) => encode_node(node),
         Parent::Pop(pop) => pb::Node { pop: (**pop).to_owned(), node: String::new() },
     }
+}
+
+/// Reads the number of a control plane.
+pub fn replica(field: &str, number: u32) -> Result<Replica, WireError> {
+    match u8::try_from(number) {
+        Ok(number @ 1..) => Ok(Replica(number)),
+        _ => Err(WireError::new(field, Problem::Replica)),
+    }
+}
+
+/// Reads the numbers of those that count.
+pub fn replica_set(field: &str, numbers: &[u32]) -> Result<ReplicaSet, WireError> {
+    let one = |(i, number): (usize, &u32)| replica(&format!("{field}[{i}]"), *number);
+    let members: Vec<_> = numbers.iter().enumerate().map(one).collect::<Result<_, _>>()?;
+    ReplicaSet::new(members).map_err(|error| WireError::new(field, Problem::Grammar(error.to_string())))
+}
+
+pub fn encode_replica_set(set: &ReplicaSet) -> Vec<u32> {
+    set.members().iter().map(|replica| u32::from(replica.0)).collect()
 }
 
 /// Rounded down, so that a lease is never longer on the wire than it was granted; at most `u64::MAX`.

@@ -83,6 +83,7 @@ fn encode_hello(hello: &Hello) -> pb::Hello {
         caches: hello.caches.clone(),
         policy: policy.into(),
         parents: hello.parents.iter().map(field::encode_parent).collect(),
+        connection: hello.connection,
     }
 }
 
@@ -106,6 +107,7 @@ fn decode_hello(hello: pb::Hello) -> Result<Hello, WireError> {
         caches: hello.caches,
         policy,
         parents,
+        connection: hello.connection,
     })
 }
 

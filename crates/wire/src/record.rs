@@ -79,7 +79,8 @@ pub fn decode_requested(seq: Seq, bytes: &[u8]) -> Result<(Record, Option<Reques
 /// | an unknown kind of record | [`Body::Unknown`] |
 /// | a purge whose `semantics` is above [`SEMANTICS_VERSION`] | a hard purge of [`Selector::Everything`] for its site |
 /// | a change of a site above it | the change, with all names of the site among `affected` |
-/// | any other record above it, and one of these two that cannot be read | [`Body::Unknown`] |
+/// | a set of control planes above it | the set: no version of it concerns objects |
+/// | any other record above it, and a purge or change above it that cannot be read | [`Body::Unknown`] |
 ///
 /// Anything else that is malformed is an error that names the field.
 pub fn decode_record(seq: Seq, bytes: &[u8]) -> Result<Record, WireError> {
@@ -99,7 +100,11 @@ pub fn encode(record: &Record) -> pb::Record {
 
 pub fn decode(seq: Seq, record: &pb::Record) -> Result<Record, WireError> {
     let body = if record.semantics > SEMANTICS_VERSION {
-        record.body.as_ref().and_then(|body| widened(body).ok()).unwrap_or(Body::Unknown)
+        match &record.body {
+            // Whoever goes on without knowing which they are may serve by the leases of a minority.
+            Some(set @ pb::record::Body::ReplicaSet(_)) => decode_body(set)?,
+            body => body.as_ref().and_then(|body| widened(body).ok()).unwrap_or(Body::Unknown),
+        }
     } else {
         record.body.as_ref().map_or(Ok(Body::Unknown), decode_body)?
     };
@@ -123,6 +128,9 @@ fn encode_body(body: &Body) -> Option<pb::record::Body> {
         Body::Site(change) => pb::record::Body::SiteChange(encode_site_change(change)),
         Body::NodeRegistered(node) => pb::record::Body::NodeRegistered(field::encode_node(node)),
         Body::NodeRemoved(node) => pb::record::Body::NodeRemoved(field::encode_node(node)),
+        Body::ReplicaSet(set) => {
+            pb::record::Body::ReplicaSet(pb::ReplicaSet { members: field::encode_replica_set(set) })
+        }
         Body::Unknown => return None,
     })
 }
@@ -137,6 +145,9 @@ fn decode_body(body: &pb::record::Body) -> Result<Body, WireError> {
         }
         pb::record::Body::NodeRegistered(node) => Body::NodeRegistered(field::node("node_registered", node)?),
         pb::record::Body::NodeRemoved(node) => Body::NodeRemoved(field::node("node_removed", node)?),
+        pb::record::Body::ReplicaSet(set) => {
+            Body::ReplicaSet(field::replica_set("replica_set.members", &set.members)?)
+        }
     })
 }
 
@@ -155,7 +166,7 @@ fn widened(body: &pb::record::Body) -> Result<Body, WireError> {
             }
             Body::Site(change)
         }
-        Body::NodeRegistered(_) | Body::NodeRemoved(_) | Body::Unknown => Body::Unknown,
+        Body::NodeRegistered(_) | Body::NodeRemoved(_) | Body::ReplicaSet(_) | Body::Unknown => Body::Unknown,
     })
 }
 

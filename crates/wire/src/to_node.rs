@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use batoff_types::message::{
-    Count, GoAway, GoAwayReason, LeaseGrant, Parents, Reset, ResetReason, ToNode, Welcome,
+    Count, GoAway, GoAwayReason, LeaseGrant, Parents, ReplicaAt, Reset, ResetReason, ToNode, Welcome,
+    Whereabouts,
 };
-use batoff_types::{Cursor, HostPattern, LogId, Moment, Record, Seq, SiteId, SiteTable, Term};
+use batoff_types::{
+    Cursor, HostPattern, LogId, Moment, Record, Replica, ReplicaSet, Seq, SiteId, SiteTable, Term,
+};
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
@@ -85,6 +88,15 @@ pub fn encode_to_node(message: &ToNode) -> Bytes {
         ToNode::Parents(Parents { through, why }) => {
             Body::Parents(pb::Parents { through: through.get(), why: why.clone() })
         }
+        ToNode::Replicas(Whereabouts { replicas }) => Body::Replicas(pb::Replicas {
+            replicas: replicas
+                .iter()
+                .map(|ReplicaAt { replica, endpoint }| pb::ReplicaAt {
+                    replica: replica.0.into(),
+                    endpoint: endpoint.as_ref().to_owned(),
+                })
+                .collect(),
+        }),
     };
     pb::ToNode { body: Some(body) }.encode_to_vec().into()
 }
@@ -120,10 +132,15 @@ pub fn decode_to_node(bytes: &[u8]) -> Result<ToNode, WireError> {
         Body::Parents(pb::Parents { through, why }) => {
             ToNode::Parents(Parents { through: Cursor::new(through), why })
         }
+        Body::Replicas(replicas) => {
+            ToNode::Replicas(decode_replicas(&replicas).map_err(|error| error.within("replicas"))?)
+        }
     })
 }
 
 fn encode_welcome(welcome: &Welcome) -> pb::Welcome {
+    // One that is alone says nothing of it, as none did before there were others.
+    let alone = welcome.replica == Replica::ONLY && welcome.set.is_only();
     pb::Welcome {
         log_id: welcome.log_id.to_bytes().to_vec(),
         term: welcome.term.0,
@@ -141,6 +158,8 @@ fn encode_welcome(welcome: &Welcome) -> pb::Welcome {
                 tags_per_response: welcome.sites.tags_per_response(site.as_str()),
             })
             .collect(),
+        replica: (!alone).then_some(welcome.replica.0.into()),
+        set: if alone { Vec::new() } else { field::encode_replica_set(&welcome.set) },
     }
 }
 
@@ -160,6 +179,11 @@ fn decode_welcome(welcome: &pb::Welcome) -> Result<Welcome, WireError> {
         reconnect_min: Duration::from_micros(welcome.reconnect_min_micros),
         reconnect_max: Duration::from_micros(welcome.reconnect_max_micros),
         sites,
+        replica: welcome.replica.map_or(Ok(Replica::ONLY), |number| field::replica("replica", number))?,
+        set: match welcome.replica {
+            Some(_) => field::replica_set("set", &welcome.set)?,
+            None => ReplicaSet::only(),
+        },
     })
 }
 
@@ -174,6 +198,15 @@ fn decode_records(records: &pb::Records) -> Result<Vec<Record>, WireError> {
         record::decode(seq, record).map_err(|error| error.within(format_args!("records[{i}]")))
     };
     records.records.iter().enumerate().map(numbered).collect()
+}
+
+fn decode_replicas(replicas: &pb::Replicas) -> Result<Whereabouts, WireError> {
+    let at = |(i, at): (usize, &pb::ReplicaAt)| {
+        let replica = field::replica("replica", at.replica)
+            .map_err(|error| error.within(format_args!("replicas[{i}]")))?;
+        Ok(ReplicaAt { replica, endpoint: at.endpoint.as_str().into() })
+    };
+    Ok(Whereabouts { replicas: replicas.replicas.iter().enumerate().map(at).collect::<Result<_, _>>()? })
 }
 
 fn decode_count(count: &pb::Count) -> Result<Count, WireError> {

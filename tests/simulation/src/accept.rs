@@ -80,7 +80,7 @@ impl World {
             Body::Purge(purge) => (purge.soft, self.catalog.hits(&sites, &purge.site, &purge.selectors)),
             Body::Site(change) => (false, vec![self.catalog.hits_of_hosts(&change.affected)]),
             Body::Unknown => (false, vec![Hits::all()]),
-            Body::NodeRegistered(_) | Body::NodeRemoved(_) => (false, Vec::new()),
+            Body::NodeRegistered(_) | Body::NodeRemoved(_) | Body::ReplicaSet(_) => (false, Vec::new()),
         };
         let seq = self.log.append(body, self.now).seq;
         let (accepted, what) = (self.now, &self.log.range(seq, seq)[0].body);

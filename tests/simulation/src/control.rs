@@ -13,7 +13,7 @@ use batoff_delivery::{
 use batoff_types::message::{
     Count, Counted, FromNode, GoAway, GoAwayReason, Heartbeat, Hello, LeasePolicy, Parents, ToNode, Welcome,
 };
-use batoff_types::{Body, Cursor, LogId, Moment, Parent, Seq, Term};
+use batoff_types::{Body, Cursor, LogId, Moment, Parent, Replica, ReplicaSet, Seq, Term};
 
 use crate::cache::VARIANTS;
 use crate::catalog::URLS;
@@ -366,6 +366,8 @@ impl World {
             reconnect_min: Duration::from_millis(50),
             reconnect_max: Duration::from_secs(5),
             sites,
+            replica: Replica::ONLY,
+            set: ReplicaSet::only(),
         };
         self.send_down(index, connection, ToNode::Welcome(welcome));
         if let Resume::Reset(reset) = resume {

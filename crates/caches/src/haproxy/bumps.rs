@@ -82,7 +82,7 @@ pub(super) fn of(records: &[Arc<Record>], hostnames: impl Fn(&SiteId) -> BTreeSe
             }
             Body::Site(change) => bumps.extend(change.affected.iter().map(name)),
             Body::Unknown => bumps.extend([everything()]),
-            Body::NodeRegistered(_) | Body::NodeRemoved(_) => {}
+            Body::NodeRegistered(_) | Body::NodeRemoved(_) | Body::ReplicaSet(_) => {}
         }
     }
     bumps

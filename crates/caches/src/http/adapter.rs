@@ -132,7 +132,7 @@ fn hits_more_than_urls(record: &Record) -> bool {
         Body::Purge(purge) => purge.selectors.iter().any(|selector| !matches!(selector, Selector::Url(_))),
         Body::Site(change) => !change.affected.is_empty(),
         Body::Unknown => true,
-        Body::NodeRegistered(_) | Body::NodeRemoved(_) => false,
+        Body::NodeRegistered(_) | Body::NodeRemoved(_) | Body::ReplicaSet(_) => false,
     }
 }
 

@@ -213,7 +213,7 @@ impl HeldHosts {
 fn concerns(record: &Record, register: &Register, hosts: &mut BTreeSet<String>) -> bool {
     let purge = match &record.body {
         Body::Purge(purge) => purge,
-        Body::NodeRegistered(_) | Body::NodeRemoved(_) => return true,
+        Body::NodeRegistered(_) | Body::NodeRemoved(_) | Body::ReplicaSet(_) => return true,
         Body::Site(_) | Body::Unknown => return false,
     };
     for selector in &purge.selectors {

@@ -67,7 +67,7 @@ impl Orders {
                     orders.guard_all = true;
                     orders.flush = true;
                 }
-                Body::NodeRegistered(_) | Body::NodeRemoved(_) => {}
+                Body::NodeRegistered(_) | Body::NodeRemoved(_) | Body::ReplicaSet(_) => {}
             }
         }
         orders

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use batoff_delivery::{HelloRefused, LogView, Resume, judge_hello};
 use batoff_types::message::{
-    FromNode, GoAway, GoAwayReason, Hello, PROTOCOL_VERSION, ResetReason, ToNode, Welcome,
+    FromNode, GoAway, GoAwayReason, Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_ALONE, ResetReason, ToNode,
+    Welcome,
 };
-use batoff_types::{Body, Cursor, NodeName, PARENTS_MAX, TaskId};
+use batoff_types::{Body, Cursor, NodeName, PARENTS_MAX, Replica, ReplicaSet, TaskId};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
@@ -95,10 +96,10 @@ impl Connection {
         };
         identity.admit(&hello.node)?;
         identity.check(&self.services.revoked.subscribe().borrow())?;
-        if hello.protocol != PROTOCOL_VERSION {
+        if !(PROTOCOL_VERSION_ALONE..=PROTOCOL_VERSION).contains(&hello.protocol) {
             return Err(Status::failed_precondition(format!(
-                "the node speaks version {} of the protocol, this control plane {PROTOCOL_VERSION}; bring the older \
-                 one up to date",
+                "the node speaks version {} of the protocol, this control plane {PROTOCOL_VERSION_ALONE} to \
+                 {PROTOCOL_VERSION}; bring the older one up to date",
                 hello.protocol
             )));
         }
@@ -202,6 +203,8 @@ impl Connection {
             reconnect_min: Duration::from_millis(config.reconnect_min_ms),
             reconnect_max: Duration::from_millis(config.reconnect_max_ms),
             sites,
+            replica: Replica::ONLY,
+            set: ReplicaSet::only(),
         }
     }
 

@@ -1,5 +1,5 @@
 use batoff_types::message::{FromNode, GoAwayReason, Heartbeat, LeasePolicy, ResetReason, ToNode};
-use batoff_types::{Cursor, LogId, Moment};
+use batoff_types::{Cursor, LogId, Moment, Replica, ReplicaSet};
 use tonic::Code;
 
 use super::node::{Intro, Node};
@@ -105,6 +105,18 @@ async fn another_version_of_the_protocol_is_refused_in_words() {
     let status = node.end().await.unwrap_err();
     assert_eq!(status.code(), Code::FailedPrecondition);
     assert!(status.message().contains("up to date"), "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_knows_of_no_other_control_planes_is_served_by_one_that_is_alone() {
+    let plane = Plane::start().await;
+    let intro = Intro::new("fra1/edge-1", LeasePolicy::Serve);
+    let mut node = Node::open(&plane, &intro).await;
+    let mut hello = intro.hello();
+    (hello.protocol, hello.semantics, hello.connection) = (1, 2, None);
+    node.say(FromNode::Hello(hello));
+    let ToNode::Welcome(welcome) = node.next().await else { panic!("no Welcome") };
+    assert_eq!((welcome.replica, welcome.set), (Replica::ONLY, ReplicaSet::only()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

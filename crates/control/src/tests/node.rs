@@ -59,6 +59,7 @@ impl Intro {
             caches: vec!["nginx".into()],
             policy: self.policy,
             parents: self.parents.clone(),
+            connection: None,
         }
     }
 }

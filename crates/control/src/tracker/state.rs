@@ -67,7 +67,7 @@ impl State {
                         self.send_away(name, GoAwayReason::Removed);
                     }
                 }
-                Body::Site(_) | Body::Unknown => {}
+                Body::Site(_) | Body::ReplicaSet(_) | Body::Unknown => {}
             }
         }
         self.roster.handle_appended(now, Cursor::after(last));

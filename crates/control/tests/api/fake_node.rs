@@ -40,6 +40,7 @@ impl FakeNode {
             caches: vec!["fake".into()],
             policy: LeasePolicy::Revalidate,
             parents: Vec::new(),
+            connection: None,
         };
         to_control.send(FromNode::Hello(hello)).await.unwrap();
         let mut client = PurgeStreamClient::new(channel);

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use batoff_types::message::{Count, GoAway, Parents, Position, Reset, Welcome};
+use batoff_types::message::{Count, GoAway, Parents, Position, Reset, Welcome, Whereabouts};
 use batoff_types::{Cursor, Moment, Term};
 
 use super::catch_up::CatchUp;
@@ -48,6 +48,8 @@ pub(super) struct ReplicaFeed {
     pub(super) welcome: Option<Welcome>,
     pub(super) counts: VecDeque<Count>,
     pub(super) go_away: Option<GoAway>,
+    /// The latest that it said of where they all are, not polled yet.
+    pub(super) replicas: Option<Whereabouts>,
     /// What this stream has acknowledged.
     pub(super) acked: Option<Cursor>,
     pub(super) heartbeat_interval: Duration,
@@ -75,6 +77,7 @@ impl ReplicaFeed {
             welcome: None,
             counts: VecDeque::new(),
             go_away: None,
+            replicas: None,
             acked: None,
             heartbeat_interval: HEARTBEAT_INTERVAL_MIN,
             next_heartbeat: None,
@@ -96,6 +99,7 @@ impl ReplicaFeed {
         self.welcome = None;
         self.counts.clear();
         self.go_away = None;
+        self.replicas = None;
         self.acked = said.map(|position| position.cursor);
         self.next_heartbeat = None;
         self.last_heartbeat = None;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use batoff_types::message::{
     Ack, Count, GoAway, Heartbeat, Hello, LeaseGrant, LeasePolicy, PROTOCOL_VERSION, Parents, Position,
-    RecordReport, Reset, ResetReason, ToNode, Welcome,
+    RecordReport, Reset, ResetReason, ToNode, Welcome, Whereabouts,
 };
 use batoff_types::{Cursor, InstanceId, Moment, Record, Replica, SEMANTICS_VERSION, Seq, TaskId, Term};
 
@@ -18,6 +18,7 @@ use super::feed::{COUNTS_MAX, HEARTBEAT_INTERVAL_MIN, Phase, ReplicaFeed};
 use super::queue::{Queue, Received};
 use super::reports::Reports;
 use super::{InboxConfig, InboxError, OutOfOrder};
+use crate::replicas::reached;
 use crate::rules::Rule;
 use crate::{Lease, ReplicaSet, SetHistory};
 
@@ -112,6 +113,7 @@ impl Feeds {
             caches: self.config.caches.clone(),
             policy: self.config.policy,
             parents: self.config.parents.clone(),
+            connection: Some(line.connection),
         }
     }
 
@@ -232,6 +234,12 @@ impl Feeds {
                 self.handle_parents(from, parents);
                 Ok(())
             }
+            ToNode::Replicas(replicas) => {
+                if let Some(feed) = self.replicas.get_mut(&from) {
+                    feed.replicas = Some(replicas);
+                }
+                Ok(())
+            }
             ToNode::Welcome(_) | ToNode::Reset(_) | ToNode::GoAway(_) => {
                 Err(InboxError::Unexpected("a message out of its place"))
             }
@@ -289,7 +297,7 @@ impl Feeds {
         let rules = self.config.rules;
         let (_, newest) = self.sets.newest();
         let set = if rules.in_force(Rule::SetAtCursor) { self.sets.as_of(self.cursor()) } else { newest };
-        let until = set.reached(Rule::LeaseMajority, rules, |replica| self.granted_until(replica));
+        let until = reached(set, Rule::LeaseMajority, rules, |replica| self.granted_until(replica));
         let until = until.unwrap_or_default();
         let mut said: Vec<_> = set
             .members()
@@ -323,6 +331,11 @@ impl Feeds {
     /// A question to answer from the index, to the replica that asks it, without touching the cursor.
     pub fn poll_count(&mut self, replica: Replica) -> Option<Count> {
         self.replicas.get_mut(&replica)?.counts.pop_front()
+    }
+
+    /// Where a replica last said that each of them is, once.
+    pub fn poll_replicas(&mut self, replica: Replica) -> Option<Whereabouts> {
+        self.replicas.get_mut(&replica)?.replicas.take()
     }
 
     /// The replica wants its stream to end.
@@ -418,7 +431,7 @@ impl Feeds {
     /// counted as fenced.
     pub fn has_caught_up(&self) -> bool {
         let is_done = |replica| self.replicas.get(&replica).is_some_and(|feed| feed.catch_up.is_done());
-        self.set().reached(Rule::LeaseMajority, self.config.rules, is_done).unwrap_or_default()
+        reached(self.set(), Rule::LeaseMajority, self.config.rules, is_done).unwrap_or_default()
     }
 
     /// An available node, whose control planes know so by now: that is to be made durable, and then told by

@@ -60,7 +60,7 @@ fn weight(record: &Record) -> usize {
             let names = change.hostnames.as_ref().map_or(0, Vec::len) + change.affected.len();
             names * (ITEM + 64)
         }
-        Body::NodeRegistered(_) | Body::NodeRemoved(_) | Body::Unknown => 0,
+        Body::NodeRegistered(_) | Body::NodeRemoved(_) | Body::ReplicaSet(_) | Body::Unknown => 0,
     };
     size_of::<Received>() + record.request_id.len() + body
 }

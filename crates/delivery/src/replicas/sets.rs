@@ -1,77 +1,22 @@
 //! Which replicas count, and from which record on.
 
-use batoff_types::{Cursor, Replica, Seq};
+use batoff_types::{Cursor, Replica, ReplicaSet, Seq};
 
 use crate::rules::{Rule, RuleSet};
 
-/// Replicas in a set, at most. Each sends every record to every node, and a majority of them has to be alive.
-pub const REPLICAS_MAX: usize = 9;
-
-/// The replicas that count: at least one, each once.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReplicaSet {
-    /// Sorted.
-    members: Vec<Replica>,
-}
-
-/// These cannot be a set of replicas.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidSet {
-    /// Nobody would be asked.
-    #[error("a set of replicas needs at least one")]
-    Empty,
-    /// More than [`REPLICAS_MAX`].
-    #[error("{0} replicas: a set has at most {REPLICAS_MAX}")]
-    TooMany(usize),
-}
-
-impl ReplicaSet {
-    /// Who is named twice counts once.
-    pub fn new(members: impl IntoIterator<Item = Replica>) -> Result<Self, InvalidSet> {
-        let mut members: Vec<_> = members.into_iter().collect();
-        members.sort_unstable();
-        members.dedup();
-        match members.len() {
-            0 => Err(InvalidSet::Empty),
-            1..=REPLICAS_MAX => Ok(Self { members }),
-            many => Err(InvalidSet::TooMany(many)),
-        }
-    }
-
-    /// A control plane that is alone.
-    pub fn only() -> Self {
-        Self { members: vec![Replica::ONLY] }
-    }
-
-    /// Those in it, sorted.
-    pub fn members(&self) -> &[Replica] {
-        &self.members
-    }
-
-    /// Whether this one is in it.
-    pub fn contains(&self, replica: Replica) -> bool {
-        self.members.binary_search(&replica).is_ok()
-    }
-
-    /// How many are more than half of it.
-    pub const fn majority(&self) -> usize {
-        self.members.len() / 2 + 1
-    }
-
-    /// What a majority of them has reached, each having reached what `of` says: the m-th largest, m being the majority.
-    /// Without `rule` one fewer is enough.
-    pub(crate) fn reached<T: Ord>(
-        &self,
-        rule: Rule,
-        rules: RuleSet,
-        of: impl FnMut(Replica) -> T,
-    ) -> Option<T> {
-        let mut reached: Vec<T> = self.members.iter().copied().map(of).collect();
-        reached.sort_unstable_by(|a, b| b.cmp(a));
-        let needed = self.majority() - 1;
-        let needed = if rules.in_force(rule) { needed } else { needed.saturating_sub(1) };
-        reached.into_iter().nth(needed)
-    }
+/// What a majority of the set has reached, each having reached what `of` says: the m-th largest, m being the majority.
+/// Without `rule` one fewer is enough.
+pub(crate) fn reached<T: Ord>(
+    set: &ReplicaSet,
+    rule: Rule,
+    rules: RuleSet,
+    of: impl FnMut(Replica) -> T,
+) -> Option<T> {
+    let mut reached: Vec<T> = set.members().iter().copied().map(of).collect();
+    reached.sort_unstable_by(|a, b| b.cmp(a));
+    let needed = set.majority() - 1;
+    let needed = if rules.in_force(rule) { needed } else { needed.saturating_sub(1) };
+    reached.into_iter().nth(needed)
 }
 
 /// The sets of a log: which one counts at which place.
@@ -138,19 +83,11 @@ mod tests {
     }
 
     #[test]
-    fn a_set_has_each_replica_once_and_at_least_one() {
-        assert_eq!(set(&[3, 1, 3, 2]).members(), [Replica(1), Replica(2), Replica(3)]);
-        assert_eq!(ReplicaSet::new([]), Err(InvalidSet::Empty));
-        assert_eq!(ReplicaSet::new((0..10).map(Replica)), Err(InvalidSet::TooMany(10)));
-        assert!(set(&[1, 4]).contains(Replica(4)) && !set(&[1, 4]).contains(Replica(2)));
-    }
-
-    #[test]
     fn a_majority_has_reached_what_the_mth_has() {
         let check = |numbers: &[u64], expected| {
             let members: Vec<_> = (0..numbers.len() as u8).collect();
-            let reached = set(&members)
-                .reached(Rule::LeaseMajority, RuleSet::default(), |replica| numbers[usize::from(replica.0)]);
+            let number = |replica: Replica| numbers[usize::from(replica.0)];
+            let reached = reached(&set(&members), Rule::LeaseMajority, RuleSet::default(), number);
             assert_eq!(reached, Some(expected), "{numbers:?}");
         };
         check(&[5], 5);

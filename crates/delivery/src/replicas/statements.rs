@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use batoff_types::{Cursor, Replica, Seq};
+use batoff_types::{Cursor, Replica, ReplicaSet, Seq};
 
-use super::sets::{ReplicaSet, SetHistory};
+use super::sets::{SetHistory, reached};
 use crate::rules::{Rule, RuleSet};
 
 /// What each replica has stated, as one of them knows it, and through where that makes every purge completed.
@@ -117,7 +117,7 @@ impl Statements {
         let cap = if self.rules.in_force(Rule::OwnTail) { self.tail } else { Cursor::new(u64::MAX) };
         if !self.rules.in_force(Rule::JointMajorities) {
             let set = self.sets.as_of(self.tail);
-            let reached = set.reached(Rule::StatementMajority, self.rules, stated);
+            let reached = reached(set, Rule::StatementMajority, self.rules, stated);
             return reached.unwrap_or_default().min(cap);
         }
         let mut level = None;
@@ -125,7 +125,7 @@ impl Statements {
             if from > self.tail || level.is_some_and(|level| level < from) {
                 break;
             }
-            let reached = set.reached(Rule::StatementMajority, self.rules, stated);
+            let reached = reached(set, Rule::StatementMajority, self.rules, stated);
             level = Some(from.max(reached.unwrap_or_default()));
         }
         // The oldest set that is known counts from a place that was completed before.

@@ -34,6 +34,7 @@ fn hello(node: u8, instance: u8, policy: Option<LeasePolicy>) -> Hello {
         caches: Vec::new(),
         policy: policy.unwrap_or_default(),
         parents: Vec::new(),
+        connection: None,
     }
 }
 

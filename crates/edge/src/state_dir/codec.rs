@@ -188,7 +188,9 @@ fn stored(message: PbState) -> Result<Stored, Untrusted> {
 /// - A rule that was folded is one of its host or site, which hits overflowing objects and every port anyway.
 /// - Varnish is told nothing twice, and need not be: its VCL looked for a tag in the whole header in version 1, too.
 ///
-/// A version 3 has to answer the same four questions, or take the state of version 2 for none: an [`Untrusted`] is a reset.
+/// Version 3 brought a record that hits nothing ([`batoff_types::Body::ReplicaSet`]): rules stay as they are.
+///
+/// A version 4 has to answer the same four questions, or take the state of version 2 for none: an [`Untrusted`] is a reset.
 fn of_version_2(rules: &[Rule]) -> Vec<Rule> {
     let place = |place: &Place| match place {
         Place::Tag(site, _) => Place::Overflow(site.clone()),

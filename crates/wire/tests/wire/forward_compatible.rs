@@ -1,7 +1,9 @@
 //! An older node takes away more than was asked, never less.
 
 use batoff_types::message::{FromNode, GoAwayReason, LeasePolicy, ResetReason, ToNode};
-use batoff_types::{Body, CacheTags, HostPattern, Object, Purge, SEMANTICS_VERSION, Selector, Seq};
+use batoff_types::{
+    Body, CacheTags, HostPattern, Object, Purge, Replica, ReplicaSet, SEMANTICS_VERSION, Selector, Seq,
+};
 use batoff_wire::{decode_from_node, decode_record, decode_to_node, encode_record};
 use proptest::prelude::*;
 
@@ -72,8 +74,8 @@ fn values_that_are_not_in_our_normal_form_are_brought_into_it() {
 #[test]
 fn a_record_of_an_unknown_kind_is_a_flush() {
     assert_eq!(body(&record(1)), Body::Unknown);
-    assert_eq!(body(&record(1).bytes(9, "a new kind")), Body::Unknown);
-    assert_eq!(body(&record(LATER).bytes(9, "a new kind")), Body::Unknown);
+    assert_eq!(body(&record(1).bytes(10, "a new kind")), Body::Unknown);
+    assert_eq!(body(&record(LATER).bytes(10, "a new kind")), Body::Unknown);
 }
 
 #[test]
@@ -113,6 +115,21 @@ fn later_semantics_make_anything_else_a_flush() {
     assert_eq!(body(&record(LATER).bytes(8, &node)), Body::Unknown);
 }
 
+#[test]
+fn later_semantics_keep_the_set_of_control_planes_in_step_and_never_lose_it() {
+    let set = |members: &[u8]| raw().bytes(9, raw().bytes(1, members));
+    for semantics in [3, LATER] {
+        let read = |raw: Raw| {
+            let record = [record(semantics).as_ref(), raw.as_ref()].concat();
+            decode_record(Seq::FIRST, &record).map(|record| record.body)
+        };
+        let three = ReplicaSet::new([1, 2, 3].map(Replica)).unwrap();
+        assert_eq!(read(set(&[3, 1, 2])), Ok(Body::ReplicaSet(three)));
+        assert_eq!(read(set(&[])).unwrap_err().field, "replica_set.members");
+        assert_eq!(read(set(&[1, 0])).unwrap_err().field, "replica_set.members[1]");
+    }
+}
+
 proptest! {
     #[test]
     fn later_semantics_never_hit_less(record in strategies::record(Seq::FIRST)) {
@@ -135,6 +152,7 @@ proptest! {
                 prop_assert_eq!(&asked.hostnames, &applied.hostnames);
                 prop_assert!(asked.affected.iter().all(|name| applied.affected.contains(name)));
             }
+            (Body::ReplicaSet(asked), Body::ReplicaSet(applied)) => prop_assert_eq!(asked, applied),
             (asked, applied) => prop_assert!(false, "{asked:?} became {applied:?}"),
         }
     }

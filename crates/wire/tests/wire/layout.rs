@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use batoff_types::message::{
     Ack, Count, Counted, FromNode, GoAway, GoAwayReason, Heartbeat, Hello, IndexSize, LeaseGrant,
-    LeasePolicy, Overflowed, Parents, Position, RecordReport, Reset, ResetReason, ToNode, Trouble, Welcome,
+    LeasePolicy, Overflowed, Parents, Position, RecordReport, ReplicaAt, Reset, ResetReason, ToNode, Trouble,
+    Welcome, Whereabouts,
 };
 use batoff_types::{
-    Body, Cursor, InstanceId, LogId, Moment, NodeName, Purge, Record, Selector, Seq, SiteChange, SiteLimits,
-    SiteTable, TaskId, Term, UnixMillis,
+    Body, Cursor, InstanceId, LogId, Moment, NodeName, Purge, Record, Replica, ReplicaSet, Selector, Seq,
+    SiteChange, SiteLimits, SiteTable, TaskId, Term, UnixMillis,
 };
 use batoff_wire::{
-    Requester, RequesterIdentity, decode_record, decode_requested, encode_from_node, encode_record,
-    encode_requested, encode_to_node,
+    Requester, RequesterIdentity, decode_from_node, decode_record, decode_requested, decode_to_node,
+    encode_from_node, encode_record, encode_requested, encode_to_node,
 };
 
 use super::raw::{Raw, raw};
@@ -94,6 +95,8 @@ fn a_record_is_laid_out_as_the_contract_says() {
     let raw_node = raw().bytes(1, "fra1").bytes(2, "edge-03");
     check(Body::NodeRegistered(node.clone()), raw_record().bytes(7, &raw_node));
     check(Body::NodeRemoved(node), raw_record().bytes(8, &raw_node));
+    let set = ReplicaSet::new([1, 2, 200].map(Replica)).unwrap();
+    check(Body::ReplicaSet(set), raw_record().bytes(9, raw().bytes(1, [1, 2, 200, 1])));
     check(Body::Unknown, raw_record());
 }
 
@@ -138,9 +141,12 @@ fn who_asked_stands_behind_the_record_and_changes_nothing_for_who_does_not_read_
 
 #[test]
 fn messages_of_a_node_are_laid_out_as_the_contract_says() {
-    let check = |message, expected: Raw| assert_eq!(encode_from_node(&message), expected.as_ref());
+    let check = |message, expected: Raw| {
+        assert_eq!(encode_from_node(&message), expected.as_ref());
+        assert_eq!(decode_from_node(expected.as_ref()), Ok(message));
+    };
 
-    check(
+    let hello = |protocol, connection| {
         FromNode::Hello(Hello {
             node: NodeName::new("fra1", "edge-03").unwrap(),
             instance: InstanceId::from_bytes(ULID),
@@ -149,29 +155,31 @@ fn messages_of_a_node_are_laid_out_as_the_contract_says() {
                 cursor: Cursor::new(300),
                 task: Some(TaskId::from_bytes(ULID)),
             }),
-            protocol: 1,
+            protocol,
             semantics: 2,
             version: "0.1.0".to_owned(),
             caches: vec!["nginx".to_owned(), "varnish".to_owned()],
             policy: LeasePolicy::Revalidate,
             parents: vec!["lon1/shield-1".parse().unwrap(), "ams1".parse().unwrap()],
-        }),
-        raw().bytes(
-            1,
-            raw()
-                .bytes(1, raw().bytes(1, "fra1").bytes(2, "edge-03"))
-                .bytes(2, ULID)
-                .bytes(3, raw().bytes(1, ULID).varint(2, 300).bytes(3, ULID))
-                .varint(4, 1)
-                .varint(5, 2)
-                .bytes(6, "0.1.0")
-                .bytes(7, "nginx")
-                .bytes(7, "varnish")
-                .varint(8, 2)
-                .bytes(9, raw().bytes(1, "lon1").bytes(2, "shield-1"))
-                .bytes(9, raw().bytes(1, "ams1")),
-        ),
-    );
+            connection,
+        })
+    };
+    let raw_hello = |protocol| {
+        raw()
+            .bytes(1, raw().bytes(1, "fra1").bytes(2, "edge-03"))
+            .bytes(2, ULID)
+            .bytes(3, raw().bytes(1, ULID).varint(2, 300).bytes(3, ULID))
+            .varint(4, protocol)
+            .varint(5, 2)
+            .bytes(6, "0.1.0")
+            .bytes(7, "nginx")
+            .bytes(7, "varnish")
+            .varint(8, 2)
+            .bytes(9, raw().bytes(1, "lon1").bytes(2, "shield-1"))
+            .bytes(9, raw().bytes(1, "ams1"))
+    };
+    check(hello(1, None), raw().bytes(1, raw_hello(1)));
+    check(hello(2, Some(300)), raw().bytes(1, raw_hello(2).varint(10, 300)));
     check(
         FromNode::Heartbeat(Heartbeat {
             sent_at: Moment::from_micros(1_000),
@@ -231,9 +239,12 @@ fn messages_of_a_node_are_laid_out_as_the_contract_says() {
 
 #[test]
 fn messages_to_a_node_are_laid_out_as_the_contract_says() {
-    let check = |message, expected: Raw| assert_eq!(encode_to_node(&message), expected.as_ref());
+    let check = |message, expected: Raw| {
+        assert_eq!(encode_to_node(&message), expected.as_ref());
+        assert_eq!(decode_to_node(expected.as_ref()), Ok(message));
+    };
 
-    check(
+    let welcome = |replica, set| {
         ToNode::Welcome(Welcome {
             log_id: LogId::from_bytes(ULID),
             term: Term(4),
@@ -248,19 +259,34 @@ fn messages_to_a_node_are_laid_out_as_the_contract_says() {
                 sites.set_tags_per_response("shop", Some(64));
                 sites
             },
+            replica,
+            set,
+        })
+    };
+    let raw_welcome = || {
+        raw()
+            .bytes(1, ULID)
+            .varint(2, 4)
+            .varint(3, 300)
+            .varint(4, 1_000_000)
+            .varint(5, 250_000)
+            .varint(6, 50_000)
+            .varint(7, 5_000_000)
+            .bytes(8, raw().bytes(1, "shop").bytes(2, "*.a.example").varint(3, 64))
+    };
+    let set = |members: &[u8]| ReplicaSet::new(members.iter().copied().map(Replica)).unwrap();
+    // One that is alone says no more than those did that knew of no others.
+    check(welcome(Replica::ONLY, ReplicaSet::only()), raw().bytes(1, raw_welcome()));
+    let of_three = raw_welcome().varint(9, 2).bytes(10, [1, 2, 3]);
+    check(welcome(Replica(2), set(&[1, 2, 3])), raw().bytes(1, of_three));
+    // A learner, which does not count yet.
+    check(welcome(Replica(2), set(&[1])), raw().bytes(1, raw_welcome().varint(9, 2).bytes(10, [1])));
+    let endpoint = "https://cp2.example:7443";
+    check(
+        ToNode::Replicas(Whereabouts {
+            replicas: vec![ReplicaAt { replica: Replica(2), endpoint: endpoint.into() }],
         }),
-        raw().bytes(
-            1,
-            raw()
-                .bytes(1, ULID)
-                .varint(2, 4)
-                .varint(3, 300)
-                .varint(4, 1_000_000)
-                .varint(5, 250_000)
-                .varint(6, 50_000)
-                .varint(7, 5_000_000)
-                .bytes(8, raw().bytes(1, "shop").bytes(2, "*.a.example").varint(3, 64)),
-        ),
+        raw().bytes(8, raw().bytes(1, raw().varint(1, 2).bytes(2, endpoint))),
     );
     check(
         ToNode::Records(vec![Record { seq: Seq::new(300).unwrap(), ..record(Body::Unknown) }]),

@@ -36,6 +36,10 @@ fn a_malformed_record_names_its_field() {
     check(record().bytes(6, raw().bytes(1, "shop").bytes(3, "a b")), "site_change.affected[0]");
     check(record().bytes(7, node("fra1", "")), "node_registered");
     check(record().bytes(8, node("fra1/x", "edge")), "node_removed");
+    check(record().bytes(9, raw()), "replica_set.members");
+    check(record().bytes(9, raw().bytes(1, [1, 0])), "replica_set.members[1]");
+    check(record().bytes(9, raw().varint(1, 256)), "replica_set.members[0]");
+    check(record().bytes(9, raw().bytes(1, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10])), "replica_set.members");
 }
 
 #[test]
@@ -74,6 +78,9 @@ fn a_malformed_message_to_a_node_names_its_field() {
     check(raw().bytes(2, raw().varint(1, 1).bytes(2, record()).bytes(2, raw())), "records.records[1].task");
     let bad_site = record().bytes(5, raw().bytes(1, "?"));
     check(raw().bytes(2, raw().varint(1, 1).bytes(2, bad_site)), "records.records[0].purge.site");
+    check(raw().bytes(1, raw().bytes(1, ULID).varint(9, 0)), "welcome.replica");
+    check(raw().bytes(1, raw().bytes(1, ULID).varint(9, 1)), "welcome.set");
+    check(raw().bytes(8, raw().bytes(1, raw().bytes(2, "x"))), "replicas.replicas[0].replica");
     check(raw().bytes(4, raw().bytes(1, [0; 3])), "reset.log_id");
     check(raw().bytes(5, raw()), "count.site");
     let count = |selector| raw().bytes(5, raw().bytes(2, "shop").bytes(3, selector));

@@ -201,6 +201,8 @@ async fn a_welcome_with_two_hundred_thousand_sites_arrives() {
             }
             sites
         },
+        replica: batoff_types::Replica::ONLY,
+        set: batoff_types::ReplicaSet::only(),
     });
     let encoded = encode_to_node(&welcome);
     assert!(encoded.len() > 4 << 20, "over gRPC's usual limit: {}", encoded.len());

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use batoff_types::message::{
     Ack, Count, Counted, FromNode, GoAway, GoAwayReason, Heartbeat, Hello, IndexSize, LeaseGrant,
-    LeasePolicy, Overflowed, Parents, Position, RecordReport, Reset, ResetReason, ToNode, Trouble, Welcome,
+    LeasePolicy, Overflowed, Parents, Position, RecordReport, ReplicaAt, Reset, ResetReason, ToNode, Trouble,
+    Welcome, Whereabouts,
 };
 use batoff_types::{
-    Body, Cursor, HostPattern, InstanceId, LogId, Moment, NodeName, Parent, Purge, PurgeUrl, Record,
-    SEMANTICS_VERSION, Selector, Seq, SiteChange, SiteId, SiteLimits, SiteTable, Tag, TaskId, Term,
-    UnixMillis, UrlPrefix,
+    Body, Cursor, HostPattern, InstanceId, LogId, Moment, NodeName, Parent, Purge, PurgeUrl, Record, Replica,
+    ReplicaSet, SEMANTICS_VERSION, Selector, Seq, SiteChange, SiteId, SiteLimits, SiteTable, Tag, TaskId,
+    Term, UnixMillis, UrlPrefix,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -70,6 +71,14 @@ fn site_change() -> impl Strategy<Value = SiteChange> {
     )
 }
 
+fn replica() -> impl Strategy<Value = Replica> {
+    (1..=u8::MAX).prop_map(Replica)
+}
+
+fn replica_set() -> impl Strategy<Value = ReplicaSet> {
+    vec(replica(), 1..=9).prop_map(|members| ReplicaSet::new(members).unwrap())
+}
+
 fn body() -> impl Strategy<Value = Body> {
     prop_oneof![
         (site(), vec(selector(), 1..6), any::<bool>())
@@ -77,6 +86,7 @@ fn body() -> impl Strategy<Value = Body> {
         site_change().prop_map(Body::Site),
         node().prop_map(Body::NodeRegistered),
         node().prop_map(Body::NodeRemoved),
+        replica_set().prop_map(Body::ReplicaSet),
         Just(Body::Unknown),
     ]
 }
@@ -132,8 +142,17 @@ fn hello() -> impl Strategy<Value = Hello> {
     let policy = prop_oneof![Just(LeasePolicy::Serve), Just(LeasePolicy::Revalidate)];
     let versions = (any::<u32>(), any::<u32>(), ".{0,20}");
     let (caches, parents) = (vec(".{0,20}", 0..3), vec(parent(), 0..3));
-    (node(), any::<[u8; 16]>(), option::of(position()), versions, caches, policy, parents).prop_map(
-        |(node, instance, position, (protocol, semantics, version), caches, policy, parents)| Hello {
+    let streams = (any::<[u8; 16]>(), any::<Option<u64>>());
+    (node(), streams, option::of(position()), versions, caches, policy, parents).prop_map(
+        |(
+            node,
+            (instance, connection),
+            position,
+            (protocol, semantics, version),
+            caches,
+            policy,
+            parents,
+        )| Hello {
             node,
             instance: InstanceId::from_bytes(instance),
             position,
@@ -143,6 +162,7 @@ fn hello() -> impl Strategy<Value = Hello> {
             caches,
             policy,
             parents,
+            connection,
         },
     )
 }
@@ -191,16 +211,22 @@ fn welcome() -> impl Strategy<Value = Welcome> {
         }
         table
     });
-    (log_id(), any::<u64>(), cursor(), [duration(), duration(), duration(), duration()], sites).prop_map(
-        |(log_id, term, tail, [lease, heartbeat_interval, reconnect_min, reconnect_max], sites)| Welcome {
-            log_id,
-            term: Term(term),
-            tail,
-            lease,
-            heartbeat_interval,
-            reconnect_min,
-            reconnect_max,
-            sites,
+    let durations = [duration(), duration(), duration(), duration()];
+    (log_id(), any::<u64>(), cursor(), durations, sites, replica(), replica_set()).prop_map(
+        |(log_id, term, tail, durations, sites, replica, set)| {
+            let [lease, heartbeat_interval, reconnect_min, reconnect_max] = durations;
+            Welcome {
+                log_id,
+                term: Term(term),
+                tail,
+                lease,
+                heartbeat_interval,
+                reconnect_min,
+                reconnect_max,
+                sites,
+                replica,
+                set,
+            }
         },
     )
 }
@@ -250,5 +276,9 @@ pub fn to_node() -> impl Strategy<Value = ToNode> {
             }
         ),
         go_away().prop_map(ToNode::GoAway),
+        vec((replica(), ".{0,20}"), 0..4).prop_map(|replicas| {
+            let at = |(replica, endpoint): (_, String)| ReplicaAt { replica, endpoint: endpoint.into() };
+            ToNode::Replicas(Whereabouts { replicas: replicas.into_iter().map(at).collect() })
+        }),
     ]
 }

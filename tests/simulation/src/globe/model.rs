@@ -8,8 +8,8 @@ use batoff_delivery::{
 };
 use batoff_types::message::{FromNode, LeasePolicy, RecordReport, ToNode, Welcome};
 use batoff_types::{
-    Body, Cursor, InstanceId, LogId, Moment, NodeName, Purge, Record, SEMANTICS_VERSION, Selector, Seq,
-    SiteTable, TaskId, Term, UnixMillis,
+    Body, Cursor, InstanceId, LogId, Moment, NodeName, Purge, Record, Replica, ReplicaSet, SEMANTICS_VERSION,
+    Selector, Seq, SiteTable, TaskId, Term, UnixMillis,
 };
 
 use super::path::{Path, light_ms};
@@ -203,6 +203,8 @@ impl<'a> Model<'a> {
                     reconnect_min: Duration::from_millis(50),
                     reconnect_max: Duration::from_secs(5),
                     sites: SiteTable::default(),
+                    replica: Replica::ONLY,
+                    set: ReplicaSet::only(),
                 };
                 self.send_down(index, ToNode::Welcome(welcome));
                 if let batoff_delivery::Resume::Reset(reset) = resume {

@@ -494,6 +494,8 @@ impl Cluster {
             reconnect_min: Duration::from_millis(50),
             reconnect_max: Duration::from_secs(5),
             sites: SiteTable::default(),
+            replica: self.processes[index].replica,
+            set: self.engine.set_at(resume.cursor()),
         };
         self.send_down(index, daemon, connection, ToNode::Welcome(welcome));
         if let Resume::Reset(reset) = resume {

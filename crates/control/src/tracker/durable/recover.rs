@@ -160,7 +160,7 @@ async fn replay(
                         spilled = Cursor::after(seq);
                     }
                 }
-                Body::Purge(_) | Body::Unknown => {}
+                Body::Purge(_) | Body::ReplicaSet(_) | Body::Unknown => {}
             }
         }
         catalog.handle_records(changes.iter().map(|(seq, change)| (*seq, change)), through);

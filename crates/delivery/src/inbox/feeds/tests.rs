@@ -54,6 +54,8 @@ fn welcome(log_id: LogId, tail: u64) -> ToNode {
         reconnect_min: Duration::from_millis(50),
         reconnect_max: Duration::from_secs(5),
         sites: SiteTable::default(),
+        replica: Replica::ONLY,
+        set: set(&[1, 2, 3]),
     })
 }
 

@@ -263,6 +263,7 @@ fn is_leased_as(roster: &mut Roster, node: &str, number: u8, cursor: u64, now: u
         caches: Vec::new(),
         policy: LeasePolicy::Revalidate,
         parents: Vec::new(),
+        connection: None,
     };
     let (connection, cursor) = (u64::from(number), Cursor::new(cursor));
     roster.handle_hello(at(now), &hello, &Resume::At(cursor), connection).unwrap();

@@ -69,6 +69,7 @@ impl Story {
             caches: Vec::new(),
             policy,
             parents: parents.iter().map(|parent| parent.parse().unwrap()).collect(),
+            connection: None,
         };
         self.roster.handle_hello(self.now, &hello, &resume, connection).unwrap();
     }

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use batoff_types::message::{FromNode, Hello, LeaseGrant, Reset, ResetReason, ToNode, Welcome};
-use batoff_types::{Body, Cursor, LogId, NodeName, Record, Seq, SiteTable, TaskId, Term, UnixMillis};
+use batoff_types::{
+    Body, Cursor, LogId, NodeName, Record, Replica, ReplicaSet, Seq, SiteTable, TaskId, Term, UnixMillis,
+};
 use batoff_wire::encode_to_node;
 use batoff_wire::grpc::server::{PurgeStream, PurgeStreamServer};
 use bytes::Bytes;
@@ -170,6 +172,8 @@ pub fn welcome(term: u64, tail: u64) -> Welcome {
             sites.set(&"shop".parse().unwrap(), Some(&["www.example.test".parse().unwrap()]));
             sites
         },
+        replica: Replica::ONLY,
+        set: ReplicaSet::only(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Gone, Stale, Fresh.
 
 use batoff_index::Verdict::{Fresh, Gone, Stale};
-use batoff_types::{Body, NodeName, Purge, SEMANTICS_VERSION, Selector};
+use batoff_types::{Body, NodeName, Purge, ReplicaSet, SEMANTICS_VERSION, Selector};
 
 use crate::fixture::*;
 
@@ -114,14 +114,15 @@ fn a_purge_of_later_semantics_takes_everything_of_its_site_even_if_it_says_soft(
 }
 
 #[test]
-fn nodes_that_come_and_go_only_move_the_cursor() {
+fn nodes_and_control_planes_that_come_and_go_only_move_the_cursor() {
     let node = node();
     node.hold("one.test/a", &[]);
     let before = node.applied();
     let name = NodeName::new("fra1", "edge-1").unwrap();
     assert!(node.hear(Body::NodeRegistered(name.clone())).is_finished());
     assert!(node.hear(Body::NodeRemoved(name)).is_finished());
-    assert_eq!(node.applied().get(), before.get() + 2);
+    assert!(node.hear(Body::ReplicaSet(ReplicaSet::only())).is_finished());
+    assert_eq!(node.applied().get(), before.get() + 3);
     assert_eq!(node.verdict("one.test/a"), Some(Fresh));
     assert_eq!(node.stats().rules, 3, "only those of the hostnames that got an owner");
 }

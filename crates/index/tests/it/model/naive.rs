@@ -51,7 +51,7 @@ impl Naive {
                 (named || foreign && object.site == Some(&change.site), false)
             }
             Body::Unknown => (true, false),
-            Body::NodeRegistered(_) | Body::NodeRemoved(_) => (false, false),
+            Body::NodeRegistered(_) | Body::NodeRemoved(_) | Body::ReplicaSet(_) => (false, false),
         };
         match (hit, soft) {
             (false, _) => Verdict::Fresh,

@@ -1,4 +1,4 @@
-use batoff_types::{Body, CacheTags, NodeName, PurgeUrl, SEMANTICS_VERSION, Selector};
+use batoff_types::{Body, CacheTags, NodeName, PurgeUrl, ReplicaSet, SEMANTICS_VERSION, Selector};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -106,6 +106,7 @@ fn bodies() -> impl Strategy<Value = Body> {
             }),
         1 => Just(Body::NodeRegistered(node())),
         1 => Just(Body::NodeRemoved(node())),
+        1 => Just(Body::ReplicaSet(ReplicaSet::only())),
         1 => Just(Body::Unknown),
     ]
 }
