@@ -44,7 +44,7 @@ pub struct InboxConfig {
     pub queue_records: usize,
     /// The same in bytes of memory, approximately.
     pub queue_bytes: usize,
-    /// An available node: a control plane knows so, durably, and this node has made durable that it does.
+    /// An available node: a majority of `set` knows so, durably, and this node has made durable that it does.
     pub agreed: bool,
     /// Without an answer to heartbeats for so long the stream is dead.
     pub silence_max: Duration,
@@ -210,7 +210,7 @@ impl Inbox {
     }
 
     /// See [`Feeds::handle_agreed`].
-    pub const fn handle_agreed(&mut self) {
+    pub fn handle_agreed(&mut self) {
         self.feeds.handle_agreed();
     }
 

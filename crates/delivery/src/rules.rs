@@ -62,6 +62,8 @@ pub enum Rule {
     HeadAfterWait,
     /// A node counts its leases by the set of replicas at its cursor.
     SetAtCursor,
+    /// A node that serves without a lease agrees on that with each set of replicas anew.
+    AgreedWithSet,
     /// A node that is asked to drop everything does so only when a majority asks.
     ResetMajority,
     /// What comes on another connection than the present one is dropped.
@@ -92,7 +94,7 @@ impl Rule {
     ];
 
     /// Those that only several control planes beside one log need.
-    pub const OF_SEVERAL: [Self; 12] = [
+    pub const OF_SEVERAL: [Self; 13] = [
         Self::LeaseMajority,
         Self::StatementMajority,
         Self::OwnTail,
@@ -103,6 +105,7 @@ impl Rule {
         Self::SeatChain,
         Self::HeadAfterWait,
         Self::SetAtCursor,
+        Self::AgreedWithSet,
         Self::ResetMajority,
         Self::PresentConnection,
     ];
@@ -138,6 +141,7 @@ impl Rule {
             Self::SeatChain => "seat-chain",
             Self::HeadAfterWait => "head-after-wait",
             Self::SetAtCursor => "set-at-cursor",
+            Self::AgreedWithSet => "agreed-with-set",
             Self::ResetMajority => "reset-majority",
             Self::PresentConnection => "present-connection",
         }

@@ -56,6 +56,8 @@ pub struct Feeds {
     /// What a majority says of the parents.
     parents: Parents,
     sets: SetHistory,
+    /// Of an available node: the replicas of which a majority knows so, durably, as it is durable here.
+    agreed: Option<ReplicaSet>,
     replicas: BTreeMap<Replica, ReplicaFeed>,
 }
 
@@ -73,6 +75,7 @@ impl Feeds {
         Self {
             queue: Queue::new(config.queue_records, config.queue_bytes),
             sets: SetHistory::new(Cursor::START, config.set.clone()),
+            agreed: config.agreed.then(|| config.set.clone()),
             config,
             instance,
             lease: Lease::default(),
@@ -350,6 +353,9 @@ impl Feeds {
     }
 
     /// The record `seq`, which is on its way to be applied, says which replicas count from there on.
+    ///
+    /// An available node has agreed with those before, and the new ones may take it for a strict one. So before it reports
+    /// that record as applied it makes durable that it has not agreed; it does so anew when [`Feeds::wants_to_agree`] says so.
     pub fn handle_set(&mut self, seq: Seq, set: ReplicaSet) {
         self.sets.handle_set(seq, set);
         self.settle();
@@ -437,19 +443,27 @@ impl Feeds {
     /// An available node, whose control planes know so by now: that is to be made durable, and then told by
     /// [`Feeds::handle_agreed`]. True until then.
     pub fn wants_to_agree(&self) -> bool {
-        self.config.policy == LeasePolicy::Serve && !self.config.agreed && self.has_caught_up()
+        self.config.policy == LeasePolicy::Serve && !self.has_agreed() && self.has_caught_up()
     }
 
     /// It is durable that the control planes know that this node serves without a lease.
-    pub const fn handle_agreed(&mut self) {
-        self.config.agreed = true;
+    pub fn handle_agreed(&mut self) {
+        self.agreed = Some(self.set().clone());
+    }
+
+    /// Whether the replicas that count where the node stands know that it serves without a lease.
+    fn has_agreed(&self) -> bool {
+        match &self.agreed {
+            Some(with) => with == self.set() || !self.config.rules.in_force(Rule::AgreedWithSet),
+            None => false,
+        }
     }
 
     /// Whether an object may be served from the cache at `now`, as far as the leases go. An available node that has not
     /// agreed so with its control planes may still count as strict, and so is strict.
     pub fn may_serve(&self, now: Moment) -> bool {
         match self.config.policy {
-            LeasePolicy::Serve if self.config.agreed => true,
+            LeasePolicy::Serve if self.has_agreed() => true,
             LeasePolicy::Serve | LeasePolicy::Revalidate => self.lease.may_serve(now),
         }
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 #[cfg(feature = "mutations")]
 use batoff_delivery::Rule;
-use batoff_delivery::{FeedLine, LeaseTimes, ReplicaSet};
+use batoff_delivery::{FeedLine, LeaseTimes, ReplicaSet, Word};
 use batoff_types::message::{FromNode, LeasePolicy, Position, ToNode};
 use batoff_types::{Cursor, Replica, Term};
 
@@ -142,6 +142,8 @@ pub(super) struct Features {
     pub(super) sets: bool,
     /// The log is trimmed.
     pub(super) trims: bool,
+    /// Nodes are set to go on serving without a lease, or not to any more, from their next start on.
+    pub(super) turns: bool,
 }
 
 #[derive(Debug)]
@@ -169,6 +171,8 @@ pub(super) struct Cluster {
     pub(super) daemons: Vec<Daemon>,
     /// Of each node, by its number.
     pub(super) policies: Vec<LeasePolicy>,
+    /// What a node said of that to a replica, as far as it is durable there.
+    pub(super) words: BTreeMap<(Replica, usize), Word>,
     pub(super) removed: BTreeSet<usize>,
     /// Nothing comes through between a node and a replica, in one direction, until then.
     pub(super) cuts: BTreeMap<(usize, Replica, Direction), u64>,
@@ -192,7 +196,7 @@ impl Cluster {
         }
         let temper = options.temper.unwrap_or(Temper::of(seed));
         let (wild, alone) = (temper == Temper::Wild, options.replicas == 1);
-        let features = match temper {
+        let mut features = match temper {
             Temper::Calm | Temper::Twins => Features::default(),
             Temper::Gentle | Temper::Wild => Features {
                 // Alone a replica has the log in its own hands, locked.
@@ -201,12 +205,14 @@ impl Cluster {
                 roster: random.chance(0.4),
                 sets: random.chance(0.3),
                 trims: random.chance(0.25) && wild,
+                turns: false,
             },
         };
         let members = || (1..=options.replicas.max(1)).map(Replica);
         let set = ReplicaSet::new(members()).unwrap_or_else(|_| ReplicaSet::only());
         // Two live processes of an available node are outside of any proof.
         let available = wild && !features.doubles && random.chance(0.5);
+        features.turns = available && random.chance(0.5);
         let count = 2 + random.below(3);
         let mut cluster = Self {
             without: options.without,
@@ -228,6 +234,7 @@ impl Cluster {
             machines: Vec::new(),
             daemons: Vec::new(),
             policies: Vec::new(),
+            words: BTreeMap::new(),
             removed: BTreeSet::new(),
             cuts: BTreeMap::new(),
             peers_cut: BTreeMap::new(),

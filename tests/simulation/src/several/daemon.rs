@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use batoff_delivery::{FeedLine, Feeds, InboxConfig, InboxError, LeaseTimes, Received};
+use batoff_delivery::{FeedLine, Feeds, InboxConfig, InboxError, LeaseTimes, Received, ReplicaSet};
 use batoff_types::message::{FromNode, LeasePolicy, Position, RecordReport, Reset, ToNode};
 use batoff_types::{Cursor, InstanceId, Moment, NodeName, Replica, Term};
 
@@ -31,7 +31,8 @@ pub(super) struct Machine {
     pub(super) rate: f64,
     position: Option<Position>,
     terms: BTreeMap<Replica, Term>,
-    agreed: bool,
+    /// Which replicas know that it serves without a lease.
+    agreed: Option<ReplicaSet>,
     /// Whatever any of its daemons has applied is not in its cache any more.
     gone_through: Cursor,
     /// What its last daemon held when it died: of which replica, in which term, until when.
@@ -84,7 +85,7 @@ impl Cluster {
         let rate = rate(&mut self.random, LeaseTimes::default().drift);
         // Who is there from the beginning of the log and has nothing is as good as one that stands at its start.
         let gone_through = Cursor::START;
-        let (terms, agreed) = (BTreeMap::new(), false);
+        let (terms, agreed) = (BTreeMap::new(), None);
         let left = Vec::new();
         self.machines.push(Machine { node, rate, position, terms, agreed, gone_through, left, daemon: None });
         self.machines.len() - 1
@@ -96,11 +97,17 @@ impl Cluster {
             return;
         }
         let index = self.daemons.len();
-        let Machine { node, position, agreed, .. } = self.machines[machine];
-        let mut config = InboxConfig::new(name(node), self.policy(node));
-        config.agreed = agreed;
+        let node = self.machines[machine].node;
+        self.turn(node);
+        if self.policies[node] == LeasePolicy::Revalidate {
+            // Durable before anybody is told that it is strict.
+            self.machines[machine].agreed = None;
+        }
+        let Machine { position, .. } = self.machines[machine];
+        let mut config = InboxConfig::new(name(node), self.policies[node]);
         config.silence_max = Duration::from_micros(seconds(SILENCE));
         config.set = self.engine.set_at(position.map_or(Cursor::START, |at| at.cursor));
+        config.agreed = self.machines[machine].agreed.as_ref() == Some(&config.set);
         #[cfg(feature = "mutations")]
         if let Some(rule) = self.rule() {
             config = config.without(rule);
@@ -127,6 +134,19 @@ impl Cluster {
         self.judge_daemon(index, "start");
         let soon = self.random.between(0.0, 0.1);
         self.after(soon, Step::Supervise { daemon: index });
+    }
+
+    /// What the operator wants of a node may have changed since its last start.
+    fn turn(&mut self, node: usize) {
+        if !self.features.turns || node == 0 || self.removed.contains(&node) || self.random.chance(0.6) {
+            return;
+        }
+        self.policies[node] = match self.policies[node] {
+            LeasePolicy::Serve => LeasePolicy::Revalidate,
+            LeasePolicy::Revalidate => LeasePolicy::Serve,
+        };
+        let policy = self.policies[node];
+        self.say(&name(node).to_string(), || format!("is set to {policy:?}"));
     }
 
     /// The daemon of that machine dies; another one starts.
@@ -164,8 +184,8 @@ impl Cluster {
 
     /// Through where nothing that was purged is served.
     pub(super) fn place_of(&self, daemon: usize) -> Cursor {
-        let Daemon { node, machine, feeds, .. } = &self.daemons[daemon];
-        match self.policies[*node] {
+        let Daemon { machine, feeds, .. } = &self.daemons[daemon];
+        match feeds.policy() {
             // What it acknowledged was removed, whatever its index has forgotten since.
             LeasePolicy::Serve => feeds.cursor().max(self.machines[*machine].gone_through),
             LeasePolicy::Revalidate => feeds.cursor(),
@@ -299,7 +319,7 @@ impl Cluster {
         let (now, moment) = (self.now, self.moment_of(index));
         let daemon = &mut self.daemons[index];
         if daemon.feeds.wants_to_agree() {
-            self.machines[daemon.machine].agreed = true;
+            self.machines[daemon.machine].agreed = Some(daemon.feeds.set().clone());
             daemon.feeds.handle_agreed();
         }
         if let Some(reset) = daemon.feeds.poll_reset() {
@@ -381,6 +401,7 @@ impl Cluster {
         let daemon = &mut self.daemons[index];
         let machine = &mut self.machines[daemon.machine];
         let (before, reset) = (daemon.feeds.cursor(), matches!(work, Work::Reset(_)));
+        let was_among = daemon.feeds.set().clone();
         let mut wrong = None;
         match work {
             Work::Records(records) => {
@@ -404,6 +425,10 @@ impl Cluster {
         let position = daemon.feeds.position();
         let cursor = daemon.feeds.cursor();
         machine.gone_through = machine.gone_through.max(cursor);
+        if *daemon.feeds.set() != was_among {
+            // Durable before it is reported, and so acknowledged.
+            machine.agreed = None;
+        }
         if position.is_some() && (stores || reset) {
             machine.position = position;
         }

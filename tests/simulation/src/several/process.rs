@@ -8,7 +8,7 @@ use batoff_delivery::{
     LeaseTimes, Outbox, OutboxLimits, Recovered, RecoveredNode, Resume, Roster, Seat, SeatAnswer, SeatConfig,
     Statements, judge_hello,
 };
-use batoff_types::message::{FromNode, GoAway, GoAwayReason, Hello, LeasePolicy, ToNode, Welcome};
+use batoff_types::message::{FromNode, GoAway, GoAwayReason, Hello, ToNode, Welcome};
 use batoff_types::{Cursor, InstanceId, Moment, Replica, Seq, SiteTable};
 
 use super::cluster::{Cluster, Step};
@@ -196,19 +196,21 @@ impl Cluster {
                 _ => {}
             }
         }
+        let replica = self.processes[index].replica;
         let nodes = nodes.into_iter().filter_map(|(node, (seq, removed))| {
+            let word = self.words.get(&(replica, node));
             Some(RecoveredNode {
                 name: name(node),
                 registered: Seq::new(seq)?,
                 confirmed: Cursor::START,
-                policy: Some(self.policies[node]),
-                parents: Some(Vec::new()),
+                policy: word.map(|word| word.policy),
+                parents: word.map(|_| Vec::new()),
                 removed,
             })
         });
         let nodes: Vec<_> = nodes.collect();
         let process = &self.processes[index];
-        let (moment, replica) = (process.clock(self.now), process.replica);
+        let moment = process.clock(self.now);
         let Some(term) = process.seat.term() else { return };
         let recovered = Recovered {
             tail: head,
@@ -279,7 +281,7 @@ impl Cluster {
             let seq = open.tail.next();
             match self.engine.entry(seq.get()) {
                 Some(Entry::Registered(node)) => {
-                    open.roster.handle_registered(moment, &name(*node), seq, Some(self.policies[*node]));
+                    open.roster.handle_registered(moment, &name(*node), seq, None);
                 }
                 Some(Entry::Removed(node)) => {
                     open.roster.handle_removed(moment, &name(*node));
@@ -319,8 +321,11 @@ impl Cluster {
             return self.at(later, Step::DoneSeen { process: index, done });
         }
         let replica = self.processes[index].replica;
-        // Whoever stops it for good knows whether it was just taken in again.
-        let is_in_again = self.engine.set_at(self.engine.head()).contains(replica);
+        // Whoever stops it for good knows whether it was taken in again, by a record that this process has not read.
+        let later = done.next().get()..=self.engine.head().get();
+        let later = later.filter_map(|seq| self.engine.entry(seq));
+        let is_in_again = self.engine.set_at(done).contains(replica)
+            || later.into_iter().any(|entry| matches!(entry, Entry::Set(set) if set.contains(replica)));
         let Some(open) = &mut self.processes[index].open else { return };
         open.statements.handle_done(done);
         if !is_in_again && open.was_member && !open.statements.needs(replica) && self.retires {
@@ -464,7 +469,7 @@ impl Cluster {
     fn greet(&mut self, index: usize, connection: u64, daemon: usize, hello: Hello) {
         let now = self.now;
         let process = &mut self.processes[index];
-        let moment = process.clock(now);
+        let (moment, replica) = (process.clock(now), process.replica);
         let Some(open) = &mut process.open else { return };
         let view = self.engine.view(open.tail);
         if view.is_behind(&hello) {
@@ -474,8 +479,9 @@ impl Cluster {
         let task_at = hello.position.and_then(|at| self.engine.task_at(at.cursor));
         let resume = judge_hello(&hello, &view, task_at);
         let Ok(greeting) = open.roster.handle_hello(moment, &hello, &resume, connection) else { return };
-        // Its policy is a record of the log.
         if let Some(word) = open.roster.unsaved_word(&hello.node).cloned() {
+            let node = self.daemons[daemon].node;
+            self.words.insert((replica, node), word.clone());
             open.roster.handle_word_saved(&hello.node, word);
         }
         if open.roster.may_welcome(moment, &hello.node, connection).is_err() {
@@ -533,9 +539,5 @@ impl Cluster {
         if let Some(time) = self.way(daemon, replica, connection, Direction::Down) {
             self.at(time, Step::Down { daemon, replica, connection, message });
         }
-    }
-
-    pub(super) fn policy(&self, node: usize) -> LeasePolicy {
-        self.policies[node]
     }
 }

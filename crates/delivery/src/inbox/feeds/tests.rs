@@ -183,6 +183,35 @@ fn a_lease_counts_only_if_its_replica_is_in_the_set_where_the_node_stands() {
 }
 
 #[test]
+fn an_available_node_agrees_with_each_set_anew() {
+    for (rule, serves) in [(None, false), (Some(Rule::AgreedWithSet), true)] {
+        let mut feeds = feeds(LeasePolicy::Serve, position(4), rule);
+        for line in [A, B] {
+            feeds.hello(line);
+            feeds.handle(at(1_000), line, welcome(LOG, 4)).unwrap();
+        }
+        feeds.handle(at(1_001), A, records(5..=5)).unwrap();
+        feeds.handle(at(1_001), B, records(5..=5)).unwrap();
+        assert!(feeds.wants_to_agree() && !feeds.may_serve(at(1_001)), "until then it may count as strict");
+        feeds.handle_agreed();
+        assert!(feeds.may_serve(at(9_000)));
+        feeds.handle_set(seq(5), set(&[3, 4]));
+        assert!(feeds.may_serve(at(9_000)), "the record is not applied");
+        apply(&mut feeds);
+        assert_eq!(feeds.may_serve(at(9_000)), serves, "those two may take it for a strict node");
+        for line in [C, line(4, 1)] {
+            assert!(!feeds.wants_to_agree() || rule.is_some());
+            feeds.hello(line);
+            feeds.handle(at(1_002), line, welcome(LOG, 5)).unwrap();
+            feeds.handle(at(1_002), line, records(6..=6)).unwrap();
+        }
+        assert_eq!(feeds.wants_to_agree(), !serves);
+        feeds.handle_agreed();
+        assert!(feeds.may_serve(at(9_000)));
+    }
+}
+
+#[test]
 fn one_replica_alone_resets_nobody() {
     let mut feeds = connected(4);
     lease(&mut feeds, A, 1_000);
