@@ -26,7 +26,17 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("batoff-delivery", &["batoff-types"]),
     ("batoff-index", &["batoff-types"]),
     ("batoff-program", &[]),
-    ("batoff-control", &["batoff-types", "batoff-wire", "batoff-log", "batoff-delivery", "batoff-program"]),
+    (
+        "batoff-control",
+        &[
+            "batoff-types",
+            "batoff-wire",
+            "batoff-log",
+            "batoff-log-etcd",
+            "batoff-delivery",
+            "batoff-program",
+        ],
+    ),
     ("batoff-edge", &["batoff-types", "batoff-wire", "batoff-delivery", "batoff-index", "batoff-program"]),
     ("batoff-caches", &["batoff-types", "batoff-wire", "batoff-index", "batoff-program", "batoff-edge"]),
     ("batoff-edge-client", &["batoff-types", "batoff-wire"]),

@@ -34,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::audit::{Audit, ChainReport};
 use crate::clock::{Clock, rfc3339};
+use crate::engine;
 use crate::init::{ADMIN_TOKEN_FILE, MASTER_KEY_FILE};
 
 /// The socket in the data folder at which a running control plane gives a copy of its store.
@@ -68,6 +69,13 @@ pub enum BackupFailed {
     /// There is no store.
     #[error("{} has no store to back up; name the data folder of a control plane with --data-dir", .0.display())]
     NoStore(PathBuf),
+    /// The store is in etcd.
+    #[error(
+        "the purge log of {} is in etcd: take a snapshot there (etcdctl snapshot save), and keep a copy of master.key and \
+         admin.token",
+        .0.display()
+    )]
+    InEtcd(PathBuf),
     /// The folder is no backup, or not a whole one.
     #[error("{}: {problem}", path.display())]
     Unusable {
@@ -189,6 +197,9 @@ pub fn take(data_dir: &Path, target: &Path, clock: Clock) -> Result<BackupSummar
         if path.symlink_metadata().is_ok() {
             return Err(BackupFailed::Exists(path.to_owned()));
         }
+    }
+    if engine::is_in_etcd(data_dir) {
+        return Err(BackupFailed::InEtcd(data_dir.to_owned()));
     }
     if !EmbeddedStore::is_in(data_dir) {
         return Err(BackupFailed::NoStore(data_dir.to_owned()));

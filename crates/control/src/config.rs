@@ -2,6 +2,8 @@
 //! checked.
 
 mod check;
+mod store;
+mod url;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -17,12 +19,20 @@ use batoff_types::SiteId;
 use http::HeaderName;
 use serde::{Deserialize, Deserializer, de};
 
+pub use self::store::{Engine, EtcdSection, ReplicaConfig, StoreConfig};
+
 /// The whole configuration.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// `[data]`
     pub data: DataConfig,
+    /// `[store]`
+    #[serde(default)]
+    pub store: StoreConfig,
+    /// `[replica]`
+    #[serde(default)]
+    pub replica: ReplicaConfig,
     /// `[api]`
     #[serde(default)]
     pub api: ApiConfig,
@@ -59,7 +69,8 @@ pub struct Config {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
-    /// The folder with the store, `master.key` and `admin.token`, as `batoff-control init` makes it.
+    /// The folder with `master.key` and `admin.token`, as `batoff-control init` makes it, and the store, unless that is in
+    /// etcd.
     pub dir: PathBuf,
 }
 

@@ -1,10 +1,13 @@
 //! What the errors of a start mean for whoever started the program.
 
 use batoff_log::embedded::{BackupError, OpenError};
+use batoff_log_etcd::EtcdOpenError;
 use batoff_program::exit::{Ends, Exit};
 
 use crate::backup::BackupFailed;
+use crate::engine::EngineError;
 use crate::init::InitError;
+use crate::seat::LockError;
 use crate::server::StartError;
 
 impl Ends for StartError {
@@ -14,7 +17,8 @@ impl Ends for StartError {
             Self::Tls { .. } | Self::Revoked(_) => Exit::Usage,
             Self::Listen(error) => error.exit(),
             Self::Threads(_) => Exit::Temporary,
-            Self::Open(error) => of_open(error),
+            Self::Open(error) => of_engine(error),
+            Self::Seat(_) | Self::Behind { .. } => Exit::Temporary,
             Self::Store(error) if error.retry_after().is_some() => Exit::Temporary,
             Self::Store(_) => Exit::Internal,
         }
@@ -41,8 +45,27 @@ impl Ends for BackupFailed {
                 Exit::Temporary
             }
             Self::Store(BackupError::Store(_)) | Self::Answer(_) | Self::Audit(_) => Exit::Internal,
-            Self::Store(_) | Self::Exists(_) | Self::NoStore(_) | Self::Unusable { .. } => Exit::Usage,
+            Self::InEtcd(_) | Self::Store(_) | Self::Exists(_) | Self::NoStore(_) | Self::Unusable { .. } => {
+                Exit::Usage
+            }
         }
+    }
+}
+
+fn of_engine(error: &EngineError) -> Exit {
+    match error {
+        EngineError::Embedded(error) => of_open(error),
+        EngineError::Etcd(EtcdOpenError::Etcd(_)) => Exit::Temporary,
+        EngineError::Etcd(EtcdOpenError::Store(error)) if error.retry_after().is_some() => Exit::Temporary,
+        EngineError::Etcd(EtcdOpenError::Store(_)) => Exit::Internal,
+        EngineError::File { source, .. } | EngineError::Lock(LockError::File { source, .. }) => {
+            Exit::of_file(source)
+        }
+        EngineError::Lock(LockError::Held(_)) => Exit::Temporary,
+        EngineError::Etcd(_)
+        | EngineError::OtherLog { .. }
+        | EngineError::Open(_)
+        | EngineError::HasLog(_) => Exit::Usage,
     }
 }
 

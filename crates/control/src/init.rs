@@ -215,10 +215,9 @@ pub async fn recognise(
     kv: &dyn Kv,
 ) -> Result<Result<(), InitError>, StoreError> {
     let (key, found) = (Key::from(FINGERPRINT_KEY), master.fingerprint());
-    let Some(known) = kv.get(&key).await? else {
-        return rows::put(kv, &key, found.into_bytes()).await.map(Ok);
-    };
-    let expected = String::from_utf8_lossy(&known.value).into_owned();
+    // Another control plane may start at this moment, with another key.
+    let known = rows::put_first(kv, &key, found.clone().into_bytes()).await?;
+    let expected = String::from_utf8_lossy(&known).into_owned();
     if expected == found {
         return Ok(Ok(()));
     }

@@ -10,6 +10,8 @@
 //! | [`catalog`] | Who are the customers: sites, hostnames, tokens? |
 //! | [`commit`] | May this purge go into the log now? |
 //! | [`feed`] | What does the log say next? Tells catalog, tracker and hub, in that order. |
+//! | [`engine`] | Where is the purge log: in the data folder, or in etcd? |
+//! | [`seat`] | Which of the control planes beside one log is this one, and may it act? |
 //! | [`hub`] | The newest records, encoded once for all nodes. |
 //! | [`revoked`] | Which certificates are not believed any more? |
 //! | `rounds` | When are the streams woken? |
@@ -35,6 +37,7 @@ pub mod commit;
 pub mod config;
 pub mod console;
 pub mod doctor;
+pub mod engine;
 mod exit;
 pub mod feed;
 mod handshakes;
@@ -50,6 +53,7 @@ pub mod overview;
 mod own_threads;
 pub mod revoked;
 mod rounds;
+pub mod seat;
 pub mod server;
 pub mod service;
 mod store;

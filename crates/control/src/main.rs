@@ -9,8 +9,7 @@ use batoff_control::clock::{Clock, rfc3339};
 use batoff_control::config::Config;
 use batoff_control::init::{self, Given};
 use batoff_control::server::{self, StartError};
-use batoff_control::{backup, doctor, metrics};
-use batoff_log::embedded::EmbeddedStore;
+use batoff_control::{backup, doctor, engine, metrics};
 use batoff_program::exit::{Exit, Failure, run};
 use batoff_program::flags::{self, Flags};
 use batoff_program::signals::Signals;
@@ -27,7 +26,7 @@ struct Arguments {
     command: Option<Command>,
     #[command(flatten)]
     flags: Option<Flags>,
-    /// The data folder is a copy or a restored backup: make its log one of its own, so that every node starts anew
+    /// The data folder, or what is in etcd, is a copy or a restored backup: make its log one of its own, so that every node starts anew
     #[arg(long)]
     new_log_id: bool,
     /// The master key was lost and another one made: take it for this store's. No token can sign any more; issue them anew
@@ -202,8 +201,9 @@ async fn serve(config: Config, flags: &Flags, arguments: &Arguments) -> Result<(
         .map_err(|error| Failure::internal("the metrics recorder", error))?;
     let signals = Signals::listen(flags.exit_with_parent)?;
     if arguments.new_log_id {
-        let log_id = EmbeddedStore::adopt_copy(&config.data.dir).map_err(StartError::from)?;
-        tracing::warn!(%log_id, "the log in the data folder has a new identity; every node will drop what it holds");
+        let adopted = engine::adopt_copy(&config, batoff_log::system_clock()).await;
+        let log_id = adopted.map_err(StartError::from)?;
+        tracing::warn!(%log_id, "the purge log has a new identity; every node will drop what it holds");
     }
     if arguments.new_master_key {
         server::adopt_master_key(&config, Clock::system()).await?;
@@ -211,7 +211,11 @@ async fn serve(config: Config, flags: &Flags, arguments: &Arguments) -> Result<(
             "the master key in the data folder is this store's from now on; issue every token anew"
         );
     }
-    let running = server::start(config, Clock::system(), Some(recorder)).await?;
+    // It may have to wait for a predecessor.
+    let running = tokio::select! {
+        running = server::start(config, Clock::system(), Some(recorder)) => running?,
+        () = signals.stop.cancelled() => return Ok(()),
+    };
     let at = running.addresses;
     tracing::info!(
         api = %at.api, admin = %at.admin, console = %at.console, grpc = %at.grpc, metrics = %at.metrics,

@@ -7,7 +7,7 @@ use batoff_delivery::NodeState;
 use batoff_program::figures::{self, BuildError, PrometheusHandle};
 use batoff_program::handshake::HandshakeReason;
 use batoff_types::message::{IndexSize, ResetReason};
-use batoff_types::{Cursor, NodeName, SelectorKind};
+use batoff_types::{Cursor, NodeName, Replica, SelectorKind};
 use metrics::{
     Counter, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
@@ -51,6 +51,9 @@ const CERTIFICATE_REFUSED: &str = "batoff_control_certificate_refused";
 const HANDSHAKES_FAILED: &str = "batoff_control_handshakes_failed_total";
 const AUDIT_FAILURES: &str = "batoff_control_audit_failures_total";
 const NEWS_FAILURES: &str = "batoff_control_console_news_failures_total";
+const REPLICA_ID: &str = "batoff_replica_id";
+const SEAT_SECONDS: &str = "batoff_replica_seat_held_seconds";
+const SEAT_LOST: &str = "batoff_replica_stood_down";
 
 /// What every purge is recorded with, looked up once: by then the recorder is there.
 struct OfEachPurge {
@@ -127,6 +130,12 @@ fn describe() {
         CERTIFICATE_REFUSED,
         "1 while a listener's files cannot be used and the certificates of before are in use"
     );
+    describe_gauge!(REPLICA_ID, "Which of the control planes beside one log this one is");
+    describe_gauge!(
+        SEAT_SECONDS,
+        "Seconds for which this control plane may grant leases without hearing from the store; absent where it is alone"
+    );
+    describe_gauge!(SEAT_LOST, "1 once another process has taken this control plane's place");
     describe_counter!(HANDSHAKES_FAILED, "TLS handshakes that failed, by listener and reason");
     describe_counter!(UNREADABLE, "Times that a record of the purge log was there and could not be read");
 }
@@ -320,4 +329,19 @@ pub(crate) fn unreadable_record() {
 /// Reports that found no room.
 pub(crate) fn reports_lost(count: u64) {
     counter!(REPORTS_LOST).increment(count);
+}
+
+/// Which replica this process is, which has a seat.
+pub(crate) fn replica(replica: Replica) {
+    gauge!(REPLICA_ID).set(f64::from(replica.0));
+}
+
+/// For how long this process may act without another proof that its seat is its own.
+pub(crate) fn seat_held_for(left: Duration) {
+    gauge!(SEAT_SECONDS).set(left.as_secs_f64());
+}
+
+/// Whether another process has taken the seat.
+pub(crate) fn seat_lost(is_lost: bool) {
+    gauge!(SEAT_LOST).set(if is_lost { 1.0 } else { 0.0 });
 }

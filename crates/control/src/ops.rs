@@ -1,26 +1,58 @@
-//! Whether the control plane can do its job, as `/readyz` tells it.
+//! Whether the control plane can do its job, as `/readyz` tells it, from before it has begun.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use batoff_log::Health;
 use batoff_program::monitored::Monitored;
 
+use crate::clock::Clock;
+use crate::metrics;
+use crate::seat::Standing;
 use crate::service::Services;
 
 /// Asked by the monitoring listener.
-pub struct Ops(pub Arc<Services>);
+pub struct Ops {
+    clock: Clock,
+    standing: Standing,
+    services: OnceLock<Arc<Services>>,
+}
+
+impl Ops {
+    /// Of a control plane that starts.
+    pub fn starting(clock: Clock, standing: Standing) -> Self {
+        Self { clock, standing, services: OnceLock::new() }
+    }
+
+    /// It has begun.
+    pub fn begun(&self, services: Arc<Services>) {
+        // It begins once.
+        let _ = self.services.set(services);
+    }
+}
 
 impl Monitored for Ops {
     fn ready(&self) -> Result<(), String> {
-        if self.0.draining.is_cancelled() {
+        // First: a process that has lost its seat stops for that reason.
+        if let Some(trouble) = self.standing.trouble(self.clock.now()) {
+            return Err(trouble);
+        }
+        let Some(services) = self.services.get() else { return Err("reads the purge log".to_owned()) };
+        if services.draining.is_cancelled() {
             return Err("stopping".to_owned());
         }
-        match &*self.0.store.health().borrow() {
+        match &*services.store.health().borrow() {
             Health::Ok => Ok(()),
             Health::Degraded { reason, .. } => Err(format!("the purge log takes no writes now: {reason}")),
             Health::Stopped { reason } | Health::Down { reason } => {
                 Err(format!("the purge log is down: {reason}"))
             }
+        }
+    }
+
+    fn refresh(&self) {
+        if let Some(until) = self.standing.held_until() {
+            metrics::seat_held_for(until.since(self.clock.now()).max(Duration::ZERO));
         }
     }
 }

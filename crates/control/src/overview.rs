@@ -46,7 +46,7 @@ pub struct Overviews {
     store: Arc<dyn Store>,
     tracker: Arc<Tracker>,
     certificates: Arc<OwnCertificates>,
-    data_dir: std::path::PathBuf,
+    data_dir: Option<std::path::PathBuf>,
     over_quota: Mutex<Vec<RefusedSite>>,
     latest: tokio::sync::Mutex<Option<(Moment, Arc<Overview>)>>,
 }
@@ -62,13 +62,13 @@ struct RefusedSite {
 }
 
 impl Overviews {
-    /// Nothing is looked at yet. `data_dir` is where the store is.
+    /// Nothing is looked at yet. `data_dir` is where the store is; `None` when it has no disk here.
     pub fn new(
         clock: Clock,
         store: Arc<dyn Store>,
         tracker: Arc<Tracker>,
         certificates: Arc<OwnCertificates>,
-        data_dir: std::path::PathBuf,
+        data_dir: Option<std::path::PathBuf>,
     ) -> Self {
         let (over_quota, latest) = (Mutex::default(), tokio::sync::Mutex::default());
         Self { clock, store, tracker, certificates, data_dir, over_quota, latest }
@@ -127,7 +127,7 @@ impl Overviews {
                 concerns.push(self.of_store(format!("the purge log takes no writes: {reason}")));
             }
         }
-        let dir = self.data_dir.clone();
+        let Some(dir) = self.data_dir.clone() else { return concerns };
         // A disk that hangs must hang nobody else.
         let asked = tokio::task::spawn_blocking(move || rustix::fs::statvfs(&dir));
         if let Ok(Ok(found)) = asked.await
@@ -141,7 +141,7 @@ impl Overviews {
     fn of_store(&self, detail: String) -> Concern {
         Concern {
             kind: ConcernKind::Store,
-            subject: self.data_dir.display().to_string().into(),
+            subject: self.data_dir.as_ref().map_or("etcd".into(), |dir| dir.display().to_string().into()),
             cause: None,
             detail,
             since: None,

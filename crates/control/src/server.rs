@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use batoff_log::embedded::{EmbeddedConfig, EmbeddedStore, OpenError};
 use batoff_log::{Health, LogState, Store, StoreError};
 use batoff_program::descriptors;
 use batoff_program::figures::PrometheusHandle;
@@ -15,6 +14,7 @@ use batoff_program::listen::{ListenError, bind};
 use batoff_program::monitor;
 use batoff_program::supervisor::Supervisor;
 use batoff_program::vital::Vital;
+use batoff_types::Cursor;
 use futures_util::Stream;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
@@ -29,8 +29,11 @@ use crate::audit::Audit;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::commit::Commit;
-use crate::config::{AdminConfig, ApiConfig, Config, ConsoleConfig, ConsoleGroup, GroupRole, GrpcConfig};
+use crate::config::{
+    AdminConfig, ApiConfig, Config, ConsoleConfig, ConsoleGroup, Engine, GroupRole, GrpcConfig,
+};
 use crate::console::{ConsoleDoor, SignOnProxy};
+use crate::engine::{self, EngineError, OpenedStore};
 use crate::feed::Feed;
 use crate::housekeeping::{Housekeeping, LogSize};
 use crate::http_server::Listening;
@@ -40,10 +43,11 @@ use crate::init::{self, InitError, Secrets};
 use crate::overview::Overviews;
 use crate::own_threads::OwnThreads;
 use crate::revoked::{Revoked, RevokedError};
+use crate::seat::{FolderLock, SeatKeeper, SeatLost, SeatWanted, Standing};
 use crate::service::Services;
 use crate::stream;
 use crate::tls::{ClientCertificates, OwnCertificates, Tls, TlsError, TlsFiles};
-use crate::tracker::{Tracker, TrackerOptions};
+use crate::tracker::{Tracker, TrackerOptions, least_term};
 use crate::{admin, api, backup, console, http_server, ops, rounds};
 
 /// How long everything may take to end, from the signal on.
@@ -67,9 +71,23 @@ pub enum StartError {
     /// The data folder has no usable secrets.
     #[error(transparent)]
     Secrets(#[from] InitError),
-    /// The store in the data folder cannot be opened.
+    /// The store cannot be opened.
     #[error(transparent)]
-    Open(#[from] OpenError),
+    Open(#[from] EngineError),
+    /// Another process has taken the seat while this one waited for it.
+    #[error(transparent)]
+    Seat(#[from] SeatLost),
+    /// The log ends before what a predecessor has seen of it.
+    #[error(
+        "the store says that the purge log ends at {tail}, and has said {floor} before: it answers with old data; nothing was \
+         started"
+    )]
+    Behind {
+        /// Where it ends now.
+        tail: Cursor,
+        /// Where it ended before.
+        floor: Cursor,
+    },
     /// The store does not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -123,6 +141,7 @@ pub struct Running {
     pub addresses: Addresses,
     /// What its APIs answer from.
     pub services: Arc<Services>,
+    ops: Arc<ops::Ops>,
     tasks: TaskTracker,
     background: TaskTracker,
     streams: OwnThreads,
@@ -138,7 +157,17 @@ struct Listeners {
     admin: TcpListener,
     console: TcpListener,
     grpc: TcpListener,
-    metrics: TcpListener,
+}
+
+/// How the parts of a control plane learn that they are to end.
+#[derive(Clone, Debug, Default)]
+pub struct Ends {
+    /// Cancelled first: nothing more is accepted, and nodes are sent away.
+    pub draining: CancellationToken,
+    /// Cancelled after it: what is left ends.
+    pub stopping: CancellationToken,
+    /// Says when the process must not go on.
+    pub vital: Vital,
 }
 
 struct Certificates {
@@ -148,7 +177,9 @@ struct Certificates {
     grpc: Option<Arc<Tls>>,
 }
 
-/// Starts everything. Nothing is left behind when it fails, and no address is bound before the data is known to be good.
+/// Starts everything. Nothing is left behind when it fails, and no address is bound before the data is known to be good;
+/// but where another process may have to be waited for, that of metrics and health is, so that whoever started this one
+/// can see why it is not ready.
 pub async fn start(
     config: Config,
     clock: Clock,
@@ -157,38 +188,97 @@ pub async fn start(
     let secrets = init::load(&config.data.dir)?;
     let certificates = certificates(&config)?;
     Revoked::check(config.grpc.revoked.as_deref())?;
-    let store = open(config.data.dir.clone(), clock.clone()).await?;
+    let opened = engine::open(&config, clock.wall_fn()).await?;
+    let store = opened.store();
     init::recognise(&config.data.dir, &secrets.master, store.kv()).await??;
     let streams = OwnThreads::each_core("streams").map_err(StartError::Threads)?;
     let observers = OwnThreads::start("observers", 1).map_err(StartError::Threads)?;
     let followers = OwnThreads::start("followers", 1).map_err(StartError::Threads)?;
-    let dir = config.data.dir.clone();
-    let embedded = Arc::clone(&store);
-    let parts = Parts::assemble(config, clock, store, secrets, followers.first().clone()).await?;
+    let ends = Ends::default();
+    // What was begun for the sake of a start that fails ends with it.
+    let failing = ends.stopping.clone().drop_guard();
+    let background = TaskTracker::new();
+    let [api_gate, admin_gate, console_gate, grpc_gate, metrics_gate] = gates(&config);
+    let (listen, dir) = (config.metrics.listen, config.data.dir.clone());
+    let thread = observers.first().clone();
+    let monitor = async |standing: Standing| {
+        let ops = Arc::new(ops::Ops::starting(clock.clone(), standing));
+        let listener = bind("metrics.listen", listen).await?;
+        let address = listener.local_addr().unwrap_or(listen);
+        let router = monitor::router("batoff-control", recorder.clone(), Arc::clone(&ops) as _);
+        // Health is told until the very end.
+        let serving = monitor::serve(listener, metrics_gate, router, ends.stopping.clone());
+        background.spawn_on(ends.vital.watch("metrics", &ends.stopping, serving), &thread);
+        Ok::<_, ListenError>((address, ops))
+    };
+    let (parts, metrics, ops, embedded) = match opened {
+        OpenedStore::Embedded(embedded) => {
+            let standing = Standing::alone();
+            let (standing, ends) = (standing, ends.clone());
+            let followers = followers.first().clone();
+            let parts =
+                Parts::assemble_as(standing.clone(), ends, config, clock.clone(), store, secrets, followers);
+            let parts = parts.await?;
+            let (address, ops) = monitor(standing).await?;
+            (parts, address, ops, Some(embedded))
+        }
+        OpenedStore::Etcd(_, lock) => {
+            let (keeper, standing) = seat_in(&store, &config, &clock, lock).await?;
+            let (address, ops) = monitor(standing.clone()).await?;
+            let keeping = keeper.run(ends.stopping.clone());
+            background.spawn(ends.vital.watch("seat", &ends.stopping, keeping));
+            standing.seated().await?;
+            let (ends, followers) = (ends.clone(), followers.first().clone());
+            let parts = Parts::assemble_as(standing, ends, config, clock.clone(), store, secrets, followers);
+            (parts.await?, address, ops, None)
+        }
+    };
     parts.services.revoked.open(parts.services.config.grpc.revoked.clone())?;
     init::first_operator(&dir, &parts.services.accounts).await??;
     let listeners = Listeners::bind(&parts.services.config).await?;
     let own = [&certificates.api, &certificates.admin, &certificates.console, &certificates.grpc];
     own.into_iter().flatten().for_each(|tls| parts.services.certificates.add(Arc::clone(tls)));
-    let addresses = listeners.addresses(&parts.services.config);
+    let addresses = listeners.addresses(&parts.services.config, metrics);
+    parts.run_background(&background, recorder, streams.handles());
+    background.close();
+    ops.begun(Arc::clone(&parts.services));
+    let Ends { stopping, vital, .. } = ends.clone();
     let mut running = Running {
         addresses,
         tasks: TaskTracker::new(),
-        background: parts.background(recorder.clone(), streams.handles()),
+        background,
         services: parts.services,
+        ops,
         streams,
         observers,
         _followers: followers,
-        stopping: parts.stopping,
-        vital: parts.vital,
+        stopping,
+        vital,
     };
-    running.run_listeners(listeners, certificates, recorder);
-    let backups = backup::serve(embedded, dir, running.services.draining.clone());
+    running.run_listeners(listeners, certificates, [api_gate, admin_gate, console_gate, grpc_gate]);
     running.tasks.reopen();
-    let draining = &running.services.draining;
-    running.tasks.spawn_on(running.vital.watch("backups", draining, backups), running.observers.first());
+    if let Some(embedded) = embedded {
+        let backups = backup::serve(embedded, dir, running.services.draining.clone());
+        let draining = &running.services.draining;
+        running.tasks.spawn_on(running.vital.watch("backups", draining, backups), running.observers.first());
+    }
     running.tasks.close();
+    failing.disarm();
     Ok(running)
+}
+
+/// The seat of the replica that is configured, for a process that starts now.
+async fn seat_in(
+    store: &Arc<dyn Store>,
+    config: &Config,
+    clock: &Clock,
+    lock: FolderLock,
+) -> Result<(SeatKeeper, Standing), StoreError> {
+    let (replica, seat) = (config.replica.replica(), config.replica.seat);
+    let log = store.log().state().await?;
+    let term_least = least_term(store.kv(), replica, &log, clock.wall()).await?;
+    let wanted = SeatWanted { replica, seat, term_least, times: config.lease.times() };
+    Ok(SeatKeeper::new(Arc::clone(store), clock.clone(), wanted, lock))
 }
 
 /// A control plane without its listeners, over any store.
@@ -201,17 +291,35 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Raises the term, and reads what is durable. `followers` is where customers wait and listen.
+    /// Of a control plane that is alone: raises the term, and reads what is durable. `followers` is where customers wait
+    /// and listen.
     pub async fn assemble(
         config: Config,
         clock: Clock,
         store: Arc<dyn Store>,
         secrets: Secrets,
         followers: Handle,
-    ) -> Result<Self, StoreError> {
+    ) -> Result<Self, StartError> {
+        let (standing, ends) = (Standing::alone(), Ends::default());
+        Self::assemble_as(standing, ends, config, clock, store, secrets, followers).await
+    }
+
+    /// The same, of the replica that this process is. It has its seat already, if there is one.
+    pub async fn assemble_as(
+        standing: Standing,
+        ends: Ends,
+        config: Config,
+        clock: Clock,
+        store: Arc<dyn Store>,
+        secrets: Secrets,
+        followers: Handle,
+    ) -> Result<Self, StartError> {
+        // After the seat's own look at it: what was completed on a predecessor's word lies before its end.
         let log = store.log().state().await?;
-        let (draining, stopping) = (CancellationToken::new(), CancellationToken::new());
-        let vital = Vital::new();
+        if let Some(floor) = standing.floor().filter(|floor| log.tail < *floor) {
+            return Err(StartError::Behind { tail: log.tail, floor });
+        }
+        let Ends { draining, stopping, vital } = ends;
         let ids = Arc::new(TaskIds::new(clock.clone()));
         let totp_key = secrets.master.clone();
         let catalog =
@@ -237,6 +345,7 @@ impl Parts {
                 draining: draining.clone(),
                 stopping: stopping.clone(),
                 vital: vital.clone(),
+                standing: standing.clone(),
             },
         )
         .await?;
@@ -255,12 +364,13 @@ impl Parts {
             Arc::clone(&store),
             Arc::clone(&tracker),
             Arc::clone(&certificates),
-            config.data.dir.clone(),
+            (config.store.engine == Engine::Embedded).then(|| config.data.dir.clone()),
         ));
         let services = Arc::new(Services {
             config: Arc::new(config),
             clock,
             ids,
+            standing,
             log_id: log.log_id,
             store,
             catalog,
@@ -286,16 +396,23 @@ impl Parts {
         S: Stream<Item = io::Result<IO>>,
         IO: AsyncRead + AsyncWrite + Connected + Send + Unpin + 'static,
     {
-        let background = self.background(None, &[]);
+        let background = TaskTracker::new();
+        self.run_background(&background, None, &[]);
+        background.close();
         let served = stream::serve_incoming(Arc::clone(&self.services), incoming).await;
         self.stopping.cancel();
         background.wait().await;
         served
     }
 
-    fn background(&self, recorder: Option<PrometheusHandle>, threads: &[Handle]) -> TaskTracker {
+    /// Runs all that needs no listener, on `background`.
+    fn run_background(
+        &self,
+        background: &TaskTracker,
+        recorder: Option<PrometheusHandle>,
+        threads: &[Handle],
+    ) {
         let (services, tail) = (&self.services, self.log.tail);
-        let background = TaskTracker::new();
         let feed = Feed {
             store: Arc::clone(&services.store),
             catalog: Arc::clone(&services.catalog),
@@ -309,6 +426,13 @@ impl Parts {
                 tracing::error!(%error, "the purge log cannot be followed");
             }
         }));
+        let (draining, standing) = (services.draining.clone(), services.standing.clone());
+        let until = stopping.clone();
+        background.spawn(async move {
+            if until.run_until_cancelled(standing.lost()).await.is_some() {
+                draining.cancel();
+            }
+        });
         let rounds = rounds::run(Arc::clone(&services.hub), threads.to_vec(), stopping.clone());
         background.spawn(vital.watch("rounds", stopping, rounds));
         background.spawn(vital.watch(
@@ -348,8 +472,6 @@ impl Parts {
                 }
             }));
         }
-        background.close();
-        background
     }
 }
 
@@ -362,20 +484,10 @@ async fn log_writes(store: Arc<dyn Store>, stopping: CancellationToken) {
 
 /// Takes the master key in the data folder for the store's, whichever it was before: every token must be issued anew.
 pub async fn adopt_master_key(config: &Config, clock: Clock) -> Result<(), StartError> {
-    let store = open(config.data.dir.clone(), clock).await?;
+    let store = engine::open(config, clock.wall_fn()).await?.store();
     let forgotten = init::forget_master_key(store.kv()).await;
     store.close().await;
     Ok(forgotten?)
-}
-
-async fn open(dir: PathBuf, clock: Clock) -> Result<Arc<EmbeddedStore>, OpenError> {
-    let config = EmbeddedConfig::new(dir, clock.wall_fn());
-    // Walking through a file that was not closed properly takes a while, and blocks.
-    let opened = tokio::task::spawn_blocking(move || EmbeddedStore::open(config)).await;
-    match opened {
-        Ok(store) => store,
-        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-    }
 }
 
 impl Running {
@@ -383,12 +495,11 @@ impl Running {
         &mut self,
         listeners: Listeners,
         certificates: Certificates,
-        recorder: Option<PrometheusHandle>,
+        [api_gate, admin_gate, console_gate, grpc_gate]: [Arc<Gate<IpAddr>>; 4],
     ) {
         let services = &self.services;
         let draining = services.draining.clone();
         let nodes = Arc::clone(services);
-        let [api_gate, admin_gate, console_gate, grpc_gate, metrics_gate] = gates(&services.config);
         let vital = self.vital.clone();
         let threads = self.streams.handles().to_vec();
         let serving = async move {
@@ -423,12 +534,6 @@ impl Running {
         let pages = console::router(customers, door);
         let serving = http_server::serve(listeners.console, console, pages, draining.clone());
         self.tasks.spawn_on(vital.watch("console", &draining, serving), observers);
-        // Health is told until the very end.
-        let ops = monitor::router("batoff-control", recorder, Arc::new(ops::Ops(Arc::clone(services))));
-        self.background.reopen();
-        let serving = monitor::serve(listeners.metrics, metrics_gate, ops, self.stopping.clone());
-        self.background.spawn_on(vital.watch("metrics", &self.stopping, serving), observers);
-        self.background.close();
         self.tasks.close();
     }
 
@@ -440,7 +545,7 @@ impl Running {
     /// The supervisor hears from now on that this control plane does its job, for as long as it does.
     pub fn supervised(&self) -> Supervisor {
         let others: Vec<Handle> = [self.streams.handles(), self.observers.handles()].concat();
-        Supervisor::ready(self.vital.clone(), &others, Arc::new(ops::Ops(Arc::clone(&self.services))))
+        Supervisor::ready(self.vital.clone(), &others, Arc::clone(&self.ops) as _)
     }
 
     /// Reads all certificates again. Those that cannot be used stay as they are.
@@ -519,18 +624,17 @@ impl Listeners {
             admin: bind("admin.listen", config.admin.listen).await?,
             console: bind("console.listen", config.console.listen).await?,
             grpc: bind("grpc.listen", config.grpc.listen).await?,
-            metrics: bind("metrics.listen", config.metrics.listen).await?,
         })
     }
 
-    fn addresses(&self, config: &Config) -> Addresses {
+    fn addresses(&self, config: &Config, metrics: SocketAddr) -> Addresses {
         let of = |listener: &TcpListener, configured| listener.local_addr().unwrap_or(configured);
         Addresses {
             api: of(&self.api, config.api.listen),
             admin: of(&self.admin, config.admin.listen),
             console: of(&self.console, config.console.listen),
             grpc: of(&self.grpc, config.grpc.listen),
-            metrics: of(&self.metrics, config.metrics.listen),
+            metrics,
         }
     }
 }
@@ -541,6 +645,7 @@ pub fn check(config: &Config) -> Result<Vec<String>, StartError> {
     init::load(&config.data.dir).map_err(StartError::Secrets)?;
     certificates(config)?;
     Revoked::check(config.grpc.revoked.as_deref())?;
+    let store = engine::check(config)?;
     let tls = |files: Option<TlsFiles>| match files {
         Some(TlsFiles { cert, clients, .. }) => match clients {
             ClientCertificates::Required(ca) => {
@@ -555,6 +660,8 @@ pub fn check(config: &Config) -> Result<Vec<String>, StartError> {
     };
     Ok(vec![
         format!("data    {}: master key and admin token are there", config.data.dir.display()),
+        format!("store   {store}"),
+        format!("replica {}", config.replica.described()),
         format!("api     {}, {}", config.api.listen, tls(config.api.tls())),
         format!("admin   {}, {}", config.admin.listen, tls(config.admin.tls())),
         format!("console {}, {}", config.console.listen, tls(config.console.tls())),

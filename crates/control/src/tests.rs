@@ -15,6 +15,7 @@ mod plane;
 mod propagation;
 mod restart;
 mod retention;
+mod seats;
 mod sla;
 mod strangers;
 mod subscriptions;

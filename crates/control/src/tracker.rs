@@ -38,7 +38,8 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use self::durable::{recover, saved};
+use self::durable::recover;
+use self::durable::saved::{OwnRows, Through};
 use self::nodes::mailbox::CountDesk;
 use self::nodes::text::cut;
 use self::state::State;
@@ -47,7 +48,9 @@ use self::tasks::live::Finished;
 use crate::catalog::Catalog;
 use crate::clock::{Clock, millis};
 use crate::metrics;
+use crate::seat::Standing;
 
+pub use self::durable::saved::least_term;
 pub(crate) use self::nodes::concerns::most_urgent;
 pub use self::nodes::concerns::{CONCERNS_MAX, Concern, ConcernKind, FleetCounts, FleetState, LATE_FROM};
 pub(crate) use self::nodes::mailbox::MAILBOX;
@@ -98,7 +101,8 @@ pub struct Tracker {
     /// Held by whoever writes or reads the SLA's rows.
     sla_writes: tokio::sync::Mutex<()>,
     /// Through where nothing of the log needs to be read at the next start.
-    saved: Mutex<saved::Through>,
+    saved: Mutex<Through>,
+    standing: Standing,
     term: Term,
     times: LeaseTimes,
     stopping: CancellationToken,
@@ -119,6 +123,8 @@ pub struct TrackerOptions {
     pub stopping: CancellationToken,
     /// Told when a panic has left the state half changed.
     pub vital: Vital,
+    /// Which replica's this is.
+    pub standing: Standing,
 }
 
 impl Tracker {
@@ -130,9 +136,9 @@ impl Tracker {
         clock: Clock,
         options: TrackerOptions,
     ) -> Result<Arc<Self>, StoreError> {
-        let TrackerOptions { times, live_max, draining, stopping, vital } = options;
-        let found =
-            recover::recover(&store, &catalog, log, times, (clock.now(), clock.wall()), live_max).await?;
+        let TrackerOptions { times, live_max, draining, stopping, vital, standing } = options;
+        let (now, rows) = ((clock.now(), clock.wall()), (&store, &standing));
+        let found = recover::recover(rows, &catalog, log, times, now, live_max).await?;
         let term = found.state.roster.term();
         let tracker = Arc::new(Self {
             store,
@@ -147,6 +153,7 @@ impl Tracker {
             row_writes: tokio::sync::Mutex::default(),
             sla_writes: tokio::sync::Mutex::default(),
             saved: Mutex::new(found.through),
+            standing,
             term,
             times,
             stopping,
@@ -164,6 +171,9 @@ impl Tracker {
         let wall = self.clock.wall();
         let mut state = self.state.lock();
         let now = self.clock.now();
+        if let Some(until) = self.standing.held_until() {
+            state.roster.handle_seated(until);
+        }
         state.judge_overdue(now);
         let outcome = change(&mut state, now, wall);
         state.settle(now, wall);
@@ -324,7 +334,12 @@ impl Tracker {
                         state.handle_tick(now);
                         state.roster.stood_still()
                     });
-                    if let Some(noticed) = noticed && asking.is_empty() {
+                    // With a seat, its keeper shows again and again whose the log is.
+                    if let Some(noticed) = noticed && self.standing.has_seat() {
+                        if self.standing.is_own_since(noticed) {
+                            self.step(|state, _, _| state.roster.handle_still_ours(noticed));
+                        }
+                    } else if let Some(noticed) = noticed && asking.is_empty() {
                         asking.spawn(Arc::clone(&self).ask_whose_the_log_is(noticed));
                     }
                 }
@@ -347,30 +362,33 @@ impl Tracker {
 
     /// Makes nodes, cursors and places durable.
     pub(crate) async fn save(&self) -> Result<(), StoreError> {
-        let kv = self.store.kv();
         let sla = self.save_sla().await?;
         let (through, nodes) = {
             let mut state = self.state.lock();
             let now = self.clock.now();
             state.handle_aging(now);
             let completed = self.completed.borrow().get();
-            let through = saved::Through { completed, nodes: state.roster.tail().get(), sla };
+            let through = Through { completed, nodes: state.roster.tail().get(), sla };
             (through, state.confirmed_to_save(now))
         };
         self.save_unsaved().await?;
-        saved::set_confirmed(kv, &nodes, &mut *self.confirmed_rows.lock().await).await?;
+        self.own_rows().set_confirmed(&nodes, &mut *self.confirmed_rows.lock().await).await?;
         if *self.saved.lock() != through {
-            saved::set_through(kv, through).await?;
+            self.own_rows().set_through(through).await?;
             *self.saved.lock() = through;
         }
         self.lower_lease_max().await
+    }
+
+    fn own_rows(&self) -> OwnRows<'_> {
+        OwnRows::new(self.store.kv(), &self.standing)
     }
 
     /// A longer lease of the past is forgotten when it has certainly run out.
     async fn lower_lease_max(&self) -> Result<(), StoreError> {
         let waiting_until = self.state.lock().roster.waiting_until();
         if *self.lease_max.lock() > self.times.lease && self.clock.now() > waiting_until {
-            saved::set_lease_max(self.store.kv(), self.times.lease).await?;
+            self.own_rows().set_lease_max(self.times.lease).await?;
             *self.lease_max.lock() = self.times.lease;
         }
         Ok(())
@@ -380,7 +398,7 @@ impl Tracker {
         let _one_after_another = self.row_writes.lock().await;
         let mut unsaved = self.state.lock().roll.take_unsaved().into_iter();
         while let Some((name, row)) = unsaved.next() {
-            if let Err(error) = saved::set_node(self.store.kv(), &name, row.as_ref()).await {
+            if let Err(error) = self.own_rows().set_node(&name, row.as_ref()).await {
                 let mut state = self.state.lock();
                 state.roll.mark_unsaved(name);
                 unsaved.for_each(|(name, _)| state.roll.mark_unsaved(name));
@@ -393,7 +411,7 @@ impl Tracker {
     async fn save_node(&self, name: &NodeName) -> Result<(), StoreError> {
         let _one_after_another = self.row_writes.lock().await;
         let row = self.state.lock().roll.row(name).cloned();
-        saved::set_node(self.store.kv(), name, row.as_ref()).await?;
+        self.own_rows().set_node(name, row.as_ref()).await?;
         if let Some(word) = row.and_then(|row| row.word()) {
             self.state.lock().roster.handle_word_saved(name, word);
         }

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use batoff_log::{
-    CasError, Expect, KEY_BYTES_MAX, Key, Kv, KvEvent, SCAN_ITEMS_MAX, StoreError, VALUE_BYTES_MAX, Version,
-    Versioned, Write,
+    CasError, Expect, Guard, GuardedError, KEY_BYTES_MAX, Key, Kv, KvEvent, SCAN_ITEMS_MAX, StoreError,
+    VALUE_BYTES_MAX, Version, Versioned, Write,
 };
 use batoff_types::UnixMillis;
 use bytes::Bytes;
@@ -39,13 +39,15 @@ impl EtcdPairs {
         Self { shared }
     }
 
-    /// Writes if the last write of the key is of `revision` (0: there is none; `None`: whatever it is).
+    /// Writes if the guard holds and the last write of the key is of `revision` (0: there is none; `None`: whatever it
+    /// is). Else says what the key holds.
     async fn swap(
         &self,
         key: &Key,
         revision: Option<i64>,
         write: &Write,
-    ) -> Result<Result<Version, Option<KeyValue>>, StoreError> {
+        guard: Option<&Guard>,
+    ) -> Result<Result<Version, Option<KeyValue>>, GuardedError> {
         let names = &self.shared.names;
         let name = names.pair(key);
         let success = match write {
@@ -63,21 +65,60 @@ impl EtcdPairs {
                 writes
             }
         };
-        let request = TxnRequest {
-            compare: revision.map(|revision| if_modified_at(name.clone(), revision)).into_iter().collect(),
-            success,
-            failure: vec![read(KeyRange::one(name).read(1))],
-        };
+        let guarded = guard.map(|guard| (names.pair(&guard.key), revision_of(guard.version)));
+        let mut compare: Vec<_> =
+            revision.map(|revision| if_modified_at(name.clone(), revision)).into_iter().collect();
+        let mut failure = vec![read(KeyRange::one(name).read(1))];
+        if let Some((guard, revision)) = &guarded {
+            compare.push(if_modified_at(guard.clone(), *revision));
+            failure.push(read(KeyRange::one(guard.clone()).read(1)));
+        }
+        let request = TxnRequest { compare, success, failure };
         let answer = self.shared.client.txn(&request).await;
         self.shared.has_answered(answer.as_ref().err(), true);
         if matches!(answer, Err(EtcdError::Full)) {
-            return Err(self.of_full(key, revision, write).await);
+            return Err(self.of_full(key, revision, write).await.into());
         }
         let answer = answer.map_err(|error| self.shared.told(error, true))?;
         if answer.succeeded {
             return Ok(Ok(version(answer.revision())));
         }
+        if let Some((_, revision)) = guarded
+            && answer.kvs(1).first().is_none_or(|guard| guard.mod_revision != revision)
+        {
+            return Err(GuardedError::Fenced);
+        }
         Ok(Err(answer.kvs(0).first().cloned()))
+    }
+
+    async fn swap_until_decided(
+        &self,
+        key: &Key,
+        expect: Expect,
+        write: &Write,
+        guard: Option<&Guard>,
+    ) -> Result<Version, GuardedError> {
+        self.shared.check_running()?;
+        check(key, write)?;
+        let mut revision = match expect {
+            Expect::Absent => Some(0),
+            Expect::Version(version) => Some(revision_of(version)),
+            Expect::Any => None,
+        };
+        for _ in 0..ATTEMPTS_MAX {
+            let in_the_way = match self.swap(key, revision, write, guard).await? {
+                Ok(version) => return Ok(version),
+                Err(in_the_way) => in_the_way,
+            };
+            let held = in_the_way.as_ref().map(|kv| self.shared.alive(kv)).transpose()?.flatten();
+            match (expect, in_the_way) {
+                // What has expired and is still there is as good as absent.
+                (Expect::Absent, Some(kv)) if held.is_none() => revision = Some(kv.mod_revision),
+                (Expect::Absent, None) => revision = Some(0),
+                _ => return Err(CasError::Conflict(held).into()),
+            }
+        }
+        Err(StoreError::Unavailable { retry_after: RETRY_AFTER }.into())
     }
 }
 
@@ -138,28 +179,21 @@ impl Kv for EtcdPairs {
     }
 
     async fn cas(&self, key: &Key, expect: Expect, write: Write) -> Result<Version, CasError> {
-        self.shared.check_running()?;
-        check(key, &write)?;
-        let mut revision = match expect {
-            Expect::Absent => Some(0),
-            // A version of another engine is none of this one's.
-            Expect::Version(version) => Some(i64::try_from(version.raw()).unwrap_or(i64::MAX)),
-            Expect::Any => None,
-        };
-        for _ in 0..ATTEMPTS_MAX {
-            let in_the_way = match self.swap(key, revision, &write).await? {
-                Ok(version) => return Ok(version),
-                Err(in_the_way) => in_the_way,
-            };
-            let held = in_the_way.as_ref().map(|kv| self.shared.alive(kv)).transpose()?.flatten();
-            match (expect, in_the_way) {
-                // What has expired and is still there is as good as absent.
-                (Expect::Absent, Some(kv)) if held.is_none() => revision = Some(kv.mod_revision),
-                (Expect::Absent, None) => revision = Some(0),
-                _ => return Err(CasError::Conflict(held)),
-            }
-        }
-        Err(StoreError::Unavailable { retry_after: RETRY_AFTER }.into())
+        self.swap_until_decided(key, expect, &write, None).await.map_err(|error| match error {
+            GuardedError::Cas(error) => error,
+            // There is no guard.
+            GuardedError::Fenced => CasError::Conflict(None),
+        })
+    }
+
+    async fn cas_guarded(
+        &self,
+        key: &Key,
+        expect: Expect,
+        write: Write,
+        guard: &Guard,
+    ) -> Result<Version, GuardedError> {
+        self.swap_until_decided(key, expect, &write, Some(guard)).await
     }
 
     fn watch(&self, prefix: &Key) -> BoxStream<'static, KvEvent> {
@@ -220,6 +254,11 @@ fn is_alive(expires_at: u64, now: UnixMillis) -> bool {
 fn version(revision: i64) -> Version {
     // Revisions are positive.
     Version::from_raw(u64::try_from(revision).unwrap_or(0))
+}
+
+/// A version of another engine is none of this one's.
+fn revision_of(version: Version) -> i64 {
+    i64::try_from(version.raw()).unwrap_or(i64::MAX)
 }
 
 fn check(key: &Key, write: &Write) -> Result<(), StoreError> {

@@ -54,6 +54,7 @@ macro_rules! conformance_suite {
             the_first_record_of_a_task_keeps_it
             of_many_swaps_one_wins_each_round
             a_pair_holds_what_was_expected_of_it
+            a_guarded_pair_is_written_while_its_guard_holds
             a_pair_expires_not_before_its_time
             a_watch_tells_the_snapshot_then_changes
             a_watch_hears_of_an_expiry

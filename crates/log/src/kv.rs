@@ -118,6 +118,33 @@ pub enum CasError {
     Store(#[from] StoreError),
 }
 
+/// Another key that must hold exactly this write for a [`Kv::cas_guarded`] to happen: whoever has lost the key can write
+/// nothing under it any more, however late its request comes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guard {
+    /// The key.
+    pub key: Key,
+    /// The write that it must hold; it has no time to live.
+    pub version: Version,
+}
+
+/// Why a guarded compare-and-set did not happen.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GuardedError {
+    /// The guard holds another write, or none.
+    #[error("somebody else has taken the place that this was to be written from; nothing was written")]
+    Fenced,
+    /// The guard held.
+    #[error(transparent)]
+    Cas(#[from] CasError),
+}
+
+impl From<StoreError> for GuardedError {
+    fn from(error: StoreError) -> Self {
+        Self::Cas(error.into())
+    }
+}
+
 /// One step of a [`Kv::watch`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KvEvent {
@@ -157,9 +184,16 @@ pub trait Kv: Send + Sync {
     /// Writes if the key holds what is expected; durable before `Ok`. Returns the version of this write.
     async fn cas(&self, key: &Key, expect: Expect, write: Write) -> Result<Version, CasError>;
 
+    /// The same, on the further condition that `guard` holds: both are looked at, and the write is done, in one step.
+    async fn cas_guarded(
+        &self,
+        key: &Key,
+        expect: Expect,
+        write: Write,
+        guard: &Guard,
+    ) -> Result<Version, GuardedError>;
+
     /// The pairs under `prefix`, then [`KvEvent::Synced`], then each change in order. Several writes of one key in
     /// quick succession may be told as the last. Ends only when the store is closed or damaged.
-    ///
-    /// Nobody follows one yet: it is for several control planes beside one log.
     fn watch(&self, prefix: &Key) -> BoxStream<'static, KvEvent>;
 }

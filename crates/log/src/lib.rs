@@ -24,8 +24,8 @@ pub mod conformance;
 
 pub use self::error::{ReadError, StoreError};
 pub use self::kv::{
-    CasError, Expect, KEY_BYTES_MAX, Key, Kv, KvEvent, SCAN_ITEMS_MAX, VALUE_BYTES_MAX, Version, Versioned,
-    Write,
+    CasError, Expect, Guard, GuardedError, KEY_BYTES_MAX, Key, Kv, KvEvent, SCAN_ITEMS_MAX, VALUE_BYTES_MAX,
+    Version, Versioned, Write,
 };
 pub use self::presence::{Presence, PresenceEvent, ReplicaId};
 pub use self::purge_log::{

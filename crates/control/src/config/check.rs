@@ -4,6 +4,7 @@ use batoff_program::config::{ConfigError, ConfigFile};
 
 use batoff_types::NodeName;
 
+use super::url::{is_base, is_https, is_own_path};
 use super::{Config, ConsoleGroup, ConsoleProxyConfig, GroupRole, GrpcConfig, PopPlace};
 
 /// Variables of the `batoff` command that look like ours. Whoever has exported them must still be able to start a control
@@ -19,6 +20,8 @@ impl ConfigFile for Config {
         self.check_admin()?;
         self.check_console()?;
         self.listeners.validate()?;
+        self.store.check()?;
+        self.replica.check(self.store.engine)?;
         self.grpc.check()?;
         self.lease.times().validate().map_err(|error| invalid("lease", error.to_string()))?;
         self.check_bounds()
@@ -235,29 +238,6 @@ impl ConsoleGroup {
             (_, true) => wrong(format!("name the sites of group {group:?}: sites = [\"shop\"]")),
         }
     }
-}
-
-/// Whether it is a URL's scheme, host and port, and no more.
-fn is_base(url: &str, schemes: &[&str]) -> bool {
-    let Ok(url) = url.parse::<http::Uri>() else { return false };
-    let is_bare = url.path_and_query().is_none_or(|rest| rest.as_str() == "/");
-    let is_known = url.scheme_str().is_some_and(|scheme| schemes.contains(&scheme));
-    let has_host = url.authority().is_some_and(|it| !it.host().is_empty() && !it.as_str().contains('@'));
-    is_bare && is_known && has_host
-}
-
-fn is_own_path(path: &str) -> bool {
-    path.starts_with('/') && !path.starts_with("//") && is_plain(path)
-}
-
-fn is_https(url: &str) -> bool {
-    let origin_end = url.get(8..).and_then(|rest| rest.find('/')).map_or(url.len(), |end| end + 8);
-    is_plain(url) && is_base(&url[..origin_end], &["https"])
-}
-
-/// Can stand in a header, and beside others in the content security policy.
-fn is_plain(url: &str) -> bool {
-    url.bytes().all(|b| b.is_ascii_graphic() && !b"\\;,'\"<>".contains(&b))
 }
 
 impl GrpcConfig {

@@ -21,7 +21,6 @@ pub(super) fn examine(dir: &Path, report: &mut Diagnosis) {
     for name in [MASTER_KEY_FILE, ADMIN_TOKEN_FILE] {
         secret(&dir.join(name), report);
     }
-    store(dir, report);
 }
 
 fn secret(path: &Path, report: &mut Diagnosis) {
@@ -39,7 +38,8 @@ fn secret(path: &Path, report: &mut Diagnosis) {
     }
 }
 
-fn store(dir: &Path, report: &mut Diagnosis) {
+/// The store that lies in it.
+pub(super) fn store(dir: &Path, report: &mut Diagnosis) {
     if !EmbeddedStore::is_in(dir) {
         match EmbeddedStore::inspect(dir) {
             // Nothing at all: the first start makes one.

@@ -74,6 +74,21 @@ pub(crate) async fn put_for(
     write(kv, key, Write::Put { value: value.into(), ttl: Some(ttl) }).await
 }
 
+/// Writes where there is nothing yet, and returns what is there then: this value, or the one that was there before.
+pub(crate) async fn put_first(kv: &dyn Kv, key: &Key, value: impl Into<Bytes>) -> Result<Bytes, StoreError> {
+    let value = value.into();
+    loop {
+        if let Some(row) = kv.get(key).await? {
+            return Ok(row.value);
+        }
+        match kv.cas(key, Expect::Absent, Write::Put { value: value.clone(), ttl: None }).await {
+            Ok(_) => return Ok(value),
+            Err(CasError::Conflict(_)) => {}
+            Err(CasError::Store(error)) => return Err(error),
+        }
+    }
+}
+
 /// Deletes, whatever the key held before.
 pub(crate) async fn delete(kv: &dyn Kv, key: &Key) -> Result<(), StoreError> {
     write(kv, key, Write::Delete).await

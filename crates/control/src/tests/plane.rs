@@ -9,7 +9,9 @@ use tokio::runtime::Runtime;
 use crate::clock::Clock;
 use crate::commit::{Accepted, CommitError, Submission};
 use crate::config::Config;
-use crate::init::init;
+use crate::engine::EngineError;
+use crate::init::{Given, init, init_with};
+use crate::seat::LockError;
 use crate::server::{self, Running, StartError};
 use crate::service::Services;
 use crate::tracker::{TaskState, TaskView, Tracker};
@@ -31,7 +33,9 @@ pub(super) struct Plane {
     running: Option<Running>,
     grpc: String,
     console: String,
-    extra: &'static str,
+    extra: String,
+    /// How long a proof of its seat counts, if not as long as usual.
+    seat: Option<Duration>,
     console_password: String,
 }
 
@@ -55,10 +59,40 @@ impl Plane {
     pub(super) async fn start_in(dir: TempDir, grpc: &str, extra: &'static str) -> Self {
         let console_password = init(dir.path()).unwrap().to_string();
         let grpc = grpc.to_owned();
-        let console = String::new();
-        let mut plane = Self { dir, runtime: None, running: None, grpc, console, extra, console_password };
+        let mut plane = Self::still(dir, grpc, String::new(), extra.to_owned(), console_password);
         plane.run().await;
         plane.change("shop", Some(&["www.example.com"])).await;
+        plane
+    }
+
+    fn still(dir: TempDir, grpc: String, console: String, extra: String, console_password: String) -> Self {
+        Self { dir, runtime: None, running: None, grpc, console, extra, seat: None, console_password }
+    }
+
+    /// A replica over etcd, with these lines for `[store.etcd]` and `[replica]`: with the secrets of `other`, which has the
+    /// site, or with secrets and the site of its own.
+    pub(super) async fn start_over(
+        endpoints: &[String],
+        replica: &str,
+        other: Option<&Self>,
+        seat: Option<Duration>,
+    ) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let given = other.map(|other| Given {
+            master_key: Some(other.file("master.key")),
+            admin_token: Some(other.file("admin.token")),
+        });
+        let console_password = init_with(dir.path(), &given.unwrap_or_default()).unwrap().to_string();
+        let extra = format!(
+            "[store]\nengine = 'etcd'\n[store.etcd]\nendpoints = {endpoints:?}\n[replica]\n{replica}\n"
+        );
+        let grpc = PLAINTEXT.to_owned();
+        let mut plane = Self::still(dir, grpc, String::new(), extra, console_password);
+        plane.seat = seat;
+        plane.run().await;
+        if other.is_none() {
+            plane.change("shop", Some(&["www.example.com"])).await;
+        }
         plane
     }
 
@@ -66,8 +100,7 @@ impl Plane {
     pub(super) async fn start_with_console(dir: TempDir, console: String) -> Self {
         let console_password = init(dir.path()).unwrap().to_string();
         let grpc = PLAINTEXT.to_owned();
-        let mut plane =
-            Self { dir, runtime: None, running: None, grpc, console, extra: "", console_password };
+        let mut plane = Self::still(dir, grpc, console, String::new(), console_password);
         plane.run().await;
         plane.change("shop", Some(&["www.example.com"])).await;
         plane
@@ -86,11 +119,14 @@ impl Plane {
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let deadline = tokio::time::Instant::now() + PATIENCE;
         let running = loop {
-            let config = Config::parse(&text, std::iter::empty()).unwrap();
+            let mut config = Config::parse(&text, std::iter::empty()).unwrap();
+            config.replica.seat = self.seat.unwrap_or(config.replica.seat);
             match runtime.spawn(server::start(config, Clock::system(), None)).await.unwrap() {
                 Ok(running) => break running,
                 // A store that was only dropped lets go of its folder a moment later.
-                Err(StartError::Open(OpenError::Locked { .. })) if tokio::time::Instant::now() < deadline => {
+                Err(StartError::Open(
+                    EngineError::Embedded(OpenError::Locked { .. }) | EngineError::Lock(LockError::Held(_)),
+                )) if tokio::time::Instant::now() < deadline => {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
                 Err(error) => panic!("{error}"),

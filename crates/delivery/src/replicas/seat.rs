@@ -40,6 +40,9 @@ pub struct SeatConfig {
     /// How long a proof counts, [`SEAT`] where nothing speaks against it. The same for every process that ever takes the
     /// seat, or a successor's wait is too short.
     pub seat: Duration,
+    /// The term is at least this one: higher than any that the replica had before it had a record in the engine, or after
+    /// the copy of the engine's data was made that is in use now.
+    pub term_least: Term,
     /// For the rates of clocks.
     pub times: LeaseTimes,
 }
@@ -182,7 +185,7 @@ impl Seat {
             }
         };
         SeatRecord {
-            term: Term(found.map_or(0, |last| last.term.0).saturating_add(1)),
+            term: Term(found.map_or(0, |last| last.term.0).saturating_add(1)).max(self.config.term_least),
             process: self.config.process,
             place: self.config.place.clone(),
             waited: waited || !self.rules.in_force(Rule::SeatWait),

@@ -9,7 +9,9 @@ use futures_util::stream::BoxStream;
 
 use super::subject::{Subject, soon};
 use crate::error::StoreError;
-use crate::kv::{CasError, Expect, KEY_BYTES_MAX, Key, KvEvent, VALUE_BYTES_MAX, Version, Write};
+use crate::kv::{
+    CasError, Expect, Guard, GuardedError, KEY_BYTES_MAX, Key, KvEvent, VALUE_BYTES_MAX, Version, Write,
+};
 use crate::presence::PresenceEvent;
 
 fn put(value: &str) -> Write {
@@ -95,6 +97,39 @@ pub async fn a_pair_holds_what_was_expected_of_it(subject: Subject) {
     let too_large = Write::Put { value: vec![0; VALUE_BYTES_MAX + 1].into(), ttl: None };
     let answer = kv.cas(&key, Expect::Any, too_large).await;
     assert_eq!(answer, Err(CasError::Store(StoreError::TooLarge { limit: VALUE_BYTES_MAX })));
+}
+
+/// While the guard holds the write that was named, a guarded swap is like any other; afterwards nothing is written,
+/// whatever was expected.
+pub async fn a_guarded_pair_is_written_while_its_guard_holds(subject: Subject) {
+    let kv = subject.store.kv();
+    let (key, seat) = (Key::from("nodes/1"), Key::from("seat"));
+    let nobody = Guard { key: seat.clone(), version: Version::from_raw(1) };
+    let answer = kv.cas_guarded(&key, Expect::Any, put("x"), &nobody).await;
+    assert_eq!(answer, Err(GuardedError::Fenced), "the guard is absent");
+
+    let guard = Guard { version: set(&subject, "seat", put("first")).await, key: seat };
+    let first = kv.cas_guarded(&key, Expect::Absent, put("a"), &guard).await.expect("the guard holds");
+    let there = kv.get(&key).await.expect("a pair can be read").expect("it is there");
+    assert_eq!((there.value.clone(), there.version), (Bytes::from("a"), first));
+    let conflict = kv.cas_guarded(&key, Expect::Absent, put("b"), &guard).await;
+    assert_eq!(conflict, Err(CasError::Conflict(Some(there)).into()));
+    kv.cas_guarded(&key, Expect::Version(first), put("b"), &guard).await.expect("the version is current");
+    kv.cas_guarded(&key, Expect::Any, Write::Delete, &guard).await.expect("the guard holds");
+    let last = kv.cas_guarded(&key, Expect::Any, put("c"), &guard).await.expect("the guard holds");
+
+    // The same value, written once more, is another write.
+    set(&subject, "seat", put("first")).await;
+    for expect in [Expect::Any, Expect::Absent, Expect::Version(last)] {
+        for write in [put("d"), Write::Delete] {
+            let answer = kv.cas_guarded(&key, expect, write, &guard).await;
+            assert_eq!(answer, Err(GuardedError::Fenced), "{expect:?}");
+        }
+    }
+    set(&subject, "seat", Write::Delete).await;
+    let answer = kv.cas_guarded(&key, Expect::Any, put("d"), &guard).await;
+    assert_eq!(answer, Err(GuardedError::Fenced), "the guard is gone");
+    assert_eq!(value(&subject, "nodes/1").await, Some(Bytes::from("c")));
 }
 
 fn passing(value: &str, ttl_ms: u64) -> Write {

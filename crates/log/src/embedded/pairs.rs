@@ -7,8 +7,8 @@ use super::queue::Request;
 use super::{EmbeddedStore, watch};
 use crate::error::StoreError;
 use crate::kv::{
-    CasError, Expect, KEY_BYTES_MAX, Key, Kv, KvEvent, SCAN_ITEMS_MAX, VALUE_BYTES_MAX, Version, Versioned,
-    Write,
+    CasError, Expect, Guard, GuardedError, KEY_BYTES_MAX, Key, Kv, KvEvent, SCAN_ITEMS_MAX, VALUE_BYTES_MAX,
+    Version, Versioned, Write,
 };
 
 #[async_trait]
@@ -32,6 +32,36 @@ impl Kv for EmbeddedStore {
     }
 
     async fn cas(&self, key: &Key, expect: Expect, write: Write) -> Result<Version, CasError> {
+        self.swap(key, expect, write, None).await.map_err(|error| match error {
+            GuardedError::Cas(error) => error,
+            // There is no guard.
+            GuardedError::Fenced => CasError::Conflict(None),
+        })
+    }
+
+    async fn cas_guarded(
+        &self,
+        key: &Key,
+        expect: Expect,
+        write: Write,
+        guard: &Guard,
+    ) -> Result<Version, GuardedError> {
+        self.swap(key, expect, write, Some(guard.clone())).await
+    }
+
+    fn watch(&self, prefix: &Key) -> BoxStream<'static, KvEvent> {
+        watch::watch(Arc::clone(&self.shared), self.requests.clone(), prefix.clone())
+    }
+}
+
+impl EmbeddedStore {
+    async fn swap(
+        &self,
+        key: &Key,
+        expect: Expect,
+        write: Write,
+        guard: Option<Guard>,
+    ) -> Result<Version, GuardedError> {
         if key.as_bytes().is_empty() || key.as_bytes().len() > KEY_BYTES_MAX {
             return Err(StoreError::Invalid("a key has 1 to 1024 bytes").into());
         }
@@ -39,13 +69,6 @@ impl Kv for EmbeddedStore {
             return Err(StoreError::TooLarge { limit: VALUE_BYTES_MAX }.into());
         }
         let key = key.clone();
-        match self.requests.ask(|reply| Request::Cas { key, expect, write, reply }).await? {
-            Ok(version) => Ok(version),
-            Err(conflict) => Err(CasError::Conflict(conflict)),
-        }
-    }
-
-    fn watch(&self, prefix: &Key) -> BoxStream<'static, KvEvent> {
-        watch::watch(Arc::clone(&self.shared), self.requests.clone(), prefix.clone())
+        self.requests.ask(|reply| Request::Cas { key, expect, write, guard, reply }).await?
     }
 }

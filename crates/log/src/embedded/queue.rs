@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::fault::unavailable;
 use super::shared::Shared;
 use crate::error::StoreError;
-use crate::kv::{Expect, Key, Version, Versioned, Write};
+use crate::kv::{Expect, Guard, GuardedError, Key, Version, Write};
 use crate::purge_log::{Appended, NewRecord};
 
 /// Requests that may wait for the writer. A further one is refused as [`StoreError::Unavailable`].
@@ -65,7 +65,8 @@ pub(super) enum Request {
         key: Key,
         expect: Expect,
         write: Write,
-        reply: ReplyTo<Result<Version, Option<Versioned>>>,
+        guard: Option<Guard>,
+        reply: ReplyTo<Result<Version, GuardedError>>,
     },
     /// A read of this opening of the file failed: open it again.
     Mend {

@@ -396,8 +396,8 @@ impl<M: Medium> Writer<M> {
         let mut draft = PairsDraft::new(&transaction, self.committed_pairs.clone(), self.shared.now())?;
         draft.expire()?;
         for request in swaps {
-            let Request::Cas { key, expect, write, reply } = request else { continue };
-            match draft.cas(key, expect, write) {
+            let Request::Cas { key, expect, write, guard, reply } = request else { continue };
+            match draft.cas(key, expect, write, guard.as_ref()) {
                 Ok(value) => answers.push(HeldAnswer::new(reply, value)),
                 Err(fault) => {
                     answers.push(HeldAnswer::of_failed(reply));

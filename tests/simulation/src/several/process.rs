@@ -9,7 +9,7 @@ use batoff_delivery::{
     Statements, judge_hello,
 };
 use batoff_types::message::{FromNode, GoAway, GoAwayReason, Hello, ToNode, Welcome};
-use batoff_types::{Cursor, InstanceId, Moment, Replica, Seq, SiteTable};
+use batoff_types::{Cursor, InstanceId, Moment, Replica, Seq, SiteTable, Term};
 
 use super::cluster::{Cluster, Step};
 use super::daemon::name;
@@ -73,6 +73,7 @@ impl Cluster {
             process: InstanceId::from_bytes((index as u128 + 1).to_be_bytes()),
             place: Some(Arc::from(format!("host {place}"))),
             seat: SEAT,
+            term_least: Term(0),
             times: self.times,
         };
         let offset = self.random.below(1_000_000_000) as u64;

@@ -10,8 +10,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use batoff_log::embedded::{EmbeddedConfig, EmbeddedStore, OpenError};
 use batoff_log::{
-    Appended, CasError, Expect, Health, Key, Kv, KvEvent, LogState, NewRecord, Presence, PurgeLog, ReadError,
-    Store, StoreError, StoredRecord, TaskRow, Version, Versioned, Write,
+    Appended, CasError, Expect, Guard, GuardedError, Health, Key, Kv, KvEvent, LogState, NewRecord, Presence,
+    PurgeLog, ReadError, Store, StoreError, StoredRecord, TaskRow, Version, Versioned, Write,
 };
 use batoff_types::{Seq, SiteId, TaskId, UnixMillis};
 use futures_util::stream::BoxStream;
@@ -146,6 +146,16 @@ impl Kv for Timeless {
 
     async fn cas(&self, key: &Key, expect: Expect, write: Write) -> Result<Version, CasError> {
         wait(self.0.kv().cas(key, expect, write))
+    }
+
+    async fn cas_guarded(
+        &self,
+        key: &Key,
+        expect: Expect,
+        write: Write,
+        guard: &Guard,
+    ) -> Result<Version, GuardedError> {
+        wait(self.0.kv().cas_guarded(key, expect, write, guard))
     }
 
     fn watch(&self, prefix: &Key) -> BoxStream<'static, KvEvent> {

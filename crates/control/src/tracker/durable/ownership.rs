@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use batoff_types::Moment;
 
-use super::saved;
 use crate::tracker::Tracker;
 
 /// Before the store is asked again.
@@ -19,7 +18,7 @@ impl Tracker {
         tracing::warn!(
             "this process stood still for a while; no lease is granted until the log is known to be its own"
         );
-        match saved::is_still_ours(self.store.kv(), self.term).await {
+        match self.own_rows().is_still_ours(self.term).await {
             Ok(true) => return self.step(|state, _, _| state.roster.handle_still_ours(noticed)),
             Ok(false) => {
                 tracing::error!(
@@ -41,19 +40,21 @@ mod tests {
 
     use batoff_types::Term;
 
-    use super::*;
+    use crate::seat::Standing;
+    use crate::tracker::durable::saved::OwnRows;
 
     #[tokio::test]
     async fn a_later_start_is_noticed() {
         let dir = tempfile::tempdir().unwrap();
         let store = EmbeddedStore::open(EmbeddedConfig::new(dir.path(), batoff_log::system_clock())).unwrap();
-        let kv = store.kv();
-        let term = saved::next_term(kv, Term(0)).await.unwrap();
-        assert!(saved::is_still_ours(kv, term).await.unwrap());
-        assert!(saved::is_still_ours(kv, term).await.unwrap(), "asking changes nothing");
-        let successor = saved::next_term(kv, Term(0)).await.unwrap();
-        assert!(!saved::is_still_ours(kv, term).await.unwrap());
-        assert!(saved::is_still_ours(kv, successor).await.unwrap());
+        let standing = Standing::alone();
+        let rows = OwnRows::new(store.kv(), &standing);
+        let term = rows.next_term(Term(0)).await.unwrap();
+        assert!(rows.is_still_ours(term).await.unwrap());
+        assert!(rows.is_still_ours(term).await.unwrap(), "asking changes nothing");
+        let successor = rows.next_term(Term(0)).await.unwrap();
+        assert!(!rows.is_still_ours(term).await.unwrap());
+        assert!(rows.is_still_ours(successor).await.unwrap());
         store.close().await;
     }
 }

@@ -8,8 +8,9 @@ use batoff_delivery::{LeaseTimes, PURGE_TARGET, Recovered, RecoveredNode, Roster
 use batoff_log::{LogState, Store, StoreError, TaskRow};
 use batoff_types::{Body, Cursor, Moment, NodeName, Record, Seq, SiteChange, Term, UnixMillis};
 
-use super::saved::{self, Through};
+use super::saved::{OwnRows, Through};
 use crate::catalog::Catalog;
+use crate::seat::Standing;
 use crate::store::records::{decode, pages};
 use crate::tracker::nodes::roll::Roll;
 use crate::tracker::sla::ledger::{Judged, Recount, SlaLedger};
@@ -27,16 +28,16 @@ pub(in crate::tracker) struct Recovery {
 
 /// Reads what is durable, replays the log after it into the catalog and the roll, and puts open tasks back into memory.
 pub(in crate::tracker) async fn recover(
-    store: &Arc<dyn Store>,
+    (store, standing): (&Arc<dyn Store>, &Standing),
     catalog: &Catalog,
     log: &LogState,
     times: LeaseTimes,
     (now, wall): (Moment, UnixMillis),
     live_max: usize,
 ) -> Result<Recovery, StoreError> {
-    let kv = store.kv();
-    let rows = saved::nodes(kv).await?;
-    let is_restored = !rows.is_empty() && !saved::are_rows_of(kv, log.log_id).await?;
+    let own = OwnRows::new(store.kv(), standing);
+    let rows = own.nodes().await?;
+    let is_restored = !rows.is_empty() && !own.are_rows_of(log.log_id).await?;
     if is_restored {
         tracing::warn!(
             log_id = %log.log_id, nodes = rows.len(),
@@ -45,14 +46,17 @@ pub(in crate::tracker) async fn recover(
     }
     // Nodes believe no term that is lower than one they have seen, and the backup does not know what they have seen. No log
     // has had so many starts.
-    let term = saved::next_term(kv, if is_restored { Term(wall.0) } else { Term(0) }).await?;
+    let term = match standing.term() {
+        Some(term) => term,
+        None => own.next_term(if is_restored { Term(wall.0) } else { Term(0) }).await?,
+    };
     // A longer lease than the backup knows of may have been granted since; but never one that breaks the target.
-    let known_max = if is_restored { Some(PURGE_TARGET) } else { saved::lease_max(kv).await? };
+    let known_max = if is_restored { Some(PURGE_TARGET) } else { own.lease_max().await? };
     let lease_max = known_max.unwrap_or_default().max(times.lease);
     if is_restored || known_max != Some(lease_max) {
-        saved::set_lease_max(kv, lease_max).await?;
+        own.set_lease_max(lease_max).await?;
     }
-    let through = saved::through(kv).await?;
+    let through = own.through().await?;
     let mut roll = Roll::default();
     // For the roster, which keeps them from then on.
     let mut confirmed: HashMap<NodeName, Cursor> = HashMap::with_capacity(rows.len());
@@ -60,14 +64,14 @@ pub(in crate::tracker) async fn recover(
         if is_restored {
             // A node that has turned available since would be counted as one that stops without a lease.
             (row.policy, row.parents) = (None, None);
-            saved::set_node(kv, &name, Some(&row)).await?;
+            own.set_node(&name, Some(&row)).await?;
         }
         confirmed.insert(name.clone(), cursor.min(log.tail));
         roll.restore(name, row);
     }
     // Last: a start that ends before this does all of it again.
-    if is_restored || !saved::are_rows_of(kv, log.log_id).await? {
-        saved::set_rows_of(kv, log.log_id).await?;
+    if is_restored || !own.are_rows_of(log.log_id).await? {
+        own.set_rows_of(log.log_id).await?;
     }
     let tail = log.tail;
     let completed = Cursor::new(through.completed).min(tail);

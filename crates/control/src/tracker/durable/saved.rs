@@ -1,15 +1,19 @@
 //! What is durable about the tracker beside tasks: terms, nodes, how far they have confirmed, how far tasks are
 //! completed. Small records, written when they change or once a second.
+//!
+//! All of them are one replica's own word, and stand under keys of its own ([`Standing::key`]). Over etcd they are written
+//! only while this process has the replica's seat.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use batoff_log::{CasError, Expect, Key, Kv, StoreError, Write};
+use batoff_log::{CasError, Expect, Key, Kv, LogState, StoreError, Write};
 use batoff_types::message::LeasePolicy;
-use batoff_types::{Cursor, LogId, NodeName, Seq, Term};
+use batoff_types::{Cursor, LogId, NodeName, Replica, Seq, Term, UnixMillis};
 use serde::{Deserialize, Serialize};
 
-use crate::store::rows::{all_under, delete, get, put, unreadable};
+use crate::seat::Standing;
+use crate::store::rows::{all_under, get, unreadable};
 use crate::tracker::nodes::roll::NodeRow;
 
 const TERM: &str = "term";
@@ -44,114 +48,171 @@ pub(in crate::tracker) struct Through {
     pub sla: u64,
 }
 
-/// Whether the rows of nodes were written in the time of this log. In a data folder that was restored from a backup, or
-/// copied, they are of another one: older than what its nodes have been told since.
-pub(in crate::tracker) async fn are_rows_of(kv: &dyn Kv, log_id: LogId) -> Result<bool, StoreError> {
-    let known = kv.get(&Key::from(ROWS_OF)).await?;
+/// The rows of one replica.
+#[derive(Clone, Copy)]
+pub(in crate::tracker) struct OwnRows<'a> {
+    kv: &'a dyn Kv,
+    standing: &'a Standing,
+}
+
+impl<'a> OwnRows<'a> {
+    pub(in crate::tracker) const fn new(kv: &'a dyn Kv, standing: &'a Standing) -> Self {
+        Self { kv, standing }
+    }
+
+    async fn put(&self, name: &str, value: Vec<u8>) -> Result<(), StoreError> {
+        self.standing.put(self.kv, &self.standing.key(name), value).await
+    }
+
+    /// Whether the rows of nodes were written in the time of this log. In a data folder that was restored from a backup, or
+    /// copied, they are of another one: older than what its nodes have been told since.
+    pub(in crate::tracker) async fn are_rows_of(&self, log_id: LogId) -> Result<bool, StoreError> {
+        are_rows_of(self.kv, &self.standing.key(ROWS_OF), log_id).await
+    }
+
+    /// From here on they are.
+    pub(in crate::tracker) async fn set_rows_of(&self, log_id: LogId) -> Result<(), StoreError> {
+        self.put(ROWS_OF, log_id.to_string().into_bytes()).await
+    }
+
+    /// Raises the term, and to `at_least`; the new one is durable when this returns. For a control plane without a seat,
+    /// whose term comes with it otherwise.
+    pub(in crate::tracker) async fn next_term(&self, at_least: Term) -> Result<Term, StoreError> {
+        let key = self.standing.key(TERM);
+        loop {
+            let (before, expect) = match self.kv.get(&key).await? {
+                Some(row) => (term_of(&key, &row.value)?, Expect::Version(row.version)),
+                None => (0, Expect::Absent),
+            };
+            let next = before.saturating_add(1).max(at_least.0);
+            let value = next.to_string().into_bytes().into();
+            match self.kv.cas(&key, expect, Write::Put { value, ttl: None }).await {
+                Ok(_) => return Ok(Term(next)),
+                Err(CasError::Conflict(_)) => {}
+                Err(CasError::Store(error)) => return Err(error),
+            }
+        }
+    }
+
+    /// Whether no later control plane has started with this log, written in a way that it would have noticed. For one
+    /// without a seat.
+    pub(in crate::tracker) async fn is_still_ours(&self, term: Term) -> Result<bool, StoreError> {
+        let key = self.standing.key(TERM);
+        let Some(row) = self.kv.get(&key).await? else { return Ok(false) };
+        if term_of(&key, &row.value)? != term.0 {
+            return Ok(false);
+        }
+        match self
+            .kv
+            .cas(&key, Expect::Version(row.version), Write::Put { value: row.value, ttl: None })
+            .await
+        {
+            Ok(_) => Ok(true),
+            Err(CasError::Conflict(_)) => Ok(false),
+            Err(CasError::Store(error)) => Err(error),
+        }
+    }
+
+    /// The longest lease ever granted; `None` before the first start.
+    pub(in crate::tracker) async fn lease_max(&self) -> Result<Option<Duration>, StoreError> {
+        Ok(get(self.kv, &self.standing.key(LEASE_MAX), number).await?.map(Duration::from_millis))
+    }
+
+    pub(in crate::tracker) async fn set_lease_max(&self, lease: Duration) -> Result<(), StoreError> {
+        self.put(LEASE_MAX, crate::clock::millis(lease).to_string().into_bytes()).await
+    }
+
+    pub(in crate::tracker) async fn through(&self) -> Result<Through, StoreError> {
+        through_of(self.kv, self.standing.replica()).await
+    }
+
+    pub(in crate::tracker) async fn set_through(&self, through: Through) -> Result<(), StoreError> {
+        self.put(THROUGH, json(&through)).await
+    }
+
+    /// All nodes' rows, with the cursors last saved for them.
+    pub(in crate::tracker) async fn nodes(&self) -> Result<Vec<(NodeName, NodeRow, Cursor)>, StoreError> {
+        nodes_of(self.kv, self.standing.replica()).await
+    }
+
+    /// Writes a node's row, or deletes it for `None`.
+    pub(in crate::tracker) async fn set_node(
+        &self,
+        name: &NodeName,
+        row: Option<&NodeRow>,
+    ) -> Result<(), StoreError> {
+        let name = format!("{NODES}{name}");
+        match row {
+            Some(row) => self.put(&name, encode(row)).await,
+            None => self.standing.delete(self.kv, &self.standing.key(&name)).await,
+        }
+    }
+
+    /// Writes the rows of confirmed cursors that differ from `saved`, which is what was written last.
+    pub(in crate::tracker) async fn set_confirmed(
+        &self,
+        nodes: &[(NodeName, Cursor)],
+        saved: &mut BTreeMap<u32, BTreeMap<String, u64>>,
+    ) -> Result<(), StoreError> {
+        let mut rows: BTreeMap<u32, BTreeMap<String, u64>> = BTreeMap::new();
+        for (name, cursor) in nodes {
+            let name = name.to_string();
+            let row = rows.entry(crc32fast::hash(name.as_bytes()) % CONFIRMED_ROWS).or_default();
+            row.insert(name, cursor.get());
+        }
+        for (number, row) in rows {
+            if saved.get(&number) != Some(&row) {
+                self.put(&format!("{CONFIRMED}{number:02}"), json(&row)).await?;
+                saved.insert(number, row);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A term that is higher than any which this replica had without a seat, or before the copy was made of what is in the
+/// store now. Nodes believe no term that is lower than one they have seen, and a copy does not know what they have seen;
+/// but no log has had so many starts as it is old in milliseconds.
+pub async fn least_term(
+    kv: &dyn Kv,
+    replica: Replica,
+    log: &LogState,
+    wall: UnixMillis,
+) -> Result<Term, StoreError> {
+    let key = |name: &str| Key::from(format!("{}{name}", Standing::prefix(replica)));
+    if log.tail != Cursor::START && !are_rows_of(kv, &key(ROWS_OF), log.log_id).await? {
+        return Ok(Term(wall.0));
+    }
+    let key = key(TERM);
+    let before = kv.get(&key).await?.map(|row| term_of(&key, &row.value)).transpose()?;
+    Ok(Term(before.unwrap_or_default().saturating_add(1)))
+}
+
+async fn are_rows_of(kv: &dyn Kv, key: &Key, log_id: LogId) -> Result<bool, StoreError> {
+    let known = kv.get(key).await?;
     Ok(known.is_some_and(|row| row.value == log_id.to_string().as_bytes()))
 }
 
-/// From here on they are.
-pub(in crate::tracker) async fn set_rows_of(kv: &dyn Kv, log_id: LogId) -> Result<(), StoreError> {
-    put(kv, &Key::from(ROWS_OF), log_id.to_string().into_bytes()).await
-}
-
-/// Raises the term, and to `at_least`; the new one is durable when this returns.
-pub(in crate::tracker) async fn next_term(kv: &dyn Kv, at_least: Term) -> Result<Term, StoreError> {
-    let key = Key::from(TERM);
-    loop {
-        let (before, expect) = match kv.get(&key).await? {
-            Some(row) => (term_of(&row.value)?, Expect::Version(row.version)),
-            None => (0, Expect::Absent),
-        };
-        let next = before.saturating_add(1).max(at_least.0);
-        let value = next.to_string().into_bytes().into();
-        match kv.cas(&key, expect, Write::Put { value, ttl: None }).await {
-            Ok(_) => return Ok(Term(next)),
-            Err(CasError::Conflict(_)) => {}
-            Err(CasError::Store(error)) => return Err(error),
-        }
-    }
-}
-
-/// Whether no later control plane has started with this log, written in a way that it would have noticed.
-pub(in crate::tracker) async fn is_still_ours(kv: &dyn Kv, term: Term) -> Result<bool, StoreError> {
-    let key = Key::from(TERM);
-    let Some(row) = kv.get(&key).await? else { return Ok(false) };
-    if term_of(&row.value)? != term.0 {
-        return Ok(false);
-    }
-    match kv.cas(&key, Expect::Version(row.version), Write::Put { value: row.value, ttl: None }).await {
-        Ok(_) => Ok(true),
-        Err(CasError::Conflict(_)) => Ok(false),
-        Err(CasError::Store(error)) => Err(error),
-    }
-}
-
-/// The longest lease ever granted; `None` before the first start.
-pub(in crate::tracker) async fn lease_max(kv: &dyn Kv) -> Result<Option<Duration>, StoreError> {
-    Ok(get(kv, &Key::from(LEASE_MAX), number).await?.map(Duration::from_millis))
-}
-
-pub(in crate::tracker) async fn set_lease_max(kv: &dyn Kv, lease: Duration) -> Result<(), StoreError> {
-    put(kv, &Key::from(LEASE_MAX), crate::clock::millis(lease).to_string().into_bytes()).await
-}
-
-pub(in crate::tracker) async fn through(kv: &dyn Kv) -> Result<Through, StoreError> {
+async fn through_of(kv: &dyn Kv, replica: Replica) -> Result<Through, StoreError> {
     let read = |value: &[u8]| serde_json::from_slice(value).map_err(|_| "it is no such JSON");
-    Ok(get(kv, &Key::from(THROUGH), read).await?.unwrap_or_default())
+    let key = Key::from(format!("{}{THROUGH}", Standing::prefix(replica)));
+    Ok(get(kv, &key, read).await?.unwrap_or_default())
 }
 
-pub(in crate::tracker) async fn set_through(kv: &dyn Kv, through: Through) -> Result<(), StoreError> {
-    put(kv, &Key::from(THROUGH), json(&through)).await
-}
-
-/// All nodes' rows, with the cursors last saved for them.
-pub(in crate::tracker) async fn nodes(kv: &dyn Kv) -> Result<Vec<(NodeName, NodeRow, Cursor)>, StoreError> {
-    let rows = all_under(kv, CONFIRMED, |_, value| {
+async fn nodes_of(kv: &dyn Kv, replica: Replica) -> Result<Vec<(NodeName, NodeRow, Cursor)>, StoreError> {
+    let own = |name: &str| format!("{}{name}", Standing::prefix(replica));
+    let (confirmed, nodes) = (own(CONFIRMED), own(NODES));
+    let rows = all_under(kv, &confirmed, |_, value| {
         serde_json::from_slice::<BTreeMap<String, u64>>(value).map_err(|_| "it is no map of cursors")
     });
     let confirmed: HashMap<String, u64> = rows.await?.into_iter().flatten().collect();
-    let nodes = all_under(kv, NODES, |name, value| {
+    let nodes = all_under(kv, &nodes, |name, value| {
         let name = name.parse::<NodeName>().map_err(|_| "its key names no node")?;
         let row = decode(value).ok_or("it is no row of a node")?;
         let cursor = confirmed.get(&name.to_string()).copied().unwrap_or_default();
         Ok((name, row, Cursor::new(cursor)))
     });
     nodes.await
-}
-
-/// Writes a node's row, or deletes it for `None`.
-pub(in crate::tracker) async fn set_node(
-    kv: &dyn Kv,
-    name: &NodeName,
-    row: Option<&NodeRow>,
-) -> Result<(), StoreError> {
-    let key = Key::from(format!("{NODES}{name}"));
-    match row {
-        Some(row) => put(kv, &key, encode(row)).await,
-        None => delete(kv, &key).await,
-    }
-}
-
-/// Writes the rows of confirmed cursors that differ from `saved`, which is what was written last.
-pub(in crate::tracker) async fn set_confirmed(
-    kv: &dyn Kv,
-    nodes: &[(NodeName, Cursor)],
-    saved: &mut BTreeMap<u32, BTreeMap<String, u64>>,
-) -> Result<(), StoreError> {
-    let mut rows: BTreeMap<u32, BTreeMap<String, u64>> = BTreeMap::new();
-    for (name, cursor) in nodes {
-        let name = name.to_string();
-        rows.entry(crc32fast::hash(name.as_bytes()) % CONFIRMED_ROWS).or_default().insert(name, cursor.get());
-    }
-    for (number, row) in rows {
-        if saved.get(&number) != Some(&row) {
-            put(kv, &Key::from(format!("{CONFIRMED}{number:02}")), json(&row)).await?;
-            saved.insert(number, row);
-        }
-    }
-    Ok(())
 }
 
 fn encode(row: &NodeRow) -> Vec<u8> {
@@ -198,6 +259,6 @@ fn number(bytes: &[u8]) -> Result<u64, &'static str> {
     std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok()).ok_or("it is no number")
 }
 
-fn term_of(value: &[u8]) -> Result<u64, StoreError> {
-    number(value).map_err(|why| unreadable(&Key::from(TERM), why))
+fn term_of(key: &Key, value: &[u8]) -> Result<u64, StoreError> {
+    number(value).map_err(|why| unreadable(key, why))
 }

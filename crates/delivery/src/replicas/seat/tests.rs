@@ -36,6 +36,7 @@ fn process(number: u8, place: Option<&str>, now: Moment) -> Seat {
         process: InstanceId::from_bytes([number; 16]),
         place: place.map(Arc::from),
         seat: Duration::from_secs(30),
+        term_least: Term(0),
         times: LeaseTimes::default(),
     };
     Seat::new(config, now)

@@ -8,7 +8,7 @@ use super::super::committed::CommittedPairs;
 use super::super::fault::Fault;
 use super::super::layout::{KV, KV_EXPIRY, META, META_COMMIT, META_KV_VERSION};
 use super::super::rows::{NEVER, Pair};
-use crate::kv::{Expect, Key, Version, Versioned, Write};
+use crate::kv::{CasError, Expect, Guard, GuardedError, Key, Version, Versioned, Write};
 
 /// How much room a full disk must have got before writes are accepted again, in bytes.
 pub(super) const PROBE_BYTES: usize = 1024 * 1024;
@@ -53,14 +53,21 @@ impl<'t> PairsDraft<'t> {
         })
     }
 
-    /// Writes if the key holds what is expected; else says what it holds.
+    /// Writes if the guard holds and the key holds what is expected; else says which does not.
     pub(super) fn cas(
         &mut self,
         key: Key,
         expect: Expect,
         write: Write,
-    ) -> Result<Result<Version, Option<Versioned>>, Fault> {
+        guard: Option<&Guard>,
+    ) -> Result<Result<Version, GuardedError>, Fault> {
         let now = self.now;
+        if let Some(guard) = guard {
+            let found = self.get(&guard.key)?.filter(|pair| pair.is_alive(now));
+            if found.is_none_or(|pair| pair.version != guard.version.raw()) {
+                return Ok(Err(GuardedError::Fenced));
+            }
+        }
         let stored = self.get(&key)?;
         let current = stored.clone().filter(|pair| pair.is_alive(now));
         let is_expected = match expect {
@@ -69,7 +76,7 @@ impl<'t> PairsDraft<'t> {
             Expect::Version(version) => current.as_ref().is_some_and(|pair| pair.version == version.raw()),
         };
         if !is_expected {
-            return Ok(Err(current.map(Pair::into_versioned)));
+            return Ok(Err(CasError::Conflict(current.map(Pair::into_versioned)).into()));
         }
         if let Some(stored) = stored {
             self.remove(&key, stored.expires)?;

@@ -1,0 +1,242 @@
+//! Where the purge log is: files in the data folder, or an etcd cluster. Everything above knows a
+//! [`Store`](batoff_log::Store) and no engine.
+//!
+//! A data folder belongs to one log. With the embedded engine the log lies in it; with etcd the folder remembers which one
+//! it was, so that an empty cluster, or another prefix, is refused and does not become the beginning of a second log.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use batoff_log::embedded::{EmbeddedConfig, EmbeddedStore, OpenError};
+use batoff_log::{Store, WallClock};
+use batoff_log_etcd::{EtcdConfig, EtcdOpenError, EtcdStore, EtcdTls, EtcdUser};
+use batoff_program::durable;
+use batoff_types::LogId;
+use zeroize::Zeroizing;
+
+use crate::config::{Config, Engine, EtcdSection};
+use crate::seat::{FolderLock, LockError};
+
+/// The file in the data folder with the identity of the log that was found in etcd.
+const LOG_ID_FILE: &str = "log.id";
+
+/// The store could not be opened. The text names the file, or the cluster, and the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The store in the data folder.
+    #[error(transparent)]
+    Embedded(#[from] OpenError),
+    /// The log in etcd.
+    #[error(transparent)]
+    Etcd(#[from] EtcdOpenError),
+    /// Another log than this data folder belongs to.
+    #[error(
+        "{source}. If the log was given a new identity on purpose (--new-log-id at another control plane), remove {}",
+        file.display()
+    )]
+    OtherLog {
+        /// What the folder remembers.
+        file: PathBuf,
+        /// What was found.
+        source: EtcdOpenError,
+    },
+    /// A file that the configuration names, or one of the data folder's own.
+    #[error("{}: {source}", file.display())]
+    File {
+        /// Which.
+        file: PathBuf,
+        /// Why it cannot be used.
+        source: io::Error,
+    },
+    /// The password could be read by others.
+    #[error("{} may be read by others than its owner; run: chmod 600 {}", .0.display(), .0.display())]
+    Open(PathBuf),
+    /// The data folder has a log of its own.
+    #[error(
+        "{} holds a purge log of its own, which would be left behind: start with a new data folder, with the same \
+         master.key and admin.token, or set store.engine = \"embedded\"",
+        .0.display()
+    )]
+    HasLog(PathBuf),
+    /// Somebody else has the data folder.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+}
+
+/// The store, and what belongs to its engine alone.
+pub enum OpenedStore {
+    /// In the data folder.
+    Embedded(Arc<EmbeddedStore>),
+    /// In etcd, with the lock on the data folder, to be kept for as long as this process may act.
+    Etcd(Arc<EtcdStore>, FolderLock),
+}
+
+impl OpenedStore {
+    /// Without the engine.
+    pub fn store(&self) -> Arc<dyn Store> {
+        match self {
+            Self::Embedded(store) => Arc::clone(store) as Arc<dyn Store>,
+            Self::Etcd(store, _) => Arc::clone(store) as Arc<dyn Store>,
+        }
+    }
+}
+
+/// Opens the store that is configured.
+///
+/// # Errors
+/// See [`EngineError`].
+pub async fn open(config: &Config, clock: WallClock) -> Result<OpenedStore, EngineError> {
+    let dir = &config.data.dir;
+    match &config.store.etcd {
+        Some(etcd) if config.store.engine == Engine::Etcd => {
+            let lock = FolderLock::take(dir)?;
+            let store = open_etcd(dir, etcd, clock).await?;
+            Ok(OpenedStore::Etcd(store, lock))
+        }
+        _ => {
+            let config = EmbeddedConfig::new(dir, clock);
+            // Walking through a file that was not closed properly takes a while, and blocks.
+            let opened = tokio::task::spawn_blocking(move || EmbeddedStore::open(config)).await;
+            match opened {
+                Ok(store) => Ok(OpenedStore::Embedded(store?)),
+                Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+            }
+        }
+    }
+}
+
+/// Gives the log, which is a copy, an identity of its own. No control plane may have it open.
+///
+/// # Errors
+/// See [`EngineError`].
+pub async fn adopt_copy(config: &Config, clock: WallClock) -> Result<LogId, EngineError> {
+    let dir = &config.data.dir;
+    match &config.store.etcd {
+        Some(etcd) if config.store.engine == Engine::Etcd => {
+            let _alone = FolderLock::take(dir)?;
+            let log_id = EtcdStore::adopt_copy(settings(etcd, clock)?).await?;
+            remember(dir, log_id)?;
+            Ok(log_id)
+        }
+        _ => Ok(EmbeddedStore::adopt_copy(dir)?),
+    }
+}
+
+/// What can be said of the engine without asking it: its files are there, and the data folder fits.
+///
+/// # Errors
+/// See [`EngineError`].
+pub fn check(config: &Config) -> Result<String, EngineError> {
+    match &config.store.etcd {
+        Some(etcd) if config.store.engine == Engine::Etcd => {
+            fits(&config.data.dir)?;
+            settings(etcd, batoff_log::system_clock())?;
+            let log = remembered(&config.data.dir)?;
+            let log = log.map_or("whichever is there".to_owned(), |log_id| log_id.to_string());
+            Ok(format!("etcd {}, under {}: {log}", etcd.endpoints.join(", "), etcd.prefix))
+        }
+        _ => Ok(format!("in {}", config.data.dir.display())),
+    }
+}
+
+async fn open_etcd(
+    dir: &Path,
+    section: &EtcdSection,
+    clock: WallClock,
+) -> Result<Arc<EtcdStore>, EngineError> {
+    batoff_log_etcd::describe_metrics();
+    fits(dir)?;
+    let known = remembered(dir)?;
+    let config = EtcdConfig { log_id: known, ..settings(section, clock)? };
+    let store = EtcdStore::open(config).await.map_err(|error| match error {
+        EtcdOpenError::AnotherLog { .. } => {
+            EngineError::OtherLog { file: dir.join(LOG_ID_FILE), source: error }
+        }
+        other => other.into(),
+    })?;
+    if known.is_none() {
+        remember(dir, store.log_id())?;
+    }
+    Ok(store)
+}
+
+/// Refuses a data folder whose own log would be forgotten.
+fn fits(dir: &Path) -> Result<(), EngineError> {
+    if EmbeddedStore::is_in(dir) { Err(EngineError::HasLog(dir.to_owned())) } else { Ok(()) }
+}
+
+fn settings(section: &EtcdSection, clock: WallClock) -> Result<EtcdConfig, EngineError> {
+    let tls = match &section.ca {
+        None => None,
+        Some(ca) => Some(EtcdTls {
+            ca_pem: read(ca)?,
+            client_pem: match (&section.cert, &section.key) {
+                (Some(cert), Some(key)) => Some((read(cert)?, read(key)?)),
+                _ => None,
+            },
+        }),
+    };
+    let user = match (&section.user, &section.password_file) {
+        (Some(name), Some(file)) => Some(EtcdUser { name: name.clone(), password: password(file)? }),
+        _ => None,
+    };
+    Ok(EtcdConfig {
+        prefix: section.prefix.clone(),
+        tls,
+        user,
+        compact_after: match section.compact_after_seconds {
+            0 => None,
+            seconds => Some(Duration::from_secs(seconds)),
+        },
+        quota_bytes: section.quota_bytes,
+        ..EtcdConfig::new(&section.endpoints, clock)
+    })
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, EngineError> {
+    fs::read(file).map_err(failed(file))
+}
+
+fn password(file: &Path) -> Result<String, EngineError> {
+    let metadata = fs::metadata(file).map_err(failed(file))?;
+    if metadata.permissions().mode() & 0o077 != 0 {
+        return Err(EngineError::Open(file.to_owned()));
+    }
+    let text = Zeroizing::new(fs::read_to_string(file).map_err(failed(file))?);
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+fn remembered(dir: &Path) -> Result<Option<LogId>, EngineError> {
+    let file = dir.join(LOG_ID_FILE);
+    match fs::read_to_string(&file) {
+        Ok(text) => match text.trim().parse() {
+            Ok(log_id) => Ok(Some(log_id)),
+            Err(_) => {
+                let why =
+                    "holds no identity of a log; remove it, if the right cluster and prefix are configured";
+                Err(failed(&file)(io::Error::other(why)))
+            }
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed(&file)(error)),
+    }
+}
+
+fn remember(dir: &Path, log_id: LogId) -> Result<(), EngineError> {
+    durable::replace(dir, LOG_ID_FILE, format!("{log_id}\n").as_bytes())
+        .map_err(failed(&dir.join(LOG_ID_FILE)))
+}
+
+/// Whether the log of this data folder is in etcd, as far as the folder knows.
+pub fn is_in_etcd(dir: &Path) -> bool {
+    dir.join(LOG_ID_FILE).exists() && !EmbeddedStore::is_in(dir)
+}
+
+fn failed(file: &Path) -> impl FnOnce(io::Error) -> EngineError + use<> {
+    let file = file.to_owned();
+    move |source| EngineError::File { file, source }
+}

@@ -1,0 +1,215 @@
+//! The task that takes the seat, and shows again and again that it is still this process's own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use batoff_delivery::{LeaseTimes, Seat, SeatAnswer, SeatConfig, SeatRequest};
+use batoff_log::{CasError, Expect, Guard, Key, Store, StoreError, Write};
+use batoff_types::{InstanceId, Moment, Replica, Term};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use ulid::Ulid;
+
+use super::lock::FolderLock;
+use super::row;
+use super::standing::{HeldSeat, SeatStage, Shown, Standing};
+use crate::clock::Clock;
+use crate::metrics;
+use crate::store::rows::unreadable;
+
+/// The name of the seat's row, among the replica's own.
+const SEAT: &str = "seat";
+
+/// How long a request to the store may take. It has to be far less than a proof counts.
+const REQUEST_TIME_MAX: Duration = Duration::from_secs(3);
+
+/// The seat that a process wants.
+#[derive(Clone, Debug)]
+pub struct SeatWanted {
+    /// Which.
+    pub replica: Replica,
+    /// How long a proof counts, the same for every process that ever takes the seat.
+    pub seat: Duration,
+    /// As in [`SeatConfig`].
+    pub term_least: Term,
+    /// For the rates of clocks.
+    pub times: LeaseTimes,
+}
+
+/// See the module. Nothing happens until it [runs](Self::run).
+pub struct SeatKeeper {
+    store: Arc<dyn Store>,
+    clock: Clock,
+    process: InstanceId,
+    key: Key,
+    seat: Seat,
+    held: Arc<HeldSeat>,
+    trouble: Option<String>,
+}
+
+impl SeatKeeper {
+    /// For a process that starts now and holds `lock`; and its standing, which this keeps up to date.
+    pub fn new(
+        store: Arc<dyn Store>,
+        clock: Clock,
+        wanted: SeatWanted,
+        lock: FolderLock,
+    ) -> (Self, Standing) {
+        let process = InstanceId::from_ulid(Ulid::generate());
+        let SeatWanted { replica, seat, term_least, times } = wanted;
+        let config = SeatConfig { replica, process, place: lock.place().cloned(), seat, term_least, times };
+        let held = Arc::new(HeldSeat {
+            until: AtomicU64::new(0),
+            shown: Mutex::new(Shown::default()),
+            stage: watch::Sender::new(SeatStage::Asking { trouble: None }),
+            lost: CancellationToken::new(),
+            seat,
+            _lock: lock,
+        });
+        let standing = Standing { replica, seat: Some(Arc::clone(&held)) };
+        let keeper = Self {
+            key: standing.key(SEAT),
+            seat: Seat::new(config, clock.now()),
+            store,
+            clock,
+            process,
+            held,
+            trouble: None,
+        };
+        (keeper, standing)
+    }
+
+    /// Takes the seat and keeps it, until `stop`. When it is lost that is told, and nothing more is done.
+    pub async fn run(mut self, stop: CancellationToken) {
+        metrics::replica(self.seat.replica());
+        stop.run_until_cancelled(self.keep()).await;
+    }
+
+    async fn keep(&mut self) {
+        loop {
+            if let Some(request) = self.seat.poll_request(self.clock.now()) {
+                let answer = self.ask(&request).await;
+                self.seat.handle_answer(self.clock.now(), answer);
+                self.show();
+            } else if let Some(at) = self.seat.next_timeout() {
+                tokio::time::sleep(at.since(self.clock.now()).max(Duration::from_millis(1))).await;
+            } else {
+                // It is lost. Whoever started this decides when it ends.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Every request gets an answer.
+    async fn ask(&mut self, request: &SeatRequest) -> SeatAnswer {
+        let trouble = match tokio::time::timeout(REQUEST_TIME_MAX, self.carry_out(request)).await {
+            Ok(Ok(answer)) => {
+                self.trouble = None;
+                return answer;
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {} s", REQUEST_TIME_MAX.as_secs()),
+        };
+        // The same again and again is told once.
+        if self.trouble.as_ref() != Some(&trouble) {
+            tracing::warn!(
+                replica = self.seat.replica().0,
+                trouble,
+                "the store does not say whose the seat is"
+            );
+            self.trouble = Some(trouble);
+        }
+        SeatAnswer::Unknown
+    }
+
+    async fn carry_out(&self, request: &SeatRequest) -> Result<SeatAnswer, StoreError> {
+        let kv = self.store.kv();
+        match request {
+            SeatRequest::Read => {
+                let Some(found) = kv.get(&self.key).await? else { return Ok(SeatAnswer::Record(None)) };
+                let record = row::decode(&found.value).map_err(|why| unreadable(&self.key, why))?;
+                if record.process == self.process {
+                    self.guard_by(found.version);
+                }
+                Ok(SeatAnswer::Record(Some(record)))
+            }
+            SeatRequest::Replace { expected, new } => {
+                let found = kv.get(&self.key).await?;
+                let record = found.as_ref().map(|found| row::decode(&found.value)).transpose();
+                if record.map_err(|why| unreadable(&self.key, why))? != *expected {
+                    return Ok(SeatAnswer::Conflict);
+                }
+                let expect = found.map_or(Expect::Absent, |found| Expect::Version(found.version));
+                let write = Write::Put { value: row::encode(new).into(), ttl: None };
+                match kv.cas(&self.key, expect, write).await {
+                    Ok(version) => {
+                        self.guard_by(version);
+                        Ok(SeatAnswer::Replaced)
+                    }
+                    Err(CasError::Conflict(_)) => Ok(SeatAnswer::Conflict),
+                    Err(CasError::Store(error)) => Err(error),
+                }
+            }
+            SeatRequest::Head => Ok(SeatAnswer::Head(self.store.log().state().await?.tail)),
+        }
+    }
+
+    fn guard_by(&self, version: batoff_log::Version) {
+        self.held.shown.lock().guard = Some(Guard { key: self.key.clone(), version });
+    }
+
+    /// Tells all others how far it is.
+    fn show(&mut self) {
+        let replica = self.seat.replica();
+        self.held.until.store(self.seat.held_until().as_micros(), Ordering::Release);
+        let term = self.seat.term();
+        if let Some(term) = term {
+            self.held.shown.lock().term = Some(term);
+        }
+        let stage = if self.seat.is_lost() {
+            SeatStage::Lost
+        } else if let Some(floor) = self.seat.floor() {
+            SeatStage::Seated { floor }
+        } else if let Some(until) = self.seat.waits_until() {
+            SeatStage::Waiting { until }
+        } else {
+            SeatStage::Asking { trouble: self.trouble.clone() }
+        };
+        let now = self.clock.now();
+        let told = stage.clone();
+        let is_new = self.held.stage.send_if_modified(|shown| {
+            let is_new = *shown != stage;
+            *shown = stage;
+            is_new
+        });
+        if is_new {
+            self.tell(&told, replica, term, now);
+        }
+        metrics::seat_lost(told == SeatStage::Lost);
+        if told == SeatStage::Lost {
+            self.held.lost.cancel();
+        }
+    }
+
+    fn tell(&self, stage: &SeatStage, replica: Replica, term: Option<Term>, now: Moment) {
+        let (replica, term) = (replica.0, term.map(|term| term.0));
+        match stage {
+            SeatStage::Asking { .. } => {}
+            SeatStage::Waiting { until } => tracing::info!(
+                replica,
+                term,
+                seconds = until.since(now).as_secs(),
+                "waiting until an earlier process of this replica has certainly stopped"
+            ),
+            SeatStage::Seated { floor } => {
+                tracing::info!(replica, term, %floor, "this process has the replica's seat");
+            }
+            SeatStage::Lost => tracing::error!(
+                replica,
+                "another process has taken this replica's seat; this one sends its nodes away, stop it"
+            ),
+        }
+    }
+}

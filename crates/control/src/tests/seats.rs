@@ -1,0 +1,88 @@
+//! A control plane over etcd, and its seat.
+
+use std::time::Duration;
+
+use batoff_log::{Key, KvEvent, Store, StoreError, system_clock};
+use batoff_log_etcd::EtcdStore;
+use batoff_log_etcd::testing::EtcdServers;
+use batoff_types::message::{GoAwayReason, LeasePolicy, ToNode};
+use futures_util::StreamExt;
+
+use super::node::Node;
+use super::plane::{PATIENCE, Plane};
+
+/// A place of its own to look at the seat's row from: what was written to it, in order.
+async fn watch_seat(servers: &EtcdServers, key: &str) -> impl AsyncFnMut() -> (u64, bool) + use<> {
+    let store = EtcdStore::open(servers.config(system_clock())).await.unwrap();
+    let mut watch = store.kv().watch(&Key::from(key));
+    async move || {
+        let _open = &store;
+        loop {
+            let event = tokio::time::timeout(PATIENCE, watch.next()).await.unwrap().unwrap();
+            if let KvEvent::Put { versioned, .. } = event {
+                let row: serde_json::Value = serde_json::from_slice(&versioned.value).unwrap();
+                return (row["term"].as_u64().unwrap(), row["waited"].as_bool().unwrap());
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_control_plane_over_etcd_completes_purges_and_a_start_at_the_same_place_waits_for_nobody() {
+    let servers = EtcdServers::start(1).await;
+    let mut plane = Plane::start_over(&servers.endpoints(), "", None, None).await;
+    let node = Node::strict(&plane, "fra1/edge-1").await;
+    let name = node.name.clone();
+    node.follow();
+    let task = plane.purge("/a").await.task;
+    assert_eq!(plane.completed(task).await.nodes.confirmed, 1);
+    let term = plane.tracker().term();
+
+    // With the usual time of a seat it would take longer than this.
+    tokio::time::timeout(PATIENCE, plane.crash()).await.unwrap();
+    assert!(plane.tracker().term() > term);
+    let nodes = plane.tracker().nodes();
+    assert_eq!((nodes.len(), &nodes[0].node, nodes[0].policy), (1, &name, Some(LeasePolicy::Revalidate)));
+    // Strict and silent: fenced once the leases of the last start have run out, and not before.
+    let view = plane.completed(plane.purge("/b").await.task).await;
+    assert_eq!((view.nodes.total, view.nodes.fenced), (1, 1));
+    Node::strict(&plane, "fra1/edge-2").await.follow();
+    plane.completed(plane.purge("/c").await.task).await;
+    plane.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_at_another_place_waits_and_the_one_before_it_stands_down_and_writes_nothing_more() {
+    let servers = EtcdServers::start(1).await;
+    let seat = Some(Duration::from_secs(2));
+    let first = Plane::start_over(&servers.endpoints(), "", None, seat).await;
+    let mut seats = watch_seat(&servers, "seat").await;
+    let (term, waited) = seats().await;
+    assert!(waited, "nobody was there before");
+    let mut node = Node::strict(&first, "fra1/edge-1").await;
+    let task = first.purge("/a").await.task;
+
+    let second = Plane::start_over(&servers.endpoints(), "", Some(&first), seat).await;
+    assert_eq!((seats().await, seats().await), ((term + 1, false), (term + 1, true)));
+    assert_eq!(second.tracker().term().0, term + 1);
+    first.services().standing.lost().await;
+    let sent_away = tokio::time::timeout(PATIENCE, async {
+        loop {
+            if let ToNode::GoAway(away) = node.next().await {
+                return away.reason;
+            }
+        }
+    });
+    assert_eq!(sent_away.await.unwrap(), GoAwayReason::Draining);
+
+    // It still follows the log, and has something to record of it.
+    Node::strict(&second, "fra1/edge-2").await.follow();
+    let purge = second.purge("/b").await;
+    first.tracker().knows(purge.seq).await;
+    assert!(matches!(first.tracker().save().await, Err(StoreError::Invalid(_))));
+    second.tracker().save().await.unwrap();
+    let intro = node.intro(LeasePolicy::Revalidate);
+    Node::connect(&second, intro).await.follow();
+    second.completed(task).await;
+    second.completed(purge.task).await;
+}
