@@ -1,5 +1,5 @@
 //! Where the purge log is: files in the data folder, or an etcd cluster. Everything above knows a
-//! [`Store`](batoff_log::Store) and no engine.
+//! [`Store`] and no engine.
 //!
 //! A data folder belongs to one log. With the embedded engine the log lies in it; with etcd the folder remembers which one
 //! it was, so that an empty cluster, or another prefix, is refused and does not become the beginning of a second log.

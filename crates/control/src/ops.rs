@@ -8,20 +8,20 @@ use batoff_program::monitored::Monitored;
 
 use crate::clock::Clock;
 use crate::metrics;
-use crate::seat::Standing;
+use crate::seat::Tenure;
 use crate::service::Services;
 
 /// Asked by the monitoring listener.
 pub struct Ops {
     clock: Clock,
-    standing: Standing,
+    tenure: Tenure,
     services: OnceLock<Arc<Services>>,
 }
 
 impl Ops {
     /// Of a control plane that starts.
-    pub fn starting(clock: Clock, standing: Standing) -> Self {
-        Self { clock, standing, services: OnceLock::new() }
+    pub fn starting(clock: Clock, tenure: Tenure) -> Self {
+        Self { clock, tenure, services: OnceLock::new() }
     }
 
     /// It has begun.
@@ -34,7 +34,7 @@ impl Ops {
 impl Monitored for Ops {
     fn ready(&self) -> Result<(), String> {
         // First: a process that has lost its seat stops for that reason.
-        if let Some(trouble) = self.standing.trouble(self.clock.now()) {
+        if let Some(trouble) = self.tenure.trouble(self.clock.now()) {
             return Err(trouble);
         }
         let Some(services) = self.services.get() else { return Err("reads the purge log".to_owned()) };
@@ -51,7 +51,7 @@ impl Monitored for Ops {
     }
 
     fn refresh(&self) {
-        if let Some(until) = self.standing.held_until() {
+        if let Some(until) = self.tenure.held_until() {
             metrics::seat_held_for(until.since(self.clock.now()).max(Duration::ZERO));
         }
     }

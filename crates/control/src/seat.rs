@@ -3,7 +3,7 @@
 //!
 //! A replica is a seat that one process after the other takes. Over etcd a process registers in the seat's row, waits until
 //! its predecessor has certainly stopped, and from then on shows once a second that nobody has registered since
-//! ([`SeatKeeper`]). What it holds is its [`Standing`]: the roster grants and states within it, and rows that are the
+//! ([`SeatKeeper`]). What it holds is its [`Tenure`]: the roster grants and states within it, and rows that are the
 //! replica's own word are written only while the seat's row is the one that this process has written.
 //!
 //! A control plane with its log in the data folder is alone: replica 1, without a seat to lose. Its store's lock and the
@@ -12,8 +12,8 @@
 mod keeper;
 mod lock;
 mod row;
-mod standing;
+mod tenure;
 
 pub use self::keeper::{SeatKeeper, SeatWanted};
 pub use self::lock::{FolderLock, LockError};
-pub use self::standing::{SeatLost, SeatStage, Standing};
+pub use self::tenure::{SeatLost, SeatStage, Tenure};

@@ -14,7 +14,7 @@ use batoff_program::listen::{ListenError, bind};
 use batoff_program::monitor;
 use batoff_program::supervisor::Supervisor;
 use batoff_program::vital::Vital;
-use batoff_types::Cursor;
+use batoff_types::{Cursor, Replica};
 use futures_util::Stream;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
@@ -43,7 +43,7 @@ use crate::init::{self, InitError, Secrets};
 use crate::overview::Overviews;
 use crate::own_threads::OwnThreads;
 use crate::revoked::{Revoked, RevokedError};
-use crate::seat::{FolderLock, SeatKeeper, SeatLost, SeatWanted, Standing};
+use crate::seat::{FolderLock, SeatKeeper, SeatLost, SeatWanted, Tenure};
 use crate::service::Services;
 use crate::stream;
 use crate::tls::{ClientCertificates, OwnCertificates, Tls, TlsError, TlsFiles};
@@ -74,6 +74,9 @@ pub enum StartError {
     /// The store cannot be opened.
     #[error(transparent)]
     Open(#[from] EngineError),
+    /// Several control planes are configured.
+    #[error("this build serves one control plane beside a log: set replica.id = 1 and replica.initial = [1]")]
+    NotAlone,
     /// Another process has taken the seat while this one waited for it.
     #[error(transparent)]
     Seat(#[from] SeatLost),
@@ -161,7 +164,7 @@ struct Listeners {
 
 /// How the parts of a control plane learn that they are to end.
 #[derive(Clone, Debug, Default)]
-pub struct Ends {
+pub struct Endings {
     /// Cancelled first: nothing more is accepted, and nodes are sent away.
     pub draining: CancellationToken,
     /// Cancelled after it: what is left ends.
@@ -188,48 +191,52 @@ pub async fn start(
     let secrets = init::load(&config.data.dir)?;
     let certificates = certificates(&config)?;
     Revoked::check(config.grpc.revoked.as_deref())?;
+    // Completion by a majority is not there yet.
+    if !config.replica.first_set().is_only() || config.replica.replica() != Replica::ONLY {
+        return Err(StartError::NotAlone);
+    }
     let opened = engine::open(&config, clock.wall_fn()).await?;
     let store = opened.store();
     init::recognise(&config.data.dir, &secrets.master, store.kv()).await??;
     let streams = OwnThreads::each_core("streams").map_err(StartError::Threads)?;
     let observers = OwnThreads::start("observers", 1).map_err(StartError::Threads)?;
     let followers = OwnThreads::start("followers", 1).map_err(StartError::Threads)?;
-    let ends = Ends::default();
+    let endings = Endings::default();
     // What was begun for the sake of a start that fails ends with it.
-    let failing = ends.stopping.clone().drop_guard();
+    let failing = endings.stopping.clone().drop_guard();
     let background = TaskTracker::new();
     let [api_gate, admin_gate, console_gate, grpc_gate, metrics_gate] = gates(&config);
     let (listen, dir) = (config.metrics.listen, config.data.dir.clone());
     let thread = observers.first().clone();
-    let monitor = async |standing: Standing| {
-        let ops = Arc::new(ops::Ops::starting(clock.clone(), standing));
+    let monitor = async |tenure: Tenure| {
+        let ops = Arc::new(ops::Ops::starting(clock.clone(), tenure));
         let listener = bind("metrics.listen", listen).await?;
         let address = listener.local_addr().unwrap_or(listen);
         let router = monitor::router("batoff-control", recorder.clone(), Arc::clone(&ops) as _);
         // Health is told until the very end.
-        let serving = monitor::serve(listener, metrics_gate, router, ends.stopping.clone());
-        background.spawn_on(ends.vital.watch("metrics", &ends.stopping, serving), &thread);
+        let serving = monitor::serve(listener, metrics_gate, router, endings.stopping.clone());
+        background.spawn_on(endings.vital.watch("metrics", &endings.stopping, serving), &thread);
         Ok::<_, ListenError>((address, ops))
     };
     let (parts, metrics, ops, embedded) = match opened {
         OpenedStore::Embedded(embedded) => {
-            let standing = Standing::alone();
-            let (standing, ends) = (standing, ends.clone());
+            let tenure = Tenure::alone();
+            let (tenure, endings) = (tenure, endings.clone());
             let followers = followers.first().clone();
             let parts =
-                Parts::assemble_as(standing.clone(), ends, config, clock.clone(), store, secrets, followers);
+                Parts::assemble_as(tenure.clone(), endings, config, clock.clone(), store, secrets, followers);
             let parts = parts.await?;
-            let (address, ops) = monitor(standing).await?;
+            let (address, ops) = monitor(tenure).await?;
             (parts, address, ops, Some(embedded))
         }
         OpenedStore::Etcd(_, lock) => {
-            let (keeper, standing) = seat_in(&store, &config, &clock, lock).await?;
-            let (address, ops) = monitor(standing.clone()).await?;
-            let keeping = keeper.run(ends.stopping.clone());
-            background.spawn(ends.vital.watch("seat", &ends.stopping, keeping));
-            standing.seated().await?;
-            let (ends, followers) = (ends.clone(), followers.first().clone());
-            let parts = Parts::assemble_as(standing, ends, config, clock.clone(), store, secrets, followers);
+            let (keeper, tenure) = seat_in(&store, &config, &clock, lock).await?;
+            let (address, ops) = monitor(tenure.clone()).await?;
+            let keeping = keeper.run(endings.stopping.clone());
+            background.spawn(endings.vital.watch("seat", &endings.stopping, keeping));
+            tenure.seated().await?;
+            let (endings, followers) = (endings.clone(), followers.first().clone());
+            let parts = Parts::assemble_as(tenure, endings, config, clock.clone(), store, secrets, followers);
             (parts.await?, address, ops, None)
         }
     };
@@ -242,7 +249,7 @@ pub async fn start(
     parts.run_background(&background, recorder, streams.handles());
     background.close();
     ops.begun(Arc::clone(&parts.services));
-    let Ends { stopping, vital, .. } = ends.clone();
+    let Endings { stopping, vital, .. } = endings.clone();
     let mut running = Running {
         addresses,
         tasks: TaskTracker::new(),
@@ -273,7 +280,7 @@ async fn seat_in(
     config: &Config,
     clock: &Clock,
     lock: FolderLock,
-) -> Result<(SeatKeeper, Standing), StoreError> {
+) -> Result<(SeatKeeper, Tenure), StoreError> {
     let (replica, seat) = (config.replica.replica(), config.replica.seat);
     let log = store.log().state().await?;
     let term_least = least_term(store.kv(), replica, &log, clock.wall()).await?;
@@ -300,14 +307,14 @@ impl Parts {
         secrets: Secrets,
         followers: Handle,
     ) -> Result<Self, StartError> {
-        let (standing, ends) = (Standing::alone(), Ends::default());
-        Self::assemble_as(standing, ends, config, clock, store, secrets, followers).await
+        let (tenure, endings) = (Tenure::alone(), Endings::default());
+        Self::assemble_as(tenure, endings, config, clock, store, secrets, followers).await
     }
 
     /// The same, of the replica that this process is. It has its seat already, if there is one.
     pub async fn assemble_as(
-        standing: Standing,
-        ends: Ends,
+        tenure: Tenure,
+        endings: Endings,
         config: Config,
         clock: Clock,
         store: Arc<dyn Store>,
@@ -316,10 +323,10 @@ impl Parts {
     ) -> Result<Self, StartError> {
         // After the seat's own look at it: what was completed on a predecessor's word lies before its end.
         let log = store.log().state().await?;
-        if let Some(floor) = standing.floor().filter(|floor| log.tail < *floor) {
+        if let Some(floor) = tenure.floor().filter(|floor| log.tail < *floor) {
             return Err(StartError::Behind { tail: log.tail, floor });
         }
-        let Ends { draining, stopping, vital } = ends;
+        let Endings { draining, stopping, vital } = endings;
         let ids = Arc::new(TaskIds::new(clock.clone()));
         let totp_key = secrets.master.clone();
         let catalog =
@@ -345,7 +352,7 @@ impl Parts {
                 draining: draining.clone(),
                 stopping: stopping.clone(),
                 vital: vital.clone(),
-                standing: standing.clone(),
+                tenure: tenure.clone(),
             },
         )
         .await?;
@@ -370,7 +377,7 @@ impl Parts {
             config: Arc::new(config),
             clock,
             ids,
-            standing,
+            tenure,
             log_id: log.log_id,
             store,
             catalog,
@@ -426,10 +433,10 @@ impl Parts {
                 tracing::error!(%error, "the purge log cannot be followed");
             }
         }));
-        let (draining, standing) = (services.draining.clone(), services.standing.clone());
+        let (draining, tenure) = (services.draining.clone(), services.tenure.clone());
         let until = stopping.clone();
         background.spawn(async move {
-            if until.run_until_cancelled(standing.lost()).await.is_some() {
+            if until.run_until_cancelled(tenure.lost()).await.is_some() {
                 draining.cancel();
             }
         });
@@ -475,7 +482,7 @@ impl Parts {
     }
 }
 
-/// Ends early when the log's writer has stopped.
+/// Endings early when the log's writer has stopped.
 async fn log_writes(store: Arc<dyn Store>, stopping: CancellationToken) {
     let mut health = store.health();
     let stopped = health.wait_for(|health| matches!(health, Health::Stopped { .. }));

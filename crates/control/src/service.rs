@@ -17,7 +17,7 @@ use crate::hub::Hub;
 use crate::ids::TaskIds;
 use crate::overview::Overviews;
 use crate::revoked::Revoked;
-use crate::seat::Standing;
+use crate::seat::Tenure;
 use crate::tls::OwnCertificates;
 use crate::tracker::Tracker;
 
@@ -30,7 +30,7 @@ pub struct Services {
     /// New task ids (request ids may be made from them too).
     pub ids: Arc<TaskIds>,
     /// Which replica this is, and whether it may act.
-    pub standing: Standing,
+    pub tenure: Tenure,
     /// Which log it is.
     pub log_id: LogId,
     /// Log, small records, health of both.

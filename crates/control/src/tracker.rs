@@ -48,7 +48,7 @@ use self::tasks::live::Finished;
 use crate::catalog::Catalog;
 use crate::clock::{Clock, millis};
 use crate::metrics;
-use crate::seat::Standing;
+use crate::seat::Tenure;
 
 pub use self::durable::saved::least_term;
 pub(crate) use self::nodes::concerns::most_urgent;
@@ -102,7 +102,7 @@ pub struct Tracker {
     sla_writes: tokio::sync::Mutex<()>,
     /// Through where nothing of the log needs to be read at the next start.
     saved: Mutex<Through>,
-    standing: Standing,
+    tenure: Tenure,
     term: Term,
     times: LeaseTimes,
     stopping: CancellationToken,
@@ -124,7 +124,7 @@ pub struct TrackerOptions {
     /// Told when a panic has left the state half changed.
     pub vital: Vital,
     /// Which replica's this is.
-    pub standing: Standing,
+    pub tenure: Tenure,
 }
 
 impl Tracker {
@@ -136,8 +136,8 @@ impl Tracker {
         clock: Clock,
         options: TrackerOptions,
     ) -> Result<Arc<Self>, StoreError> {
-        let TrackerOptions { times, live_max, draining, stopping, vital, standing } = options;
-        let (now, rows) = ((clock.now(), clock.wall()), (&store, &standing));
+        let TrackerOptions { times, live_max, draining, stopping, vital, tenure } = options;
+        let (now, rows) = ((clock.now(), clock.wall()), (&store, &tenure));
         let found = recover::recover(rows, &catalog, log, times, now, live_max).await?;
         let term = found.state.roster.term();
         let tracker = Arc::new(Self {
@@ -153,7 +153,7 @@ impl Tracker {
             row_writes: tokio::sync::Mutex::default(),
             sla_writes: tokio::sync::Mutex::default(),
             saved: Mutex::new(found.through),
-            standing,
+            tenure,
             term,
             times,
             stopping,
@@ -171,7 +171,7 @@ impl Tracker {
         let wall = self.clock.wall();
         let mut state = self.state.lock();
         let now = self.clock.now();
-        if let Some(until) = self.standing.held_until() {
+        if let Some(until) = self.tenure.held_until() {
             state.roster.handle_seated(until);
         }
         state.judge_overdue(now);
@@ -335,8 +335,8 @@ impl Tracker {
                         state.roster.stood_still()
                     });
                     // With a seat, its keeper shows again and again whose the log is.
-                    if let Some(noticed) = noticed && self.standing.has_seat() {
-                        if self.standing.is_own_since(noticed) {
+                    if let Some(noticed) = noticed && self.tenure.has_seat() {
+                        if self.tenure.is_own_since(noticed) {
                             self.step(|state, _, _| state.roster.handle_still_ours(noticed));
                         }
                     } else if let Some(noticed) = noticed && asking.is_empty() {
@@ -381,7 +381,7 @@ impl Tracker {
     }
 
     fn own_rows(&self) -> OwnRows<'_> {
-        OwnRows::new(self.store.kv(), &self.standing)
+        OwnRows::new(self.store.kv(), &self.tenure)
     }
 
     /// A longer lease of the past is forgotten when it has certainly run out.

@@ -97,8 +97,7 @@ impl ReplicaConfig {
 
     /// For people.
     pub fn described(&self) -> String {
-        let of = |id: &u8| id.to_string();
-        let initial = self.initial.iter().map(of).collect::<Vec<_>>().join(", ");
+        let initial = self.first_set();
         let advertised = self.advertise.as_ref().map(|url| format!(", reached at {url}")).unwrap_or_default();
         format!("{}; a new log begins with {initial}{advertised}", self.id)
     }

@@ -14,7 +14,7 @@ use ulid::Ulid;
 
 use super::lock::FolderLock;
 use super::row;
-use super::standing::{HeldSeat, SeatStage, Shown, Standing};
+use super::tenure::{HeldSeat, SeatProof, SeatStage, Tenure};
 use crate::clock::Clock;
 use crate::metrics;
 use crate::store::rows::unreadable;
@@ -50,27 +50,22 @@ pub struct SeatKeeper {
 }
 
 impl SeatKeeper {
-    /// For a process that starts now and holds `lock`; and its standing, which this keeps up to date.
-    pub fn new(
-        store: Arc<dyn Store>,
-        clock: Clock,
-        wanted: SeatWanted,
-        lock: FolderLock,
-    ) -> (Self, Standing) {
+    /// For a process that starts now and holds `lock`; and its tenure, which this keeps up to date.
+    pub fn new(store: Arc<dyn Store>, clock: Clock, wanted: SeatWanted, lock: FolderLock) -> (Self, Tenure) {
         let process = InstanceId::from_ulid(Ulid::generate());
         let SeatWanted { replica, seat, term_least, times } = wanted;
         let config = SeatConfig { replica, process, place: lock.place().cloned(), seat, term_least, times };
         let held = Arc::new(HeldSeat {
             until: AtomicU64::new(0),
-            shown: Mutex::new(Shown::default()),
+            shown: Mutex::new(SeatProof::default()),
             stage: watch::Sender::new(SeatStage::Asking { trouble: None }),
             lost: CancellationToken::new(),
             seat,
             _lock: lock,
         });
-        let standing = Standing { replica, seat: Some(Arc::clone(&held)) };
+        let tenure = Tenure { replica, seat: Some(Arc::clone(&held)) };
         let keeper = Self {
-            key: standing.key(SEAT),
+            key: tenure.key(SEAT),
             seat: Seat::new(config, clock.now()),
             store,
             clock,
@@ -78,7 +73,7 @@ impl SeatKeeper {
             held,
             trouble: None,
         };
-        (keeper, standing)
+        (keeper, tenure)
     }
 
     /// Takes the seat and keeps it, until `stop`. When it is lost that is told, and nothing more is done.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::store::rows;
 
 #[derive(Serialize, Deserialize)]
-struct Row {
+struct SeatRow {
     term: u64,
     process: String,
     place: Option<String>,
@@ -17,7 +17,7 @@ struct Row {
 }
 
 pub(super) fn encode(record: &SeatRecord) -> Vec<u8> {
-    rows::json(&Row {
+    rows::json(&SeatRow {
         term: record.term.0,
         process: record.process.to_string(),
         place: record.place.as_deref().map(str::to_owned),
@@ -26,7 +26,7 @@ pub(super) fn encode(record: &SeatRecord) -> Vec<u8> {
 }
 
 pub(super) fn decode(value: &[u8]) -> Result<SeatRecord, &'static str> {
-    let row: Row = serde_json::from_slice(value).map_err(|_| "it is no row of a seat")?;
+    let row: SeatRow = serde_json::from_slice(value).map_err(|_| "it is no row of a seat")?;
     Ok(SeatRecord {
         term: Term(row.term),
         process: row.process.parse().map_err(|_| "it names no process")?,

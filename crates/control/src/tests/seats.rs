@@ -65,7 +65,7 @@ async fn a_process_at_another_place_waits_and_the_one_before_it_stands_down_and_
     let second = Plane::start_over(&servers.endpoints(), "", Some(&first), seat).await;
     assert_eq!((seats().await, seats().await), ((term + 1, false), (term + 1, true)));
     assert_eq!(second.tracker().term().0, term + 1);
-    first.services().standing.lost().await;
+    first.services().tenure.lost().await;
     let sent_away = tokio::time::timeout(PATIENCE, async {
         loop {
             if let ToNode::GoAway(away) = node.next().await {

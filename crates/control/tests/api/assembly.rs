@@ -81,7 +81,7 @@ fn with_faults(services: &Services, faults: Faults) -> Arc<Services> {
         config: Arc::clone(&services.config),
         clock: services.clock.clone(),
         ids: Arc::clone(&services.ids),
-        standing: services.standing.clone(),
+        tenure: services.tenure.clone(),
         log_id: services.log_id,
         store,
         catalog: Arc::clone(&services.catalog),

@@ -40,15 +40,15 @@ mod tests {
 
     use batoff_types::Term;
 
-    use crate::seat::Standing;
+    use crate::seat::Tenure;
     use crate::tracker::durable::saved::OwnRows;
 
     #[tokio::test]
     async fn a_later_start_is_noticed() {
         let dir = tempfile::tempdir().unwrap();
         let store = EmbeddedStore::open(EmbeddedConfig::new(dir.path(), batoff_log::system_clock())).unwrap();
-        let standing = Standing::alone();
-        let rows = OwnRows::new(store.kv(), &standing);
+        let tenure = Tenure::alone();
+        let rows = OwnRows::new(store.kv(), &tenure);
         let term = rows.next_term(Term(0)).await.unwrap();
         assert!(rows.is_still_ours(term).await.unwrap());
         assert!(rows.is_still_ours(term).await.unwrap(), "asking changes nothing");

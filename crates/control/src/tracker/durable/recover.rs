@@ -10,7 +10,7 @@ use batoff_types::{Body, Cursor, Moment, NodeName, Record, Seq, SiteChange, Term
 
 use super::saved::{OwnRows, Through};
 use crate::catalog::Catalog;
-use crate::seat::Standing;
+use crate::seat::Tenure;
 use crate::store::records::{decode, pages};
 use crate::tracker::nodes::roll::Roll;
 use crate::tracker::sla::ledger::{Judged, Recount, SlaLedger};
@@ -28,14 +28,14 @@ pub(in crate::tracker) struct Recovery {
 
 /// Reads what is durable, replays the log after it into the catalog and the roll, and puts open tasks back into memory.
 pub(in crate::tracker) async fn recover(
-    (store, standing): (&Arc<dyn Store>, &Standing),
+    (store, tenure): (&Arc<dyn Store>, &Tenure),
     catalog: &Catalog,
     log: &LogState,
     times: LeaseTimes,
     (now, wall): (Moment, UnixMillis),
     live_max: usize,
 ) -> Result<Recovery, StoreError> {
-    let own = OwnRows::new(store.kv(), standing);
+    let own = OwnRows::new(store.kv(), tenure);
     let rows = own.nodes().await?;
     let is_restored = !rows.is_empty() && !own.are_rows_of(log.log_id).await?;
     if is_restored {
@@ -46,7 +46,7 @@ pub(in crate::tracker) async fn recover(
     }
     // Nodes believe no term that is lower than one they have seen, and the backup does not know what they have seen. No log
     // has had so many starts.
-    let term = match standing.term() {
+    let term = match tenure.term() {
         Some(term) => term,
         None => own.next_term(if is_restored { Term(wall.0) } else { Term(0) }).await?,
     };

@@ -1,7 +1,7 @@
 //! What is durable about the tracker beside tasks: terms, nodes, how far they have confirmed, how far tasks are
 //! completed. Small records, written when they change or once a second.
 //!
-//! All of them are one replica's own word, and stand under keys of its own ([`Standing::key`]). Over etcd they are written
+//! All of them are one replica's own word, and stand under keys of its own ([`Tenure::key`]). Over etcd they are written
 //! only while this process has the replica's seat.
 
 use std::collections::{BTreeMap, HashMap};
@@ -12,7 +12,7 @@ use batoff_types::message::LeasePolicy;
 use batoff_types::{Cursor, LogId, NodeName, Replica, Seq, Term, UnixMillis};
 use serde::{Deserialize, Serialize};
 
-use crate::seat::Standing;
+use crate::seat::Tenure;
 use crate::store::rows::{all_under, get, unreadable};
 use crate::tracker::nodes::roll::NodeRow;
 
@@ -52,22 +52,22 @@ pub(in crate::tracker) struct Through {
 #[derive(Clone, Copy)]
 pub(in crate::tracker) struct OwnRows<'a> {
     kv: &'a dyn Kv,
-    standing: &'a Standing,
+    tenure: &'a Tenure,
 }
 
 impl<'a> OwnRows<'a> {
-    pub(in crate::tracker) const fn new(kv: &'a dyn Kv, standing: &'a Standing) -> Self {
-        Self { kv, standing }
+    pub(in crate::tracker) const fn new(kv: &'a dyn Kv, tenure: &'a Tenure) -> Self {
+        Self { kv, tenure }
     }
 
     async fn put(&self, name: &str, value: Vec<u8>) -> Result<(), StoreError> {
-        self.standing.put(self.kv, &self.standing.key(name), value).await
+        self.tenure.put(self.kv, &self.tenure.key(name), value).await
     }
 
     /// Whether the rows of nodes were written in the time of this log. In a data folder that was restored from a backup, or
     /// copied, they are of another one: older than what its nodes have been told since.
     pub(in crate::tracker) async fn are_rows_of(&self, log_id: LogId) -> Result<bool, StoreError> {
-        are_rows_of(self.kv, &self.standing.key(ROWS_OF), log_id).await
+        are_rows_of(self.kv, &self.tenure.key(ROWS_OF), log_id).await
     }
 
     /// From here on they are.
@@ -78,7 +78,7 @@ impl<'a> OwnRows<'a> {
     /// Raises the term, and to `at_least`; the new one is durable when this returns. For a control plane without a seat,
     /// whose term comes with it otherwise.
     pub(in crate::tracker) async fn next_term(&self, at_least: Term) -> Result<Term, StoreError> {
-        let key = self.standing.key(TERM);
+        let key = self.tenure.key(TERM);
         loop {
             let (before, expect) = match self.kv.get(&key).await? {
                 Some(row) => (term_of(&key, &row.value)?, Expect::Version(row.version)),
@@ -97,7 +97,7 @@ impl<'a> OwnRows<'a> {
     /// Whether no later control plane has started with this log, written in a way that it would have noticed. For one
     /// without a seat.
     pub(in crate::tracker) async fn is_still_ours(&self, term: Term) -> Result<bool, StoreError> {
-        let key = self.standing.key(TERM);
+        let key = self.tenure.key(TERM);
         let Some(row) = self.kv.get(&key).await? else { return Ok(false) };
         if term_of(&key, &row.value)? != term.0 {
             return Ok(false);
@@ -115,7 +115,7 @@ impl<'a> OwnRows<'a> {
 
     /// The longest lease ever granted; `None` before the first start.
     pub(in crate::tracker) async fn lease_max(&self) -> Result<Option<Duration>, StoreError> {
-        Ok(get(self.kv, &self.standing.key(LEASE_MAX), number).await?.map(Duration::from_millis))
+        Ok(get(self.kv, &self.tenure.key(LEASE_MAX), number).await?.map(Duration::from_millis))
     }
 
     pub(in crate::tracker) async fn set_lease_max(&self, lease: Duration) -> Result<(), StoreError> {
@@ -123,7 +123,7 @@ impl<'a> OwnRows<'a> {
     }
 
     pub(in crate::tracker) async fn through(&self) -> Result<Through, StoreError> {
-        through_of(self.kv, self.standing.replica()).await
+        through_of(self.kv, self.tenure.replica()).await
     }
 
     pub(in crate::tracker) async fn set_through(&self, through: Through) -> Result<(), StoreError> {
@@ -132,7 +132,7 @@ impl<'a> OwnRows<'a> {
 
     /// All nodes' rows, with the cursors last saved for them.
     pub(in crate::tracker) async fn nodes(&self) -> Result<Vec<(NodeName, NodeRow, Cursor)>, StoreError> {
-        nodes_of(self.kv, self.standing.replica()).await
+        nodes_of(self.kv, self.tenure.replica()).await
     }
 
     /// Writes a node's row, or deletes it for `None`.
@@ -144,7 +144,7 @@ impl<'a> OwnRows<'a> {
         let name = format!("{NODES}{name}");
         match row {
             Some(row) => self.put(&name, encode(row)).await,
-            None => self.standing.delete(self.kv, &self.standing.key(&name)).await,
+            None => self.tenure.delete(self.kv, &self.tenure.key(&name)).await,
         }
     }
 
@@ -179,7 +179,7 @@ pub async fn least_term(
     log: &LogState,
     wall: UnixMillis,
 ) -> Result<Term, StoreError> {
-    let key = |name: &str| Key::from(format!("{}{name}", Standing::prefix(replica)));
+    let key = |name: &str| Key::from(format!("{}{name}", Tenure::prefix(replica)));
     if log.tail != Cursor::START && !are_rows_of(kv, &key(ROWS_OF), log.log_id).await? {
         return Ok(Term(wall.0));
     }
@@ -195,12 +195,12 @@ async fn are_rows_of(kv: &dyn Kv, key: &Key, log_id: LogId) -> Result<bool, Stor
 
 async fn through_of(kv: &dyn Kv, replica: Replica) -> Result<Through, StoreError> {
     let read = |value: &[u8]| serde_json::from_slice(value).map_err(|_| "it is no such JSON");
-    let key = Key::from(format!("{}{THROUGH}", Standing::prefix(replica)));
+    let key = Key::from(format!("{}{THROUGH}", Tenure::prefix(replica)));
     Ok(get(kv, &key, read).await?.unwrap_or_default())
 }
 
 async fn nodes_of(kv: &dyn Kv, replica: Replica) -> Result<Vec<(NodeName, NodeRow, Cursor)>, StoreError> {
-    let own = |name: &str| format!("{}{name}", Standing::prefix(replica));
+    let own = |name: &str| format!("{}{name}", Tenure::prefix(replica));
     let (confirmed, nodes) = (own(CONFIRMED), own(NODES));
     let rows = all_under(kv, &confirmed, |_, value| {
         serde_json::from_slice::<BTreeMap<String, u64>>(value).map_err(|_| "it is no map of cursors")

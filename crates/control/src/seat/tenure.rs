@@ -1,4 +1,4 @@
-//! What this process may do as the replica that it is.
+//! Until when this process may act as the replica that it is, and the rows that it may write meanwhile.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -46,7 +46,7 @@ pub struct SeatLost(pub Replica);
 
 /// Which replica this process is, and what it may do as that.
 #[derive(Clone, Debug)]
-pub struct Standing {
+pub struct Tenure {
     pub(super) replica: Replica,
     pub(super) seat: Option<Arc<HeldSeat>>,
 }
@@ -56,7 +56,7 @@ pub struct Standing {
 pub(super) struct HeldSeat {
     /// As [`batoff_delivery::Seat::held_until`], in microseconds of this process's clock.
     pub(super) until: AtomicU64,
-    pub(super) shown: Mutex<Shown>,
+    pub(super) shown: Mutex<SeatProof>,
     pub(super) stage: watch::Sender<SeatStage>,
     pub(super) lost: CancellationToken,
     /// How long a proof counts.
@@ -66,13 +66,13 @@ pub(super) struct HeldSeat {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Shown {
+pub(super) struct SeatProof {
     pub(super) term: Option<Term>,
     /// The row of the seat, as this process has written it.
     pub(super) guard: Option<Guard>,
 }
 
-impl Standing {
+impl Tenure {
     /// A control plane that is alone beside its log.
     pub const fn alone() -> Self {
         Self { replica: Replica::ONLY, seat: None }
