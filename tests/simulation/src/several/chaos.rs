@@ -79,6 +79,10 @@ impl Cluster {
         let machine = self.random.below(self.machines.len());
         let node = self.machines[machine].node;
         let Some(daemon) = self.machines[machine].daemon.filter(|_| !self.is_well(node)) else { return };
+        // Until it has said to each replica what it does without a lease, it may be one that goes on serving.
+        if !self.is_wild() && !self.known.iter().all(|replica| self.has_said(node, *replica)) {
+            return;
+        }
         let who = name(node).to_string();
         match self.random.below(20) {
             0..7 => {
@@ -354,7 +358,19 @@ impl Cluster {
         }
     }
 
+    /// Whether the replica knows what that node does without a lease, or needs not.
+    fn has_said(&self, node: usize, replica: Replica) -> bool {
+        self.words.contains_key(&(replica, node))
+            || self.removed.contains(&node)
+            || self.retired.contains(&replica)
+    }
+
     pub(super) fn change(&mut self, set: ReplicaSet) {
+        // Whoever takes a replica into the set sees to it that the nodes know it.
+        let knows = |replica: &Replica| (0..self.policies.len()).all(|node| self.has_said(node, *replica));
+        if !self.is_wild() && self.now < seconds(QUIET) && !set.members().iter().all(knows) {
+            return self.after(0.2, Step::Change { set });
+        }
         if self.engine.down_until > self.now {
             let later = self.engine.down_until + seconds(0.1);
             return self.at(later, Step::Change { set });
