@@ -85,6 +85,7 @@ const CONTROL: &[(&str, &[&str])] = &[
             "rounds",
             "seat",
             "service",
+            "store",
             "stream",
             "tls",
             "tracker",

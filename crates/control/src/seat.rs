@@ -11,9 +11,12 @@
 
 mod keeper;
 mod lock;
+mod places;
 mod row;
 mod tenure;
 
 pub use self::keeper::{SeatKeeper, SeatWanted};
 pub use self::lock::{FolderLock, LockError};
+pub(crate) use self::places::PLACES;
+pub use self::places::ReplicaPlaces;
 pub use self::tenure::{SeatLost, SeatStage, Tenure};

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use batoff_log::{Health, LogState, Store, StoreError};
+use batoff_log::{Health, Key, Kv, LogState, Store, StoreError};
 use batoff_program::descriptors;
 use batoff_program::figures::PrometheusHandle;
 use batoff_program::gate::{Gate, Limits};
@@ -14,7 +14,7 @@ use batoff_program::listen::{ListenError, bind};
 use batoff_program::monitor;
 use batoff_program::supervisor::Supervisor;
 use batoff_program::vital::Vital;
-use batoff_types::{Cursor, Replica};
+use batoff_types::{Cursor, Replica, ReplicaSet};
 use futures_util::Stream;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
@@ -30,7 +30,7 @@ use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::commit::Commit;
 use crate::config::{
-    AdminConfig, ApiConfig, Config, ConsoleConfig, ConsoleGroup, Engine, GroupRole, GrpcConfig,
+    AdminConfig, ApiConfig, Config, ConsoleConfig, ConsoleGroup, Engine, GroupRole, GrpcConfig, ReplicaConfig,
 };
 use crate::console::{ConsoleDoor, SignOnProxy};
 use crate::engine::{self, EngineError, OpenedStore};
@@ -43,8 +43,9 @@ use crate::init::{self, InitError, Secrets};
 use crate::overview::Overviews;
 use crate::own_threads::OwnThreads;
 use crate::revoked::{Revoked, RevokedError};
-use crate::seat::{FolderLock, SeatKeeper, SeatLost, SeatWanted, Tenure};
+use crate::seat::{FolderLock, ReplicaPlaces, SeatKeeper, SeatLost, SeatWanted, Tenure};
 use crate::service::Services;
+use crate::store::rows;
 use crate::stream;
 use crate::tls::{ClientCertificates, OwnCertificates, Tls, TlsError, TlsFiles};
 use crate::tracker::{Tracker, TrackerOptions, least_term};
@@ -274,6 +275,17 @@ pub async fn start(
     Ok(running)
 }
 
+/// Where the first set of a log stands, which counts until a record of the log says otherwise.
+const FIRST_SET: &str = "replicas/first";
+
+/// Says which replicas count in a log that begins now. In one that has begun without saying so there was one that was
+/// alone, and the others come by a record of the log: nodes go by its leases until they have read that.
+async fn found_set(kv: &dyn Kv, config: &ReplicaConfig, tail: Cursor) -> Result<(), StoreError> {
+    let set = if tail == Cursor::START { config.first_set() } else { ReplicaSet::only() };
+    let ids: Vec<u8> = set.members().iter().map(|replica| replica.0).collect();
+    rows::put_first(kv, &Key::from(FIRST_SET), rows::json(&ids)).await.map(drop)
+}
+
 /// The seat of the replica that is configured, for a process that starts now.
 async fn seat_in(
     store: &Arc<dyn Store>,
@@ -326,6 +338,15 @@ impl Parts {
         if let Some(floor) = tenure.floor().filter(|floor| log.tail < *floor) {
             return Err(StartError::Behind { tail: log.tail, floor });
         }
+        let places = if tenure.has_seat() {
+            found_set(store.kv(), &config.replica, log.tail).await?;
+            if let Some(endpoint) = &config.replica.advertise {
+                ReplicaPlaces::announce(store.kv(), &tenure, endpoint).await?;
+            }
+            ReplicaPlaces::read(store.kv()).await?
+        } else {
+            ReplicaPlaces::default()
+        };
         let Endings { draining, stopping, vital } = endings;
         let ids = Arc::new(TaskIds::new(clock.clone()));
         let totp_key = secrets.master.clone();
@@ -378,6 +399,7 @@ impl Parts {
             clock,
             ids,
             tenure,
+            places: Arc::new(places),
             log_id: log.log_id,
             store,
             catalog,
@@ -433,6 +455,13 @@ impl Parts {
                 tracing::error!(%error, "the purge log cannot be followed");
             }
         }));
+        if services.tenure.has_seat() {
+            let (places, store) = (Arc::clone(&services.places), Arc::clone(&services.store));
+            let until = stopping.clone();
+            background.spawn(vital.watch("places", stopping, async move {
+                until.run_until_cancelled(places.follow(store.kv())).await;
+            }));
+        }
         let (draining, tenure) = (services.draining.clone(), services.tenure.clone());
         let until = stopping.clone();
         background.spawn(async move {

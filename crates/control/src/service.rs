@@ -17,7 +17,7 @@ use crate::hub::Hub;
 use crate::ids::TaskIds;
 use crate::overview::Overviews;
 use crate::revoked::Revoked;
-use crate::seat::Tenure;
+use crate::seat::{ReplicaPlaces, Tenure};
 use crate::tls::OwnCertificates;
 use crate::tracker::Tracker;
 
@@ -31,6 +31,8 @@ pub struct Services {
     pub ids: Arc<TaskIds>,
     /// Which replica this is, and whether it may act.
     pub tenure: Tenure,
+    /// Where nodes reach it, and others beside it.
+    pub places: Arc<ReplicaPlaces>,
     /// Which log it is.
     pub log_id: LogId,
     /// Log, small records, health of both.

@@ -6,6 +6,7 @@ mod identity;
 mod outgoing;
 mod parents;
 mod permitted;
+mod replicas;
 
 use std::io;
 use std::net::IpAddr;

@@ -33,7 +33,7 @@ use batoff_delivery::{HelloRefused, LeaseTimes, Resume};
 use batoff_log::{LogState, Store, StoreError};
 use batoff_program::vital::Vital;
 use batoff_types::message::{Ack, Counted, Heartbeat, Hello, LeaseGrant, Parents, Trouble};
-use batoff_types::{Cursor, Moment, NodeName, Record, Selector, Seq, SiteId, Term, UnixMillis};
+use batoff_types::{Cursor, Moment, NodeName, Record, ReplicaSet, Selector, Seq, SiteId, Term, UnixMillis};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -281,6 +281,16 @@ impl Tracker {
     /// A connection has ended.
     pub(crate) fn handle_disconnected(&self, node: &NodeName, connection: u64) {
         self.step(|state, now, _| state.handle_disconnected(now, node, connection));
+    }
+
+    /// The control planes that count at this place of the log.
+    pub(crate) fn set_at(&self, _at: Cursor) -> ReplicaSet {
+        ReplicaSet::only()
+    }
+
+    /// The control planes that count from now on.
+    pub(crate) fn newest_set(&self) -> ReplicaSet {
+        ReplicaSet::only()
     }
 
     /// The term of this start.

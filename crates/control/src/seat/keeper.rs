@@ -208,3 +208,122 @@ impl SeatKeeper {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use batoff_log::embedded::{EmbeddedConfig, EmbeddedStore};
+    use batoff_log::system_clock;
+    use tempfile::TempDir;
+    use tokio::task::JoinHandle;
+
+    use super::*;
+
+    struct Process {
+        tenure: Tenure,
+        running: JoinHandle<()>,
+        stop: CancellationToken,
+    }
+
+    /// A process of replica 2 with its data in `dir`.
+    fn start(store: &Arc<EmbeddedStore>, dir: &TempDir, term_least: u64) -> Process {
+        let wanted = SeatWanted {
+            replica: Replica(2),
+            seat: Duration::from_secs(1),
+            term_least: Term(term_least),
+            times: LeaseTimes::default(),
+        };
+        let store = Arc::clone(store) as Arc<dyn Store>;
+        let lock = FolderLock::take(dir.path()).unwrap();
+        let (keeper, tenure) = SeatKeeper::new(store, Clock::system(), wanted, lock);
+        let stop = CancellationToken::new();
+        Process { tenure, running: tokio::spawn(keeper.run(stop.clone())), stop }
+    }
+
+    #[tokio::test]
+    async fn a_seat_goes_to_the_last_who_asks_for_it_and_its_rows_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = EmbeddedStore::open(EmbeddedConfig::new(dir.path(), system_clock())).unwrap();
+        let [here, there] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let key = Key::from("replica/2/lease-max-ms");
+
+        let first = start(&store, &here, 7);
+        first.tenure.seated().await.unwrap();
+        assert_eq!(first.tenure.term(), Some(Term(7)));
+        assert_eq!((first.tenure.key("lease-max-ms"), first.tenure.key("a") == key), (key.clone(), false));
+        first.tenure.put(store.kv(), &key, "first").await.unwrap();
+
+        // At another place: it cannot know that the first is gone.
+        let second = start(&store, &there, 0);
+        first.tenure.lost().await;
+        let why = first.tenure.trouble(Moment::ZERO).unwrap();
+        assert!(why.contains("another process") && why.contains("replica 2"), "{why}");
+        let refused = first.tenure.put(store.kv(), &key, "zombie").await;
+        assert!(matches!(refused, Err(StoreError::Invalid(_))), "{refused:?}");
+        let refused = first.tenure.delete(store.kv(), &key).await;
+        assert!(matches!(refused, Err(StoreError::Invalid(_))), "{refused:?}");
+        let why = second.tenure.trouble(Moment::ZERO).unwrap();
+        assert!(why.starts_with("waits ") && why.contains("replica 2"), "{why}");
+        assert_eq!(second.tenure.floor(), None);
+        second.tenure.seated().await.unwrap();
+        assert_eq!((second.tenure.term(), second.tenure.floor()), (Some(Term(8)), Some(Default::default())));
+        second.tenure.put(store.kv(), &key, "second").await.unwrap();
+        assert_eq!(store.kv().get(&key).await.unwrap().unwrap().value, "second");
+
+        // At the same place, whose lock it has got: the second is certainly gone, and it had waited.
+        second.stop.cancel();
+        second.running.await.unwrap();
+        drop(second.tenure);
+        let third = start(&store, &there, 0);
+        third.tenure.seated().await.unwrap();
+        assert_eq!(third.tenure.term(), Some(Term(9)));
+        third.tenure.put(store.kv(), &key, "third").await.unwrap();
+        store.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_seat_is_held_by_proofs_and_not_longer_than_they_count() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = EmbeddedStore::open(EmbeddedConfig::new(dir.path(), system_clock())).unwrap();
+        let here = tempfile::tempdir().unwrap();
+        let process = start(&store, &here, 0);
+        process.tenure.seated().await.unwrap();
+        let begin = process.tenure.held_until().unwrap();
+        while process.tenure.held_until() == Some(begin) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // The store answers no more: nothing is proved, and nothing is taken for granted.
+        store.close().await;
+        let last = loop {
+            let until = process.tenure.held_until().unwrap();
+            tokio::time::sleep(Duration::from_millis(400)).await;
+            if process.tenure.held_until() == Some(until) {
+                break until;
+            }
+        };
+        let before = Moment::from_micros(last.as_micros() - 1);
+        assert_eq!(process.tenure.trouble(before), None);
+        let why = process.tenure.trouble(last).unwrap();
+        assert!(why.contains("no lease is granted"), "{why}");
+        assert!(!process.tenure.is_own_since(last));
+    }
+
+    #[tokio::test]
+    async fn a_row_that_cannot_be_read_is_nobodys_seat() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = EmbeddedStore::open(EmbeddedConfig::new(dir.path(), system_clock())).unwrap();
+        let here = tempfile::tempdir().unwrap();
+        let key = Key::from("replica/2/seat");
+        let noise = Write::Put { value: "noise".into(), ttl: None };
+        store.kv().cas(&key, Expect::Any, noise).await.unwrap();
+        let process = start(&store, &here, 0);
+        let why = loop {
+            let why = process.tenure.trouble(Moment::ZERO).unwrap();
+            if why.contains("replica/2/seat") {
+                break why;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        assert!(why.contains("does not give the seat of replica 2"), "{why}");
+        store.close().await;
+    }
+}

@@ -8,7 +8,7 @@ use batoff_types::message::{
     FromNode, GoAway, GoAwayReason, Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_ALONE, ResetReason, ToNode,
     Welcome,
 };
-use batoff_types::{Body, Cursor, NodeName, PARENTS_MAX, Replica, ReplicaSet, TaskId};
+use batoff_types::{Body, Cursor, NodeName, PARENTS_MAX, TaskId};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
@@ -16,6 +16,7 @@ use tonic::{Status, Streaming};
 use super::identity::PeerIdentity;
 use super::outgoing::Outgoing;
 use super::parents::ParentsFeed;
+use super::replicas::ReplicasFeed;
 use crate::metrics;
 use crate::service::Services;
 use crate::store::records::{RecordError, record_at};
@@ -41,6 +42,7 @@ struct Greeted {
     outgoing: Outgoing,
     mailbox: mpsc::Receiver<Directive>,
     sent: Arc<SentTimes>,
+    replicas: ReplicasFeed,
 }
 
 /// Why a stream ends.
@@ -103,6 +105,14 @@ impl Connection {
                 hello.protocol
             )));
         }
+        let set = self.services.tracker.newest_set();
+        if hello.protocol < PROTOCOL_VERSION && !set.is_only() {
+            return Err(Status::failed_precondition(format!(
+                "the node speaks version {} of the protocol and knows nothing of several control planes ({set}); bring it up \
+                 to date",
+                hello.protocol
+            )));
+        }
         if hello.parents.len() > PARENTS_MAX {
             return Err(Status::invalid_argument(format!(
                 "the node names {} parents, and may name {PARENTS_MAX}; name their PoPs instead",
@@ -125,6 +135,7 @@ impl Connection {
                 )));
             }
         }
+        let mut replicas = ReplicasFeed::new(&hello, self.services.places.subscribe());
         let mut outgoing =
             Outgoing::new(Arc::clone(&self.services.hub), Arc::clone(&self.services.store), &resume);
         outgoing.push_message(&ToNode::Welcome(self.welcome(resume.cursor())));
@@ -144,7 +155,10 @@ impl Connection {
                 outgoing.push_message(&ToNode::Reset(reset));
             }
         }
-        Ok(Greeted { node: hello.node, outgoing, mailbox, sent })
+        if let Some(first) = replicas.first() {
+            outgoing.push_replicas(first);
+        }
+        Ok(Greeted { node: hello.node, outgoing, mailbox, sent, replicas })
     }
 
     /// A node that is new here is registered by a record of the log, before anything is decided about it.
@@ -169,8 +183,13 @@ impl Connection {
             Status::unavailable(format!("the purge log cannot be read: {error}"))
         };
         let state = self.services.store.log().state().await.map_err(|error| unreadable(&error))?;
-        let log =
-            LogView { log_id: self.services.log_id, first: state.first, tail: self.services.hub.tail() };
+        let view =
+            || LogView { log_id: self.services.log_id, first: state.first, tail: self.services.hub.tail() };
+        if view().is_behind(hello) {
+            // Another replica may have sent it what this one has not seen. What lies beyond the log's end is judged as that.
+            self.read_through(state.tail).await?;
+        }
+        let log = view();
         let task = match &hello.position {
             Some(position) if position.cursor <= log.tail => {
                 self.task_at(position.cursor).await.map_err(|error| unreadable(&error))?
@@ -178,6 +197,19 @@ impl Connection {
             _ => None,
         };
         Ok(judge_hello(hello, &log, task))
+    }
+
+    /// Waits until everything before this place of the log has been read.
+    async fn read_through(&self, tail: Cursor) -> Result<(), Status> {
+        let patience = Duration::from_millis(self.services.config.grpc.hello_timeout_ms);
+        let mut known = self.services.hub.watch_tail();
+        match tokio::time::timeout(patience, known.wait_for(|known| *known >= tail)).await {
+            // The sender lives as long as the services.
+            Ok(_) => Ok(()),
+            Err(_) => Err(Status::unavailable(
+                "this control plane has not read as far in the purge log as the node; ask again, or another one",
+            )),
+        }
     }
 
     /// The task of the record right before a place, if the log still has it.
@@ -203,8 +235,8 @@ impl Connection {
             reconnect_min: Duration::from_millis(config.reconnect_min_ms),
             reconnect_max: Duration::from_millis(config.reconnect_max_ms),
             sites,
-            replica: Replica::ONLY,
-            set: ReplicaSet::only(),
+            replica: self.services.tenure.replica(),
+            set: tracker.set_at(from),
         }
     }
 
@@ -216,7 +248,7 @@ impl Connection {
         greeted: &mut Greeted,
         inbound: &mut Streaming<FromNode>,
     ) -> StreamEnd {
-        let Greeted { node, outgoing, mailbox, sent } = greeted;
+        let Greeted { node, outgoing, mailbox, sent, replicas } = greeted;
         let mut round = self.services.hub.subscribe();
         let mut parents = ParentsFeed::new(self.services.tracker.watch_parents(node));
         let mut revoked = self.services.revoked.subscribe();
@@ -253,6 +285,7 @@ impl Connection {
                     return StreamEnd::Failed(status);
                 },
                 parents = parents.next() => outgoing.push_parents(parents),
+                replicas = replicas.next() => outgoing.push_replicas(replicas),
                 directive = mailbox.recv(), if room => match directive {
                     Some(Directive::Count(count)) => outgoing.push_message(&ToNode::Count((*count).clone())),
                     Some(Directive::GoAway(reason)) => return StreamEnd::GoAway(reason),
@@ -266,7 +299,12 @@ impl Connection {
 
     fn apply(&self, node: &NodeName, message: FromNode, outgoing: &mut Outgoing) -> Result<(), StreamEnd> {
         let tracker = &self.services.tracker;
+        let several = self.services.tenure.has_seat();
         let acked = |outgoing: &mut Outgoing, cursor| {
+            if several {
+                // From others, perhaps.
+                outgoing.outbox.handle_known(cursor);
+            }
             outgoing.outbox.handle_ack(cursor).map_err(|error| {
                 metrics::protocol_error();
                 StreamEnd::Failed(Status::invalid_argument(error.to_string()))

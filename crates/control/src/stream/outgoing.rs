@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use batoff_delivery::{Outbox, OutboxLimits, Resume, ToSend};
 use batoff_log::{ReadError, Store};
-use batoff_types::message::{LeaseGrant, Parents, ToNode};
+use batoff_types::message::{LeaseGrant, Parents, ToNode, Whereabouts};
 use batoff_types::{Cursor, Seq};
 use bytes::Bytes;
 use tonic::Status;
@@ -25,6 +25,8 @@ pub(super) struct Outgoing {
     grant: Option<LeaseGrant>,
     /// Only the newest counts.
     parents: Option<Parents>,
+    /// Only the newest counts.
+    replicas: Option<Whereabouts>,
     messages: VecDeque<Bytes>,
     fetching: Option<FrameFetch>,
     fetched: Option<Frame>,
@@ -45,6 +47,7 @@ impl Outgoing {
             outbox: Outbox::new(resume, OutboxLimits::default()),
             grant: None,
             parents: None,
+            replicas: None,
             messages: VecDeque::new(),
             fetching: None,
             fetched: None,
@@ -63,6 +66,10 @@ impl Outgoing {
         self.parents = Some(parents);
     }
 
+    pub(super) fn push_replicas(&mut self, replicas: Whereabouts) {
+        self.replicas = Some(replicas);
+    }
+
     pub(super) fn push_message(&mut self, message: &ToNode) {
         self.messages.push_back(batoff_wire::encode_to_node(message));
     }
@@ -76,6 +83,7 @@ impl Outgoing {
     pub(super) fn is_ready(&self) -> bool {
         self.grant.is_some()
             || self.parents.is_some()
+            || self.replicas.is_some()
             || !self.messages.is_empty()
             || (self.fetching.is_none() && self.waiting().is_some())
     }
@@ -87,6 +95,11 @@ impl Outgoing {
     /// What to hand to the stream now. Starts to read from the log when the records have left the tail.
     pub(super) fn take(&mut self) -> Option<OutMessage> {
         if let Some(bytes) = self.messages.pop_front() {
+            return Some(OutMessage { bytes, through: None });
+        }
+        // Behind Welcome and a reset, and before what the node may serve by.
+        if let Some(replicas) = self.replicas.take() {
+            let bytes = batoff_wire::encode_to_node(&ToNode::Replicas(replicas));
             return Some(OutMessage { bytes, through: None });
         }
         if let Some(grant) = self.grant.take() {

@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
-use batoff_log::{Key, KvEvent, Store, StoreError, system_clock};
+use batoff_log::{Expect, Key, KvEvent, Store, StoreError, Write, system_clock};
 use batoff_log_etcd::EtcdStore;
 use batoff_log_etcd::testing::EtcdServers;
-use batoff_types::message::{GoAwayReason, LeasePolicy, ToNode};
+use batoff_types::Replica;
+use batoff_types::message::{
+    FromNode, GoAwayReason, LeasePolicy, PROTOCOL_VERSION_ALONE, ReplicaAt, ToNode, Whereabouts,
+};
 use futures_util::StreamExt;
+use tonic::Code;
 
-use super::node::Node;
+use super::node::{Intro, Node};
 use super::plane::{PATIENCE, Plane};
 
 /// A place of its own to look at the seat's row from: what was written to it, in order.
@@ -85,4 +89,71 @@ async fn a_process_at_another_place_waits_and_the_one_before_it_stands_down_and_
     Node::connect(&second, intro).await.follow();
     second.completed(task).await;
     second.completed(purge.task).await;
+}
+
+fn at(replica: u8, endpoint: &str) -> ReplicaAt {
+    ReplicaAt { replica: Replica(replica), endpoint: endpoint.into() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_hear_where_the_control_planes_are_and_when_that_changes() {
+    let servers = EtcdServers::start(1).await;
+    let advertised = "advertise = 'http://127.0.0.1:7443'";
+    let plane = Plane::start_over(&servers.endpoints(), advertised, None, None).await;
+    let mut node = Node::connect(&plane, Intro::new("fra1/edge-1", LeasePolicy::Serve)).await;
+    let first = at(1, "http://127.0.0.1:7443");
+    assert_eq!(
+        node.next().await,
+        ToNode::Replicas(Whereabouts { replicas: vec![first.clone()] }),
+        "right behind the reset"
+    );
+    let intro = Intro::new("fra1/edge-2", LeasePolicy::Serve);
+    let mut older = Node::open(&plane, &intro).await;
+    older.say(FromNode::Hello(batoff_types::message::Hello {
+        protocol: PROTOCOL_VERSION_ALONE,
+        connection: None,
+        ..intro.hello()
+    }));
+
+    let write = Write::Put { value: r#""http://127.0.0.1:7444""#.into(), ttl: None };
+    plane.services().store.kv().cas(&Key::from("replicas/at/2"), Expect::Any, write).await.unwrap();
+    let both = Whereabouts { replicas: vec![first, at(2, "http://127.0.0.1:7444")] };
+    loop {
+        match node.next().await {
+            ToNode::Replicas(replicas) => break assert_eq!(replicas, both),
+            ToNode::Records(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    // It takes a lease for its next message whatever has been said to others.
+    older.beat();
+    loop {
+        match older.next().await {
+            ToNode::LeaseGrant(_) => break,
+            ToNode::Replicas(replicas) => panic!("a node of version 1 knows no {replicas:?}"),
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_with_a_lower_number_than_a_known_one_of_the_same_run_is_refused() {
+    let plane = Plane::start().await;
+    let connect = async |intro: &Intro, number: u64| {
+        let mut node = Node::open(&plane, intro).await;
+        node.say(FromNode::Hello(batoff_types::message::Hello { connection: Some(number), ..intro.hello() }));
+        node.receive().await.map(|message| (node, message.unwrap()))
+    };
+    let intro = Intro::new("fra1/edge-1", LeasePolicy::Serve);
+    let (_five, welcome) = connect(&intro, 5).await.unwrap();
+    assert!(matches!(welcome, ToNode::Welcome(_)));
+    for late in [4, 5] {
+        let refused = connect(&intro, late).await.map(|(_, message)| message).unwrap_err();
+        assert_eq!(refused.code(), Code::Aborted, "{refused}");
+    }
+    let (_six, welcome) = connect(&intro, 6).await.unwrap();
+    assert!(matches!(welcome, ToNode::Welcome(_)));
+    // Another run may have lost its count.
+    let (_one, welcome) = connect(&Intro::new("fra1/edge-1", LeasePolicy::Serve), 1).await.unwrap();
+    assert!(matches!(welcome, ToNode::Welcome(_)));
 }

@@ -82,6 +82,7 @@ fn with_faults(services: &Services, faults: Faults) -> Arc<Services> {
         clock: services.clock.clone(),
         ids: Arc::clone(&services.ids),
         tenure: services.tenure.clone(),
+        places: Arc::clone(&services.places),
         log_id: services.log_id,
         store,
         catalog: Arc::clone(&services.catalog),

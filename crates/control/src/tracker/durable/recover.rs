@@ -8,6 +8,7 @@ use batoff_delivery::{LeaseTimes, PURGE_TARGET, Recovered, RecoveredNode, Roster
 use batoff_log::{LogState, Store, StoreError, TaskRow};
 use batoff_types::{Body, Cursor, Moment, NodeName, Record, Seq, SiteChange, Term, UnixMillis};
 
+use super::learn::learn;
 use super::saved::{OwnRows, Through};
 use crate::catalog::Catalog;
 use crate::seat::Tenure;
@@ -76,10 +77,18 @@ pub(in crate::tracker) async fn recover(
     let tail = log.tail;
     let completed = Cursor::new(through.completed).min(tail);
     let counted = Cursor::new(through.sla).min(completed);
-    let needed = counted.min(Cursor::new(through.nodes)).min(catalog.saved_through());
-    let from = needed.next().max(log.first);
+    let mut seen = Cursor::new(through.nodes);
+    if tenure.has_seat() && seen.next() < log.first {
+        seen = learn(&mut roll, store.kv(), tenure.replica(), seen, log).await?;
+    }
+    let known = seen.min(catalog.saved_through());
+    let from = counted.min(known).next().max(log.first);
     let replayed =
         replay(store, catalog, &mut roll, ReplayRange { from, tail, counted, completed, live_max }).await?;
+    // Another replica may have trimmed meanwhile what was to be read; it has looked at the rows of before.
+    if tenure.has_seat() && store.log().state().await?.first > known.next().max(log.first) {
+        return Err(StoreError::Unavailable { retry_after: TRIMMED_RETRY });
+    }
 
     let nodes = roll
         .rows()
@@ -104,6 +113,9 @@ pub(in crate::tracker) async fn recover(
     }
     Ok(Recovery { state, through, lease_max })
 }
+
+/// When to start again, after records were trimmed that were to be read.
+const TRIMMED_RETRY: Duration = Duration::from_secs(1);
 
 struct ReplayRange {
     from: Seq,

@@ -193,13 +193,19 @@ async fn are_rows_of(kv: &dyn Kv, key: &Key, log_id: LogId) -> Result<bool, Stor
     Ok(known.is_some_and(|row| row.value == log_id.to_string().as_bytes()))
 }
 
-async fn through_of(kv: &dyn Kv, replica: Replica) -> Result<Through, StoreError> {
+pub(in crate::tracker::durable) async fn through_of(
+    kv: &dyn Kv,
+    replica: Replica,
+) -> Result<Through, StoreError> {
     let read = |value: &[u8]| serde_json::from_slice(value).map_err(|_| "it is no such JSON");
     let key = Key::from(format!("{}{THROUGH}", Tenure::prefix(replica)));
     Ok(get(kv, &key, read).await?.unwrap_or_default())
 }
 
-async fn nodes_of(kv: &dyn Kv, replica: Replica) -> Result<Vec<(NodeName, NodeRow, Cursor)>, StoreError> {
+pub(in crate::tracker::durable) async fn nodes_of(
+    kv: &dyn Kv,
+    replica: Replica,
+) -> Result<Vec<(NodeName, NodeRow, Cursor)>, StoreError> {
     let own = |name: &str| format!("{}{name}", Tenure::prefix(replica));
     let (confirmed, nodes) = (own(CONFIRMED), own(NODES));
     let rows = all_under(kv, &confirmed, |_, value| {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use batoff_delivery::Word;
 use batoff_types::message::{Hello, IndexSize, LeasePolicy, OVERFLOWED_SITES_MAX, Overflowed, Trouble};
-use batoff_types::{Cursor, Moment, NodeName, Parent, Seq, SiteId, UnixMillis};
+use batoff_types::{Cursor, InstanceId, Moment, NodeName, Parent, Seq, SiteId, UnixMillis};
 use slab::Slab;
 
 use super::mailbox::Mailbox;
@@ -105,6 +105,8 @@ pub(super) struct NodeEntry {
     /// When records were handed to its stream: of the present one, or of the last.
     pub(super) sent: Option<Arc<SentTimes>>,
     pub(super) heard_at: Option<UnixMillis>,
+    /// The last stream that it has numbered, and the run of its daemon.
+    pub(super) stream: Option<(InstanceId, u64)>,
     /// How large its index was when it last said so. Not durable: it tells it anew on each stream.
     pub(super) index_size: Option<IndexSize>,
     /// When the certificate ends that it showed last.
@@ -195,6 +197,7 @@ impl Roll {
             mailbox: None,
             sent: None,
             heard_at: None,
+            stream: None,
             index_size: None,
             certificate_until: None,
             row,

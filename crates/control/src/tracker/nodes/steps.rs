@@ -21,10 +21,18 @@ impl State {
         connection: u64,
         NodeLink { mailbox, sent, certificate_until }: NodeLink,
     ) -> Result<Greeting, HelloRefused> {
+        // Its later streams may be known from another way: this one was long under way.
+        if let Some((instance, known)) = self.roll.get(&hello.node).and_then(|entry| entry.stream)
+            && instance == hello.instance
+            && hello.connection.is_some_and(|number| number <= known)
+        {
+            return Err(HelloRefused::Late);
+        }
         let greeting =
             self.hear(now, &hello.node, |roster| roster.handle_hello(now, hello, resume, connection))?;
         let replaced = self.roll.get_mut(&hello.node).and_then(|entry| {
             entry.handle_hello(hello);
+            entry.stream = hello.connection.map(|number| (hello.instance, number));
             entry.sent = Some(sent);
             entry.certificate_until = certificate_until;
             entry.mailbox.replace((connection, mailbox))
