@@ -15,7 +15,7 @@ use batoff_types::message::{
 };
 use batoff_types::{Cursor, InstanceId, Moment, NodeName, Parent, Replica, Seq, TaskId, Term};
 
-pub use self::feeds::{FeedLine, Feeds};
+pub use self::feeds::{Arrivals, FeedLine, Feeds, Said};
 pub use self::queue::Received;
 #[cfg(any(test, feature = "mutations"))]
 use crate::Rule;
@@ -50,6 +50,9 @@ pub struct InboxConfig {
     pub silence_max: Duration,
     /// The replicas that count where the node stands.
     pub set: ReplicaSet,
+    /// Whether that is known. If not, `set` is not gone by, and the first replica that accepts the node's place says which count
+    /// there.
+    pub set_is_known: bool,
     rules: RuleSet,
 }
 
@@ -67,6 +70,7 @@ impl InboxConfig {
             agreed: false,
             silence_max: SILENCE_MAX,
             set: ReplicaSet::only(),
+            set_is_known: true,
             rules: RuleSet::default(),
         }
     }
@@ -99,6 +103,9 @@ pub enum InboxError {
         /// The highest term seen.
         seen: Term,
     },
+    /// The stream was overtaken, by another one or by a reset. Nobody's fault.
+    #[error("{0}")]
+    Outdated(&'static str),
     /// A message that cannot come now.
     #[error("protocol: {0}")]
     Unexpected(&'static str),

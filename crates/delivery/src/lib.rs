@@ -45,7 +45,9 @@ mod times;
 
 pub use batoff_types::{InvalidSet, REPLICAS_MAX, ReplicaSet};
 
-pub use self::inbox::{FeedLine, Feeds, Inbox, InboxConfig, InboxError, OutOfOrder, Received};
+pub use self::inbox::{
+    Arrivals, FeedLine, Feeds, Inbox, InboxConfig, InboxError, OutOfOrder, Received, Said,
+};
 pub use self::lease::Lease;
 pub use self::outbox::{Outbox, OutboxLimits, ProtocolError, ToSend};
 pub use self::replicas::{

@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use batoff_types::message::{Count, GoAway, Parents, Position, Reset, Welcome, Whereabouts};
-use batoff_types::{Cursor, Moment, Term};
+use batoff_types::{Cursor, Moment, ReplicaSet, Term};
 
 use super::catch_up::CatchUp;
+use super::feeds::Arrivals;
 use crate::lease::GrantedLease;
 
 /// Questions kept until the shell takes them. Of more than these the oldest go unanswered; whoever asked has a time
@@ -62,6 +63,9 @@ pub(super) struct ReplicaFeed {
     /// What it last said of the parents in the log that is followed.
     pub(super) parents: Parents,
     pub(super) catch_up: CatchUp,
+    /// Which replicas count where the present stream goes on, by its `Welcome`.
+    pub(super) set: Option<ReplicaSet>,
+    pub(super) arrivals: Arrivals,
 }
 
 impl ReplicaFeed {
@@ -86,6 +90,8 @@ impl ReplicaFeed {
             heard: None,
             parents: Parents::default(),
             catch_up: CatchUp::default(),
+            set: None,
+            arrivals: Arrivals::default(),
         }
     }
 
@@ -97,6 +103,7 @@ impl ReplicaFeed {
         self.asks = None;
         self.skipped = false;
         self.welcome = None;
+        self.set = None;
         self.counts.clear();
         self.go_away = None;
         self.replicas = None;

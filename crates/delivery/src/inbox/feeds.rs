@@ -3,17 +3,22 @@
 //! Every replica sends every record, and the node takes whichever comes first. So a record that one stream lost or delays
 //! costs nothing, and each replica is told how far the node is, whoever brought it there.
 
+mod arrivals;
+mod greeting;
 mod reset;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use batoff_types::message::{
-    Ack, Count, GoAway, Heartbeat, Hello, LeaseGrant, LeasePolicy, PROTOCOL_VERSION, Parents, Position,
-    RecordReport, Reset, ResetReason, ToNode, Welcome, Whereabouts,
+    Ack, Count, GoAway, Heartbeat, Hello, LeaseGrant, LeasePolicy, Parents, Position, RecordReport, Reset,
+    ResetReason, ToNode, Welcome, Whereabouts,
 };
-use batoff_types::{Cursor, InstanceId, Moment, Record, Replica, SEMANTICS_VERSION, Seq, TaskId, Term};
+use batoff_types::{Body, Cursor, InstanceId, Moment, Record, Replica, Seq, TaskId, Term};
 
+pub use self::arrivals::Arrivals;
+use self::arrivals::RecentArrivals;
+pub use self::greeting::Said;
 use super::feed::{COUNTS_MAX, HEARTBEAT_INTERVAL_MIN, Phase, ReplicaFeed};
 use super::queue::{Queue, Received};
 use super::reports::Reports;
@@ -58,6 +63,13 @@ pub struct Feeds {
     sets: SetHistory,
     /// Of an available node: the replicas of which a majority knows so, durably, as it is durable here.
     agreed: Option<ReplicaSet>,
+    /// Whether those are the sets of the log in which the node stands, and not a guess.
+    sets_are_known: bool,
+    /// How often everything was dropped.
+    resets: u64,
+    /// Streams that nobody has welcomed yet.
+    awaited: usize,
+    arrivals: RecentArrivals,
     replicas: BTreeMap<Replica, ReplicaFeed>,
 }
 
@@ -76,6 +88,10 @@ impl Feeds {
             queue: Queue::new(config.queue_records, config.queue_bytes),
             sets: SetHistory::new(Cursor::START, config.set.clone()),
             agreed: config.agreed.then(|| config.set.clone()),
+            sets_are_known: config.set_is_known,
+            resets: 0,
+            awaited: 0,
+            arrivals: RecentArrivals::default(),
             config,
             instance,
             lease: Lease::default(),
@@ -95,29 +111,9 @@ impl Feeds {
     /// not polled is forgotten, too, unless another replica sends records. Those that the shell has polled it must still
     /// report as applied.
     pub fn hello(&mut self, line: FeedLine) -> Hello {
-        let others = || self.replicas.iter().filter(|(replica, _)| **replica != line.replica);
-        if !others().any(|(_, feed)| feed.sends()) {
-            self.queue.clear();
-            self.received = self.handed;
-        }
-        if !others().any(|(_, feed)| feed.phase == Phase::Resetting) {
-            self.reset = None;
-            self.resetting = None;
-        }
-        let feed = self.replicas.entry(line.replica).or_insert_with(|| ReplicaFeed::new(Term(0)));
-        feed.begin(line.connection, self.position);
-        Hello {
-            node: self.config.node.clone(),
-            instance: self.instance,
-            position: self.position,
-            protocol: PROTOCOL_VERSION,
-            semantics: SEMANTICS_VERSION,
-            version: self.config.version.clone(),
-            caches: self.config.caches.clone(),
-            policy: self.config.policy,
-            parents: self.config.parents.clone(),
-            connection: Some(line.connection),
-        }
+        let (hello, _) = self.greet(line.connection);
+        self.begin(line, self.position);
+        hello
     }
 
     /// That connection has ended. Of no effect when it is not the present one.
@@ -125,12 +121,7 @@ impl Feeds {
         let Some(feed) = self.replicas.get_mut(&line.replica) else { return };
         if feed.connection == line.connection {
             feed.end();
-            // What the others want may be all that is left.
-            let asked = self.replicas.values().find_map(|feed| Some(feed.asks.as_ref()?.log_id));
-            if let Some(log_id) = asked {
-                self.weigh(log_id);
-                self.settle();
-            }
+            self.weigh_again();
         }
     }
 
@@ -187,6 +178,7 @@ impl Feeds {
             (Phase::Welcomed { reset_due: false }, message) => {
                 feed.phase = Phase::Following;
                 feed.catch_up.handle_accepted();
+                self.learn_set(from);
                 self.moved();
                 self.handle_following(now, from, message)
             }
@@ -212,6 +204,7 @@ impl Feeds {
         feed.heartbeat_interval = welcome.heartbeat_interval.max(HEARTBEAT_INTERVAL_MIN);
         feed.next_heartbeat = Some(now);
         feed.catch_up.handle_welcome(&welcome, rules);
+        feed.set = Some(welcome.set.clone());
         feed.welcome = Some(welcome);
         if !rules.in_force(Rule::CaughtUpInLog) {
             // Without the rule a place counts in whichever log is welcomed, and what counts is said at once.
@@ -222,7 +215,7 @@ impl Feeds {
 
     fn handle_following(&mut self, now: Moment, from: Replica, message: ToNode) -> Result<(), InboxError> {
         match message {
-            ToNode::Records(records) => self.handle_records(now, records),
+            ToNode::Records(records) => self.handle_records(now, from, records),
             ToNode::LeaseGrant(grant) => self.handle_grant(from, &grant),
             ToNode::Count(count) => {
                 if let Some(feed) = self.replicas.get_mut(&from) {
@@ -249,16 +242,18 @@ impl Feeds {
         }
     }
 
-    fn handle_records(&mut self, now: Moment, records: Vec<Record>) -> Result<(), InboxError> {
+    fn handle_records(&mut self, now: Moment, from: Replica, records: Vec<Record>) -> Result<(), InboxError> {
         for record in records {
             let expected = self.received.next();
             if self.received.covers(record.seq) {
                 // Another replica was faster, or it is sent again after a reconnect, while the shell still has it.
+                self.came_later(now, from, record.seq);
                 continue;
             }
             if record.seq != expected {
                 return Err(InboxError::Gap { expected, got: record.seq });
             }
+            self.came_first(now, from, record.seq);
             self.received = Cursor::after(record.seq);
             self.queue.push(Received { record, at: now });
         }
@@ -328,6 +323,9 @@ impl Feeds {
         let received = self.queue.pop()?;
         debug_assert_eq!(received.record.seq, self.handed.next(), "I3");
         self.handed = Cursor::after(received.record.seq);
+        if let Body::ReplicaSet(set) = &received.record.body {
+            self.handle_set(received.record.seq, set.clone());
+        }
         Some(received)
     }
 
@@ -361,16 +359,30 @@ impl Feeds {
         self.settle();
     }
 
-    /// These replicas count at `from`, whatever was known before: where a reset puts the node, before that is reported as
-    /// applied.
-    pub fn handle_set_at(&mut self, from: Cursor, set: ReplicaSet) {
-        self.sets = SetHistory::new(from, set);
-        self.settle();
+    /// The node does not know which replicas count where it stands, as it stored nothing of it; this one has accepted its
+    /// place, and so can tell.
+    fn learn_set(&mut self, from: Replica) {
+        let said = self.replicas.get(&from).and_then(|feed| feed.set.clone());
+        if let Some(set) = said.filter(|_| !self.sets_are_known) {
+            self.sets = SetHistory::new(Cursor::START, set);
+            self.sets_are_known = true;
+        }
     }
 
-    /// The replicas that count where the node stands.
+    /// The replicas that count where the node stands, to be stored with its position; a guess unless
+    /// [`Feeds::knows_set`].
     pub fn set(&self) -> &ReplicaSet {
         self.sets.as_of(self.cursor())
+    }
+
+    /// Whether [`Feeds::set`] comes from the log in which the node stands.
+    pub const fn knows_set(&self) -> bool {
+        self.sets_are_known
+    }
+
+    /// Whether a replica counts where the node stands, or after that as far as is known.
+    pub fn concerns(&self, replica: Replica) -> bool {
+        self.sets.iter().any(|(_, set)| set.contains(replica))
     }
 
     /// A record is in force here: nothing that it hits can be served from any cache of this node. `task` is the
@@ -443,7 +455,16 @@ impl Feeds {
     /// An available node, whose control planes know so by now: that is to be made durable, and then told by
     /// [`Feeds::handle_agreed`]. True until then.
     pub fn wants_to_agree(&self) -> bool {
-        self.config.policy == LeasePolicy::Serve && !self.has_agreed() && self.has_caught_up()
+        let (set_from, _) = self.sets.newest();
+        self.config.policy == LeasePolicy::Serve
+            && !self.has_agreed()
+            && set_from <= self.cursor()
+            && self.has_caught_up()
+    }
+
+    /// It is durable that this node has not agreed, before it was told so by a set or a reset: it is to agree anew.
+    pub fn handle_disagreed(&mut self) {
+        self.agreed = None;
     }
 
     /// It is durable that the control planes know that this node serves without a lease.
@@ -452,7 +473,7 @@ impl Feeds {
     }
 
     /// Whether the replicas that count where the node stands know that it serves without a lease.
-    fn has_agreed(&self) -> bool {
+    pub fn has_agreed(&self) -> bool {
         match &self.agreed {
             Some(with) => with == self.set() || !self.config.rules.in_force(Rule::AgreedWithSet),
             None => false,
@@ -526,6 +547,11 @@ impl Feeds {
     /// When [`Feeds::poll_heartbeat`] has something next for any replica; `None` while there is no stream.
     pub fn next_heartbeat_at(&self) -> Option<Moment> {
         self.replicas.values().filter_map(|feed| feed.next_heartbeat).min()
+    }
+
+    /// The same for one replica.
+    pub fn next_heartbeat_of(&self, replica: Replica) -> Option<Moment> {
+        self.replicas.get(&replica)?.next_heartbeat
     }
 
     /// Whether to go on reading the streams. False while the queue is full: poll records first.

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use batoff_delivery::{FeedLine, Feeds, InboxConfig, InboxError, LeaseTimes, Received, ReplicaSet};
-use batoff_types::message::{FromNode, LeasePolicy, Position, RecordReport, Reset, ToNode};
+use batoff_delivery::{FeedLine, Feeds, InboxConfig, InboxError, LeaseTimes, Received, ReplicaSet, Said};
+use batoff_types::message::{FromNode, LeasePolicy, Position, RecordReport, Reset, ToNode, Welcome};
 use batoff_types::{Cursor, InstanceId, Moment, NodeName, Replica, Term};
 
 use super::cluster::{Cluster, Step};
@@ -62,12 +62,35 @@ impl Machine {
     }
 }
 
+impl Daemon {
+    /// The `Hello` was for whoever answers.
+    fn take_welcome(&mut self, now: Moment, line: FeedLine, welcome: Welcome) -> Result<(), InboxError> {
+        let Some(link) = self.links.get_mut(&line.replica) else { return Ok(()) };
+        if link.connection != line.connection {
+            return Ok(());
+        }
+        let Some(said) = link.said.take() else { return Ok(()) };
+        let outcome = self.feeds.handle_welcomed(now, said, welcome);
+        if outcome.is_err() {
+            link.connection = 0;
+        }
+        outcome.map(drop)
+    }
+
+    fn await_welcomes(&mut self) {
+        let awaited = self.links.values().filter(|link| link.said.is_some()).count();
+        self.feeds.handle_awaited(awaited);
+    }
+}
+
 /// A connection, and to which process.
 #[derive(Clone, Copy, Debug)]
 struct Link {
     connection: u64,
     process: usize,
     opened: u64,
+    /// Until somebody welcomes it.
+    said: Option<Said>,
     welcomed: bool,
     /// Sent away: not to connect before that.
     waits_until: u64,
@@ -208,8 +231,8 @@ impl Cluster {
                     Some(at) => moment > at,
                     None => self.now - link.opened > seconds(SILENCE),
                 };
-                let ended =
-                    link.connection == 0 || !self.processes[link.process].up || daemon.feeds.is_void(replica);
+                let void = link.said.is_none() && daemon.feeds.is_void(replica);
+                let ended = link.connection == 0 || !self.processes[link.process].up || void;
                 (silent || ended) && link.waits_until <= self.now
             });
             if dead {
@@ -232,10 +255,12 @@ impl Cluster {
         let process = if self.picks_any(index) { self.random.pick(&alive) } else { last };
         self.connections += 1;
         let connection = self.connections;
-        let link = Link { connection, process, opened: self.now, welcomed: false, waits_until: 0 };
         let daemon = &mut self.daemons[index];
+        let (hello, said) = daemon.feeds.greet(connection);
+        let (opened, said) = (self.now, Some(said));
+        let link = Link { connection, process, opened, said, welcomed: false, waits_until: 0 };
         daemon.links.insert(replica, link);
-        let hello = daemon.feeds.hello(FeedLine { replica, connection });
+        daemon.await_welcomes();
         self.send_up(index, replica, connection, process, FromNode::Hello(hello));
     }
 
@@ -279,7 +304,12 @@ impl Cluster {
         {
             grant.duration += moment.since(grant.echo);
         }
-        let outcome = self.daemons[index].feeds.handle(moment, line, message);
+        let daemon = &mut self.daemons[index];
+        let outcome = match message {
+            ToNode::Welcome(welcome) => daemon.take_welcome(moment, line, welcome),
+            message => daemon.feeds.handle(moment, line, message),
+        };
+        daemon.await_welcomes();
         match outcome {
             Ok(()) => {}
             Err(error @ InboxError::Gap { .. }) => {
@@ -287,7 +317,7 @@ impl Cluster {
                 self.fail(Violation::Cursor(format!("{who}, {}: {error}", line.replica)));
             }
             // It is void, and a new connection begins.
-            Err(InboxError::LowerTerm { .. } | InboxError::Unexpected(_)) => {}
+            Err(InboxError::LowerTerm { .. } | InboxError::Outdated(_) | InboxError::Unexpected(_)) => {}
         }
         self.store_term(index, line.replica);
         self.pump(index);
@@ -417,7 +447,6 @@ impl Cluster {
                 }
             }
             Work::Reset(reset) => {
-                daemon.feeds.handle_set_at(reset.cursor, self.engine.set_at(reset.cursor));
                 daemon.feeds.handle_reset_applied(&reset);
                 self.outcome.resets += 1;
             }

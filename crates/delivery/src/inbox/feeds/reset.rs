@@ -6,6 +6,7 @@ use batoff_types::message::{Parents, Position, Reset, ResetReason};
 use batoff_types::{LogId, Replica};
 
 use super::Feeds;
+use crate::SetHistory;
 use crate::inbox::catch_up::CatchUp;
 use crate::inbox::feed::{Phase, ReplicaFeed};
 use crate::rules::Rule;
@@ -40,8 +41,16 @@ impl Feeds {
 
     /// Drops everything, to go on in that log, if enough replicas want so.
     pub(super) fn weigh(&mut self, log_id: LogId) {
-        let set = self.sets.as_of(self.cursor());
         let asks = |replica| self.replicas.get(replica).and_then(|feed| feed.asks.as_ref());
+        let mut set = self.sets.as_of(self.cursor());
+        if !self.sets_are_known {
+            // Nobody else says who has a vote.
+            let asking = self
+                .replicas
+                .values()
+                .filter(|feed| feed.asks.as_ref().is_some_and(|it| it.log_id == log_id));
+            set = asking.filter_map(|feed| feed.set.as_ref()).next().unwrap_or(set);
+        }
         let votes = set.members().iter().filter_map(asks).filter(|asks| asks.log_id == log_id).count();
         let enough = self.position.is_none()
             || votes >= set.majority()
@@ -52,11 +61,21 @@ impl Feeds {
         }
     }
 
+    /// Somebody has gone; what the others want may be all that is left.
+    pub(super) fn weigh_again(&mut self) {
+        let asked = self.replicas.values().find_map(|feed| Some(feed.asks.as_ref()?.log_id));
+        if let Some(log_id) = asked {
+            self.weigh(log_id);
+            self.settle();
+        }
+    }
+
     /// Whether the log has been trimmed over the node's head, and nobody is left who may have what is missing. That is a fact
     /// of the log, so those who say it need not be a majority: the set where the node stands may be gone for good.
     fn is_lost_to_trimming(&self, log_id: LogId) -> bool {
         let trimmed = |asks: &Reset| asks.reason == ResetReason::Trimmed && asks.log_id == log_id;
         self.position.is_some_and(|position| position.log_id == log_id)
+            && self.awaited == 0
             && self.replicas.values().any(|feed| feed.asks.as_ref().is_some_and(trimmed))
             && self.replicas.values().all(|feed| match feed.phase {
                 Phase::Silent => true,
@@ -76,6 +95,12 @@ impl Feeds {
             let asking = self.replicas.values_mut().filter(|feed| feed.phase == Phase::Asking);
             return asking.for_each(ReplicaFeed::end);
         };
+        if let Some(set) = self.replicas.get(&from).and_then(|feed| feed.set.clone()) {
+            self.sets = SetHistory::new(reset.cursor, set);
+            self.sets_are_known = true;
+        }
+        self.resets += 1;
+        self.forget_arrivals();
         for feed in self.replicas.values_mut() {
             // Whatever the leases were granted on lies before the reset.
             feed.granted.void();
@@ -111,6 +136,18 @@ impl Feeds {
     /// [`Feeds::handle_reset_applied`].
     pub const fn poll_reset(&mut self) -> Option<Reset> {
         self.reset.take()
+    }
+
+    /// Whether everything is being dropped.
+    pub const fn is_resetting(&self) -> bool {
+        self.resetting.is_some()
+    }
+
+    /// The reset that was polled cannot be carried out. Whoever wanted it is to be asked anew, on new streams.
+    pub fn handle_reset_refused(&mut self) {
+        self.reset = None;
+        self.resetting = None;
+        self.replicas.values_mut().filter(|feed| feed.phase == Phase::Resetting).for_each(ReplicaFeed::end);
     }
 
     /// Whose reset was obeyed last: the `Welcome` of that replica has the table of sites that counts where it puts the node.
