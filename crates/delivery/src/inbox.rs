@@ -15,7 +15,7 @@ use batoff_types::message::{
 };
 use batoff_types::{Cursor, InstanceId, Moment, NodeName, Parent, Replica, Seq, TaskId, Term};
 
-pub use self::feeds::{Arrivals, FeedLine, Feeds, Said};
+pub use self::feeds::{Arrivals, FeedLine, Feeds, HelloSaid};
 pub use self::queue::Received;
 #[cfg(any(test, feature = "mutations"))]
 use crate::Rule;

@@ -46,7 +46,7 @@ mod times;
 pub use batoff_types::{InvalidSet, REPLICAS_MAX, ReplicaSet};
 
 pub use self::inbox::{
-    Arrivals, FeedLine, Feeds, Inbox, InboxConfig, InboxError, OutOfOrder, Received, Said,
+    Arrivals, FeedLine, Feeds, HelloSaid, Inbox, InboxConfig, InboxError, OutOfOrder, Received,
 };
 pub use self::lease::Lease;
 pub use self::outbox::{Outbox, OutboxLimits, ProtocolError, ToSend};

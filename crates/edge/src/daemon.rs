@@ -10,13 +10,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use batoff_delivery::{Inbox, InboxConfig};
+use batoff_delivery::{Feeds, InboxConfig};
 use batoff_index::{Index, IndexConfig};
 use batoff_program::certificates::LOOK_EVERY;
 use batoff_program::monitored::Monitored;
 use batoff_program::vital::Vital;
 use batoff_types::message::{LeasePolicy, Position};
-use batoff_types::{Cursor, FillToken, Generation, InstanceId, NodeName, Parent, Term};
+use batoff_types::{Cursor, FillToken, Generation, InstanceId, NodeName, Parent, ReplicaSet};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -33,7 +33,7 @@ use crate::path::Path;
 use crate::provenance::Provenance;
 use crate::saver::{self, Wanted};
 use crate::standing::Standing;
-use crate::state_dir::{StateDir, StateError};
+use crate::state_dir::{KnownReplicas, StateDir, StateError};
 use crate::status::Status;
 use crate::{boottime, forget, metrics};
 
@@ -84,7 +84,8 @@ pub struct Opened<L: Clone> {
     index: Arc<Index<L>>,
     state: Arc<StateDir>,
     position: Option<Position>,
-    term: Term,
+    known: Arc<KnownReplicas>,
+    first_number: u64,
     fence: Arc<Fence>,
     provenance: Provenance,
     standing: Arc<Standing>,
@@ -112,8 +113,10 @@ impl DaemonConfig {
     pub fn open<L: Clone + Send + Sync + 'static>(self, index: IndexConfig) -> Result<Opened<L>, StartError> {
         let endpoints = self.control.endpoints()?;
         let opened = StateDir::open(&self.state_dir, &self.node)?;
-        let (position, term) =
-            opened.stored.as_ref().map_or((None, Term(0)), |stored| (stored.position, stored.term));
+        let (position, known) = opened
+            .stored
+            .as_ref()
+            .map_or((None, KnownReplicas::default()), |stored| (stored.position, stored.known.clone()));
         let index = match opened.stored {
             Some(stored) => {
                 let mut snapshot = stored.snapshot;
@@ -133,7 +136,8 @@ impl DaemonConfig {
             resumes = position.is_some(),
             "state read"
         );
-        let fence = Arc::new(fence(self.policy, &opened.state).map_err(|source| {
+        let set = known.set.clone().unwrap_or_else(ReplicaSet::only);
+        let fence = Arc::new(fence(self.policy, &opened.state, &set).map_err(|source| {
             StartError::State(StateError::Access { path: opened.state.path().to_owned(), source })
         })?);
         let provenance = Provenance::new(opened.identity, Arc::clone(&fence));
@@ -149,7 +153,8 @@ impl DaemonConfig {
             index: Arc::new(index),
             state: Arc::new(opened.state),
             position,
-            term,
+            known: Arc::new(known),
+            first_number: opened.first_number,
             fence,
             provenance,
             standing: Arc::new(standing),
@@ -161,12 +166,13 @@ impl DaemonConfig {
 
 /// A node that turns from strict to available stays strict until a control plane has been told: until then it may be
 /// counted as one that has stopped serving. A node that was available before it was restarted need not wait.
-fn fence(policy: LeasePolicy, state: &StateDir) -> std::io::Result<Fence> {
+/// Those that knew are not the ones that count where it stands if the set has changed since.
+fn fence(policy: LeasePolicy, state: &StateDir, set: &ReplicaSet) -> std::io::Result<Fence> {
     match policy {
-        LeasePolicy::Serve if state.serves_without_lease()? => Ok(Fence::new(policy)),
+        LeasePolicy::Serve if state.serves_without_lease()?.as_ref() == Some(set) => Ok(Fence::new(policy)),
         LeasePolicy::Serve => Ok(Fence::not_agreed(policy)),
         LeasePolicy::Revalidate => {
-            state.set_serves_without_lease(false)?;
+            state.set_serves_without_lease(None)?;
             Ok(Fence::new(policy))
         }
     }
@@ -228,10 +234,9 @@ impl<L: Clone + Send + Sync + 'static> Opened<L> {
         if position.is_none() {
             self.standing.clear();
         }
-        let (wanted, wanted_by_saver) = watch::channel(Wanted { position, term: self.term });
-        let (durable_term, durable_term_seen) = watch::channel(self.term);
-        let saving =
-            saver::run(Arc::clone(&self.index), Arc::clone(&self.state), wanted_by_saver, durable_term);
+        let (wanted, wanted_by_saver) = watch::channel(Wanted { position, known: Arc::clone(&self.known) });
+        let (durable, durable_seen) = watch::channel(Arc::clone(&self.known));
+        let saving = saver::run(Arc::clone(&self.index), Arc::clone(&self.state), wanted_by_saver, durable);
         let vital = Vital::new();
         let saving = tokio::spawn(vital.watch("saver", &stop_following, saving));
 
@@ -256,12 +261,18 @@ impl<L: Clone + Send + Sync + 'static> Opened<L> {
             tokio::spawn(vital.watch("certificates", &stop_following, watching));
         }
         let instance = InstanceId::from_ulid(Ulid::from_parts(boottime().as_micros(), rand::random()));
+        let terms: Vec<_> = self.known.terms.iter().map(|(replica, term)| (*replica, *term)).collect();
+        // A node that stored nothing of it is told by whoever accepts its place; one that stands nowhere with its reset.
+        inbox.set_is_known = self.known.set.is_some();
+        inbox.set = self.known.set.clone().unwrap_or_else(ReplicaSet::only);
         let follower = Follower {
             control: self.config.control,
             credentials,
             endpoints: self.endpoints,
             dial: self.dial,
-            inbox: Inbox::new(inbox, instance, position, self.term),
+            feeds: Feeds::new(inbox, instance, position, terms),
+            known: self.known,
+            first_number: self.first_number,
             index: Arc::clone(&self.index),
             apply: Applier::spawn(
                 Arc::clone(&self.index),
@@ -278,7 +289,7 @@ impl<L: Clone + Send + Sync + 'static> Opened<L> {
             overflow: self.overflow,
             status: Arc::clone(&status),
             wanted,
-            durable_term: durable_term_seen,
+            durable: durable_seen,
             reload: Arc::clone(&reload),
         };
         let following = follower.run(stop_following.clone());

@@ -1,12 +1,13 @@
-//! The stream to the control plane: kept open, resumed where it was, and never waited for by anything that serves.
+//! The streams to the control planes: kept open, resumed where they were, and never waited for by anything that serves.
 //!
-//! One task owns the [`Inbox`](batoff_delivery::Inbox), which decides, and everything about the stream. It chooses an event
-//! and then applies it synchronously; slow work (rules, caches, disk) runs elsewhere and comes back as an event.
+//! One task owns the [`Feeds`](batoff_delivery::Feeds), which decide, and everything about the streams: one to each replica,
+//! or one alone. It chooses an event and then applies it synchronously; slow work (connecting, rules, caches, disk) runs
+//! elsewhere and comes back as an event.
 //!
 //! ```text
-//!  control plane                         this task                                  elsewhere on the node
+//!  control planes                        this task                                  elsewhere on the node
 //!
-//!    Welcome, Records, Lease  ──▶ session: inbox.handle ──▶ pump ── Order ────────▶ apply: rule in force, objects out
+//!    Welcome, Records, Lease  ──▶ session: feeds.handle ──▶ pump ── Order ────────▶ apply: rule in force, objects out
 //!                                                             │                         │
 //!    Hello, Ack, Heartbeat    ◀── session ◀───────────────────┘                         │
 //!    Trouble                  ◀───────────── handle_outcome ◀─────── Outcome ───────────┘
@@ -21,38 +22,44 @@
 //! | module | answers |
 //! | --- | --- |
 //! | `following` | What does the task know, and what follows when the position or the lease has moved? |
-//! | `session` | What happens on one stream, from its `Hello` to its end, and why does it end? |
+//! | `session` | What comes on the streams, and what is said on them? |
+//! | `ways` | To whom are there to be streams, how does one begin, and how does it end? |
+//! | `link` | What belongs to one stream, and to those that follow one another? |
+//! | `book` | Where is each control plane? |
 //! | `connect` | How is a stream opened: addresses, certificates, time limits? |
 //! | `backoff` | How long to wait before the next one? |
 //! | `index_size` | When is the control plane told how large the index is? |
 //! | `counter` | How many objects would a purge hit here? (asked beside the stream, so that it never holds it up) |
 //!
-//! Here is the loop around them: one stream after another, until the daemon stops; then the lease is given up. What a
+//! Here is the loop around them, until the daemon stops; then the lease is given up. What a
 //! message means is `batoff_delivery`'s to say, what it does to caches is [`apply`](crate::apply)'s.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use batoff_types::message::LeasePolicy;
+use tokio::task::JoinSet;
+use tokio_stream::StreamMap;
 use tokio_util::sync::CancellationToken;
 
-use self::backoff::Backoff;
+use self::book::AddressBook;
 pub use self::connect::{Dial, Dialing};
 use self::counter::Counter;
 pub(crate) use self::following::Follower;
 use self::following::Following;
-use self::index_size::ToldSize;
-use self::session::Ended;
-use crate::config::Endpoint;
+use crate::boottime;
 
 mod backoff;
+mod book;
 mod connect;
 mod counter;
 mod following;
 mod index_size;
+mod link;
 mod session;
 #[cfg(test)]
 mod tests;
+mod ways;
 
 impl<L: Clone + Send + Sync + 'static> Follower<L> {
     /// Follows until `stop`. The lease is given up before it returns.
@@ -62,13 +69,22 @@ impl<L: Clone + Send + Sync + 'static> Follower<L> {
         let uncounted = self.caches.iter().filter(|cache| !cache.is_counted());
         let uncounted = uncounted.map(|cache| cache.name().to_owned()).collect();
         let counter = Counter::spawn(Arc::clone(&self.index), uncounted);
+        let book = AddressBook::of(&self.known.endpoints, |text| self.control.endpoint(text).ok());
         let mut following = Following {
+            book,
+            last_number: self.first_number,
+            // Nodes that start together should not all ask the same replica first.
+            turn: rand::random_range(0..self.endpoints.len().max(1)),
             with: self,
+            ways: BTreeMap::new(),
+            links: BTreeMap::new(),
+            incoming: StreamMap::new(),
+            attempts: JoinSet::new(),
+            held: None,
+            lost_since: None,
+            last_ended: String::new(),
             counter,
-            backoff: Backoff::new(),
             troubles: Vec::new(),
-            sites: None,
-            told_size: ToldSize::default(),
             parents_unknown: String::new(),
         };
         stop.run_until_cancelled(following.run()).await;
@@ -84,66 +100,15 @@ impl<L: Clone + Send + Sync + 'static> Follower<L> {
 
 impl<L: Clone + Send + Sync + 'static> Following<L> {
     async fn run(&mut self) {
-        // Nodes that start together should not all ask the same replica first.
-        let mut turn = rand::random_range(0..self.with.endpoints.len().max(1));
-        let mut elsewhere = Vec::new();
         loop {
-            let choices = if elsewhere.is_empty() { &self.with.endpoints } else { &elsewhere };
-            let Some(endpoint) = choices.get(turn % choices.len().max(1)).cloned() else { return };
-            turn = turn.wrapping_add(1);
-            elsewhere.clear();
-
-            let ended = self.stream(&endpoint).await;
-            self.with.status.disconnected(&ended.to_string());
-            let wait = match &ended {
-                Ended::Reload => Duration::ZERO,
-                Ended::GoAway(go_away) => {
-                    elsewhere = go_away.endpoints.iter().filter_map(|text| self.allowed(text)).collect();
-                    go_away.reconnect_after.max(self.backoff.next())
-                }
-                Ended::Failed(_) | Ended::Connect(_) | Ended::Inbox(_) | Ended::SitesUnknown => {
-                    self.backoff.next()
-                }
-            };
-            tracing::warn!(endpoint = %endpoint.uri(), reason = %ended, again_in = ?wait, "no stream to the control plane");
-            ::metrics::counter!("batoff_edge_reconnects_total").increment(1);
-            self.while_applying(tokio::time::sleep(wait)).await;
-        }
-    }
-
-    /// Opens one stream and follows it to its end.
-    async fn stream(&mut self, endpoint: &Endpoint) -> Ended {
-        let hello = self.with.inbox.hello();
-        let (credentials, dial) = (self.with.credentials.clone(), self.with.dial.clone());
-        match self.while_applying(connect::open(credentials.as_deref(), endpoint, dial.as_ref(), hello)).await
-        {
-            Ok(stream) => self.session(stream).await,
-            Err(error) => Ended::Connect(error),
-        }
-    }
-
-    /// Waits for something without leaving the applier waiting.
-    async fn while_applying<T>(&mut self, waited_for: impl Future<Output = T>) -> T {
-        let mut waited_for = std::pin::pin!(waited_for);
-        loop {
-            tokio::select! {
-                value = &mut waited_for => return value,
-                Some(outcome) = self.with.apply.outcomes.recv() => {
-                    // Told again at the next welcome.
-                    let _ = self.handle_outcome(outcome);
-                }
+            self.tend();
+            if !self.with.feeds.wants_more() {
+                // It is us who do not listen.
+                self.with.feeds.handle_not_read(boottime());
             }
-        }
-    }
-
-    /// An endpoint that the control plane named, if the configuration's own rules allow it.
-    fn allowed(&self, text: &str) -> Option<Endpoint> {
-        match self.with.control.endpoint(text) {
-            Ok(endpoint) => Some(endpoint),
-            Err(error) => {
-                tracing::warn!(%error, "the control plane named an endpoint that this node may not use");
-                None
-            }
+            let event = self.next_event().await;
+            self.handle(event);
+            self.pump();
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The figures of a node. Each is there from the start, at 0, so that its absence is an alarm and not a habit.
 
-use batoff_types::{Body, Record};
+use batoff_delivery::Arrivals;
+use batoff_types::{Body, Record, Replica};
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 
 /// Why objects left because of a record. The label `reason` of `batoff_edge_evicted_total`.
@@ -45,11 +46,17 @@ impl EvictReason {
 }
 
 /// Gauges that have no value until there is something to tell.
-const GAUGES: [(&str, &str); 4] = [
+const GAUGES: [(&str, &str); 7] = [
     ("batoff_edge_index_part_bytes", "Memory of the index in bytes, by what it is for, estimated"),
     ("batoff_edge_index_urls", "URLs of the objects in the index"),
     ("batoff_edge_index_tags", "Tags of the objects in the index"),
     ("batoff_edge_trouble", "1 while a cache cannot be reached or refuses"),
+    ("batoff_edge_replica_connected", "1 while this control plane has welcomed this node"),
+    ("batoff_edge_replica_lease_remaining_seconds", "Seconds until the lease of this control plane ends"),
+    (
+        "batoff_edge_replica_behind_seconds",
+        "How much later than another one this control plane brought the last record that it brought; 0 when it was first",
+    ),
 ];
 
 /// Declares the node's figures at 0.
@@ -89,7 +96,11 @@ pub(crate) fn declare() {
         "batoff_edge_certificate_refused",
         "1 while the certificates' files cannot be used; those of before are in use, if there are any"
     );
-    describe_gauge!("batoff_edge_connected", "1 while the control plane has welcomed this node");
+    describe_gauge!("batoff_edge_connected", "1 while a control plane has welcomed this node");
+    describe_counter!(
+        "batoff_edge_replica_first_total",
+        "Records that this control plane was the first to bring"
+    );
     describe_gauge!(
         "batoff_edge_parents_seq",
         "The last record that no node between this one and the origins can serve any more; 0 when that is not known, and \
@@ -136,6 +147,21 @@ pub(crate) fn certificate_ends(cert: Option<u64>, ca: Option<u64>) {
 
 pub(crate) fn certificate_refused(is_refused: bool) {
     gauge!("batoff_edge_certificate_refused").set(f64::from(u8::from(is_refused)));
+}
+
+pub(crate) fn replica_connected(replica: Replica, is_connected: bool) {
+    let connected = f64::from(u8::from(is_connected));
+    gauge!("batoff_edge_replica_connected", "replica" => replica.0.to_string()).set(connected);
+}
+
+/// What one control plane grants and brings.
+pub(crate) fn replica(replica: Replica, leased_for: std::time::Duration, arrivals: Arrivals) {
+    let label = replica.0.to_string();
+    gauge!("batoff_edge_replica_lease_remaining_seconds", "replica" => label.clone())
+        .set(leased_for.as_secs_f64());
+    gauge!("batoff_edge_replica_behind_seconds", "replica" => label.clone())
+        .set(arrivals.behind.as_secs_f64());
+    counter!("batoff_edge_replica_first_total", "replica" => label).absolute(arrivals.first);
 }
 
 pub(crate) fn parents(through: batoff_types::Cursor) {

@@ -4,11 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use batoff_index::Index;
-use batoff_types::Term;
 use batoff_types::message::Position;
 use tokio::sync::watch;
 
-use crate::state_dir::{StateDir, Stored};
+use crate::state_dir::{KnownReplicas, StateDir, Stored};
 
 /// Writes are at least this far apart. What a crash in between loses is replayed by the control plane.
 const WRITES_APART: Duration = Duration::from_millis(50);
@@ -21,26 +20,32 @@ const IDLE_FACTOR: u32 = 10;
 const WRITES_APART_MAX: Duration = Duration::from_secs(10);
 
 /// What is to be stored beside the index.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Wanted {
     pub(crate) position: Option<Position>,
-    pub(crate) term: Term,
+    pub(crate) known: Arc<KnownReplicas>,
 }
 
-/// Stores what is wanted whenever it changes, and tells which term is durable. Ends, with a last write, when the sender
+impl Wanted {
+    fn is(&self, other: &Self) -> bool {
+        self.position == other.position && self.known == other.known
+    }
+}
+
+/// Stores what is wanted whenever it changes, and tells which terms are durable. Ends, with a last write, when the sender
 /// of `wanted` is dropped.
 pub(crate) async fn run<L: Clone + Send + Sync + 'static>(
     index: Arc<Index<L>>,
     state: Arc<StateDir>,
     mut wanted: watch::Receiver<Wanted>,
-    durable_term: watch::Sender<Term>,
+    durable: watch::Sender<Arc<KnownReplicas>>,
 ) {
     let mut failing = false;
-    let mut written = *wanted.borrow();
+    let mut written = wanted.borrow().clone();
     loop {
         let open = wanted.changed().await.is_ok();
-        let want = *wanted.borrow_and_update();
-        if want == written && !failing {
+        let want = wanted.borrow_and_update().clone();
+        if want.is(&written) && !failing {
             if open {
                 continue;
             }
@@ -48,18 +53,17 @@ pub(crate) async fn run<L: Clone + Send + Sync + 'static>(
         }
         let began = Instant::now();
         let (index, state) = (Arc::clone(&index), Arc::clone(&state));
-        let outcome = tokio::task::spawn_blocking(move || {
-            let Wanted { position, term } = want;
-            state.save(&Stored::of(position, term, index.snapshot()))
-        });
+        let (position, known) = (want.position, KnownReplicas::clone(&want.known));
+        let outcome =
+            tokio::task::spawn_blocking(move || state.save(&Stored::of(position, known, index.snapshot())));
         match outcome.await {
             Ok(Ok(())) => {
                 if failing {
                     tracing::info!("the state can be stored again");
                 }
                 failing = false;
+                durable.send_replace(Arc::clone(&want.known));
                 written = want;
-                durable_term.send_replace(want.term);
             }
             Ok(Err(error)) => report(&mut failing, &error.to_string()),
             Err(error) => report(&mut failing, &error.to_string()),

@@ -11,7 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use batoff_program::durable;
-use batoff_types::{Generation, NodeName};
+use batoff_types::{Generation, NodeName, ReplicaSet};
 use parking_lot::Mutex;
 
 use self::codec::Untrusted;
@@ -23,10 +23,11 @@ mod generation;
 mod owner;
 mod private;
 mod rules;
+mod runs;
 #[cfg(test)]
 mod tests;
 
-pub use self::codec::Stored;
+pub use self::codec::{KnownReplicas, Stored};
 
 /// The file that holds everything but the generation's own mark.
 const STATE: &str = "state";
@@ -55,6 +56,8 @@ pub struct Opened {
     pub identity: Identity,
     /// What was stored last; `None`: the node stands nowhere.
     pub stored: Option<Stored>,
+    /// Streams of this run have higher numbers than this, and those of all runs before lower ones.
+    pub first_number: u64,
 }
 
 /// The directory cannot be used; the text names it and the remedy.
@@ -110,7 +113,7 @@ impl StateDir {
         let is_ours = owner.as_ref().is_some_and(|owner| owner.node == node.to_string());
         if !is_ours {
             // What another node has told the control plane, this one has not.
-            agreement::write(dir, false).map_err(StateError::access(dir))?;
+            agreement::write(dir, None).map_err(StateError::access(dir))?;
         }
         let marked = generation::read(dir).map_err(StateError::access(dir))?;
         let path = dir.join(STATE);
@@ -153,7 +156,8 @@ impl StateDir {
                 identity
             }
         };
-        Ok(Opened { state, generation, identity, stored })
+        let first_number = runs::begin(dir).map_err(StateError::access(dir))?;
+        Ok(Opened { state, generation, identity, stored, first_number })
     }
 
     /// The next generation, durable when this returns.
@@ -165,13 +169,13 @@ impl StateDir {
         Ok(next)
     }
 
-    /// Whether a control plane has been told that this node goes on serving without a lease.
-    pub fn serves_without_lease(&self) -> io::Result<bool> {
+    /// The control planes that have been told that this node goes on serving without a lease.
+    pub fn serves_without_lease(&self) -> io::Result<Option<ReplicaSet>> {
         agreement::read(&self.dir)
     }
 
-    /// Remembers that it has been told, or that it will have to be told anew; durable when this returns.
-    pub fn set_serves_without_lease(&self, told: bool) -> io::Result<()> {
+    /// Remembers who has been told, or that they will have to be told anew; durable when this returns.
+    pub fn set_serves_without_lease(&self, told: Option<&ReplicaSet>) -> io::Result<()> {
         agreement::write(&self.dir, told)
     }
 

@@ -11,6 +11,8 @@ pub(crate) struct Status(Mutex<Inner>);
 struct Inner {
     /// Why there is no stream now; `None` while there is one.
     disconnected: Option<String>,
+    /// Which streams are missing, if there are too few for a lease.
+    lacking: Option<String>,
     /// Whether this run has once had everything in force that was purged before, since the last reset.
     caught_up: bool,
     /// Whether this run has once had a lease.
@@ -21,7 +23,7 @@ struct Inner {
 impl Default for Inner {
     fn default() -> Self {
         let disconnected = Some("not yet connected to the control plane".to_owned());
-        Self { disconnected, caught_up: false, leased_once: false, stopping: false }
+        Self { disconnected, lacking: None, caught_up: false, leased_once: false, stopping: false }
     }
 }
 
@@ -34,6 +36,11 @@ impl Status {
     pub(crate) fn disconnected(&self, why: &str) {
         self.0.lock().disconnected = Some(why.to_owned());
         metrics::gauge!("batoff_edge_connected").set(0.0);
+    }
+
+    /// There are streams to too few of several control planes.
+    pub(crate) fn set_lacking(&self, lacking: Option<String>) {
+        self.0.lock().lacking = lacking;
     }
 
     pub(crate) fn set_caught_up(&self, caught_up: bool) {
@@ -57,7 +64,8 @@ impl Status {
         if inner.stopping {
             return Err("stopping".to_owned());
         }
-        let away = || inner.disconnected.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+        let away = inner.lacking.as_ref().or(inner.disconnected.as_ref());
+        let away = || away.map(|why| format!(": {why}")).unwrap_or_default();
         if !inner.caught_up {
             return Err(format!("not caught up with the purge log{}", away()));
         }

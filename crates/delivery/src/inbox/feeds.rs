@@ -18,7 +18,7 @@ use batoff_types::{Body, Cursor, InstanceId, Moment, Record, Replica, Seq, TaskI
 
 pub use self::arrivals::Arrivals;
 use self::arrivals::RecentArrivals;
-pub use self::greeting::Said;
+pub use self::greeting::HelloSaid;
 use super::feed::{COUNTS_MAX, HEARTBEAT_INTERVAL_MIN, Phase, ReplicaFeed};
 use super::queue::{Queue, Received};
 use super::reports::Reports;

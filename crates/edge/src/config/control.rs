@@ -32,6 +32,11 @@ impl Endpoint {
     pub const fn uri(&self) -> &http::Uri {
         &self.0
     }
+
+    #[cfg(test)]
+    pub(crate) fn unchecked(text: &str) -> Option<Self> {
+        text.parse().ok().map(Self)
+    }
 }
 
 impl ControlSection {

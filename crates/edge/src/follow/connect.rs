@@ -8,8 +8,8 @@ use batoff_program::handshake::{HandshakeTrouble, OurEnd};
 use batoff_types::message::{FromNode, Hello, ToNode};
 use batoff_wire::grpc::client::PurgeStreamClient;
 use tokio::sync::mpsc;
+use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
 use tonic::transport::Channel;
 
 use crate::config::{ConfigError, Endpoint};
@@ -34,10 +34,14 @@ pub type Dial = Arc<dyn Fn(tonic::transport::Endpoint) -> Dialing + Send + Sync>
 /// A [`Dial`] under way.
 pub type Dialing = Pin<Box<dyn Future<Output = Result<Channel, tonic::transport::Error>> + Send>>;
 
+/// What comes on a stream: `None` when the control plane has closed it, and after that nothing.
+pub(super) type FromControl =
+    Pin<Box<dyn tokio_stream::Stream<Item = Result<Option<ToNode>, tonic::Status>> + Send>>;
+
 /// An open stream, before its `Welcome`.
 pub(super) struct Stream {
     pub(super) outgoing: mpsc::Sender<FromNode>,
-    pub(super) incoming: Streaming<ToNode>,
+    pub(super) incoming: FromControl,
 }
 
 /// Why a stream could not be opened.
@@ -75,7 +79,8 @@ pub(super) async fn open(
         .await
         .map_err(|_| ConnectError::WelcomeTimedOut)?
         .map_err(Box::new)?;
-    Ok(Stream { outgoing, incoming: response.into_inner() })
+    let incoming = response.into_inner().map(|message| message.map(Some)).chain(tokio_stream::once(Ok(None)));
+    Ok(Stream { outgoing, incoming: Box::pin(incoming) })
 }
 
 async fn connect(

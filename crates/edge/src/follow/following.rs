@@ -1,17 +1,21 @@
-//! What the stream's task knows, and what follows when the position or the lease has moved.
+//! What the task of the streams knows, and what follows when the position or the lease has moved.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use batoff_delivery::Inbox;
+use batoff_delivery::{Feeds, Received};
 use batoff_index::Index;
-use batoff_types::Term;
+use batoff_types::Replica;
 use batoff_types::message::{LeasePolicy, Trouble};
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_stream::StreamMap;
 
-use super::backoff::Backoff;
-use super::connect::Dial;
+use super::book::AddressBook;
+use super::connect::{ConnectError, Dial, FromControl, Stream};
 use super::counter::Counter;
-use super::index_size::ToldSize;
+use super::link::{Aim, FeedLink, Way};
 use crate::apply::{ApplyHandle, Outcome};
 use crate::cache::Cache;
 use crate::config::{ControlSection, Endpoint};
@@ -22,17 +26,21 @@ use crate::overflow::Overflow;
 use crate::path::Path;
 use crate::saver::Wanted;
 use crate::standing::Standing;
-use crate::state_dir::StateDir;
+use crate::state_dir::{KnownReplicas, StateDir};
 use crate::status::Status;
 
-/// What the stream's task works with.
+/// What the task of the streams works with.
 pub(crate) struct Follower<L: Clone> {
     pub(crate) control: ControlSection,
     /// `None` in plain text.
     pub(crate) credentials: Option<Arc<NodeCredentials>>,
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) dial: Option<Dial>,
-    pub(crate) inbox: Inbox,
+    pub(crate) feeds: Feeds,
+    /// What was stored of the control planes.
+    pub(crate) known: Arc<KnownReplicas>,
+    /// Streams have this number and higher ones: no run of the daemon before had such.
+    pub(crate) first_number: u64,
     pub(crate) index: Arc<Index<L>>,
     pub(crate) caches: Vec<Arc<dyn Cache<L>>>,
     pub(crate) apply: ApplyHandle,
@@ -43,21 +51,32 @@ pub(crate) struct Follower<L: Clone> {
     pub(crate) overflow: Arc<Overflow>,
     pub(crate) status: Arc<Status>,
     pub(crate) wanted: watch::Sender<Wanted>,
-    pub(crate) durable_term: watch::Receiver<Term>,
+    pub(crate) durable: watch::Receiver<Arc<KnownReplicas>>,
     pub(crate) reload: Arc<Notify>,
 }
 
-/// The state of the stream's task.
+/// The state of the task of the streams.
 pub(super) struct Following<L: Clone> {
     pub(super) with: Follower<L>,
-    pub(super) backoff: Backoff,
+    pub(super) ways: BTreeMap<Aim, Way>,
+    /// By number: rising in the order in which they were begun.
+    pub(super) links: BTreeMap<u64, FeedLink>,
+    pub(super) last_number: u64,
+    /// What comes on those that are open.
+    pub(super) incoming: StreamMap<u64, FromControl>,
+    pub(super) attempts: JoinSet<(u64, Result<Stream, ConnectError>)>,
+    pub(super) book: AddressBook,
+    /// A change of the set of replicas that waits for the disk; what comes after it waits in its queue.
+    pub(super) held: Option<Received>,
+    /// Whose turn it is among the configured endpoints.
+    pub(super) turn: usize,
+    /// Since when nobody has welcomed this node; `None` while somebody has.
+    pub(super) lost_since: Option<Instant>,
+    /// Why a stream ended last.
+    pub(super) last_ended: String,
     pub(super) counter: Counter,
     /// Caches in trouble, told again to each control plane that welcomes this node.
     pub(super) troubles: Vec<Trouble>,
-    /// Whose each hostname is where the stream resumed; `None` once a record was applied since.
-    pub(super) sites: Option<batoff_types::SiteTable>,
-    /// What the stream has been told of the index's size.
-    pub(super) told_size: ToldSize,
     /// Why nothing is known of the parents, as it was logged last.
     pub(super) parents_unknown: String,
 }
@@ -67,7 +86,7 @@ impl<L: Clone + Send + Sync + 'static> Following<L> {
     pub(super) fn handle_outcome(&mut self, outcome: Outcome) -> Option<Trouble> {
         match outcome {
             Outcome::Applied { seq, task, report } => {
-                if let Err(error) = self.with.inbox.handle_applied(seq, task, report) {
+                if let Err(error) = self.with.feeds.handle_applied(seq, task, report) {
                     // Ours alone; the cursor stays, so nothing is claimed that is not so.
                     tracing::error!(%error, "defect: records were applied out of order");
                     debug_assert!(false, "{error}");
@@ -76,11 +95,11 @@ impl<L: Clone + Send + Sync + 'static> Following<L> {
                 None
             }
             Outcome::Report(report) => {
-                self.with.inbox.handle_report(report);
+                self.with.feeds.handle_report(report);
                 None
             }
             Outcome::Reset(reset) => {
-                self.with.inbox.handle_reset_applied(&reset);
+                self.with.feeds.handle_reset_applied(&reset);
                 self.moved();
                 None
             }
@@ -96,15 +115,15 @@ impl<L: Clone + Send + Sync + 'static> Following<L> {
 
     /// The position may be another one than before.
     pub(super) fn moved(&mut self) {
-        let cursor = self.with.inbox.cursor();
+        let cursor = self.with.feeds.cursor();
         ::metrics::gauge!("batoff_edge_acked_seq").set(cursor.get() as f64);
-        let caught_up = self.with.inbox.has_caught_up();
+        let caught_up = self.with.feeds.has_caught_up();
         self.with.status.set_caught_up(caught_up);
-        if self.with.inbox.wants_to_agree() {
+        if self.with.feeds.wants_to_agree() {
             self.agree();
         }
-        if let Some(position) = self.with.inbox.position() {
-            let vouches = self.with.inbox.vouches_for().is_some();
+        if let Some(position) = self.with.feeds.position() {
+            let vouches = self.with.feeds.vouches_for().is_some();
             self.with.standing.set(position.log_id, self.with.index.generation(), vouches);
         }
         self.store();
@@ -116,8 +135,8 @@ impl<L: Clone + Send + Sync + 'static> Following<L> {
         if !self.with.path.has_parents() {
             return;
         }
-        let parents = self.with.inbox.parents();
-        if self.with.inbox.has_caught_up() {
+        let parents = self.with.feeds.parents();
+        if self.with.feeds.has_caught_up() {
             self.with.path.tell(self.with.index.generation(), parents.through);
         } else {
             self.with.path.forget();
@@ -135,20 +154,81 @@ impl<L: Clone + Send + Sync + 'static> Following<L> {
     }
 
     /// Asks for what must outlive the process to be stored.
-    pub(super) fn store(&self) {
-        let wanted = Wanted { position: self.with.inbox.position(), term: self.with.inbox.max_term() };
+    pub(super) fn store(&mut self) {
+        if !self.knows_the_same() {
+            self.with.known = Arc::new(self.known());
+            self.tell_status();
+        }
+        let position = self.with.feeds.position();
+        let known = &self.with.known;
         self.with.wanted.send_if_modified(|current| {
-            let changed = *current != wanted;
-            *current = wanted;
+            let changed = current.position != position || current.known != *known;
+            if changed {
+                *current = Wanted { position, known: Arc::clone(known) };
+            }
             changed
         });
     }
 
+    /// Everybody of whom something is to be remembered.
+    fn acquaintances(&self) -> impl Iterator<Item = Replica> {
+        self.with.known.terms.keys().copied().chain(self.linked())
+    }
+
+    /// Whether what is known of the control planes is what was to be stored last. Asked at each step, so it makes nothing.
+    fn knows_the_same(&self) -> bool {
+        let (feeds, known) = (&self.with.feeds, &self.with.known);
+        let term_is_known =
+            |replica| known.terms.get(&replica).copied().unwrap_or_default() == feeds.max_term(replica);
+        known.set.as_ref() == feeds.knows_set().then(|| feeds.set())
+            && self.acquaintances().all(term_is_known)
+            && self.book.is(&known.endpoints)
+    }
+
+    fn known(&self) -> KnownReplicas {
+        let feeds = &self.with.feeds;
+        KnownReplicas {
+            terms: self.acquaintances().map(|replica| (replica, feeds.max_term(replica))).collect(),
+            set: feeds.knows_set().then(|| feeds.set().clone()),
+            endpoints: self.book.texts(),
+        }
+    }
+
+    /// Says for `/readyz` which streams there are, and why others are not.
+    pub(super) fn tell_status(&self) {
+        let linked: BTreeSet<Replica> = self.linked().collect();
+        if linked.is_empty() {
+            if !self.last_ended.is_empty() {
+                self.with.status.disconnected(&self.last_ended);
+            }
+        } else {
+            self.with.status.connected();
+        }
+        let set = self.with.feeds.set();
+        let missing: Vec<_> = set.members().iter().filter(|replica| !linked.contains(replica)).collect();
+        let there = set.members().len() - missing.len();
+        let lacks = there < set.majority() && set.members().len() > 1;
+        self.with.status.set_lacking(lacks.then(|| {
+            let why = |replica: &&Replica| match self.ways.get(&Aim::Replica(**replica)) {
+                Some(way) if !way.ended.is_empty() => format!("{replica}: {}", way.ended),
+                Some(_) => format!("{replica}: not yet connected"),
+                None => format!("{replica}: nobody says where it is"),
+            };
+            format!(
+                "streams to {there} of the control planes {set}, and {} are needed ({})",
+                set.majority(),
+                missing.iter().map(why).collect::<Vec<_>>().join("; ")
+            )
+        }));
+    }
+
     /// Brings the fence in line with the lease.
     pub(super) fn renew(&mut self) {
-        let durable = *self.with.durable_term.borrow();
-        self.with.inbox.handle_term_durable(durable);
-        let until = self.with.inbox.lease().valid_until();
+        let durable = Arc::clone(&self.with.durable.borrow());
+        for (replica, term) in &durable.terms {
+            self.with.feeds.handle_term_durable(*replica, *term);
+        }
+        let until = self.with.feeds.lease().valid_until();
         if until == self.with.fence.until() {
             return;
         }

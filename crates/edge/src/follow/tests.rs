@@ -16,6 +16,7 @@ use crate::config::ControlSection;
 use crate::{DaemonConfig, DaemonHandle};
 
 mod control_plane;
+mod several;
 mod tls;
 
 fn config(dir: &Path, endpoints: &[&ControlPlane], policy: LeasePolicy) -> DaemonConfig {
@@ -255,7 +256,10 @@ async fn a_fill_counts_from_where_the_parents_are_as_far_as_that_was_told() {
     until(|| token() == 7).await;
 
     let generation = node.generation();
+    drop(stream);
+    let stream = control.accept(1).await;
     stream.answering.store(false, Ordering::Relaxed);
+    stream.send(ToNode::Welcome(welcome(1, 9))).await;
     stream.send(reset(9)).await;
     until(|| node.generation() > generation).await;
     assert_eq!((node.applied().get(), token()), (9, 0), "that was a place in another order");

@@ -1,9 +1,13 @@
 //! The state file: magic, format, length and checksum, then a protobuf message.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
 use batoff_index::{Place, Rule, Snapshot};
 use batoff_types::message::Position;
 use batoff_types::{
-    Cursor, Generation, HostPattern, LogId, SEMANTICS_VERSION, SiteId, SiteTable, TaskId, Term,
+    Cursor, Generation, HostPattern, LogId, Replica, ReplicaSet, SEMANTICS_VERSION, SiteId, SiteTable,
+    TaskId, Term,
 };
 use prost::Message;
 
@@ -11,8 +15,13 @@ use super::rules::PbRule;
 
 const MAGIC: &[u8; 8] = b"BATOFFES";
 
-/// The format that this build writes, and the only one that it reads.
-const FORMAT: u32 = 1;
+/// The format of a node whose control plane is alone. Builds that know of no others read it: to them the fields about
+/// replicas are not there, and there is only one term.
+const FORMAT_ALONE: u32 = 1;
+
+/// The format of a node that follows several. An older build refuses it, and so stands nowhere: it would take the lease of one
+/// replica for a right to serve.
+const FORMAT: u32 = 2;
 
 /// Magic, format, CRC-32 of the message, length of the message.
 const HEADER: usize = 8 + 4 + 4 + 8;
@@ -23,10 +32,29 @@ pub struct Stored {
     /// In which log it stands, and where; `None`: nowhere. Never beyond what every cache has evicted, while the rules of
     /// `snapshot` may be newer.
     pub position: Option<Position>,
-    /// The highest term seen.
-    pub term: Term,
+    /// What is known of the control planes.
+    pub known: KnownReplicas,
     /// The rules and the sites; its cursor is that of `position`.
     pub snapshot: Snapshot,
+}
+
+/// What a node must still know of its control planes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KnownReplicas {
+    /// The highest term seen of each.
+    pub terms: BTreeMap<Replica, Term>,
+    /// Those that count where the node stands; `None`: not known, as a build stored it that knew of one only.
+    pub set: Option<ReplicaSet>,
+    /// Where each is reached, as they said. To be checked against the configuration before it is used.
+    pub endpoints: BTreeMap<Replica, Arc<str>>,
+}
+
+impl KnownReplicas {
+    /// Whether a build that knows one control plane only may go on from here.
+    fn is_alone(&self) -> bool {
+        self.set.as_ref().is_none_or(ReplicaSet::is_only)
+            && self.terms.keys().all(|replica| *replica == Replica::ONLY)
+    }
 }
 
 /// Why a state file cannot be trusted.
@@ -34,7 +62,7 @@ pub struct Stored {
 pub(super) enum Untrusted {
     #[error("it is no state file")]
     Magic,
-    #[error("it has format {0}, and this build reads format {FORMAT}")]
+    #[error("it has format {0}, and this build reads formats {FORMAT_ALONE} and {FORMAT}")]
     Format(u32),
     #[error("it is torn: {got} bytes instead of {expected}")]
     Length { expected: u64, got: u64 },
@@ -50,11 +78,11 @@ pub(super) enum Untrusted {
 
 impl Stored {
     /// What is to be written for an index and the stream's position and term.
-    pub(crate) fn of(position: Option<Position>, term: Term, mut snapshot: Snapshot) -> Self {
+    pub(crate) fn of(position: Option<Position>, known: KnownReplicas, mut snapshot: Snapshot) -> Self {
         // The rules may be ahead of the caches. What counts after a restart is what had left every cache.
         snapshot.cursor = position.map_or(Cursor::START, |position| position.cursor);
         snapshot.task = position.and_then(|position| position.task);
-        Self { position, term, snapshot }
+        Self { position, known, snapshot }
     }
 }
 
@@ -79,6 +107,22 @@ struct PbState {
     /// The semantics of the build that wrote it; 0: version 1, which did not say.
     #[prost(uint32, tag = "9")]
     semantics: u32,
+    #[prost(message, repeated, tag = "10")]
+    replicas: Vec<PbReplica>,
+    /// Empty: not known.
+    #[prost(uint32, repeated, tag = "11")]
+    set: Vec<u32>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct PbReplica {
+    #[prost(uint32, tag = "1")]
+    replica: u32,
+    /// Of the only one it stands in the state itself, too.
+    #[prost(uint64, optional, tag = "2")]
+    term: Option<u64>,
+    #[prost(string, optional, tag = "3")]
+    endpoint: Option<String>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -92,12 +136,12 @@ struct PbSite {
 }
 
 pub(super) fn encode(stored: &Stored) -> Vec<u8> {
-    let Stored { position, term, snapshot } = stored;
+    let Stored { position, known, snapshot } = stored;
     let message = PbState {
         log_id: position.map(|position| position.log_id.to_bytes().to_vec()),
         cursor: snapshot.cursor.get(),
         task: position.and_then(|position| position.task).map(|task| task.to_bytes().to_vec()),
-        term: term.0,
+        term: known.terms.get(&Replica::ONLY).map_or(0, |term| term.0),
         generation: snapshot.generation.0,
         forgotten_through: snapshot.forgotten_through.get(),
         sites: snapshot
@@ -111,11 +155,14 @@ pub(super) fn encode(stored: &Stored) -> Vec<u8> {
             .collect(),
         rules: snapshot.rules.iter().map(PbRule::from).collect(),
         semantics: SEMANTICS_VERSION,
+        replicas: encode_replicas(known),
+        set: known.set.iter().flat_map(ReplicaSet::members).map(|replica| replica.0.into()).collect(),
     }
     .encode_to_vec();
+    let format = if known.is_alone() { FORMAT_ALONE } else { FORMAT };
     let mut bytes = Vec::with_capacity(HEADER + message.len());
     bytes.extend_from_slice(MAGIC);
-    bytes.extend_from_slice(&FORMAT.to_le_bytes());
+    bytes.extend_from_slice(&format.to_le_bytes());
     bytes.extend_from_slice(&crc32fast::hash(&message).to_le_bytes());
     bytes.extend_from_slice(&(message.len() as u64).to_le_bytes());
     bytes.extend_from_slice(&message);
@@ -129,8 +176,9 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Stored, Untrusted> {
         return Err(Untrusted::Magic);
     }
     let (format, rest) = rest.split_first_chunk::<4>().ok_or_else(|| torn(HEADER))?;
-    if u32::from_le_bytes(*format) != FORMAT {
-        return Err(Untrusted::Format(u32::from_le_bytes(*format)));
+    let format = u32::from_le_bytes(*format);
+    if !(FORMAT_ALONE..=FORMAT).contains(&format) {
+        return Err(Untrusted::Format(format));
     }
     let (checksum, rest) = rest.split_first_chunk::<4>().ok_or_else(|| torn(HEADER))?;
     let (length, message) = rest.split_first_chunk::<8>().ok_or_else(|| torn(HEADER))?;
@@ -146,7 +194,41 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Stored, Untrusted> {
     stored(message)
 }
 
+fn encode_replicas(known: &KnownReplicas) -> Vec<PbReplica> {
+    let all: BTreeSet<_> = known.terms.keys().chain(known.endpoints.keys()).collect();
+    let one = |replica: &Replica| PbReplica {
+        replica: u32::from(replica.0),
+        term: known.terms.get(replica).map(|term| term.0),
+        endpoint: known.endpoints.get(replica).map(|endpoint| endpoint.as_ref().to_owned()),
+    };
+    all.into_iter().map(one).collect()
+}
+
+fn known_replicas(message: &PbState) -> Result<KnownReplicas, Untrusted> {
+    let replica = |number: u32| match u8::try_from(number) {
+        Ok(number @ 1..) => Ok(Replica(number)),
+        _ => Err(content(format!("{number} numbers no control plane"))),
+    };
+    let mut known = KnownReplicas::default();
+    for PbReplica { replica: number, term, endpoint } in &message.replicas {
+        let replica = replica(*number)?;
+        known.terms.extend(term.map(|term| (replica, Term(term))));
+        known.endpoints.extend(endpoint.as_deref().map(|endpoint| (replica, endpoint.into())));
+    }
+    // A build that knows of one only writes nothing else.
+    if message.term > 0 {
+        let only = known.terms.entry(Replica::ONLY).or_default();
+        *only = (*only).max(Term(message.term));
+    }
+    if !message.set.is_empty() {
+        let members: Vec<_> = message.set.iter().copied().map(replica).collect::<Result<_, _>>()?;
+        known.set = Some(ReplicaSet::new(members).map_err(content)?);
+    }
+    Ok(known)
+}
+
 fn stored(message: PbState) -> Result<Stored, Untrusted> {
+    let known = known_replicas(&message)?;
     let cursor = Cursor::new(message.cursor);
     let task = message.task.as_deref().map(ulid).transpose()?.map(TaskId::from_bytes);
     let position = match message.log_id {
@@ -173,7 +255,7 @@ fn stored(message: PbState) -> Result<Stored, Untrusted> {
         forgotten_through: Cursor::new(message.forgotten_through),
         rules,
     };
-    Ok(Stored { position, term: Term(message.term), snapshot })
+    Ok(Stored { position, known, snapshot })
 }
 
 /// What purges hit since version 2 of the semantics that a build before it kept no rules about: objects whose tags
@@ -227,7 +309,7 @@ mod tests {
             forgotten_through: Cursor::START,
             rules: vec![tag.clone(), url.clone()],
         };
-        let bytes = encode(&Stored { position: None, term: Term(1), snapshot });
+        let bytes = encode(&Stored { position: None, known: KnownReplicas::default(), snapshot });
         let read = |semantics| {
             let mut message = PbState::decode(&bytes[HEADER..]).unwrap();
             message.semantics = semantics;

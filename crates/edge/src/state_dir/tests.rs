@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use batoff_index::{Place, Rule, Snapshot};
 use batoff_types::message::Position;
-use batoff_types::{Cursor, Generation, LogId, Seq, SiteTable, TaskId, Term};
+use batoff_types::{Cursor, Generation, LogId, Replica, ReplicaSet, Seq, SiteTable, TaskId, Term};
 use tempfile::TempDir;
 
 use super::*;
@@ -20,7 +20,11 @@ fn stored(cursor: u64) -> Stored {
     let rule = |place, hard, soft| Rule { place, hard: Seq::new(hard), soft: Seq::new(soft) };
     Stored {
         position: Some(Position { log_id: LogId::from_bytes([1; 16]), cursor: Cursor::new(cursor), task }),
-        term: Term(9),
+        known: KnownReplicas {
+            terms: [(Replica::ONLY, Term(9))].into(),
+            set: Some(ReplicaSet::only()),
+            ..KnownReplicas::default()
+        },
         snapshot: Snapshot {
             generation: Generation(1),
             cursor: Cursor::new(cursor),
@@ -141,8 +145,33 @@ fn a_write_that_did_not_finish_leaves_the_old_state() {
 #[test]
 fn a_file_of_a_later_format_is_not_read_as_something_else() {
     let mut bytes = codec::encode(&stored(10));
-    bytes[8] = 2;
-    assert_eq!(codec::decode(&bytes), Err(codec::Untrusted::Format(2)));
+    bytes[8] = 3;
+    assert_eq!(codec::decode(&bytes), Err(codec::Untrusted::Format(3)));
+}
+
+#[test]
+fn what_is_known_of_several_control_planes_is_read_again_and_refused_by_a_build_that_knows_one() {
+    let alone = codec::encode(&stored(10));
+    assert_eq!(alone[8], 1);
+    let mut several = stored(10);
+    several.known.terms.insert(Replica(3), Term(4));
+    several.known.set = Some(ReplicaSet::new([1, 2, 3].map(Replica)).unwrap());
+    several.known.endpoints.insert(Replica(2), "https://cp2.example:7443".into());
+    let bytes = codec::encode(&several);
+    assert_eq!(bytes[8], 2);
+    assert_eq!(codec::decode(&bytes), Ok(several.clone()));
+    // No replica but one has been heard of; that is enough for the older build not to be fit for it.
+    several.known.terms.clear();
+    assert_eq!(codec::encode(&several)[8], 2);
+}
+
+#[test]
+fn a_state_of_a_build_that_knew_one_control_plane_says_nothing_of_the_set() {
+    let mut former = stored(10);
+    former.known.set = None;
+    let bytes = codec::encode(&former);
+    let read = codec::decode(&bytes).unwrap();
+    assert_eq!((read.known.set, read.known.terms[&Replica::ONLY]), (None, Term(9)));
 }
 
 #[test]
@@ -166,13 +195,13 @@ fn the_state_of_another_node_is_set_aside_and_nothing_of_it_is_believed() {
     let dir = TempDir::new().unwrap();
     let first = open(&dir);
     first.state.save(&stored(10)).unwrap();
-    first.state.set_serves_without_lease(true).unwrap();
+    first.state.set_serves_without_lease(Some(&ReplicaSet::only())).unwrap();
     drop(first.state);
     let other = StateDir::open(dir.path(), &"fra1/edge-2".parse().unwrap()).unwrap();
     assert_eq!((other.generation, other.stored), (Generation(2), None));
     assert_ne!(other.identity, first.identity);
     assert!(
-        !other.state.serves_without_lease().unwrap(),
+        other.state.serves_without_lease().unwrap().is_none(),
         "another node has told the control plane, not this one"
     );
     assert!(dir.path().join("state.corrupt-1").exists());
@@ -214,7 +243,7 @@ fn nobody_else_can_read_what_is_kept_and_what_could_be_read_cannot_any_more() {
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let first = StateDir::open(&path, &node()).unwrap();
     first.state.save(&stored(10)).unwrap();
-    first.state.set_serves_without_lease(true).unwrap();
+    first.state.set_serves_without_lease(Some(&ReplicaSet::only())).unwrap();
     drop(first.state);
     let files = || fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path());
     assert_eq!(mode(&path), 0o700);
@@ -240,9 +269,15 @@ fn nobody_else_can_read_what_is_kept_and_what_could_be_read_cannot_any_more() {
 fn whether_a_control_plane_knows_of_serving_without_a_lease_is_remembered_until_it_is_taken_back() {
     let dir = tempfile::tempdir().unwrap();
     let told = || open(&dir).state.serves_without_lease().unwrap();
-    assert!(!told(), "nobody has been told yet");
-    open(&dir).state.set_serves_without_lease(true).unwrap();
-    assert!(told());
-    open(&dir).state.set_serves_without_lease(false).unwrap();
-    assert!(!told(), "a node that was strict in between has to tell again");
+    assert_eq!(told(), None, "nobody has been told yet");
+    for set in [ReplicaSet::only(), ReplicaSet::new([1, 2, 30].map(Replica)).unwrap()] {
+        open(&dir).state.set_serves_without_lease(Some(&set)).unwrap();
+        assert_eq!(told(), Some(set));
+    }
+    fs::write(dir.path().join("serves-without-lease"), "1 2 x").unwrap();
+    assert_eq!(told(), None, "not to be understood");
+    fs::write(dir.path().join("serves-without-lease"), "").unwrap();
+    assert_eq!(told(), Some(ReplicaSet::only()), "as an earlier build wrote it");
+    open(&dir).state.set_serves_without_lease(None).unwrap();
+    assert_eq!(told(), None, "a node that was strict in between has to tell again");
 }

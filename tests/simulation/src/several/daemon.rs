@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use batoff_delivery::{FeedLine, Feeds, InboxConfig, InboxError, LeaseTimes, Received, ReplicaSet, Said};
+use batoff_delivery::{
+    FeedLine, Feeds, HelloSaid, InboxConfig, InboxError, LeaseTimes, Received, ReplicaSet,
+};
 use batoff_types::message::{FromNode, LeasePolicy, Position, RecordReport, Reset, ToNode, Welcome};
 use batoff_types::{Cursor, InstanceId, Moment, NodeName, Replica, Term};
 
@@ -90,7 +92,7 @@ struct Link {
     process: usize,
     opened: u64,
     /// Until somebody welcomes it.
-    said: Option<Said>,
+    said: Option<HelloSaid>,
     welcomed: bool,
     /// Sent away: not to connect before that.
     waits_until: u64,

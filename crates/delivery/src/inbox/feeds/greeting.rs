@@ -10,7 +10,7 @@ use crate::inbox::feed::{Phase, ReplicaFeed};
 
 /// What a stream has said of the node, until it is known whose it is.
 #[derive(Clone, Copy, Debug)]
-pub struct Said {
+pub struct HelloSaid {
     connection: u64,
     position: Option<Position>,
     /// How often the node had been made to drop everything.
@@ -20,7 +20,7 @@ pub struct Said {
 impl Feeds {
     /// The first message of a stream to whoever answers, and what [`Feeds::handle_welcomed`] needs of it. `connection` is
     /// higher than that of any stream before, by any run of the daemon. Changes nothing.
-    pub fn greet(&self, connection: u64) -> (Hello, Said) {
+    pub fn greet(&self, connection: u64) -> (Hello, HelloSaid) {
         let hello = Hello {
             node: self.config.node.clone(),
             instance: self.instance,
@@ -33,7 +33,7 @@ impl Feeds {
             parents: self.config.parents.clone(),
             connection: Some(connection),
         };
-        (hello, Said { connection, position: self.position, resets: self.resets })
+        (hello, HelloSaid { connection, position: self.position, resets: self.resets })
     }
 
     /// A replica has answered that `Hello`. Its former stream is forgotten, as by [`Feeds::hello`].
@@ -44,7 +44,7 @@ impl Feeds {
     pub fn handle_welcomed(
         &mut self,
         now: Moment,
-        said: Said,
+        said: HelloSaid,
         welcome: Welcome,
     ) -> Result<FeedLine, InboxError> {
         let line = FeedLine { replica: welcome.replica, connection: said.connection };

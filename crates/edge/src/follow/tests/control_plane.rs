@@ -77,6 +77,11 @@ impl ControlPlane {
         Self { address, streams }
     }
 
+    /// Streams that nobody has accepted yet are never answered.
+    pub fn ignore_pending(&mut self) {
+        while self.streams.try_recv().is_ok() {}
+    }
+
     /// The next stream and its `Hello`; nothing is answered yet.
     pub async fn accept(&mut self, term: u64) -> Stream {
         let (mut incoming, outgoing) =
