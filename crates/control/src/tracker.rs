@@ -337,6 +337,8 @@ impl Tracker {
         let mut gauges = tokio::time::interval(GAUGES_EVERY);
         let mut saving = tokio::task::JoinSet::new();
         let mut asking = tokio::task::JoinSet::new();
+        // The last standstill for which a proof was asked for.
+        let mut hurried = None;
         loop {
             tokio::select! {
                 _ = tick.tick() => {
@@ -348,6 +350,8 @@ impl Tracker {
                     if let Some(noticed) = noticed && self.tenure.has_seat() {
                         if self.tenure.is_own_since(noticed) {
                             self.step(|state, _, _| state.roster.handle_still_ours(noticed));
+                        } else if hurried.replace(noticed) != Some(noticed) {
+                            self.tenure.hurry();
                         }
                     } else if let Some(noticed) = noticed && asking.is_empty() {
                         asking.spawn(Arc::clone(&self).ask_whose_the_log_is(noticed));

@@ -8,7 +8,7 @@ use batoff_delivery::{LeaseTimes, Seat, SeatAnswer, SeatConfig, SeatRequest};
 use batoff_log::{CasError, Expect, Guard, Key, Store, StoreError, Write};
 use batoff_types::{InstanceId, Moment, Replica, Term};
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use ulid::Ulid;
 
@@ -60,6 +60,7 @@ impl SeatKeeper {
             shown: Mutex::new(SeatProof::default()),
             stage: watch::Sender::new(SeatStage::Asking { trouble: None }),
             lost: CancellationToken::new(),
+            hurry: Notify::new(),
             seat,
             _lock: lock,
         });
@@ -89,7 +90,11 @@ impl SeatKeeper {
                 self.seat.handle_answer(self.clock.now(), answer);
                 self.show();
             } else if let Some(at) = self.seat.next_timeout() {
-                tokio::time::sleep(at.since(self.clock.now()).max(Duration::from_millis(1))).await;
+                let pause = at.since(self.clock.now()).max(Duration::from_millis(1));
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = self.held.hurry.notified() => self.seat.hurry(self.clock.now()),
+                }
             } else {
                 // It is lost. Whoever started this decides when it ends.
                 std::future::pending::<()>().await;
@@ -305,6 +310,32 @@ mod tests {
         let why = process.tenure.trouble(last).unwrap();
         assert!(why.contains("no lease is granted"), "{why}");
         assert!(!process.tenure.is_own_since(last));
+    }
+
+    #[tokio::test]
+    async fn a_proof_that_is_wanted_comes_before_the_next_one_of_its_own_accord() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = EmbeddedStore::open(EmbeddedConfig::new(dir.path(), system_clock())).unwrap();
+        let here = tempfile::tempdir().unwrap();
+        let clock = Clock::system();
+        // Proofs are so far apart that nobody lives to see two.
+        let wanted = SeatWanted {
+            replica: Replica(2),
+            seat: Duration::from_secs(3_600),
+            term_least: Term(0),
+            times: LeaseTimes::default(),
+        };
+        let lock = FolderLock::take(here.path()).unwrap();
+        let (keeper, tenure) = SeatKeeper::new(Arc::clone(&store) as _, clock.clone(), wanted, lock);
+        let keeping = tokio::spawn(keeper.run(CancellationToken::new()));
+        tenure.seated().await.unwrap();
+        let noticed = clock.now();
+        while !tenure.is_own_since(noticed) {
+            tenure.hurry();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        keeping.abort();
+        store.close().await;
     }
 
     #[tokio::test]

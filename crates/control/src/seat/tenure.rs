@@ -8,7 +8,7 @@ use batoff_log::{CasError, Expect, Guard, GuardedError, Key, Kv, StoreError, Wri
 use batoff_types::{Cursor, Moment, Replica, Term};
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::lock::FolderLock;
@@ -59,6 +59,8 @@ pub(super) struct HeldSeat {
     pub(super) shown: Mutex<SeatProof>,
     pub(super) stage: watch::Sender<SeatStage>,
     pub(super) lost: CancellationToken,
+    /// Told when a proof is wanted at once.
+    pub(super) hurry: Notify,
     /// How long a proof counts.
     pub(super) seat: Duration,
     /// Freed when nothing is left in this process that could act.
@@ -103,6 +105,13 @@ impl Tenure {
     pub fn is_own_since(&self, noticed: Moment) -> bool {
         let seat = self.seat.as_ref();
         seat.is_some_and(|seat| seat.until.load(Ordering::Acquire) > (noticed + seat.seat).as_micros())
+    }
+
+    /// A proof is wanted now, for nothing is granted before.
+    pub fn hurry(&self) {
+        if let Some(seat) = &self.seat {
+            seat.hurry.notify_one();
+        }
     }
 
     /// Waits until this process may act.

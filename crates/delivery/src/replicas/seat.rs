@@ -275,6 +275,14 @@ impl Seat {
         self.next = now + CHECK_EVERY.min(self.config.seat / 8);
     }
 
+    /// A proof that begins now is wanted: this process may have stood still, and grants nothing before it knows better
+    /// ([`crate::Roster::stood_still`]). Of no effect while a request is under way.
+    pub fn hurry(&mut self, now: Moment) {
+        if matches!(self.stage, Stage::Seated { .. }) {
+            self.next = self.next.min(now);
+        }
+    }
+
     /// When to poll next; `None` while a request is under way, or the seat is lost.
     pub fn next_timeout(&self) -> Option<Moment> {
         (self.asked.is_none() && self.stage != Stage::Lost).then_some(self.next)
