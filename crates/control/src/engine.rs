@@ -240,3 +240,74 @@ fn failed(file: &Path) -> impl FnOnce(io::Error) -> EngineError + use<> {
     let file = file.to_owned();
     move |source| EngineError::File { file, source }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::OpenOptionsExt;
+
+    use batoff_log::system_clock;
+    use batoff_log_etcd::testing::EtcdServers;
+
+    use super::*;
+
+    fn config(dir: &Path, endpoints: &[String], etcd: &str) -> Config {
+        let text = format!(
+            "[data]\ndir = {dir:?}\n[grpc]\nplaintext = true\n[store]\nengine = 'etcd'\n[store.etcd]\n\
+             endpoints = {endpoints:?}\n{etcd}\n"
+        );
+        Config::parse(&text, std::iter::empty()).unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_data_folder_belongs_to_one_log() {
+        let servers = EtcdServers::start(1).await;
+        let (dir, endpoints) = (tempfile::tempdir().unwrap(), servers.endpoints());
+        let ours = config(dir.path(), &endpoints, "");
+        assert!(check(&ours).unwrap().ends_with("under batoff/: whichever is there"));
+        let opened = open(&ours, system_clock()).await.unwrap();
+        let refused = open(&ours, system_clock()).await.err().unwrap().to_string();
+        assert!(refused.contains("another control plane runs on the data folder"), "{refused}");
+        let log_id = opened.store().log().state().await.unwrap().log_id;
+        opened.store().close().await;
+        drop(opened);
+        assert!(check(&ours).unwrap().ends_with(&log_id.to_string()));
+        assert!(is_in_etcd(dir.path()));
+
+        // An empty prefix is no beginning of a second log.
+        let other = config(dir.path(), &endpoints, "prefix = 'other/'");
+        let refused = open(&other, system_clock()).await.err().unwrap().to_string();
+        for part in [log_id.to_string().as_str(), "there is none", "log.id"] {
+            assert!(refused.contains(part), "{refused}");
+        }
+        // A new identity is remembered.
+        let adopted = adopt_copy(&ours, system_clock()).await.unwrap();
+        assert_ne!(adopted, log_id);
+        let opened = open(&ours, system_clock()).await.unwrap();
+        assert_eq!(opened.store().log().state().await.unwrap().log_id, adopted);
+        opened.store().close().await;
+    }
+
+    #[tokio::test]
+    async fn a_folder_with_a_log_of_its_own_and_a_password_that_others_read_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let password = dir.path().join("password");
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create_new(true).mode(0o644).open(&password).unwrap();
+        let user = format!("user = 'batoff'\npassword_file = {password:?}");
+        let config = config(dir.path(), &["http://127.0.0.1:1".to_owned()], &user);
+        let refused = check(&config).unwrap_err().to_string();
+        assert!(refused.contains("chmod 600"), "{refused}");
+        fs::set_permissions(&password, fs::Permissions::from_mode(0o600)).unwrap();
+        check(&config).unwrap();
+
+        let embedded = EmbeddedStore::open(EmbeddedConfig::new(dir.path(), system_clock())).unwrap();
+        embedded.close().await;
+        for refused in [
+            check(&config).err().unwrap().to_string(),
+            open(&config, system_clock()).await.err().unwrap().to_string(),
+        ] {
+            assert!(refused.contains("holds a purge log of its own"), "{refused}");
+        }
+        assert!(!is_in_etcd(dir.path()));
+    }
+}

@@ -53,3 +53,41 @@ fn reach(endpoint: &str) -> Result<(), String> {
     }
     Err(last)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::doctor::Severity;
+
+    #[test]
+    fn members_that_cannot_be_reached_are_named_and_a_cluster_without_any_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let there = format!("http://{}", listener.local_addr().unwrap());
+        let gone = {
+            let closed = TcpListener::bind("127.0.0.1:0").unwrap();
+            format!("http://{}", closed.local_addr().unwrap())
+        };
+        for (endpoints, severity) in [
+            (vec![there.clone()], Severity::Fine),
+            (vec![there, gone.clone()], Severity::Warning),
+            (vec![gone.clone()], Severity::Error),
+        ] {
+            let text = format!(
+                "[data]\ndir = {:?}\n[grpc]\nplaintext = true\n[store]\nengine = 'etcd'\n[store.etcd]\nendpoints = {endpoints:?}\n",
+                dir.path()
+            );
+            let config = Config::parse(&text, std::iter::empty()).unwrap();
+            let mut report = Diagnosis::default();
+            examine(&config, &endpoints, &mut report);
+            assert_eq!(report.severity, severity, "{report}");
+            assert_eq!(
+                report.to_string().contains(&format!("{gone}: ")),
+                severity != Severity::Fine,
+                "{report}"
+            );
+        }
+    }
+}
