@@ -123,6 +123,10 @@ impl Store for EtcdStore {
         &*self.replicas
     }
 
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     fn health(&self) -> watch::Receiver<Health> {
         self.shared.health.subscribe()
     }

@@ -57,6 +57,7 @@ macro_rules! conformance_suite {
             a_guarded_pair_is_written_while_its_guard_holds
             a_pair_expires_not_before_its_time
             a_watch_tells_the_snapshot_then_changes
+            a_watch_without_news_says_that_it_is_current
             a_watch_hears_of_an_expiry
             pairs_are_scanned_in_order
             presence_tells_of_this_replica

@@ -214,6 +214,11 @@ impl Store for EmbeddedStore {
         &self.shared.peers
     }
 
+    /// Its folder is locked for one process.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     fn health(&self) -> tokio_watch::Receiver<Health> {
         self.shared.health.subscribe()
     }

@@ -164,6 +164,9 @@ pub enum KvEvent {
     Reset,
     /// The snapshot is complete; what follows are changes.
     Synced,
+    /// Nothing is new, and nothing is withheld: all that was written until a moment ago was told. Comes every few
+    /// seconds; a watch that says nothing at all for longer knows nothing.
+    Current,
 }
 
 /// The small records beside the log. No transaction spans both.

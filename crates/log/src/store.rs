@@ -57,6 +57,10 @@ pub trait Store: Send + Sync {
     /// Which replicas are there.
     fn presence(&self) -> &dyn Presence;
 
+    /// Whether others may write to it at the same time. If not, what was read from it or written to it once may be kept in
+    /// memory and be believed; else somebody may have changed it meanwhile.
+    fn is_shared(&self) -> bool;
+
     /// How the store is, now and when that changes.
     fn health(&self) -> watch::Receiver<Health>;
 

@@ -121,6 +121,10 @@ impl Store for FaultyStore {
         self.inner.presence()
     }
 
+    fn is_shared(&self) -> bool {
+        self.inner.is_shared()
+    }
+
     fn health(&self) -> watch::Receiver<Health> {
         self.inner.health()
     }

@@ -119,7 +119,10 @@ impl PairsWatch {
         };
         let stream = self.stream.insert(stream);
         let (events, seen) = match news? {
-            WatchNews::Progress { revision } => (Vec::new(), revision),
+            WatchNews::Progress { revision: seen } => {
+                self.place = PairsPlace::Live { revision: revision.max(seen) };
+                return Ok(vec![KvEvent::Current]);
+            }
             WatchNews::Events { events, .. } => {
                 // Some of the last revision may still follow in another fragment: what was told twice does no harm.
                 let seen = events.iter().filter_map(|event| Some(event.kv.as_ref()?.mod_revision)).max();

@@ -164,7 +164,12 @@ pub async fn a_pair_expires_not_before_its_time(subject: Subject) {
 }
 
 async fn next(watch: &mut BoxStream<'static, KvEvent>) -> KvEvent {
-    soon("the next event of a watch", watch.next()).await.expect("a watch does not end")
+    loop {
+        let event = soon("the next event of a watch", watch.next()).await.expect("a watch does not end");
+        if event != KvEvent::Current {
+            return event;
+        }
+    }
 }
 
 fn told(event: &KvEvent) -> String {
@@ -173,6 +178,7 @@ fn told(event: &KvEvent) -> String {
         KvEvent::Delete { key } => format!("{key:?} gone"),
         KvEvent::Reset => "reset".to_owned(),
         KvEvent::Synced => "synced".to_owned(),
+        KvEvent::Current => "current".to_owned(),
     }
 }
 
@@ -192,6 +198,21 @@ pub async fn a_watch_tells_the_snapshot_then_changes(subject: Subject) {
     assert_eq!(told(&next(&mut watch).await), "b\"sites/a\"=b\"5\"");
     set(&subject, "sites/a", Write::Delete).await;
     assert_eq!(told(&next(&mut watch).await), "b\"sites/a\" gone");
+}
+
+/// While nobody writes, a watch says that it knows all there is; before that, all that was written was told.
+pub async fn a_watch_without_news_says_that_it_is_current(subject: Subject) {
+    let mut watch = subject.store.kv().watch(&Key::from("sites/"));
+    let mut event = async || soon("the next event of a watch", watch.next()).await.map(|event| told(&event));
+    assert_eq!(event().await.as_deref(), Some("synced"));
+    assert_eq!(event().await.as_deref(), Some("current"));
+    set(&subject, "sites/a", put("1")).await;
+    while let Some(told) = event().await
+        && told != "b\"sites/a\"=b\"1\""
+    {
+        assert_eq!(told, "current");
+    }
+    assert_eq!(event().await.as_deref(), Some("current"));
 }
 
 /// An expiry is told although nobody writes.

@@ -1,5 +1,4 @@
-//! Changes of the small records, as they happen. Nobody follows them yet: several control planes beside one log will,
-//! to hear of tokens and terms that another of them has written.
+//! Changes of the small records, as they happen.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +6,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use tokio::sync::broadcast;
+use tokio::time::Instant;
 
 use super::queue::RequestQueue;
 use super::read::StoreView;
@@ -16,11 +16,21 @@ use crate::kv::{Key, KvEvent, SCAN_ITEMS_MAX};
 /// How long a watch waits before it reads again from a store that could not be read.
 const READ_AGAIN_DELAY: Duration = Duration::from_millis(100);
 
+/// How often a watch without news says that there are none.
+const CURRENT_EVERY: Duration = Duration::from_secs(2);
+
 /// See [`Kv::watch`](crate::Kv::watch).
 pub(super) fn watch(shared: Arc<Shared>, requests: RequestQueue, prefix: Key) -> BoxStream<'static, KvEvent> {
     // Subscribed before the snapshot is taken, so that nothing falls between the two.
     let changes = shared.subscribe_changes();
-    let watch = PairWatch { shared, requests, prefix, changes, place: WatchPlace::Begin };
+    let watch = PairWatch {
+        shared,
+        requests,
+        prefix,
+        changes,
+        place: WatchPlace::Begin,
+        quiet_until: Instant::now(),
+    };
     stream::unfold(watch, |mut watch| async {
         let events = watch.next_events().await?;
         Some((stream::iter(events), watch))
@@ -45,6 +55,8 @@ struct PairWatch {
     prefix: Key,
     changes: broadcast::Receiver<PairNews>,
     place: WatchPlace,
+    /// When to say that there are no news, if there are none before.
+    quiet_until: Instant,
 }
 
 impl PairWatch {
@@ -54,27 +66,42 @@ impl PairWatch {
             match self.place {
                 WatchPlace::Begin => return self.snapshot(Vec::new()).await,
                 WatchPlace::Lost => return self.snapshot(vec![KvEvent::Reset]).await,
-                WatchPlace::Live { commit } => match self.changes.recv().await {
-                    Ok(PairNews::Commit { commit: news, changes }) if news > commit => {
-                        self.place = WatchPlace::Live { commit: news };
-                        let events: Vec<_> = changes
-                            .iter()
-                            .filter(|(key, _)| key.starts_with(&self.prefix))
-                            .map(|(key, value)| event(key, value.clone()))
-                            .collect();
-                        if !events.is_empty() {
-                            return Some(events);
+                WatchPlace::Live { commit } => match self.news().await {
+                    None => {
+                        self.shared.check_running().ok()?;
+                        return Some(vec![KvEvent::Current]);
+                    }
+                    Some(news) => match news {
+                        Ok(PairNews::Commit { commit: news, changes }) if news > commit => {
+                            self.place = WatchPlace::Live { commit: news };
+                            let events: Vec<_> = changes
+                                .iter()
+                                .filter(|(key, _)| key.starts_with(&self.prefix))
+                                .map(|(key, value)| event(key, value.clone()))
+                                .collect();
+                            if !events.is_empty() {
+                                return Some(events);
+                            }
                         }
-                    }
-                    // The snapshot showed it already.
-                    Ok(PairNews::Commit { .. }) => {}
-                    Ok(PairNews::LookAgain) | Err(broadcast::error::RecvError::Lagged(_)) => {
-                        self.place = WatchPlace::Lost;
-                    }
-                    Err(broadcast::error::RecvError::Closed) => return None,
+                        // The snapshot showed it already.
+                        Ok(PairNews::Commit { .. }) => {}
+                        Ok(PairNews::LookAgain) | Err(broadcast::error::RecvError::Lagged(_)) => {
+                            self.place = WatchPlace::Lost;
+                        }
+                        Err(broadcast::error::RecvError::Closed) => return None,
+                    },
                 },
             }
         }
+    }
+
+    /// What happened next; `None` when it is time to say that nothing did.
+    async fn news(&mut self) -> Option<Result<PairNews, broadcast::error::RecvError>> {
+        let news = tokio::time::timeout_at(self.quiet_until, self.changes.recv()).await.ok();
+        if news.is_none() {
+            self.quiet_until = Instant::now() + CURRENT_EVERY;
+        }
+        news
     }
 
     /// All pairs as of one commit, after `events`.
@@ -97,6 +124,7 @@ impl PairWatch {
             };
             if let Ok((commit, pairs)) = self.shared.read(|opening| self.requests.mend(opening), work).await {
                 self.place = WatchPlace::Live { commit };
+                self.quiet_until = Instant::now() + CURRENT_EVERY;
                 events.extend(pairs.into_iter().map(|(key, versioned)| KvEvent::Put { key, versioned }));
                 events.push(KvEvent::Synced);
                 return Some(events);

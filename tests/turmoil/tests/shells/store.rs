@@ -67,6 +67,10 @@ impl Store for Timeless {
         self.0.presence()
     }
 
+    fn is_shared(&self) -> bool {
+        self.0.is_shared()
+    }
+
     fn health(&self) -> watch::Receiver<Health> {
         self.0.health()
     }
