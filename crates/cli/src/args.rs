@@ -81,7 +81,8 @@ pub struct Connection {
     /// Configuration file [env: BATOFF_CONFIG] [default: ~/.config/batoff/config.toml, if it exists]
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// The purge API, such as https://purge.example.net/v1 [env: BATOFF_API]
+    /// The purge API, such as https://purge.example.net/v1; of several control planes all, with commas between them: one that
+    /// does not answer is left for the next [env: BATOFF_API]
     #[arg(long, global = true, value_name = "URL")]
     pub api: Option<String>,
     /// The site [env: BATOFF_SITE]
@@ -100,7 +101,8 @@ pub struct Connection {
     /// File with the signing secret [env: BATOFF_SECRET_FILE]
     #[arg(long, global = true, value_name = "FILE")]
     pub secret_file: Option<PathBuf>,
-    /// The admin API [env: BATOFF_ADMIN] [default: http://127.0.0.1:8082]
+    /// The admin API; of several control planes all, with commas between them
+    /// [env: BATOFF_ADMIN] [default: http://127.0.0.1:8082]
     #[arg(long, global = true, value_name = "URL")]
     pub admin: Option<String>,
     /// Admin token (bto_admin_…) [env: BATOFF_ADMIN_TOKEN]

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::client::header_value;
+use crate::endpoint::Connection;
 use crate::reply::{self, Effect};
 use crate::{Endpoint, Error, Retry, Sla};
 
@@ -26,7 +27,7 @@ pub use self::overview::{ConcernReport, FleetReport, HourReport, OverviewReport,
 pub struct AdminClient {
     endpoint: Endpoint,
     token: String,
-    http: reqwest::Client,
+    http: Connection,
     retry: Retry,
 }
 

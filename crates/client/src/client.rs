@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use reqwest::header::{self, HeaderValue};
 use reqwest::{Method, Request};
+use sha2::{Digest, Sha256};
 
-use crate::endpoint::ANSWER_TIMEOUT;
+use crate::endpoint::Connection;
 use crate::reply::{self, Effect};
 use crate::{
     Credentials, DryRun, Endpoint, Error, Events, Include, ListQuery, Page, PurgeRequest, Retry,
@@ -15,12 +16,21 @@ use crate::{
 /// What makes submissions within 24 hours one; a part of what is signed.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
+/// The longest wait that one of several control planes is asked for.
+const WAIT_MAX_OF_SEVERAL: Duration = Duration::from_secs(5);
+
+/// How often several control planes are asked for a task that they do not know …
+const LOOKS_MAX: u32 = 10;
+
+/// … and how much later each time.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
 /// The purge API, as one token sees it. Cheap to clone; connections are shared.
 #[derive(Clone, Debug)]
 pub struct Client {
     endpoint: Endpoint,
     credentials: Credentials,
-    http: reqwest::Client,
+    http: Connection,
     retry: Retry,
 }
 
@@ -52,7 +62,8 @@ impl Client {
     }
 
     /// Signs a purge without sending it. An `idempotency_key` (1 to 255 visible ASCII characters) makes later
-    /// submissions with the same key and body the same purge for 24 hours, also when they are signed anew.
+    /// submissions with the same key and body the same purge for 24 hours, also when they are signed anew. For several control
+    /// planes each submission has one, given or not: it is one purge whichever of them takes it.
     pub fn prepare(
         &self,
         site: &str,
@@ -62,7 +73,7 @@ impl Client {
         Ok(Submission(self.purge_request(site, purge, &[], idempotency_key)?))
     }
 
-    /// Sends a signed purge; 503 and lost connections are retried with the same bytes.
+    /// Sends a signed purge; 503 and lost connections are retried with the same bytes, with each control plane in turn.
     pub async fn send(&self, submission: &Submission) -> Result<Task, Error> {
         let response = reply::send(&self.http, &submission.0, Effect::Submission, self.retry).await?;
         reply::json(response, Effect::Submission).await
@@ -98,7 +109,7 @@ impl Client {
         loop {
             let left = limit.saturating_sub(begun.elapsed());
             let asked = Instant::now();
-            let seen = self.status_after(site, task, include, left.min(WAIT_MAX)).await?;
+            let seen = self.status_after(site, task, include, left.min(self.wait_max())).await?;
             if seen.is_completed() || begun.elapsed() >= limit {
                 return Ok(seen);
             }
@@ -106,6 +117,11 @@ impl Client {
             const POLL_MIN: Duration = Duration::from_millis(100);
             tokio::time::sleep(POLL_MIN.saturating_sub(asked.elapsed()).min(left)).await;
         }
+    }
+
+    /// How long one question waits. One of several control planes may die meanwhile, and another is asked sooner then.
+    fn wait_max(&self) -> Duration {
+        if self.endpoint.is_several() { WAIT_MAX_OF_SEVERAL } else { WAIT_MAX }
     }
 
     async fn status_after(
@@ -125,8 +141,19 @@ impl Client {
             query.push(("wait", wait.as_secs().max(1).to_string()));
         }
         let mut request = self.endpoint.request(Method::GET, &["sites", site, "purge", task], &query);
-        *request.timeout_mut() = Some(ANSWER_TIMEOUT + wait);
-        self.read(request).await
+        *request.timeout_mut() = Some(self.endpoint.answer_timeout() + wait);
+        let mut looks = 1;
+        loop {
+            let Some(copy) = request.try_clone() else { return self.read(request).await };
+            match self.read(copy).await {
+                // Another control plane than the one that took it may hear of it a moment later.
+                Err(error) if self.endpoint.is_several() && is_unknown_yet(&error) && looks < LOOKS_MAX => {
+                    looks += 1;
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                answer => return answer,
+            }
+        }
     }
 
     /// One page of the site's tasks, newest first.
@@ -169,7 +196,7 @@ impl Client {
         }
         self.sign(&mut request)?;
         let response = reply::send(&self.http, &request, Effect::Read, self.retry).await?;
-        Ok(Events::new(response))
+        Ok(Events::new(self.http.clone(), response))
     }
 
     async fn read<T: serde::de::DeserializeOwned>(&self, mut request: Request) -> Result<T, Error> {
@@ -188,8 +215,10 @@ impl Client {
         let body = serde_json::to_vec(purge).map_err(|e| Error::Unusable(e.to_string()))?;
         let mut request = self.endpoint.request(Method::POST, &["sites", site, "purge"], query);
         request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        // What one control plane took without an answer is the same purge for the next, at once and not only after two seconds.
+        let own_key = self.endpoint.is_several().then(|| key_of(&body));
         *request.body_mut() = Some(body.into());
-        if let Some(key) = idempotency_key {
+        if let Some(key) = idempotency_key.or(own_key.as_deref()) {
             request.headers_mut().insert(IDEMPOTENCY_KEY, key_value(key)?);
         }
         self.sign(&mut request)?;
@@ -220,6 +249,16 @@ impl Client {
         headers.insert(SIGNATURE_HEADER, header_value("signature", &signature)?);
         Ok(())
     }
+}
+
+/// A key for this submission alone: equal bodies of one instant may well be one purge.
+fn key_of(body: &[u8]) -> String {
+    let digest = Sha256::new().chain_update(Timestamp::now().as_str()).chain_update(body).finalize();
+    hex::encode(&digest[..16])
+}
+
+fn is_unknown_yet(error: &Error) -> bool {
+    error.code() == Some("not_found")
 }
 
 /// The same rule as the API's; a key with white space at its ends would be signed with it and sent without.

@@ -2,13 +2,16 @@ use std::collections::VecDeque;
 
 use reqwest::Response;
 
-use crate::endpoint::causes;
+use crate::endpoint::{Connection, causes};
 use crate::sse::{Dispatched, Parser};
 use crate::{Error, Task};
 
-/// The purges of a site as they happen. Ends with the connection; go on from [`Events::last_id`].
+/// The purges of a site as they happen. Ends with the connection; go on from [`Events::last_id`]: of several control planes
+/// another one is asked then.
 #[derive(Debug)]
 pub struct Events {
+    connection: Connection,
+    at: usize,
     response: Response,
     parser: Parser,
     ready: VecDeque<Dispatched>,
@@ -16,8 +19,9 @@ pub struct Events {
 }
 
 impl Events {
-    pub(crate) fn new(response: Response) -> Self {
-        Self { response, parser: Parser::default(), ready: VecDeque::new(), last_id: None }
+    pub(crate) fn new(connection: Connection, response: Response) -> Self {
+        let at = connection.at();
+        Self { connection, at, response, parser: Parser::default(), ready: VecDeque::new(), last_id: None }
     }
 
     /// The next task that was accepted or changed its state; `None` when the control plane ended the stream.
@@ -35,6 +39,9 @@ impl Events {
                 return Ok(Some(task));
             }
             let chunk = self.response.chunk().await;
+            if !matches!(chunk, Ok(Some(_))) {
+                self.connection.leave(self.at);
+            }
             match chunk.map_err(|e| Error::Unavailable { reason: causes(&e), retry_after: None })? {
                 Some(bytes) => self.ready.extend(self.parser.handle_bytes(&bytes)),
                 None => return Ok(None),

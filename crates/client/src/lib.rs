@@ -15,6 +15,11 @@
 //!
 //! **It is not:** a queue. Nothing is remembered between calls; what was not accepted is the caller's to send again.
 //! A submission is signed once, and all its retries carry the same bytes, so the control plane takes it once.
+//!
+//! **Several control planes** over one store: name them all, `Endpoint::new("https://cp1.example.net,https://cp2.example.net")`.
+//! One is asked as long as it answers. When it does not (no connection, 502, 503, 504, no answer in time) the same bytes go
+//! to the next, at once; a purge stays one purge, for each submission then has an `Idempotency-Key`. Waiting for a task goes
+//! on with another, and so do events: call [`Client::events`] again with [`Events::last_id`].
 
 mod admin;
 mod client;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::{Request, Response, StatusCode, header};
 use serde::de::DeserializeOwned;
 
-use crate::endpoint::causes;
+use crate::endpoint::{Connection, causes};
 use crate::{Error, Problem, Retry};
 
 /// Bytes of one answer that are read; a longer one is not from the API.
@@ -20,9 +20,10 @@ pub(crate) enum Effect {
     Submission,
 }
 
-/// Sends `request`, the same bytes each time, until it is answered with success or `retry` is used up.
+/// Sends `request`, the same bytes each time, until it is answered with success or `retry` is used up. Where there are several
+/// control planes, one attempt is to ask each once, from the one that answered last on.
 pub(crate) async fn send(
-    http: &reqwest::Client,
+    connection: &Connection,
     request: &Request,
     effect: Effect,
     retry: Retry,
@@ -31,11 +32,28 @@ pub(crate) async fn send(
     // Once an outcome was unknown it stays unknown, also when the next attempt finds nobody there.
     let mut in_doubt = false;
     loop {
-        let error = match send_once(http, request, effect).await {
-            Ok(response) => return Ok(response),
-            Err(error) => error,
+        let mut asked = 0;
+        let error = loop {
+            let at = connection.at();
+            let error = match send_once(connection, at, request, effect).await {
+                Ok(response) => return Ok(response),
+                Err(error) => error,
+            };
+            in_doubt |= matches!(error, Error::OutcomeUnknown { .. });
+            asked += 1;
+            let goes_on = match error {
+                Error::Unavailable { .. } => true,
+                // It may have been done.
+                Error::OutcomeUnknown { .. } => retry.attempts > 1,
+                _ => false,
+            };
+            if goes_on || matches!(error, Error::OutcomeUnknown { .. }) {
+                connection.leave(at);
+            }
+            if !goes_on || asked >= connection.count() {
+                break error;
+            }
         };
-        in_doubt |= matches!(error, Error::OutcomeUnknown { .. });
         failed += 1;
         match retry.pause_after(failed, &error) {
             Some(pause) => tokio::time::sleep(pause).await,
@@ -44,16 +62,22 @@ pub(crate) async fn send(
     }
 }
 
-async fn send_once(http: &reqwest::Client, request: &Request, effect: Effect) -> Result<Response, Error> {
-    let Some(copy) = request.try_clone() else {
+async fn send_once(
+    connection: &Connection,
+    at: usize,
+    request: &Request,
+    effect: Effect,
+) -> Result<Response, Error> {
+    let Some(copy) = connection.addressed(request, at) else {
         return Err(Error::Unusable("the request's body cannot be sent twice".into()));
     };
-    let response = http.execute(copy).await.map_err(|e| lost(request, effect, &e))?;
+    let origin = copy.url().origin().ascii_serialization();
+    let response = connection.http.execute(copy).await.map_err(|e| lost(&origin, effect, &e))?;
     if response.status().is_success() { Ok(response) } else { Err(refusal(response).await) }
 }
 
-fn lost(request: &Request, effect: Effect, error: &reqwest::Error) -> Error {
-    let reason = format!("{}: {}", origin_of(request), causes(error));
+fn lost(origin: &str, effect: Effect, error: &reqwest::Error) -> Error {
+    let reason = format!("{origin}: {}", causes(error));
     if error.is_builder() {
         Error::Unusable(reason)
     } else if error.is_connect() || effect == Effect::Read {
@@ -119,8 +143,4 @@ async fn read(mut response: Response) -> Result<Vec<u8>, String> {
         }
     }
     Ok(body)
-}
-
-fn origin_of(request: &Request) -> String {
-    request.url().origin().ascii_serialization()
 }

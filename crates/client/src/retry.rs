@@ -6,7 +6,7 @@ use crate::Error;
 /// for a quota is the caller's decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retry {
-    /// Attempts in all, the first one included.
+    /// Attempts in all, the first one included; of several control planes each attempt asks each of them.
     pub attempts: u32,
     /// The pause before the second attempt; it doubles with each further one.
     pub first_pause: Duration,

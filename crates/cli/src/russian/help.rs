@@ -77,8 +77,10 @@ pub const HELP: [(&str, &str); 143] = [
     ("Configuration file", "Файл настроек"),
     ("~/.config/batoff/config.toml, if it exists", "~/.config/batoff/config.toml, если он есть"),
     (
-        "The purge API, such as https://purge.example.net/v1",
-        "API очистки, например https://purge.example.net/v1",
+        "The purge API, such as https://purge.example.net/v1; of several control planes all, with commas between them: \
+         one that does not answer is left for the next",
+        "API очистки, например https://purge.example.net/v1; если управляющих серверов несколько, все через \
+         запятую: когда один не отвечает, спрашивают следующий",
     ),
     ("The site", "Сайт"),
     (
@@ -88,7 +90,10 @@ pub const HELP: [(&str, &str); 143] = [
     ("File with the API token", "Файл с токеном API"),
     ("Signing secret (bts_live_…)", "Секрет подписи (bts_live_…)"),
     ("File with the signing secret", "Файл с секретом подписи"),
-    ("The admin API", "API оператора"),
+    (
+        "The admin API; of several control planes all, with commas between them",
+        "API оператора; если управляющих серверов несколько, все через запятую",
+    ),
     ("Admin token (bto_admin_…)", "Токен оператора (bto_admin_…)"),
     (
         "File with the admin token, as `batoff-control init` makes it",
