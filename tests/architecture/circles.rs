@@ -42,7 +42,7 @@ const CONTROL: &[(&str, &[&str])] = &[
         ],
     ),
     ("ops", &["clock", "metrics", "seat", "service"]),
-    ("api", &["audit", "catalog", "clock", "commit", "language", "metrics", "service", "tracker"]),
+    ("api", &["audit", "catalog", "clock", "commit", "language", "metrics", "service", "store", "tracker"]),
     ("stream", &["handshakes", "hub", "metrics", "revoked", "service", "store", "tls", "tracker"]),
     (
         "admin",

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::client::header_value;
-use crate::endpoint::Connection;
+use crate::endpoint::Connections;
 use crate::reply::{self, Effect};
 use crate::{Endpoint, Error, Retry, Sla};
 
@@ -27,7 +27,7 @@ pub use self::overview::{ConcernReport, FleetReport, HourReport, OverviewReport,
 pub struct AdminClient {
     endpoint: Endpoint,
     token: String,
-    http: Connection,
+    http: Connections,
     retry: Retry,
 }
 

@@ -6,7 +6,7 @@ use reqwest::header::{self, HeaderValue};
 use reqwest::{Method, Request};
 use sha2::{Digest, Sha256};
 
-use crate::endpoint::Connection;
+use crate::endpoint::Connections;
 use crate::reply::{self, Effect};
 use crate::{
     Credentials, DryRun, Endpoint, Error, Events, Include, ListQuery, Page, PurgeRequest, Retry,
@@ -30,7 +30,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 pub struct Client {
     endpoint: Endpoint,
     credentials: Credentials,
-    http: Connection,
+    http: Connections,
     retry: Retry,
 }
 

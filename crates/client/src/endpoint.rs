@@ -128,7 +128,7 @@ impl Endpoint {
         request
     }
 
-    pub(crate) fn connect(&self) -> Result<Connection, Error> {
+    pub(crate) fn connect(&self) -> Result<Connections, Error> {
         if rustls::crypto::CryptoProvider::get_default().is_none() {
             // Another thread may have been faster; then its provider is in force, which is as good.
             let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -156,7 +156,7 @@ impl Endpoint {
         let http = builder
             .build()
             .map_err(|e| Error::Unusable(format!("no HTTP client for {}: {}", self.text, causes(&e))))?;
-        Ok(Connection { http, bases: self.bases.clone().into(), at: Arc::default() })
+        Ok(Connections { http, bases: self.bases.clone().into(), at: Arc::default() })
     }
 }
 
@@ -194,14 +194,14 @@ fn is_loopback(base: &Url) -> bool {
 
 /// The connections to an endpoint, shared by all clones.
 #[derive(Clone)]
-pub(crate) struct Connection {
+pub(crate) struct Connections {
     pub http: reqwest::Client,
     bases: Arc<[Url]>,
     /// Who is asked.
     at: Arc<AtomicUsize>,
 }
 
-impl Connection {
+impl Connections {
     /// How many control planes there are.
     pub(crate) fn count(&self) -> usize {
         self.bases.len()
@@ -231,7 +231,7 @@ impl Connection {
     }
 }
 
-impl fmt::Debug for Connection {
+impl fmt::Debug for Connections {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.bases.iter().map(Url::as_str)).finish()
     }

@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 
 use reqwest::Response;
 
-use crate::endpoint::{Connection, causes};
+use crate::endpoint::{Connections, causes};
 use crate::sse::{Dispatched, Parser};
 use crate::{Error, Task};
 
@@ -10,7 +10,7 @@ use crate::{Error, Task};
 /// another one is asked then.
 #[derive(Debug)]
 pub struct Events {
-    connection: Connection,
+    connection: Connections,
     at: usize,
     response: Response,
     parser: Parser,
@@ -19,7 +19,7 @@ pub struct Events {
 }
 
 impl Events {
-    pub(crate) fn new(connection: Connection, response: Response) -> Self {
+    pub(crate) fn new(connection: Connections, response: Response) -> Self {
         let at = connection.at();
         Self { connection, at, response, parser: Parser::default(), ready: VecDeque::new(), last_id: None }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::{Request, Response, StatusCode, header};
 use serde::de::DeserializeOwned;
 
-use crate::endpoint::{Connection, causes};
+use crate::endpoint::{Connections, causes};
 use crate::{Error, Problem, Retry};
 
 /// Bytes of one answer that are read; a longer one is not from the API.
@@ -23,7 +23,7 @@ pub(crate) enum Effect {
 /// Sends `request`, the same bytes each time, until it is answered with success or `retry` is used up. Where there are several
 /// control planes, one attempt is to ask each once, from the one that answered last on.
 pub(crate) async fn send(
-    connection: &Connection,
+    connection: &Connections,
     request: &Request,
     effect: Effect,
     retry: Retry,
@@ -63,7 +63,7 @@ pub(crate) async fn send(
 }
 
 async fn send_once(
-    connection: &Connection,
+    connection: &Connections,
     at: usize,
     request: &Request,
     effect: Effect,

@@ -5,7 +5,7 @@
 //! | `reply` | What has every reply? Request id, date, and a refusal's body |
 //! | `admission` | Who is asking, and did they? Token, size, signature and timestamp, scope |
 //! | `purge_body`, `query`, `items` | What is asked for? |
-//! | `quota`, `auth_failures` | Not too often? |
+//! | `quota`, `slices`, `site_quotas`, `auth_failures` | Not too often? |
 //! | `idempotency`, `replays` | Was it asked before? |
 //! | `refusals` | What is the audit log told of what changed nothing? |
 //! | `apart` | On which threads is waited? |
@@ -48,7 +48,9 @@ pub mod reply;
 mod request_id;
 pub(crate) mod russian;
 mod signature;
+mod site_quotas;
 pub mod sla;
+mod slices;
 mod state;
 mod submit;
 mod task;

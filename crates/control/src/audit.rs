@@ -20,7 +20,8 @@
 //! `batoff audit verify` prints it, to where the control plane cannot write.
 //!
 //! Entries stand in the order in which they were written; a purge's comes up to [`FLUSH_EVERY`] after it, and before
-//! anybody reads. Each replica of the control plane has a chain of its own.
+//! anybody reads. Control planes that share a store write the same chain, each behind the last: one order, and for each
+//! purge one entry, whoever accepted it. Who reads is told all purges of the log; others' notes may come 5 s later.
 
 mod block;
 mod blocks;

@@ -27,7 +27,7 @@ use batoff_log::embedded::{
     BackupError, BackupSummary, EmbeddedConfig, EmbeddedStore, OpenError, verify_backup,
 };
 use batoff_program::durable;
-use batoff_types::LogId;
+use batoff_types::{LogId, Replica};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
@@ -292,9 +292,9 @@ pub async fn restore(source: &Path, data_dir: &Path, clock: Clock) -> Result<Res
 }
 
 async fn look(store: &Arc<EmbeddedStore>, clock: Clock) -> Result<ChainReport, BackupFailed> {
-    let state = store.log().state().await?;
+    let log_id = store.log().state().await?.log_id;
     let store = Arc::clone(store) as Arc<dyn Store>;
-    Ok(Audit::open(store, clock, &state).await?.verify(None).await?)
+    Ok(Audit::open(store, clock, log_id, Replica::ONLY).await?.verify(None).await?)
 }
 
 fn make(source: &Path, data_dir: &Path) -> Result<(LogId, BackupSummary), BackupFailed> {

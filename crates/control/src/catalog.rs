@@ -1,30 +1,38 @@
 //! The customers: sites with their hostnames and limits (derived from the purge log's own records), and tokens (small
 //! records beside the log). Both are held in memory whole, so that no request waits for a look-up.
+//!
+//! Where several control planes share the store, tokens are followed in it (`follow`): one that was issued or revoked
+//! elsewhere is so here within a moment. What is held is believed for [`BELIEVED_FOR`] after the store was heard last; then
+//! the row itself is asked for, and nobody is let in when that cannot be read.
 
+mod follow;
 mod history;
 mod row;
 mod secret;
 mod signing_key;
+mod table;
 mod token;
 mod uses;
 
-use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use batoff_log::{Key, Kv, Store, StoreError};
+use batoff_log::{Key, Store, StoreError};
 use batoff_types::{Cursor, HostPattern, Seq, SiteChange, SiteId, SiteLimits, SiteTable, UnixMillis};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
+use self::follow::HeldTokens;
 use self::history::SiteHistory;
 use self::signing_key::SigningKeySlot;
-use self::uses::TokenUses;
+use self::table::{REVOKED, TOKENS, key_of, revoked_key_of};
 use crate::clock::Clock;
 use crate::ids::TaskIds;
 use crate::store::rows;
 
+pub use self::follow::BELIEVED_FOR;
 pub use self::secret::{MASTER_KEY_BYTES, MasterKey};
 pub use self::signing_key::SigningKey;
 pub use self::token::{
@@ -37,13 +45,6 @@ pub const REVOKED_PER_SITE_MAX: usize = 1_000;
 
 /// Tokens that one site may have. More are refused: a script that issues in a loop must not fill memory.
 pub const TOKENS_PER_SITE_MAX: usize = 1_000;
-
-/// Under this prefix are the tokens: `tokens/<site>/<id>`.
-const TOKENS: &str = "tokens/";
-
-/// Under this prefix are those that were revoked, `revoked-tokens/<site>/<id>`: apart, so that no build that knows
-/// nothing of revoked tokens takes one for a token.
-const REVOKED: &str = "revoked-tokens/";
 
 /// A customer's site.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +66,8 @@ pub enum TokenRefusal {
     Unknown,
     /// Its time is over.
     Expired,
+    /// It cannot be told now whether it is one: others may have revoked or issued it since the store was heard last.
+    Unverified,
 }
 
 /// What a new token is to be.
@@ -105,15 +108,7 @@ pub struct Catalog {
     table: ArcSwap<SiteTable>,
     history: Mutex<SiteHistory>,
     through: watch::Sender<Cursor>,
-    tokens: RwLock<TokenTable>,
-    uses: TokenUses,
-}
-
-#[derive(Default)]
-struct TokenTable {
-    by_hash: HashMap<[u8; 32], Arc<Token>>,
-    by_site: HashMap<SiteId, BTreeMap<TokenId, Arc<Token>>>,
-    revoked: HashMap<SiteId, BTreeMap<TokenId, Arc<RevokedToken>>>,
+    tokens: HeldTokens,
 }
 
 impl Catalog {
@@ -125,8 +120,7 @@ impl Catalog {
         master: MasterKey,
     ) -> Result<Self, StoreError> {
         let history = SiteHistory::load(store.kv()).await?;
-        let tokens = load_tokens(store.kv()).await?;
-        let uses = TokenUses::load(store.kv()).await?;
+        let tokens = HeldTokens::load(store.as_ref(), &clock).await?;
         Ok(Self {
             store,
             clock,
@@ -135,8 +129,7 @@ impl Catalog {
             table: ArcSwap::from_pointee(history.table().clone()),
             through: watch::Sender::new(history.saved_through()),
             history: Mutex::new(history),
-            tokens: RwLock::new(tokens),
-            uses,
+            tokens,
         })
     }
 
@@ -177,17 +170,48 @@ impl Catalog {
             .collect()
     }
 
-    /// The token that this text is, if it may still be used.
+    /// The token that this text is, if it may still be used. After [`TokenRefusal::Unverified`] ask
+    /// [`Catalog::ask_store`].
     pub fn find(&self, text: &str) -> Result<Arc<Token>, TokenRefusal> {
         // Looked up by hash: how long the look-up takes says nothing about the token.
-        let Some(token) = self.tokens.read().by_hash.get(&hash(text)).cloned() else {
-            let is_token = well_formed(TOKEN_PREFIX, text);
-            return Err(if is_token { TokenRefusal::Unknown } else { TokenRefusal::Malformed });
+        let Some(token) = self.tokens.table.read().by_hash.get(&hash(text)).cloned() else {
+            return Err(match well_formed(TOKEN_PREFIX, text) {
+                true if self.tokens.is_believed(&self.clock) => TokenRefusal::Unknown,
+                true => TokenRefusal::Unverified,
+                false => TokenRefusal::Malformed,
+            });
         };
         if token.expires_at.is_some_and(|end| end <= self.clock.wall()) {
             return Err(TokenRefusal::Expired);
         }
-        Ok(token)
+        if self.tokens.is_believed(&self.clock) { Ok(token) } else { Err(TokenRefusal::Unverified) }
+    }
+
+    /// The token that this text is, by its row in the store: for when [`Catalog::find`] cannot tell.
+    ///
+    /// # Errors
+    /// [`TokenRefusal::Unverified`] when the store cannot say either.
+    pub async fn ask_store(&self, text: &str) -> Result<Arc<Token>, TokenRefusal> {
+        // One that is not in memory cannot be looked for: rows are found by a token's name, and its text does not say it.
+        let known =
+            self.tokens.table.read().by_hash.get(&hash(text)).cloned().ok_or(TokenRefusal::Unverified)?;
+        let (kv, place) = (self.store.kv(), format!("{}/{}", known.site, known.id));
+        let [token, revoked] = [TOKENS, REVOKED].map(|prefix| Key::from(format!("{prefix}{place}")));
+        let unverified = |error: StoreError| {
+            tracing::debug!(%error, "a token cannot be looked at");
+            TokenRefusal::Unverified
+        };
+        let is_revoked = kv.get(&revoked).await.map_err(unverified)?.is_some();
+        let stored = rows::get(kv, &token, row::decode_token).await.map_err(unverified)?;
+        match stored {
+            Some(stored) if !is_revoked && stored == *known => Ok(known),
+            _ => Err(TokenRefusal::Unknown),
+        }
+    }
+
+    /// Takes over what other control planes write, until `stopping` is cancelled.
+    pub(crate) async fn follow_tokens(self: Arc<Self>, stopping: CancellationToken) {
+        self.tokens.follow(self.store.as_ref(), &self.clock, &stopping).await;
     }
 
     /// What the token's requests are signed with: the whole string of its secret.
@@ -197,7 +221,13 @@ impl Catalog {
 
     /// A site's tokens, oldest first.
     pub fn tokens(&self, site: &str) -> Vec<Arc<Token>> {
-        self.tokens.read().by_site.get(site).map(|all| all.values().cloned().collect()).unwrap_or_default()
+        self.tokens
+            .table
+            .read()
+            .by_site
+            .get(site)
+            .map(|all| all.values().cloned().collect())
+            .unwrap_or_default()
     }
 
     /// Makes a token; durable before it is returned.
@@ -205,7 +235,8 @@ impl Catalog {
         if self.table().hostnames(new.site.as_str()).is_none() {
             return Err(IssueError::NoSuchSite);
         }
-        if self.tokens.read().by_site.get(&new.site).is_some_and(|all| all.len() >= TOKENS_PER_SITE_MAX) {
+        if self.tokens.table.read().by_site.get(&new.site).is_some_and(|all| all.len() >= TOKENS_PER_SITE_MAX)
+        {
             return Err(IssueError::TooMany);
         }
         let text = generate(TOKEN_PREFIX);
@@ -224,51 +255,67 @@ impl Catalog {
             signing: SigningKeySlot::default(),
         });
         rows::put(self.store.kv(), &key_of(&token), row::encode_token(&token)).await?;
-        self.tokens.write().insert(Arc::clone(&token));
+        self.tokens.table.write().insert(Arc::clone(&token));
         let secret = self.master.signing_secret(token.id);
         Ok(IssuedToken { token, text, secret })
     }
 
     /// A site's revoked tokens, oldest token first.
     pub fn revoked(&self, site: &str) -> Vec<Arc<RevokedToken>> {
-        self.tokens.read().revoked.get(site).map(|all| all.values().cloned().collect()).unwrap_or_default()
+        self.tokens
+            .table
+            .read()
+            .revoked
+            .get(site)
+            .map(|all| all.values().cloned().collect())
+            .unwrap_or_default()
     }
 
     /// When a token was last used, and from where.
     pub fn last_use(&self, token: TokenId) -> Option<TokenUse> {
-        self.uses.of(token)
+        self.tokens.uses.of(token)
     }
 
     /// A request of the token's was accepted.
     pub fn used(&self, token: &Arc<Token>, address: IpAddr) {
-        self.uses.note(token, self.clock.wall(), address);
+        self.tokens.uses.note(token, self.clock.wall(), address);
     }
 
     /// Makes it durable when tokens were used last.
     pub(crate) async fn save_uses(&self) -> Result<(), StoreError> {
-        self.uses.save(self.store.kv()).await
+        let is_token = |token: &Token| self.tokens.table.read().by_hash.contains_key(&token.hash);
+        self.tokens.uses.save(self.store.as_ref(), is_token).await
     }
 
     /// Takes a token back in the name of `by`; it is refused from the moment this returns. `false` when the site has no
     /// such token.
     pub async fn revoke(&self, site: &str, id: TokenId, by: &str) -> Result<bool, StoreError> {
-        let token = self.tokens.read().by_site.get(site).and_then(|all| all.get(&id)).cloned();
-        let Some(token) = token else { return Ok(false) };
+        let Some(token) = self.known_token(site, id).await? else { return Ok(false) };
         // Refused from here on even if the store fails; when it does, the revocation must be repeated to be durable.
-        self.tokens.write().remove(&token);
+        self.tokens.table.write().remove(&token);
         let revoked = Arc::new(RevokedToken {
-            last_use: self.uses.of(id),
+            last_use: self.tokens.uses.of(id),
             revoked_at: self.clock.wall(),
             revoked_by: by.into(),
             token: Arc::clone(&token),
         });
         if let Err(error) = self.write_revoked(&revoked).await {
-            self.tokens.write().insert(token);
+            self.tokens.table.write().insert(token);
             return Err(error);
         }
         self.remember_revoked(revoked).await?;
-        self.uses.forget(self.store.kv(), &token).await?;
+        self.tokens.uses.forget(self.store.kv(), &token).await?;
         Ok(true)
+    }
+
+    /// The site's token, though another control plane should have issued it a moment ago.
+    async fn known_token(&self, site: &str, id: TokenId) -> Result<Option<Arc<Token>>, StoreError> {
+        let known = self.tokens.table.read().by_site.get(site).and_then(|all| all.get(&id)).cloned();
+        if known.is_some() || !self.store.is_shared() {
+            return Ok(known);
+        }
+        let key = Key::from(format!("{TOKENS}{site}/{id}"));
+        Ok(rows::get(self.store.kv(), &key, row::decode_token).await?.map(Arc::new))
     }
 
     /// First that it was revoked, then that it is no token: whatever happens in between, it is none after a start.
@@ -281,9 +328,8 @@ impl Catalog {
     /// Forgets the oldest revocation when there are too many.
     async fn remember_revoked(&self, revoked: Arc<RevokedToken>) -> Result<(), StoreError> {
         let oldest = {
-            let mut tokens = self.tokens.write();
-            let all = tokens.revoked.entry(revoked.token.site.clone()).or_default();
-            all.insert(revoked.token.id, revoked);
+            let mut tokens = self.tokens.table.write();
+            let all = tokens.learn_revoked(revoked);
             let oldest = all.values().min_by_key(|one| one.revoked_at).cloned();
             let oldest = oldest.filter(|_| all.len() > REVOKED_PER_SITE_MAX);
             if let Some(oldest) = &oldest {
@@ -307,9 +353,14 @@ impl Catalog {
 
     /// Waits until changes of sites through `seq` are in the table.
     pub async fn applied(&self, seq: Seq) {
+        self.caught_up(Cursor::after(seq)).await;
+    }
+
+    /// Waits until all changes of sites before this place are in the table.
+    pub async fn caught_up(&self, place: Cursor) {
         let mut through = self.through.subscribe();
         // The sender lives as long as `self`.
-        let _ = through.wait_for(|cursor| cursor.covers(seq)).await;
+        let _ = through.wait_for(|cursor| *cursor >= place).await;
     }
 
     /// Takes over the next records of the log: the changes among them, and how far the log was read.
@@ -351,7 +402,10 @@ impl Catalog {
             return Ok(());
         }
         let unsaved = self.history.lock().unsaved(through);
-        history::save(self.store.kv(), &unsaved, through).await?;
+        match self.store.is_shared() {
+            true => history::save_beside_others(self.store.kv(), &unsaved, through).await?,
+            false => history::save(self.store.kv(), &unsaved, through).await?,
+        }
         self.history.lock().mark_saved(through);
         Ok(())
     }
@@ -365,42 +419,4 @@ impl Catalog {
         }
         Ok(())
     }
-}
-
-impl TokenTable {
-    fn insert(&mut self, token: Arc<Token>) {
-        self.by_hash.insert(token.hash, Arc::clone(&token));
-        self.by_site.entry(token.site.clone()).or_default().insert(token.id, token);
-    }
-
-    fn remove(&mut self, token: &Token) {
-        self.by_hash.remove(&token.hash);
-        if let Some(all) = self.by_site.get_mut(&token.site) {
-            all.remove(&token.id);
-        }
-    }
-}
-
-fn key_of(token: &Token) -> Key {
-    Key::from(format!("{TOKENS}{}/{}", token.site, token.id))
-}
-
-fn revoked_key_of(token: &Token) -> Key {
-    Key::from(format!("{REVOKED}{}/{}", token.site, token.id))
-}
-
-async fn load_tokens(kv: &dyn Kv) -> Result<TokenTable, StoreError> {
-    let mut tokens = TokenTable::default();
-    for revoked in rows::all_under(kv, REVOKED, |_, value| row::decode_revoked(value)).await? {
-        let all = tokens.revoked.entry(revoked.token.site.clone()).or_default();
-        all.insert(revoked.token.id, Arc::new(revoked));
-    }
-    for token in rows::all_under(kv, TOKENS, |_, value| row::decode_token(value)).await? {
-        if tokens.revoked.get(&token.site).is_some_and(|all| all.contains_key(&token.id)) {
-            rows::delete(kv, &key_of(&token)).await?;
-            continue;
-        }
-        tokens.insert(Arc::new(token));
-    }
-    Ok(tokens)
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use batoff_log::{Appended, Dedupe, NewRecord, NewTask, Store, StoreError};
 use batoff_types::{
-    Body, HostPattern, Purge, Record, Selector, Seq, SiteChange, SiteTable, TaskId, UnixMillis,
+    Body, HostPattern, Moment, Purge, Record, Selector, Seq, SiteChange, SiteTable, TaskId, UnixMillis,
 };
 use batoff_wire::Requester;
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
@@ -21,12 +21,25 @@ use crate::clock::Clock;
 use crate::ids::TaskIds;
 use crate::metrics;
 use crate::store::task_record;
+use crate::store::turn::SharedTurn;
 
 /// How long a submission waits for the store before its answer is `outcome_unknown`. The append itself goes on.
 pub const APPEND_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a rejected submitter is asked to wait.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The record that says which control plane changes sites now, where several share the store.
+const SITES_TURN: &str = "sites-turn";
+
+/// For so long: the time to decide, the longest append, and as much again for clocks that differ.
+const SITES_TURN_TIME: Duration = Duration::from_secs(20);
+
+/// How long a change may take from the turn to its append.
+const SITES_DECIDED_WITHIN: Duration = Duration::from_secs(5);
+
+/// How often it is asked for.
+const SITES_TURN_AGAIN: Duration = Duration::from_millis(50);
 
 /// The one way into the purge log: admits, bounds, counts. The group commit itself is the store's. What is more than the log
 /// can take is refused before it has waited for a second.
@@ -165,7 +178,7 @@ impl Commit {
             body,
             dedupe,
         };
-        let hold = AppendHold { _pass: Some(turn.0), _sites: Some(sites), alone: None };
+        let hold = AppendHold { _pass: Some(turn.0), _sites: Some(sites), ..AppendHold::default() };
         match self.append(vec![new], hold).await?.first().copied() {
             Some(Appended::New { seq }) => {
                 metrics::purge_accepted(&kinds);
@@ -186,17 +199,62 @@ impl Commit {
         request_id: &str,
         decide: impl FnOnce(&SiteTable) -> Result<Vec<SiteChange>, E>,
     ) -> Result<(), E> {
+        let turn = self.sites_turn().await?;
         let alone = Arc::clone(&self.sites).write_owned().await;
-        let changes = decide(&self.catalog.table())?;
-        let bodies = changes.into_iter().map(Body::Site).collect();
+        let bodies: Vec<Body> = match decide(&self.catalog.table()) {
+            Ok(changes) if !changes.is_empty() => changes.into_iter().map(Body::Site).collect(),
+            nothing => {
+                if let Some(turn) = turn {
+                    turn.turn.give_back().await;
+                }
+                return nothing.map(drop);
+            }
+        };
+        if turn.as_ref().is_some_and(|turn| self.clock.now() >= turn.ends_at) {
+            return Err(others_change_sites().into());
+        }
         // Kept by the append itself: should this caller go away, no purge may pass before the change is in force.
-        self.append_all(bodies, request_id, Some(alone)).await?;
+        let hold =
+            AppendHold { alone: Some(alone), turn: turn.map(|turn| turn.turn), ..AppendHold::default() };
+        self.append_all(bodies, request_id, hold).await?;
         Ok(())
+    }
+
+    /// Where other control planes change sites as well: the right to do it now, with all in the table that they have done.
+    /// What two have decided by one table would give a name to two sites.
+    ///
+    /// Purges are not held up elsewhere: one that another control plane accepts in the instant in which a change of its
+    /// names is on its way takes effect under them, as if it had come just before. It evicts, it lets nothing stay.
+    async fn sites_turn(&self) -> Result<Option<SitesTurn>, CommitError> {
+        if !self.store.is_shared() {
+            return Ok(None);
+        }
+        let begun = self.clock.now();
+        let turn = loop {
+            match SharedTurn::take(&self.store, SITES_TURN, SITES_TURN_TIME).await.map_err(refused)? {
+                Some(turn) => break turn,
+                None if self.clock.now().since(begun) >= APPEND_PATIENCE => return Err(others_change_sites()),
+                None => tokio::time::sleep(SITES_TURN_AGAIN).await,
+            }
+        };
+        let ends_at = self.clock.now() + SITES_DECIDED_WITHIN;
+        let caught_up = async {
+            let tail = self.store.log().state().await.map_err(refused)?.tail;
+            let caught_up = tokio::time::timeout(SITES_DECIDED_WITHIN, self.catalog.caught_up(tail)).await;
+            caught_up.map_err(|_| others_change_sites())
+        };
+        match caught_up.await {
+            Ok(()) => Ok(Some(SitesTurn { turn, ends_at })),
+            Err(error) => {
+                turn.give_back().await;
+                Err(error)
+            }
+        }
     }
 
     /// Makes a record of the control plane's own durable: a node registered or removed.
     pub async fn append_body(&self, body: Body, request_id: &str) -> Result<Seq, CommitError> {
-        let last = self.append_all(vec![body], request_id, None).await?;
+        let last = self.append_all(vec![body], request_id, AppendHold::default()).await?;
         last.ok_or(CommitError::OutcomeUnknown { retry_after: RETRY_AFTER })
     }
 
@@ -204,7 +262,7 @@ impl Commit {
         &self,
         bodies: Vec<Body>,
         request_id: &str,
-        alone: Option<OwnedRwLockWriteGuard<()>>,
+        hold: AppendHold,
     ) -> Result<Option<Seq>, CommitError> {
         if bodies.is_empty() {
             return Ok(None);
@@ -221,7 +279,7 @@ impl Commit {
                 }
             })
             .collect();
-        let appended = self.append(batch, AppendHold { alone, ..AppendHold::default() }).await?;
+        let appended = self.append(batch, hold).await?;
         Ok(appended.into_iter().rev().find_map(|one| match one {
             Appended::New { seq } | Appended::Duplicate { seq, .. } => Some(seq),
             Appended::Conflict => None,
@@ -240,7 +298,11 @@ impl Commit {
         }
     }
 
-    async fn append(&self, batch: Vec<NewRecord>, hold: AppendHold) -> Result<Vec<Appended>, CommitError> {
+    async fn append(
+        &self,
+        batch: Vec<NewRecord>,
+        mut hold: AppendHold,
+    ) -> Result<Vec<Appended>, CommitError> {
         let store = Arc::clone(&self.store);
         let catalog = Arc::clone(&self.catalog);
         let clock = self.clock.clone();
@@ -254,6 +316,12 @@ impl Commit {
                 && let Some(Appended::New { seq }) = appended.last()
             {
                 catalog.applied(*seq).await;
+            }
+            // What may still come to be written keeps others waiting until the turn's time is over.
+            if let Some(turn) = hold.turn.take()
+                && !matches!(outcome, Err(StoreError::Unknown { .. }))
+            {
+                turn.give_back().await;
             }
             drop(hold);
             outcome
@@ -282,6 +350,19 @@ struct AppendHold {
     _sites: Option<OwnedRwLockReadGuard<()>>,
     /// With it, the append ends when the catalog has taken the record over.
     alone: Option<OwnedRwLockWriteGuard<()>>,
+    /// Where other control planes must not change sites meanwhile.
+    turn: Option<SharedTurn>,
+}
+
+/// See [`Commit::sites_turn`].
+struct SitesTurn {
+    turn: SharedTurn,
+    /// A change must be on its way by then.
+    ends_at: Moment,
+}
+
+fn others_change_sites() -> CommitError {
+    CommitError::Unavailable { retry_after: RETRY_AFTER, reason: "another control plane changes sites" }
 }
 
 fn still_owned(table: &SiteTable, purge: &Purge) -> Result<(), CommitError> {

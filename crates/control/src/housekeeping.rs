@@ -12,13 +12,23 @@ use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::RetentionConfig;
 use crate::store::records::pages;
-use crate::tracker::Tracker;
+use crate::store::turn::SharedTurn;
+use crate::tracker::{Tracker, saved_places};
 
 /// How often it is looked at what may be forgotten.
 const EVERY: Duration = Duration::from_secs(60);
 
 /// How often changes of sites are saved beside the log.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
+
+/// How often they are saved where several control planes save the same.
+const SAVE_SHARED_EVERY: Duration = Duration::from_secs(10);
+
+/// The record that says which of several control planes forgets.
+const TURN: &str = "housekeeping-turn";
+
+/// For how long, unless it is told anew: twice what passes between two looks, and a little.
+const TURN_TIME: Duration = Duration::from_secs(150);
 
 /// Records trimmed at once at most, so that no trim holds up the purges that wait behind it for long.
 const TRIM_RECORDS_MAX: u64 = 50_000;
@@ -39,6 +49,8 @@ pub struct Housekeeping {
     pub retention: RetentionConfig,
     /// How large the log is.
     pub size: LogSize,
+    /// Where several control planes share the store, one of them forgets for all.
+    pub(crate) turn: Option<SharedTurn>,
 }
 
 /// How many bytes the retained log has, by spans of records: the store keeps no sum.
@@ -57,7 +69,8 @@ const SPAN_BYTES: u64 = 1 << 20;
 impl Housekeeping {
     /// Until `stopping` is cancelled.
     pub async fn run(mut self, stopping: CancellationToken) {
-        let mut save = tokio::time::interval(SAVE_EVERY);
+        let save_every = if self.store.is_shared() { SAVE_SHARED_EVERY } else { SAVE_EVERY };
+        let mut save = tokio::time::interval(save_every);
         save.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut tidy = tokio::time::interval(EVERY);
         tidy.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -65,7 +78,12 @@ impl Housekeeping {
             let outcome = tokio::select! {
                 _ = save.tick() => self.save().await,
                 _ = tidy.tick() => self.tidy().await,
-                () = stopping.cancelled() => return,
+                () = stopping.cancelled() => {
+                    if let Some(turn) = self.turn.take() {
+                        turn.give_back().await;
+                    }
+                    return;
+                }
             };
             if let Err(error) = outcome {
                 tracing::warn!(%error, "housekeeping did not get through; trying again");
@@ -78,8 +96,29 @@ impl Housekeeping {
         self.catalog.save_uses().await
     }
 
+    /// Whether it is this control plane that forgets what all share.
+    async fn is_our_turn(&mut self) -> Result<bool, StoreError> {
+        if !self.store.is_shared() {
+            return Ok(true);
+        }
+        if let Some(turn) = &mut self.turn {
+            if turn.keep(TURN_TIME).await? {
+                return Ok(true);
+            }
+            self.turn = None;
+        }
+        self.turn = SharedTurn::take(&self.store, TURN, TURN_TIME).await?;
+        Ok(self.turn.is_some())
+    }
+
     /// Once.
     pub(crate) async fn tidy(&mut self) -> Result<(), StoreError> {
+        if !self.is_our_turn().await? {
+            // What is kept in memory of changes that nobody needs any more.
+            self.size = LogSize::default();
+            let first = self.store.log().state().await?.first;
+            return self.catalog.forget(first).await;
+        }
         let log = self.store.log();
         let now = self.clock.wall().0;
         let ago = |time: Duration| {
@@ -99,7 +138,12 @@ impl Housekeeping {
         // Nor what has no entry in the audit log yet.
         self.audit.flush().await?;
         let saved = saved.min(self.audit.saved_through());
-        let keep_from = by_age.max(by_size).min(saved.next());
+        let wanted = by_age.max(by_size);
+        let saved = match self.store.is_shared() {
+            true => saved.min(self.saved_by_all(wanted, state.first).await?),
+            false => saved,
+        };
+        let keep_from = wanted.min(saved.next());
         let mut at = state.first;
         while at < keep_from {
             let step =
@@ -117,6 +161,31 @@ impl Housekeeping {
         self.catalog.forget(at).await?;
         let RetentionConfig { audit_days, audit_bytes, .. } = self.retention;
         self.audit.forget(UnixMillis(now), days(audit_days), audit_bytes).await
+    }
+}
+
+impl Housekeeping {
+    /// What the control plane needs of the log that has come least far, be it that it is down: a start reads on from there.
+    /// One that is away for twice the retention does not fill the store: it learns from another's rows.
+    async fn saved_by_all(&self, wanted: Seq, first: Seq) -> Result<Cursor, StoreError> {
+        let all = saved_places(self.store.kv()).await?;
+        let Some((replica, least)) = all.into_iter().min_by_key(|(_, saved)| *saved) else {
+            return Ok(Cursor::default());
+        };
+        if least.next() >= wanted {
+            return Ok(least);
+        }
+        tracing::warn!(
+            %replica, saved = %least, %wanted,
+            "records are kept beyond their retention, for a control plane has not saved what they say of nodes; start it, or \
+             take it out of the set"
+        );
+        let RetentionConfig { log_hours, log_bytes, .. } = self.retention;
+        let age = hours(log_hours.saturating_mul(2));
+        let oldest = self.clock.wall().0.saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+        let by_age = self.store.log().find_by_time(UnixMillis(oldest)).await?;
+        let by_size = self.size.first_within(log_bytes.saturating_mul(2)).unwrap_or(first);
+        Ok(least.max(Cursor::before(by_age.max(by_size))))
     }
 }
 

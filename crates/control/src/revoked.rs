@@ -9,6 +9,9 @@
 //! The file is looked at every few seconds. A stream whose certificate comes to stand there is ended, and none is opened
 //! with it. A node that loses its stream so is as good as cut off: a strict one is fenced, an available one may go on
 //! serving, and keeps purges `partial` until it is removed.
+//!
+//! The file is this machine's: of several control planes each has its own, and all must say the same. A node whose
+//! certificate is revoked at one of three goes on with the other two.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

@@ -354,7 +354,9 @@ impl Parts {
             Catalog::load(Arc::clone(&store), clock.clone(), Arc::clone(&ids), secrets.master).await?;
         let catalog = Arc::new(catalog);
         // Before anybody can be let in: what comes from here on has its entry.
-        let audit = Arc::new(Audit::open(Arc::clone(&store), clock.clone(), &log).await?);
+        let audit = Arc::new(
+            Audit::open(Arc::clone(&store), clock.clone(), log.log_id, config.replica.replica()).await?,
+        );
         let accounts = Accounts::new(
             Arc::clone(&store),
             clock.clone(),
@@ -434,8 +436,14 @@ impl Parts {
         served
     }
 
+    /// Ends all that runs in the background.
+    #[cfg(test)]
+    pub(crate) fn stop(&self) {
+        self.stopping.cancel();
+    }
+
     /// Runs all that needs no listener, on `background`.
-    fn run_background(
+    pub(crate) fn run_background(
         &self,
         background: &TaskTracker,
         recorder: Option<PrometheusHandle>,
@@ -484,8 +492,11 @@ impl Parts {
             clock: services.clock.clone(),
             retention: services.config.retention.clone(),
             size: LogSize::default(),
+            turn: None,
         };
         background.spawn(vital.watch("housekeeping", stopping, keeping.run(stopping.clone())));
+        let tokens = Arc::clone(&services.catalog).follow_tokens(stopping.clone());
+        background.spawn(vital.watch("tokens", stopping, tokens));
         let audit = Arc::clone(&services.audit).run(stopping.clone());
         background.spawn(vital.watch("audit", stopping, audit));
         background.spawn(vital.watch("resolver", stopping, Arc::clone(&services.tracker).run_resolver()));

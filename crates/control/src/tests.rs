@@ -16,6 +16,7 @@ mod propagation;
 mod restart;
 mod retention;
 mod seats;
+mod several;
 mod sla;
 mod strangers;
 mod subscriptions;

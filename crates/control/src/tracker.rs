@@ -51,6 +51,7 @@ use crate::metrics;
 use crate::seat::Tenure;
 
 pub use self::durable::saved::least_term;
+pub(crate) use self::durable::saved::saved_places;
 pub(crate) use self::nodes::concerns::most_urgent;
 pub use self::nodes::concerns::{CONCERNS_MAX, Concern, ConcernKind, FleetCounts, FleetState, LATE_FROM};
 pub(crate) use self::nodes::mailbox::MAILBOX;

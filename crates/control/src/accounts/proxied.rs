@@ -1,4 +1,5 @@
-//! Who is here by the word of a proxy: remembered so that the audit log has one sign-in for him, and not one a request.
+//! Who is here by the word of a proxy: remembered so that the audit log has one sign-in for him, and not one a request. Each
+//! of several control planes remembers its own: who is sent from one to the other signs in at each.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use batoff_log::embedded::{EmbeddedConfig, EmbeddedStore};
 use batoff_log::{Key, Store};
-use batoff_types::UnixMillis;
+use batoff_types::{Replica, UnixMillis};
 use tempfile::TempDir;
 use zeroize::Zeroizing;
 
@@ -39,7 +39,9 @@ impl House {
         let store: Arc<dyn Store> =
             EmbeddedStore::open(EmbeddedConfig::new(dir.path(), clock.wall_fn())).unwrap();
         let log = store.log().state().await.unwrap();
-        let audit = Arc::new(Audit::open(Arc::clone(&store), clock.clone(), &log).await.unwrap());
+        let audit = Arc::new(
+            Audit::open(Arc::clone(&store), clock.clone(), log.log_id, Replica::ONLY).await.unwrap(),
+        );
         let accounts =
             Accounts::new(Arc::clone(&store), clock, Arc::clone(&audit), MasterKey::new([7; 32]), TIMES);
         Self { accounts, audit, store, wall, _dir: dir }

@@ -23,6 +23,7 @@ use super::signature::{Signature, Signed, idempotency_key};
 use super::state::Api;
 use super::timestamp::Timestamp;
 use crate::catalog::{Scope, Token, TokenRefusal};
+use crate::commit::RETRY_AFTER;
 
 /// The header with the instant of signing.
 pub const TIMESTAMP_HEADER: &str = "x-batoff-timestamp";
@@ -119,8 +120,18 @@ pub async fn admit(api: &Api, request: Request<Body>, needed: Scope) -> Result<A
     let (parts, body) = request.into_parts();
     let trusted = &api.services.config.api.trusted_proxies;
     let address = client_address::of(&parts.headers, &parts.extensions, trusted);
-    let (bearer, token) = match find_token(api, &parts.headers) {
+    let found = match find_token(api, &parts.headers) {
+        // Rare, and only where several control planes share a store: in a box, so that nobody else carries it along.
+        Err(NoToken::Unverified(bearer)) => Box::pin(ask_store(api, bearer)).await,
+        Err(NoToken::Refused(problem)) => Err(problem),
+        Ok(found) => Ok(found),
+    };
+    let (bearer, token) = match found {
         Ok(found) => found,
+        Err(problem) if problem.code == Code::Unavailable => {
+            discard(&parts.headers, body);
+            return Err(NotAdmitted { problem, address, token: None });
+        }
         Err(problem) => {
             discard(&parts.headers, body);
             return Err(NotAdmitted { problem: failed(api, address, problem), address, token: None });
@@ -181,7 +192,20 @@ pub fn discard(headers: &HeaderMap, body: Body) {
     }
 }
 
-fn find_token(api: &Api, headers: &HeaderMap) -> Result<(String, Arc<Token>), Problem> {
+/// Why it is not known whose request it is.
+enum NoToken {
+    Refused(Problem),
+    /// The store must be asked for this token.
+    Unverified(String),
+}
+
+impl From<Problem> for NoToken {
+    fn from(problem: Problem) -> Self {
+        Self::Refused(problem)
+    }
+}
+
+fn find_token(api: &Api, headers: &HeaderMap) -> Result<(String, Arc<Token>), NoToken> {
     let refuse = |detail: &'static str| Problem::detailed(Code::InvalidToken, detail);
     let given = single(headers, AUTHORIZATION.as_str())
         .ok_or_else(|| refuse("send exactly one header Authorization: Bearer bto_live_…"))?;
@@ -192,11 +216,26 @@ fn find_token(api: &Api, headers: &HeaderMap) -> Result<(String, Arc<Token>), Pr
         .ok_or_else(|| refuse("Authorization must be Bearer and the token"))?;
     match api.services.catalog.find(bearer) {
         Ok(token) => Ok((bearer.to_owned(), token)),
-        Err(TokenRefusal::Malformed) => {
-            Err(refuse("the token is mistyped or cut short: its check does not fit"))
+        Err(TokenRefusal::Unverified) => Err(NoToken::Unverified(bearer.to_owned())),
+        Err(refusal) => Err(refused_token(refusal).into()),
+    }
+}
+
+async fn ask_store(api: &Api, bearer: String) -> Result<(String, Arc<Token>), Problem> {
+    let found = api.services.catalog.ask_store(&bearer).await;
+    found.map(|token| (bearer, token)).map_err(refused_token)
+}
+
+fn refused_token(refusal: TokenRefusal) -> Problem {
+    let refuse = |detail: &'static str| Problem::detailed(Code::InvalidToken, detail);
+    match refusal {
+        TokenRefusal::Malformed => refuse("the token is mistyped or cut short: its check does not fit"),
+        TokenRefusal::Unknown => refuse("the token is unknown or was revoked"),
+        TokenRefusal::Expired => refuse("the token has expired; issue a new one"),
+        TokenRefusal::Unverified => {
+            let detail = "it cannot be told now whether the token is valid; nothing was done";
+            Problem::detailed(Code::Unavailable, detail).retry_after(RETRY_AFTER)
         }
-        Err(TokenRefusal::Unknown) => Err(refuse("the token is unknown or was revoked")),
-        Err(TokenRefusal::Expired) => Err(refuse("the token has expired; issue a new one")),
     }
 }
 

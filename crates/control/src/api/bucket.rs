@@ -48,6 +48,16 @@ impl Bucket {
         Self { missing: 0, at: now }
     }
 
+    /// One of which so many parts of a token are missing, as last refilled at `at`.
+    pub const fn of_parts(missing: u64, at: Moment) -> Self {
+        Self { missing, at }
+    }
+
+    /// Parts of a token that are missing, and when it was refilled last.
+    pub const fn parts(&self) -> (u64, Moment) {
+        (self.missing, self.at)
+    }
+
     /// Lets flow in what came since the last look.
     pub fn refill(&mut self, rate: Rate, now: Moment) {
         let micros = u64::try_from(now.since(self.at).as_micros()).unwrap_or(u64::MAX);

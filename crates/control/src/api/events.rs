@@ -19,7 +19,7 @@ use super::document::TaskDocument;
 use super::problem::{Code, Problem, store_error};
 use super::query::Query;
 use super::state::Api;
-use crate::catalog::Scope;
+use crate::catalog::{Scope, TokenRefusal};
 use crate::tracker::TaskEvent;
 
 /// Tells nginx to pass on what comes as it comes.
@@ -115,7 +115,15 @@ fn event_of(event: &TaskEvent) -> Event {
 
 /// Ready when the token may no longer be used.
 async fn revoked(api: Arc<Api>, bearer: String) {
-    while api.services.catalog.find(&bearer).is_ok() {
+    let catalog = &api.services.catalog;
+    loop {
+        let found = match catalog.find(&bearer) {
+            Err(TokenRefusal::Unverified) => catalog.ask_store(&bearer).await,
+            found => found,
+        };
+        if found.is_err() {
+            return;
+        }
         tokio::time::sleep(TOKEN_CHECK).await;
     }
 }

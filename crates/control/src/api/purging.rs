@@ -14,8 +14,9 @@ use super::items::{self, Cost};
 use super::problem::{Code, ItemError, Problem};
 use super::purge_body::PurgeRequest;
 use super::quota::Rates;
+use super::slices::NotTaken;
 use super::state::Api;
-use crate::commit::{Accepted, CommitError, Submission};
+use crate::commit::{Accepted, CommitError, RETRY_AFTER, Submission};
 use crate::tracker::Counts;
 
 /// Nodes without an answer that a refusal names; further ones are told as a number.
@@ -44,7 +45,13 @@ impl Api {
         let WantedPurge { site, request, request_id, requester, dedupe } = asked;
         let table = self.services.catalog.table();
         let selectors = items::selectors(request, site, &table, rates.burst())?;
-        let taken = Taken::take(self, site, rates, Cost::of(&selectors))?;
+        let cost = Cost::of(&selectors);
+        let taken = match self.quotas.take(site, rates, cost) {
+            Some(taken) => taken,
+            // In a box, so that who needs no slice does not carry it along.
+            None => Box::pin(self.quotas.take_slice(site, rates, cost)).await,
+        };
+        let taken = Taken::of(self, site, cost, taken)?;
         if let Some(max) = request.max_objects {
             let counts = self.services.tracker.count(site, &selectors).await;
             check_objects(&counts, max)?;
@@ -157,10 +164,15 @@ struct Taken<'a> {
 }
 
 impl<'a> Taken<'a> {
-    fn take(api: &'a Api, site: &'a SiteId, rates: Rates, cost: Cost) -> Result<Self, Problem> {
-        match api.quotas.take(api.services.clock.now(), site, rates, cost) {
+    fn of(api: &'a Api, site: &'a SiteId, cost: Cost, taken: Result<(), NotTaken>) -> Result<Self, Problem> {
+        match taken {
             Ok(()) => Ok(Self { api, site, cost }),
-            Err(short) => {
+            Err(NotTaken::Store(error)) => {
+                tracing::debug!(%error, %site, "a quota cannot be looked at");
+                let detail = "the site's quota cannot be counted now; nothing was accepted";
+                Err(Problem::detailed(Code::Unavailable, detail).retry_after(RETRY_AFTER))
+            }
+            Err(NotTaken::Short(short)) => {
                 let detail = format!(
                     "the quota \"{}\" of site {site} ({}: {} a minute) has {} left, and this needs {}; nothing was queued",
                     short.quota, short.what, short.per_minute, short.left, short.needed

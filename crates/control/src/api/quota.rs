@@ -97,6 +97,32 @@ pub struct Short {
     pub needed: u32,
 }
 
+/// Which of the two does not suffice, the one that takes longer; `None` when both do. They were refilled just now.
+pub(super) fn short_of([items, prefixes]: [&Bucket; 2], rates: Rates, cost: Cost) -> Option<Short> {
+    let for_items = items.wait_for(rates.items, cost.items);
+    let for_prefixes = prefixes.wait_for(rates.prefixes, cost.prefixes);
+    let short = if for_prefixes > for_items {
+        Short {
+            wait: for_prefixes,
+            what: "prefixes, hosts and everything",
+            quota: "prefixes",
+            per_minute: rates.prefixes.per_minute,
+            left: prefixes.remaining(rates.prefixes),
+            needed: cost.prefixes,
+        }
+    } else {
+        Short {
+            wait: for_items,
+            what: "URLs and tags",
+            quota: "items",
+            per_minute: rates.items.per_minute,
+            left: items.remaining(rates.items),
+            needed: cost.items,
+        }
+    };
+    (short.wait > Duration::ZERO).then_some(short)
+}
+
 /// All sites' buckets.
 #[derive(Debug, Default)]
 pub struct Quotas {
@@ -111,28 +137,7 @@ impl Quotas {
         let [items, prefixes] = entry.value_mut();
         items.refill(rates.items, now);
         prefixes.refill(rates.prefixes, now);
-        let for_items = items.wait_for(rates.items, cost.items);
-        let for_prefixes = prefixes.wait_for(rates.prefixes, cost.prefixes);
-        let short = if for_prefixes > for_items {
-            Short {
-                wait: for_prefixes,
-                what: "prefixes, hosts and everything",
-                quota: "prefixes",
-                per_minute: rates.prefixes.per_minute,
-                left: prefixes.remaining(rates.prefixes),
-                needed: cost.prefixes,
-            }
-        } else {
-            Short {
-                wait: for_items,
-                what: "URLs and tags",
-                quota: "items",
-                per_minute: rates.items.per_minute,
-                left: items.remaining(rates.items),
-                needed: cost.items,
-            }
-        };
-        if short.wait > Duration::ZERO {
+        if let Some(short) = short_of([items, prefixes], rates, cost) {
             return Err(short);
         }
         items.take(cost.items);

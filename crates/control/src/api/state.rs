@@ -7,9 +7,10 @@ use batoff_types::{SiteId, SiteLimits};
 
 use super::auth_failures::AuthFailures;
 use super::dry_runs::DryRuns;
-use super::quota::{Quotas, Rates};
+use super::quota::Rates;
 use super::refusals::Refusals;
 use super::replays::Replays;
+use super::site_quotas::SiteQuotas;
 use crate::catalog::TokenId;
 use crate::service::Services;
 
@@ -19,7 +20,7 @@ pub struct Api {
     /// The control plane.
     pub services: Arc<Services>,
     /// The sites' buckets.
-    pub quotas: Quotas,
+    pub quotas: SiteQuotas,
     /// The tokens' buckets for dry runs.
     pub dry_runs: DryRuns,
     /// The addresses' buckets.
@@ -40,7 +41,7 @@ impl Api {
         let total = services.config.limits.event_streams;
         let of_token = Limits { total, each: (total / 32).max(4) };
         Self {
-            quotas: Quotas::default(),
+            quotas: SiteQuotas::new(&services),
             dry_runs: DryRuns::default(),
             auth_failures: AuthFailures::default(),
             replays: Replays::default(),

@@ -82,7 +82,7 @@ pub async fn submit(State(api): State<Arc<Api>>, request: Request<Body>) -> Resp
                 api.refusals.refused(&api.services, &admitted.asked(), problem);
             }
             let response = outcome.into_response();
-            let remaining = api.quotas.remaining(api.services.clock.now(), &admitted.site, rates);
+            let remaining = api.quotas.remaining(&admitted.site, rates);
             rate_limit(response, rates.policy(), remaining.field())
         }
         // Nobody in particular is asking: the bucket that such a request is taken from is the address's.

@@ -9,6 +9,7 @@
 //!
 //! The last block of a chain is written again, longer, until it is large enough; the others never change.
 
+use batoff_types::Replica;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -26,7 +27,19 @@ const SEAL_BYTES: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct OpenChange {
     pub id: String,
+    /// The number of the control plane that makes it.
+    #[serde(default = "only", skip_serializing_if = "is_only")]
+    pub replica: u8,
     pub entry: AuditEntry,
+}
+
+const fn only() -> u8 {
+    Replica::ONLY.0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+const fn is_only(replica: &u8) -> bool {
+    *replica == only()
 }
 
 /// What stands before the entries. Everything but `replica`, `first` and `previous` is for going on, and proves nothing.
@@ -54,6 +67,9 @@ pub(super) struct BlockHead {
     pub bytes: u64,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub open: Vec<OpenChange>,
+    /// Where several write: another one at each write, for two may want to write the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stamp: Option<String>,
 }
 
 /// Consecutive entries with what belongs to them.
@@ -81,6 +97,7 @@ impl AuditBlock {
                 trimmed: 0,
                 bytes: 0,
                 open: Vec::new(),
+                stamp: None,
             },
             lines: String::new(),
         }

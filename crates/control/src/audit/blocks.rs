@@ -1,4 +1,4 @@
-//! Where blocks are: `audit/<replica>/<number of the first entry, 20 digits>`. Each replica has a chain of its own.
+//! Where blocks are: `audit/<chain>/<number of the first entry, 20 digits>`.
 
 use batoff_log::{Key, Kv, StoreError, Version};
 use bytes::Bytes;
@@ -28,7 +28,7 @@ impl Unopened {
     }
 }
 
-/// The blocks of one replica's chain.
+/// The blocks of one chain.
 #[derive(Clone, Copy)]
 pub(super) struct Blocks<'a> {
     pub kv: &'a dyn Kv,

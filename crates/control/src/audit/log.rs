@@ -4,23 +4,23 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use batoff_log::{LogState, Store, StoreError};
-use batoff_types::Cursor;
+use batoff_log::{Store, StoreError};
+use batoff_types::{Cursor, LogId, Replica};
 use parking_lot::Mutex;
 use tokio::sync::{Mutex as AsyncMutex, RwLock};
 use tokio_util::sync::CancellationToken;
 
 use super::block::OpenChange;
 use super::entry::AuditEntry;
-use super::writer::{Addition, ChainWriter};
+use super::writer::{Addition, ChainWrite, ChainWriter};
 use crate::clock::Clock;
 use crate::metrics;
 
 /// How often purges and notes are written down.
 pub const FLUSH_EVERY: Duration = Duration::from_secs(5);
 
-/// The replica that a control plane alone is.
-pub(super) const LONE_REPLICA: &str = "1";
+/// The chain's name. There is one, whoever writes it.
+pub(super) const CHAIN: &str = "1";
 
 /// Entries that wait to be written, at most. Further ones are left out, and the next that is written says how many.
 const NOTES_MAX: usize = 4_096;
@@ -28,6 +28,7 @@ const NOTES_MAX: usize = 4_096;
 /// The audit log of this control plane.
 pub struct Audit {
     pub(super) store: Arc<dyn Store>,
+    replica: Replica,
     pub(super) writer: Arc<AsyncMutex<ChainWriter>>,
     notes: Mutex<WaitingEntries>,
     /// Held shared by whoever goes along the whole chain; nothing is forgotten meanwhile.
@@ -54,12 +55,19 @@ pub struct BegunChange {
 
 impl Audit {
     /// Finds the chain's end, or begins a chain; writes down what the last process could not.
-    pub async fn open(store: Arc<dyn Store>, clock: Clock, log: &LogState) -> Result<Self, StoreError> {
-        let writer = ChainWriter::open(Arc::clone(&store), clock, LONE_REPLICA, log.log_id, log.tail);
+    /// `replica` is which control plane this is.
+    pub async fn open(
+        store: Arc<dyn Store>,
+        clock: Clock,
+        log_id: LogId,
+        replica: Replica,
+    ) -> Result<Self, StoreError> {
+        let writer = ChainWriter::open(Arc::clone(&store), clock, (CHAIN, replica), log_id);
         let mut writer = writer.await?;
         let through = writer.end().await?.through();
         Ok(Self {
             store,
+            replica,
             writer: Arc::new(AsyncMutex::new(writer)),
             notes: Mutex::default(),
             walking: RwLock::default(),
@@ -70,7 +78,7 @@ impl Audit {
     /// Writes down that a change is about to be made; durable when it returns. On an error the change must not be made.
     pub async fn begin(&self, id: String, entry: AuditEntry) -> Result<BegunChange, StoreError> {
         let begun = BegunChange { id: id.clone(), entry: entry.clone() };
-        let begins = Some(OpenChange { id, entry });
+        let begins = Some(OpenChange { id, replica: self.replica.0, entry });
         self.write(Addition { begins, ..Addition::default() }).await?;
         Ok(begun)
     }
@@ -87,12 +95,12 @@ impl Audit {
 
     async fn write_finished(&self, change: &BegunChange) -> Result<(), StoreError> {
         let (entries, ends) = (vec![change.entry.clone()], Some(change.id.clone()));
-        self.write(Addition { entries, ends, ..Addition::default() }).await
+        self.write(Addition { entries, ends, ..Addition::default() }).await.map(drop)
     }
 
     /// Writes down what is about to be done and cannot be refused any more; durable when it returns.
     pub async fn record(&self, entry: AuditEntry) -> Result<(), StoreError> {
-        self.write(Addition { entries: vec![entry], ..Addition::default() }).await
+        self.write(Addition { entries: vec![entry], ..Addition::default() }).await.map(drop)
     }
 
     /// Writes this down with the next flush: of what changed nothing.
@@ -133,10 +141,10 @@ impl Audit {
             waiting.into_iter().rev().for_each(|entry| notes.waiting.push_front(entry));
             notes.waiting.truncate(NOTES_MAX);
         }
-        written
+        written.map(drop)
     }
 
-    pub(super) async fn write(&self, addition: Addition) -> Result<(), StoreError> {
+    pub(super) async fn write(&self, addition: Addition) -> Result<ChainWrite, StoreError> {
         let mut writer = Arc::clone(&self.writer).lock_owned().await;
         joined(tokio::spawn(async move { writer.write(addition).await }).await)
     }

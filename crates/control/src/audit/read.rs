@@ -9,8 +9,8 @@ use super::blocks::{Blocks, Unopened};
 use super::chain::ChainHead;
 use super::check::{ChainCheck, ChainReport};
 use super::entry::{AuditAction, AuditEntry, ITSELF};
-use super::log::{Audit, LONE_REPLICA};
-use super::writer::Addition;
+use super::log::{Audit, CHAIN};
+use super::writer::{Addition, ChainEnd, ChainWrite};
 use crate::store::rows;
 
 /// Entries of one page at most.
@@ -21,6 +21,9 @@ const BLOCKS_PER_PAGE: usize = 64;
 
 /// Blocks that are forgotten at once, so that nothing waits long.
 const FORGOTTEN_AT_ONCE: usize = 1_024;
+
+/// How often the chain is gone along anew because its old end was forgotten meanwhile.
+const WALKS_MAX: u32 = 3;
 
 /// What a chain may have more than its share before it is cut back, so that an entry about it is not written each minute.
 const SLACK: u64 = 20;
@@ -79,7 +82,7 @@ pub struct AuditPage {
 
 impl Audit {
     fn blocks(&self) -> Blocks<'_> {
-        Blocks { kv: self.store.kv(), replica: LONE_REPLICA }
+        Blocks { kv: self.store.kv(), replica: CHAIN }
     }
 
     /// The newest entries that fit, only those before the number `before` if it is given.
@@ -150,7 +153,7 @@ impl Audit {
         if entries.is_empty() {
             return Ok(None);
         }
-        let head = ChainPartHead { chain: LONE_REPLICA.to_owned(), first, previous };
+        let head = ChainPartHead { chain: CHAIN.to_owned(), first, previous };
         Ok(Some(ChainPart { head, next: block.end(), entries }))
     }
 
@@ -158,7 +161,23 @@ impl Audit {
     pub async fn verify(&self, known: Option<ChainHead>) -> Result<ChainReport, StoreError> {
         self.flush().await?;
         let _walking = self.walking.read().await;
-        let end = self.writer.lock().await.end().await?;
+        let mut walks = 1;
+        loop {
+            let end = self.writer.lock().await.newest_end().await?;
+            let report = self.walk(&end, known.clone()).await?;
+            // Another control plane may have forgotten entries from under our feet.
+            let since = self.writer.lock().await.newest_end().await?;
+            if report.flaws_total == 0
+                || since.block.head.trimmed == end.block.head.trimmed
+                || walks == WALKS_MAX
+            {
+                return Ok(report);
+            }
+            walks += 1;
+        }
+    }
+
+    async fn walk(&self, end: &ChainEnd, known: Option<ChainHead>) -> Result<ChainReport, StoreError> {
         let blocks = self.blocks();
         let mut check = ChainCheck::new(end.head(), end.block.head.trimmed, known);
         let mut next = 0;
@@ -181,7 +200,7 @@ impl Audit {
     pub async fn forget(&self, now: UnixMillis, age: Duration, bytes: u64) -> Result<(), StoreError> {
         let Ok(_alone) = self.walking.try_write() else { return Ok(()) };
         let blocks = self.blocks();
-        let end = self.writer.lock().await.end().await?;
+        let end = self.writer.lock().await.newest_end().await?;
         let oldest = UnixMillis(now.0.saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)));
         let Some(start) = blocks.from(0).await? else { return Ok(()) };
         // What a forgetting before could not finish.
@@ -207,8 +226,13 @@ impl Audit {
             change: Some(serde_json::json!({ "through": through, "hash": hash })),
             ..AuditEntry::new(now, ITSELF, AuditAction::AuditTrim)
         };
-        let entries = vec![entry];
-        self.write(Addition { entries, trimmed: Some(through), ..Addition::default() }).await?;
+        let (entries, trimmed, is_strict) = (vec![entry], Some(through), true);
+        if self.write(Addition { entries, trimmed, is_strict, ..Addition::default() }).await?
+            == ChainWrite::Overtaken
+        {
+            // Perhaps by somebody who forgets, too. There is a next time.
+            return Ok(());
+        }
         tracing::info!(through, "old entries of the audit log forgotten");
         self.delete_through(through).await
     }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use batoff_log::embedded::{EmbeddedConfig, EmbeddedStore};
-use batoff_log::{Expect, Key, LogState, NewRecord, Store, Version, Write, system_clock};
-use batoff_types::{Body, Cursor, LogId, Purge, Record, Selector, Seq, TaskId, UnixMillis};
+use batoff_log::{Expect, Key, NewRecord, Store, Version, Write, system_clock};
+use batoff_types::{Body, LogId, Purge, Record, Replica, Selector, Seq, TaskId, UnixMillis};
 use batoff_wire::{Requester, RequesterIdentity};
 use bytes::Bytes;
 use tempfile::TempDir;
@@ -14,6 +14,7 @@ use super::block::AuditBlock;
 use super::blocks::Blocks;
 use super::*;
 use crate::clock::Clock;
+use crate::store::SharedStore;
 
 const TOKEN: [u8; 16] = [7; 16];
 
@@ -28,8 +29,8 @@ fn open_store(dir: &TempDir) -> Arc<EmbeddedStore> {
 }
 
 async fn open_audit(store: &Arc<EmbeddedStore>) -> Audit {
-    let log = store.log().state().await.unwrap();
-    Audit::open(store.clone(), Clock::system(), &log).await.unwrap()
+    let log_id = store.log().state().await.unwrap().log_id;
+    Audit::open(store.clone(), Clock::system(), log_id, Replica::ONLY).await.unwrap()
 }
 
 impl Rig {
@@ -238,8 +239,8 @@ async fn a_chain_that_was_cut_off_or_put_back_does_not_fit_the_head_that_was_kep
     }
     let store = Arc::clone(&rig.store);
     // The purge log is the older one, too, as far as the chain is concerned.
-    let log = LogState { tail: Cursor::new(2_500), ..store.log().state().await.unwrap() };
-    let audit = Audit::open(store, Clock::system(), &log).await.unwrap();
+    let log_id = store.log().state().await.unwrap().log_id;
+    let audit = Audit::open(store, Clock::system(), log_id, Replica::ONLY).await.unwrap();
     let verdict = |audit: Audit, head: String| async move {
         let _walking = audit.walking.read().await;
         let end = audit.writer.lock().await.end().await.unwrap();
@@ -275,13 +276,12 @@ async fn a_chain_that_was_cut_off_or_put_back_does_not_fit_the_head_that_was_kep
 async fn a_restored_backup_is_told_by_the_identity_of_its_log() {
     let rig = Rig::long().await;
     assert_eq!(rig.verify(None).await.store_changes, []);
-    let state = rig.store.log().state().await.unwrap();
-    let restored = LogState { log_id: LogId::from_bytes([9; 16]), ..state };
-    let audit = Audit::open(rig.store.clone(), Clock::system(), &restored).await.unwrap();
+    let restored = LogId::from_bytes([9; 16]);
+    let audit = Audit::open(rig.store.clone(), Clock::system(), restored, Replica::ONLY).await.unwrap();
     let report = audit.verify(None).await.unwrap();
     assert!(report.ok, "{report:?}");
     assert_eq!(report.store_changes.len(), 1);
-    assert_eq!(report.store_changes[0].log_id, restored.log_id.to_string());
+    assert_eq!(report.store_changes[0].log_id, restored.to_string());
     rig.close().await;
 }
 
@@ -370,5 +370,106 @@ async fn a_stretch_goes_on_where_the_last_one_ended() {
     }
     assert_eq!(numbers, (750..=2_501).collect::<Vec<u64>>());
     assert!(rig.head().await.ends_with(&hash.unwrap()));
+    rig.close().await;
+}
+
+/// Two control planes over the store of the rig.
+async fn two(rig: &Rig) -> [Audit; 2] {
+    let store = SharedStore::over(rig.store.clone());
+    let log_id = store.log().state().await.unwrap().log_id;
+    let open =
+        async |number| Audit::open(store.clone(), Clock::system(), log_id, Replica(number)).await.unwrap();
+    [open(1).await, open(2).await]
+}
+
+fn counted(page: &AuditPage) -> usize {
+    assert!(page.next.is_none());
+    page.entries.len()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_control_planes_write_one_chain_and_each_purge_has_one_entry() {
+    let rig = Rig::new().await;
+    let [one, two] = two(&rig).await.map(Arc::new);
+    let change = || AuditEntry::new(UnixMillis(1), OPERATOR, AuditAction::NodeAdmit);
+    let writes = async |audit: &Audit, name: &str| {
+        for round in 0..30 {
+            let begun = audit.begin(format!("{name}{round}"), change()).await.unwrap();
+            audit.note(AuditEntry::new(UnixMillis(1), OPERATOR, AuditAction::UserSignIn));
+            audit.flush().await.unwrap();
+            audit.finish(begun).await;
+        }
+    };
+    let purging = async {
+        for _ in 0..20 {
+            rig.purges(50).await;
+        }
+    };
+    tokio::join!(writes(&one, "one"), writes(&two, "two"), purging);
+    for audit in [&one, &two] {
+        let report = audit.verify(None).await.unwrap();
+        assert!(report.ok, "{report:?}");
+        let count = async |action| {
+            let filter = AuditFilter { action: Some(action), ..AuditFilter::default() };
+            let (mut entries, mut before) = (0, None);
+            loop {
+                let page = audit.list(&filter, before, LISTED_MAX).await.unwrap();
+                entries += page.entries.len();
+                match page.next {
+                    Some(next) => before = Some(next),
+                    None => return entries,
+                }
+            }
+        };
+        assert_eq!(count(AuditAction::Purge).await, 1_000);
+        assert_eq!(count(AuditAction::NodeAdmit).await, 60);
+        assert_eq!(count(AuditAction::UserSignIn).await, 60);
+        assert_eq!(count(AuditAction::AuditBegin).await, 1);
+        assert_eq!(count(AuditAction::LogGap).await, 0);
+    }
+    assert_eq!(one.verify(None).await.unwrap().head, two.verify(None).await.unwrap().head);
+    rig.close().await;
+}
+
+#[tokio::test]
+async fn a_start_ends_the_changes_of_its_own_last_process_alone() {
+    let rig = Rig::new().await;
+    let [one, two] = two(&rig).await;
+    let now = Clock::system().wall();
+    let change = || AuditEntry::new(now, OPERATOR, AuditAction::SiteRemove);
+    let _cut_short = one.begin("one".to_owned(), change()).await.unwrap();
+    let goes_on = two.begin("two".to_owned(), change()).await.unwrap();
+    drop(one);
+    let store = SharedStore::over(rig.store.clone());
+    let log_id = store.log().state().await.unwrap().log_id;
+    let one = Audit::open(store, Clock::system(), log_id, Replica(1)).await.unwrap();
+    two.finish(goes_on).await;
+    let filter = AuditFilter { action: Some(AuditAction::SiteRemove), ..AuditFilter::default() };
+    let page = one.list(&filter, None, 10).await.unwrap();
+    assert_eq!(counted(&page), 2);
+    let results: Vec<String> = page
+        .entries
+        .iter()
+        .map(|entry| serde_json::from_str::<AuditEntry>(entry.as_str()).unwrap().result.to_string())
+        .collect();
+    assert_eq!(results, ["done", "unknown"], "newest first");
+    assert!(two.verify(None).await.unwrap().ok);
+    rig.close().await;
+}
+
+#[tokio::test]
+async fn of_two_that_forget_at_one_time_neither_leaves_a_flaw() {
+    let rig = Rig::long().await;
+    let bytes: usize = rig.blocks().await.iter().map(|(_, value)| value.len()).sum();
+    let [one, two] = two(&rig).await;
+    let year = Duration::from_secs(400 * 86_400);
+    let now = UnixMillis(1_776_672_751_000);
+    let forget = async |audit: &Audit| audit.forget(now, year, bytes as u64 / 2).await.unwrap();
+    tokio::join!(forget(&one), forget(&two));
+    forget(&two).await;
+    for audit in [&one, &two] {
+        let report = audit.verify(None).await.unwrap();
+        assert!(report.ok && report.first > 1, "{report:?}");
+    }
     rig.close().await;
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use batoff_log::{Key, Kv, StoreError};
+use batoff_log::{CasError, Expect, Key, Kv, StoreError, Write};
 use batoff_types::{Cursor, Seq, SiteChange, SiteId, SiteLimits, SiteTable};
 
 use super::row;
@@ -27,11 +27,12 @@ pub(super) struct SiteHistory {
 
 impl SiteHistory {
     pub(super) async fn load(kv: &dyn Kv) -> Result<Self, StoreError> {
-        let mut history = Self::default();
+        // The place before the changes: others write the changes first.
+        let saved_through = rows::get(kv, &Key::from(THROUGH), read_place).await?.unwrap_or_default();
+        let mut history = Self { saved_through, ..Self::default() };
         for (seq, change) in rows::all_under(kv, CHANGES, read_change).await? {
             history.push(seq, change);
         }
-        history.saved_through = rows::get(kv, &Key::from(THROUGH), read_place).await?.unwrap_or_default();
         Ok(history)
     }
 
@@ -113,7 +114,37 @@ pub(super) async fn save(
     for (seq, change) in changes {
         rows::put(kv, &key_of(*seq), row::encode_change(change)).await?;
     }
-    rows::put(kv, &Key::from(THROUGH), through.get().to_string().into_bytes()).await
+    rows::put(kv, &Key::from(THROUGH), encode_place(through)).await
+}
+
+/// The same where others save as well. What they have saved is not saved again, and the place never goes back: the log may
+/// be trimmed up to it.
+pub(super) async fn save_beside_others(
+    kv: &dyn Kv,
+    changes: &[(Seq, SiteChange)],
+    through: Cursor,
+) -> Result<(), StoreError> {
+    let key = Key::from(THROUGH);
+    loop {
+        let row = kv.get(&key).await?;
+        let saved = match &row {
+            Some(row) => read_place(&row.value).map_err(|why| rows::unreadable(&key, why))?,
+            None => Cursor::default(),
+        };
+        if saved >= through {
+            return Ok(());
+        }
+        for (seq, change) in changes.iter().filter(|(seq, _)| !saved.covers(*seq)) {
+            rows::put(kv, &key_of(*seq), row::encode_change(change)).await?;
+        }
+        let expect = row.map_or(Expect::Absent, |row| Expect::Version(row.version));
+        let write = Write::Put { value: encode_place(through).into(), ttl: None };
+        match kv.cas(&key, expect, write).await {
+            Ok(_) => return Ok(()),
+            Err(CasError::Conflict(_)) => {}
+            Err(CasError::Store(error)) => return Err(error),
+        }
+    }
 }
 
 pub(super) async fn forget(kv: &dyn Kv, seq: Seq) -> Result<(), StoreError> {
@@ -128,6 +159,10 @@ fn read_change(seq: &str, row: &[u8]) -> Result<(Seq, SiteChange), &'static str>
 fn read_place(row: &[u8]) -> Result<Cursor, &'static str> {
     let place = std::str::from_utf8(row).ok().and_then(|text| text.parse().ok());
     place.map(Cursor::new).ok_or("is no number")
+}
+
+fn encode_place(place: Cursor) -> Vec<u8> {
+    place.get().to_string().into_bytes()
 }
 
 fn key_of(seq: Seq) -> Key {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use batoff_log::{Key, Kv, StoreError};
+use batoff_log::{Key, Kv, Store, StoreError};
 use batoff_types::UnixMillis;
 use dashmap::DashMap;
 use futures_util::future::join_all;
@@ -14,7 +14,7 @@ use super::token::{Token, TokenId, TokenUse};
 use crate::store::rows;
 
 /// Under this prefix are the uses: `token-uses/<site>/<id>`.
-const USES: &str = "token-uses/";
+pub(super) const USES: &str = "token-uses/";
 
 /// How long a use stands for those that follow it.
 const SAME_USE_MILLIS: u64 = 60_000;
@@ -55,14 +55,43 @@ impl TokenUses {
         self.last.get(&token).map(|last| *last)
     }
 
-    /// Makes what is new durable. A use is lost with the process when it was not: it is told for people.
-    pub(super) async fn save(&self, kv: &dyn Kv) -> Result<(), StoreError> {
+    /// Another control plane has noted a use.
+    pub(super) fn handle_use(&self, token: TokenId, used: TokenUse) {
+        let mut last = self.last.entry(token).or_insert(used);
+        if last.at < used.at {
+            *last = used;
+        }
+    }
+
+    /// Nobody knows of a use any more.
+    pub(super) fn handle_gone(&self, token: TokenId) {
+        self.last.remove(&token);
+    }
+
+    /// Makes what is new durable, of what `is_token` still. A use is lost with the process when it was not: it is told for
+    /// people.
+    pub(super) async fn save(
+        &self,
+        store: &dyn Store,
+        is_token: impl Fn(&Token) -> bool,
+    ) -> Result<(), StoreError> {
+        let (kv, is_shared) = (store.kv(), store.is_shared());
         let mut waiting = std::mem::take(&mut *self.unsaved.lock());
         while !waiting.is_empty() {
             let rest = waiting.split_off(waiting.len().min(WRITES_AT_ONCE));
-            let writes = waiting.iter().filter_map(|token| {
-                let value = row::encode_use(self.of(token.id)?);
-                Some(async move { rows::put(kv, &key_of(token), value).await })
+            let writes = waiting.iter().filter(|token| is_token(token)).filter_map(|token| {
+                let used = self.of(token.id)?;
+                Some(async move {
+                    let key = key_of(token);
+                    // What another has noted later stays. Should it do so between the two, the time is off by a moment.
+                    if is_shared
+                        && let Some(stored) = rows::get(kv, &key, row::decode_use).await?
+                        && used.at <= stored.at
+                    {
+                        return Ok(());
+                    }
+                    rows::put(kv, &key, row::encode_use(used)).await
+                })
             });
             if let Some(error) = join_all(writes).await.into_iter().find_map(Result::err) {
                 self.unsaved.lock().extend(waiting.into_iter().chain(rest));

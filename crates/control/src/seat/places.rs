@@ -68,6 +68,7 @@ impl ReplicaPlaces {
                     is_whole = false;
                 }
                 KvEvent::Synced => is_whole = true,
+                KvEvent::Current => {}
             }
             if is_whole {
                 let now = whereabouts(&known);

@@ -20,6 +20,7 @@ fn housekeeping(plane: &Plane, clock: Clock) -> Housekeeping {
         clock,
         retention: services.config.retention.clone(),
         size: LogSize::default(),
+        turn: None,
     }
 }
 

@@ -20,6 +20,10 @@ const TERM: &str = "term";
 const LEASE_MAX: &str = "lease-max-ms";
 const THROUGH: &str = "tracker-through";
 const NODES: &str = "nodes/";
+
+/// Under this prefix, its number and a slash are the rows of each replica but number 1.
+const OF_REPLICA: &str = "replica/";
+
 const CONFIRMED: &str = "confirmed/";
 
 /// The log in whose time the rows of nodes were written.
@@ -200,6 +204,27 @@ pub(in crate::tracker::durable) async fn through_of(
     let read = |value: &[u8]| serde_json::from_slice(value).map_err(|_| "it is no such JSON");
     let key = Key::from(format!("{}{THROUGH}", Tenure::prefix(replica)));
     Ok(get(kv, &key, read).await?.unwrap_or_default())
+}
+
+/// How far each control plane that shares the store has saved what the log says of nodes, of those that ever did.
+pub(crate) async fn saved_places(kv: &dyn Kv) -> Result<Vec<(Replica, Cursor)>, StoreError> {
+    let read = |value: &[u8]| serde_json::from_slice::<Through>(value).map_err(|_| "it is no such JSON");
+    let place = |through: Option<Through>| through.map(|through| Cursor::new(through.nodes));
+    let only = place(get(kv, &Key::from(THROUGH), read).await?);
+    let mut places: Vec<_> = only.map(|place| (Replica::ONLY, place)).into_iter().collect();
+    let (prefix, mut after) = (Key::from(OF_REPLICA), None);
+    // From one control plane's rows to the next one's, not through all that each has.
+    while let Some((key, _)) = kv.scan(&prefix, after.as_ref(), 1).await?.into_iter().next() {
+        let digits = std::str::from_utf8(&key.as_bytes()[OF_REPLICA.len()..]).ok();
+        let number: u8 = digits
+            .and_then(|rest| rest.split_once('/')?.0.parse().ok())
+            .ok_or_else(|| unreadable(&key, "its key names no replica"))?;
+        let row = get(kv, &Key::from(format!("{OF_REPLICA}{number}/{THROUGH}")), read).await?;
+        places.extend(place(row).map(|place| (Replica(number), place)));
+        // The character after the slash.
+        after = Some(Key::from(format!("{OF_REPLICA}{number}0")));
+    }
+    Ok(places)
 }
 
 pub(in crate::tracker::durable) async fn nodes_of(
