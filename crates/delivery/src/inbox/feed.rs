@@ -8,6 +8,7 @@ use batoff_types::{Cursor, Moment, ReplicaSet, Term};
 
 use super::catch_up::CatchUp;
 use super::feeds::Arrivals;
+use super::reports::Reports;
 use crate::lease::GrantedLease;
 
 /// Questions kept until the shell takes them. Of more than these the oldest go unanswered; whoever asked has a time
@@ -51,6 +52,8 @@ pub(super) struct ReplicaFeed {
     pub(super) go_away: Option<GoAway>,
     /// The latest that it said of where they all are, not polled yet.
     pub(super) replicas: Option<Whereabouts>,
+    /// What became of records, and it has not been told.
+    pub(super) reports: Reports,
     /// What this stream has acknowledged.
     pub(super) acked: Option<Cursor>,
     pub(super) heartbeat_interval: Duration,
@@ -82,6 +85,7 @@ impl ReplicaFeed {
             counts: VecDeque::new(),
             go_away: None,
             replicas: None,
+            reports: Reports::default(),
             acked: None,
             heartbeat_interval: HEARTBEAT_INTERVAL_MIN,
             next_heartbeat: None,

@@ -21,7 +21,6 @@ use self::arrivals::RecentArrivals;
 pub use self::greeting::HelloSaid;
 use super::feed::{COUNTS_MAX, HEARTBEAT_INTERVAL_MIN, Phase, ReplicaFeed};
 use super::queue::{Queue, Received};
-use super::reports::Reports;
 use super::{InboxConfig, InboxError, OutOfOrder};
 use crate::replicas::reached;
 use crate::rules::Rule;
@@ -57,7 +56,6 @@ pub struct Feeds {
     reset: Option<Reset>,
     resetting: Option<Reset>,
     reset_from: Option<Replica>,
-    reports: Reports,
     /// What a majority says of the parents.
     parents: Parents,
     sets: SetHistory,
@@ -101,7 +99,6 @@ impl Feeds {
             reset: None,
             resetting: None,
             reset_from: None,
-            reports: Reports::default(),
             parents: Parents::default(),
             replicas: replicas.collect(),
         }
@@ -404,7 +401,7 @@ impl Feeds {
         position.task = Some(task);
         self.handed = self.handed.max(position.cursor);
         self.received = self.received.max(position.cursor);
-        self.reports.add(report);
+        self.tell_all(report);
         self.moved();
         self.replicas.values_mut().filter(|feed| feed.refused).for_each(ReplicaFeed::ask_sooner);
         Ok(())
@@ -413,8 +410,12 @@ impl Feeds {
     /// More became of a record that was applied before: objects that were still being swept.
     pub fn handle_report(&mut self, report: RecordReport) {
         if self.position.is_some_and(|position| position.cursor.covers(report.seq)) {
-            self.reports.add(report);
+            self.tell_all(report);
         }
+    }
+
+    fn tell_all(&mut self, report: RecordReport) {
+        self.replicas.values_mut().for_each(|feed| feed.reports.add(report));
     }
 
     /// The position may be another one, or count in another log, or under another set of replicas.
@@ -515,17 +516,17 @@ impl Feeds {
     }
 
     /// How far the node is, for a replica, with what happened on the way. Acks are cumulative; however many records were
-    /// applied since the last, one says it. More follow only when there are more reports than fit. Reports go to
-    /// whichever replica is asked for first, and to no other.
+    /// applied since the last, one says it. More follow only when there are more reports than fit. Each
+    /// replica hears all of them: whichever completes a purge has to know what it did.
     pub fn poll_ack(&mut self, replica: Replica) -> Option<Ack> {
         let position = self.position?;
         let feed = self.replicas.get_mut(&replica)?;
-        if feed.phase != Phase::Following || (feed.acked == Some(position.cursor) && self.reports.is_empty())
+        if feed.phase != Phase::Following || (feed.acked == Some(position.cursor) && feed.reports.is_empty())
         {
             return None;
         }
         feed.acked = Some(position.cursor);
-        Some(Ack { cursor: position.cursor, reports: self.reports.take(), overflowed: Vec::new() })
+        Some(Ack { cursor: position.cursor, reports: feed.reports.take(), overflowed: Vec::new() })
     }
 
     /// The heartbeat to a replica, when it is due. Its time is `now`, so it must be sent at once: a lease counts from it.
@@ -605,10 +606,11 @@ impl Feeds {
         self.queue.len()
     }
 
-    /// Reports that were given up because too many waited to be sent. They are figures for people; the cursor is not
-    /// among them.
-    pub const fn reports_dropped(&self) -> u64 {
-        self.reports.dropped()
+    /// Reports that were given up because too many waited to be sent to a replica that counts. They are figures for people;
+    /// the cursor is not among them.
+    pub fn reports_dropped(&self) -> u64 {
+        let members = self.set().members().iter().filter_map(|replica| self.replicas.get(replica));
+        members.map(|feed| feed.reports.dropped()).sum()
     }
 
     #[cfg(test)]

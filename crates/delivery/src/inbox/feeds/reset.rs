@@ -124,7 +124,7 @@ impl Feeds {
         }
         self.position = None;
         self.queue.clear();
-        self.reports.clear();
+        self.replicas.values_mut().for_each(|feed| feed.reports.clear());
         self.handed = reset.cursor;
         self.received = reset.cursor;
         self.resetting = Some(reset.clone());

@@ -351,7 +351,7 @@ fn what_comes_on_an_earlier_connection_is_dropped() {
 }
 
 #[test]
-fn every_replica_is_told_how_far_the_node_is_and_one_what_happened_on_the_way() {
+fn every_replica_is_told_how_far_the_node_is_and_what_happened_on_the_way() {
     let mut feeds = connected(4);
     for line in [A, B] {
         feeds.handle(at(1_001), line, records(5..=6)).unwrap();
@@ -359,7 +359,7 @@ fn every_replica_is_told_how_far_the_node_is_and_one_what_happened_on_the_way() 
     apply(&mut feeds);
     let (first, second) = (feeds.poll_ack(A.replica).unwrap(), feeds.poll_ack(B.replica).unwrap());
     assert_eq!((first.cursor, second.cursor), (Cursor::new(6), Cursor::new(6)));
-    assert_eq!((first.reports.len(), second.reports.len()), (2, 0));
+    assert_eq!((first.reports.len(), second.reports.len()), (2, 2));
     assert_eq!((feeds.poll_ack(A.replica), feeds.poll_ack(B.replica)), (None, None));
     assert_eq!(feeds.poll_ack(C.replica), None, "it has not accepted the position yet");
     assert_eq!(feeds.poll_heartbeat(at(1_001), C.replica).unwrap().cursor, Cursor::START);
