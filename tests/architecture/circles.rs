@@ -29,7 +29,7 @@ const CONTROL: &[(&str, &[&str])] = &[
     ("accounts", &["audit", "catalog", "clock", "language", "store"]),
     ("init", &["accounts", "catalog", "store"]),
     ("backup", &["audit", "clock", "engine", "init"]),
-    ("tracker", &["catalog", "clock", "metrics", "seat", "store"]),
+    ("tracker", &["catalog", "clock", "ids", "metrics", "seat", "store"]),
     ("commit", &["catalog", "clock", "ids", "metrics", "store"]),
     ("overview", &["clock", "tls", "tracker"]),
     ("feed", &["catalog", "hub", "store", "tracker"]),

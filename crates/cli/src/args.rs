@@ -10,6 +10,7 @@ use crate::audit::AuditCommand;
 use crate::certs::CertsCommand;
 use crate::dev::DevArgs;
 use crate::nodes::NodesCommand;
+use crate::replicas::ReplicasCommand;
 use crate::sites::SitesCommand;
 use crate::sla::SlaArgs;
 use crate::tokens::TokensCommand;
@@ -52,6 +53,9 @@ pub enum Command {
     /// Edge nodes (operators)
     #[command(subcommand)]
     Nodes(NodesCommand),
+    /// Control planes beside one log (operators)
+    #[command(subcommand)]
+    Replicas(ReplicasCommand),
     /// Who did what (operators)
     #[command(subcommand)]
     Audit(AuditCommand),

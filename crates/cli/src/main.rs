@@ -22,6 +22,7 @@ mod overview;
 mod private_file;
 mod propagation;
 mod purge;
+mod replicas;
 mod russian;
 mod settings;
 mod sites;
@@ -70,6 +71,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Tokens(command) => tokens::run(command, &settings()?).await,
         Command::Users(command) => users::run(command, &settings()?).await,
         Command::Nodes(command) => nodes::run(command, &settings()?).await,
+        Command::Replicas(command) => replicas::run(command, &settings()?).await,
         Command::Audit(command) => {
             let site = cli.connection.site.clone();
             audit::run(command, site, &settings()?).await

@@ -78,7 +78,7 @@ fn holes<'a>(text: &'a str, template: &str) -> Option<Vec<&'a str>> {
 }
 
 /// The more exact ones first.
-const CATALOGUE: [(&str, &str); 161] = [
+const CATALOGUE: [(&str, &str); 170] = [
     // Settings
     (
         "which {}? Give {}, set {}, or write {} in {}",
@@ -233,6 +233,18 @@ const CATALOGUE: [(&str, &str); 161] = [
     ),
     ("no tokens", "токенов нет"),
     ("no nodes", "узлов нет"),
+    ("no replicas", "управляющих серверов нет"),
+    ("replicas {} count after record {}", "управляющие серверы {} считаются после записи {}"),
+    ("replicas     {}", "серверы      {}"),
+    ("live         {} of {}, {} needed", "на связи     {} из {}, нужно {}"),
+    ("completed    through record {} of {}", "завершено    по запись {} из {}"),
+    ("the last change of the set is not completed yet", "последнее изменение состава ещё не завершено"),
+    (
+        "too few are live: nothing is completed until more are",
+        "на связи слишком мало: до появления других ничего не завершается",
+    ),
+    ("one more that fails, and nothing is completed", "откажет ещё один, и ничего не будет завершаться"),
+    ("one more may fail", "может отказать ещё один"),
     ("no PoPs", "площадок нет"),
     ("no items", "элементов нет"),
     // The audit log

@@ -3,6 +3,7 @@
 mod audit;
 mod model;
 mod overview;
+mod replicas;
 
 use reqwest::header::{self, HeaderValue};
 use reqwest::{Method, Request};
@@ -21,6 +22,7 @@ pub use self::model::{
 };
 use self::model::{Sites, Tokens, Users};
 pub use self::overview::{ConcernReport, FleetReport, HourReport, OverviewReport, SlowestReport};
+pub use self::replicas::{ReplicaReport, ReplicaSetWritten, ReplicasReport};
 
 /// The operator's API: sites, tokens, nodes. Its listener is not the customers'.
 #[derive(Clone)]
@@ -127,6 +129,20 @@ impl AdminClient {
         self.get(&["nodes"]).await
     }
 
+    /// The control planes beside the log: those that count, those that follow, and how far each is.
+    pub async fn replicas(&self) -> Result<ReplicasReport, Error> {
+        self.get(&["replicas"]).await
+    }
+
+    /// Writes which control planes count from now on. Unless `force`d, not while too few of them are there, or strict nodes
+    /// could not serve by their leases.
+    pub async fn set_replicas(&self, members: &[u8], force: bool) -> Result<ReplicaSetWritten, Error> {
+        let query = [("force", "true".to_owned())];
+        let query: &[(&str, String)] = if force { &query } else { &[] };
+        let body = serde_json::json!({ "members": members });
+        self.change_with(Method::POST, &["replicas", "sets"], query, &body).await
+    }
+
     /// How fast the purges of all sites were over a window such as `24h`, and which missed the target.
     pub async fn sla(&self, window: &str) -> Result<Sla, Error> {
         let mut request = self.endpoint.request(Method::GET, &["sla"], &[("window", window.to_owned())]);
@@ -180,7 +196,17 @@ impl AdminClient {
         path: &[&str],
         body: &impl Serialize,
     ) -> Result<T, Error> {
-        let mut request = self.endpoint.request(method, path, &[]);
+        self.change_with(method, path, &[], body).await
+    }
+
+    async fn change_with<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, String)],
+        body: &impl Serialize,
+    ) -> Result<T, Error> {
+        let mut request = self.endpoint.request(method, path, query);
         request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let body = serde_json::to_vec(body).map_err(|e| Error::Unusable(e.to_string()))?;
         *request.body_mut() = Some(body.into());

@@ -40,8 +40,8 @@ mod task;
 pub use self::admin::{
     AddedUser, AdminClient, AuditExport, AuditFlaw, AuditQuery, AuditRecord, AuditVerdict, CacheReport,
     ConcernReport, FleetReport, HourReport, IssueToken, IssuedToken, NewSite, NewUser, NodeReport, Nodes,
-    OverviewReport, Site, SiteLimits, SiteOverflow, SitePatch, SlowestReport, TokenReport, UserPatch,
-    UserReport,
+    OverviewReport, ReplicaReport, ReplicaSetWritten, ReplicasReport, Site, SiteLimits, SiteOverflow,
+    SitePatch, SlowestReport, TokenReport, UserPatch, UserReport,
 };
 pub use self::client::{Client, Submission};
 pub use self::credentials::Credentials;

@@ -82,6 +82,10 @@ pub struct Task {
     /// Milliseconds from accepted to completed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub propagation_ms: Option<u64>,
+    /// Whether that, and the nodes, are near and not exact: of several control planes another one accepted it, or has not
+    /// written down yet what it measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approximate: Option<bool>,
     /// Cached objects that it made unservable, over all nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub objects_evicted: Option<u64>,

@@ -6,6 +6,7 @@
 //! | `GET POST /admin/v1/sites/{site}/tokens`, `DELETE …/tokens/{token_id}` | issue, list, revoke |
 //! | `GET POST /admin/v1/users`, `GET PATCH DELETE /admin/v1/users/{name}`, `POST …/{name}/reset` | who signs in to the console |
 //! | `GET /admin/v1/nodes`, `POST DELETE /admin/v1/nodes/{pop}/{node}` | admit again, decommission (`?force=true`) |
+//! | `GET /admin/v1/replicas`, `POST /admin/v1/replicas/sets` | the control planes beside the log, and which of them count (`?force=true`) |
 //! | `GET /admin/v1/purges/{task}/propagation` | how a purge spread, and who was late and why |
 //! | `GET /admin/v1/overview` | how all is, and what needs attention; at most a second old |
 //! | `GET /admin/v1/sla?window=` | all sites together |
@@ -27,6 +28,7 @@ mod openapi;
 mod overview;
 mod purges;
 pub(crate) mod refusal;
+mod replicas;
 pub(crate) mod sites;
 mod sla;
 pub(crate) mod sla_export;
@@ -80,6 +82,8 @@ fn described() -> OpenApiRouter<Arc<Services>> {
         .routes(routes!(nodes::list))
         .routes(routes!(nodes::admit, nodes::remove))
         .routes(routes!(purges::propagation))
+        .routes(routes!(replicas::list))
+        .routes(routes!(replicas::set))
         .routes(routes!(overview::show))
         .routes(routes!(sla::fleet))
         .routes(routes!(sla_export::export))

@@ -50,6 +50,11 @@ const CERTIFICATE_ENDS: &str = "batoff_control_certificate_expires_timestamp_sec
 const CERTIFICATE_REFUSED: &str = "batoff_control_certificate_refused";
 const HANDSHAKES_FAILED: &str = "batoff_control_handshakes_failed_total";
 const AUDIT_FAILURES: &str = "batoff_control_audit_failures_total";
+const STATED: &str = "batoff_control_replica_stated_seq";
+const HEARD: &str = "batoff_control_replica_heard_seconds";
+const DONE: &str = "batoff_control_done_seq";
+const DONE_LAG: &str = "batoff_control_done_lag_records";
+const DECLARED: &str = "batoff_control_records_declared_total";
 const NEWS_FAILURES: &str = "batoff_control_console_news_failures_total";
 const REPLICA_ID: &str = "batoff_replica_id";
 const SEAT_SECONDS: &str = "batoff_replica_seat_held_seconds";
@@ -122,6 +127,17 @@ fn describe() {
         NEWS_FAILURES,
         "Times that a defect kept something from the console's pages that are open; they can be loaded anew"
     );
+    describe_gauge!(
+        STATED,
+        "Of several control planes: the record through which each has stated that it is completed"
+    );
+    describe_gauge!(HEARD, "Of several control planes: seconds since each was heard of");
+    describe_gauge!(DONE, "Of several control planes: the record through which all is recorded as completed");
+    describe_gauge!(
+        DONE_LAG,
+        "Of several control planes: records in the log that are not recorded as completed"
+    );
+    describe_counter!(DECLARED, "Of several control planes: records that this one recorded as completed");
     describe_gauge!(
         CERTIFICATE_ENDS,
         "When a listener's certificate (cert), or the last of its clients' authorities (ca), ends, in seconds of Unix time"
@@ -279,6 +295,26 @@ pub(crate) fn index_sizes(sizes: impl IntoIterator<Item = IndexSize>) {
 /// The watermark. (The tail is the log's own to tell.)
 pub(crate) fn watermark(watermark: Cursor) {
     gauge!(WATERMARK).set(watermark.get() as f64);
+}
+
+/// Of several control planes: what one has stated, and how long ago it was heard of.
+pub(crate) fn replica_heard(replica: Replica, stated: Option<u64>, silent: Duration) {
+    let number = replica.0.to_string();
+    if let Some(stated) = stated {
+        gauge!(STATED, "replica" => number.clone()).set(stated as f64);
+    }
+    gauge!(HEARD, "replica" => number).set(silent.as_secs_f64());
+}
+
+/// Of several control planes: through where all is recorded as completed, and how much is not.
+pub(crate) fn done(done: Cursor, lag: u64) {
+    gauge!(DONE).set(done.get() as f64);
+    gauge!(DONE_LAG).set(lag as f64);
+}
+
+/// This control plane has recorded so many records as completed.
+pub(crate) fn declared(records: u64) {
+    counter!(DECLARED).increment(records);
 }
 
 /// How long one submission waited for the log.

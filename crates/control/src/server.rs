@@ -48,7 +48,7 @@ use crate::service::Services;
 use crate::store::rows;
 use crate::stream;
 use crate::tls::{ClientCertificates, OwnCertificates, Tls, TlsError, TlsFiles};
-use crate::tracker::{Tracker, TrackerOptions, least_term};
+use crate::tracker::{Several, Tracker, TrackerOptions, least_term};
 use crate::{admin, api, backup, console, http_server, ops, rounds};
 
 /// How long everything may take to end, from the signal on.
@@ -348,7 +348,12 @@ impl Parts {
             ReplicaPlaces::default()
         };
         let Endings { draining, stopping, vital } = endings;
-        let ids = Arc::new(TaskIds::new(clock.clone()));
+        let several =
+            tenure.has_seat().then(|| Several { own: tenure.replica(), first: config.replica.first_set() });
+        let ids = Arc::new(match &several {
+            Some(several) => TaskIds::of(clock.clone(), several.own),
+            None => TaskIds::new(clock.clone()),
+        });
         let totp_key = secrets.master.clone();
         let catalog =
             Catalog::load(Arc::clone(&store), clock.clone(), Arc::clone(&ids), secrets.master).await?;
@@ -371,6 +376,7 @@ impl Parts {
             clock.clone(),
             TrackerOptions {
                 times: config.lease.times(),
+                several,
                 live_max: config.limits.live_tasks,
                 draining: draining.clone(),
                 stopping: stopping.clone(),
@@ -501,6 +507,12 @@ impl Parts {
         background.spawn(vital.watch("audit", stopping, audit));
         background.spawn(vital.watch("resolver", stopping, Arc::clone(&services.tracker).run_resolver()));
         background.spawn(vital.watch("clock", stopping, Arc::clone(&services.tracker).run_clock()));
+        if !services.tracker.is_alone() {
+            let tracker = &services.tracker;
+            background.spawn(vital.watch("done", stopping, Arc::clone(tracker).run_done()));
+            background.spawn(vital.watch("statements", stopping, Arc::clone(tracker).run_statements()));
+            background.spawn(vital.watch("replicas", stopping, Arc::clone(tracker).run_listener()));
+        }
         let certificates = Arc::clone(&services.certificates).follow_files();
         let until = stopping.clone();
         background.spawn(vital.watch("certificates", stopping, async move {

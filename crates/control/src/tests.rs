@@ -9,6 +9,7 @@ mod described;
 #[path = "../tests/api/faulty_store.rs"]
 mod faulty_store;
 mod late_reports;
+mod majority;
 mod node;
 mod overview;
 mod plane;

@@ -6,6 +6,7 @@
 //! | `state` | What is known, which room keeps it, and what does a step change? |
 //! | `tasks` | Which purge is how far? Who says `completed`, in `tasks::decide`? |
 //! | `nodes` | Which nodes are there, how are they reached, what is in their way? |
+//! | `replicas` | What do several control planes call completed, and how does this one hear of it? |
 //! | `sla` | How fast were purges? |
 //! | `pulse` | How many were accepted in each of the last seconds? |
 //! | `durable` | What is on the disk of all that, and what does a start make of it? |
@@ -21,6 +22,7 @@
 mod durable;
 mod nodes;
 mod pulse;
+mod replicas;
 mod sla;
 mod state;
 mod tasks;
@@ -29,11 +31,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use batoff_delivery::{HelloRefused, LeaseTimes, Resume};
+use batoff_delivery::{HelloRefused, LeaseTimes, Resume, SetHistory};
 use batoff_log::{LogState, Store, StoreError};
 use batoff_program::vital::Vital;
 use batoff_types::message::{Ack, Counted, Heartbeat, Hello, LeaseGrant, Parents, Trouble};
-use batoff_types::{Cursor, Moment, NodeName, Record, ReplicaSet, Selector, Seq, SiteId, Term, UnixMillis};
+use batoff_types::{
+    Cursor, Moment, NodeName, Record, Replica, ReplicaSet, Selector, Seq, SiteId, Term, UnixMillis,
+};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -42,6 +46,8 @@ use self::durable::recover;
 use self::durable::saved::{OwnRows, Through};
 use self::nodes::mailbox::CountDesk;
 use self::nodes::text::cut;
+use self::replicas::shared_reads::SharedReads;
+use self::sla::turn::SlaTurn;
 use self::state::State;
 use self::tasks::events::Events;
 use self::tasks::live::Finished;
@@ -60,6 +66,8 @@ pub use self::nodes::roll::Membership;
 pub(crate) use self::nodes::sent::{NodeLink, SentTimes};
 pub use self::nodes::status::{NodeStatus, RemoveRefused, TagOverflow, TroubleView};
 pub use self::pulse::PULSE_SECONDS;
+pub use self::replicas::several::Several;
+pub use self::replicas::view::{LIVE_WITHIN, ReplicaSaid, ReplicaView, ReplicasView, SetRefused};
 pub use self::sla::ledger::SLA_SLOT;
 pub use self::sla::view::{
     Breach, DAY, SLA_BREACHES_MAX, SLA_DAYS_MAX, SLA_REPORT_BREACHES_MAX, SlaDay, SlaReport, SlaView,
@@ -90,6 +98,14 @@ pub struct Tracker {
     events: Events,
     /// Told when something was decided that is to be made durable.
     wake: Notify,
+    /// Told when there is something to be recorded as done.
+    declare: Notify,
+    /// Told when there is something to tell other replicas.
+    publish: Notify,
+    fresh: SharedReads,
+    /// Of several control planes which this is; `None` for the only one.
+    replica: Option<Replica>,
+    sla_turn: Mutex<SlaTurn>,
     /// Tasks through here are completed, durably, and were told so.
     completed: watch::Sender<Cursor>,
     /// Records through here are known.
@@ -104,6 +120,8 @@ pub struct Tracker {
     /// Through where nothing of the log needs to be read at the next start.
     saved: Mutex<Through>,
     tenure: Tenure,
+    /// The sets of replicas that were saved last.
+    saved_sets: Mutex<Option<SetHistory>>,
     term: Term,
     times: LeaseTimes,
     stopping: CancellationToken,
@@ -116,6 +134,9 @@ pub struct Tracker {
 pub struct TrackerOptions {
     /// The times that leases are granted by; checked.
     pub times: LeaseTimes,
+    /// What is so of a control plane beside a log that others may write, too; `None` for the only one, beside a log of its
+    /// own.
+    pub several: Option<Several>,
     /// Tasks in memory at most; older ones are answered, and completed, from the log.
     pub live_max: usize,
     /// Ends long waits and subscriptions.
@@ -137,16 +158,22 @@ impl Tracker {
         clock: Clock,
         options: TrackerOptions,
     ) -> Result<Arc<Self>, StoreError> {
-        let TrackerOptions { times, live_max, draining, stopping, vital, tenure } = options;
+        let TrackerOptions { times, several, live_max, draining, stopping, vital, tenure } = options;
+        let replica = several.as_ref().map(|several| several.own);
         let (now, rows) = ((clock.now(), clock.wall()), (&store, &tenure));
-        let found = recover::recover(rows, &catalog, log, times, now, live_max).await?;
+        let found = recover::recover(rows, &catalog, log, times, several, now, live_max).await?;
         let term = found.state.roster.term();
         let tracker = Arc::new(Self {
             store,
             clock,
             desk: CountDesk::new(),
-            events: Events::new(term),
+            events: Events::new(origin(term, replica)),
             wake: Notify::new(),
+            declare: Notify::new(),
+            publish: Notify::new(),
+            fresh: SharedReads::default(),
+            replica,
+            sla_turn: Mutex::default(),
             completed: watch::Sender::new(Cursor::new(found.through.completed).min(log.tail)),
             known: watch::Sender::new(log.tail),
             confirmed_rows: tokio::sync::Mutex::default(),
@@ -155,6 +182,7 @@ impl Tracker {
             sla_writes: tokio::sync::Mutex::default(),
             saved: Mutex::new(found.through),
             tenure,
+            saved_sets: Mutex::default(),
             term,
             times,
             stopping,
@@ -179,14 +207,33 @@ impl Tracker {
         let outcome = change(&mut state, now, wall);
         state.settle(now, wall);
         let work = state.tasks.have_work();
+        let (declare, publish) = match self.replica {
+            None => (false, false),
+            Some(_) => (state.quorum.has_to_record(), state.quorum.has_news()),
+        };
+        let completed = state.completed_through();
         // Told under the lock, so that subscribers see events in the order in which they happened.
         let (news, finished) = state.tasks.take_news();
         self.events.push(news, state.told());
         drop(state);
         // Not under the lock: whoever reads the log may be slow.
         finished.iter().for_each(log_finished);
+        if *self.completed.borrow() < completed {
+            self.completed.send_if_modified(|told| {
+                *told < completed && {
+                    *told = completed;
+                    true
+                }
+            });
+        }
         if work {
             self.wake.notify_one();
+        }
+        if declare {
+            self.declare.notify_one();
+        }
+        if publish {
+            self.publish.notify_one();
         }
         outcome
     }
@@ -285,13 +332,18 @@ impl Tracker {
     }
 
     /// The control planes that count at this place of the log.
-    pub(crate) fn set_at(&self, _at: Cursor) -> ReplicaSet {
-        ReplicaSet::only()
+    pub(crate) fn set_at(&self, at: Cursor) -> ReplicaSet {
+        self.state.lock().quorum.statements().sets().as_of(at).clone()
     }
 
     /// The control planes that count from now on.
     pub(crate) fn newest_set(&self) -> ReplicaSet {
-        ReplicaSet::only()
+        self.state.lock().quorum.statements().sets().newest().1.clone()
+    }
+
+    /// Whether this is the only control plane beside its log.
+    pub const fn is_alone(&self) -> bool {
+        self.replica.is_none()
     }
 
     /// The term of this start.
@@ -306,7 +358,19 @@ impl Tracker {
 
     /// Every purge before this place is completed, whether or not that is durable and told yet.
     pub fn watermark(&self) -> Cursor {
-        self.state.lock().roster.watermark()
+        self.state.lock().quorum.decided()
+    }
+
+    /// Through where the log is known.
+    #[cfg(test)]
+    pub(crate) fn tail(&self) -> Cursor {
+        *self.known.borrow()
+    }
+
+    /// Through where rows say what became of tasks.
+    #[cfg(test)]
+    pub(crate) fn stored_through(&self) -> Cursor {
+        self.state.lock().stored_through()
     }
 
     /// Records through here need not be read at the next start for the sake of nodes.
@@ -378,14 +442,25 @@ impl Tracker {
     /// Makes nodes, cursors and places durable.
     pub(crate) async fn save(&self) -> Result<(), StoreError> {
         let sla = self.save_sla().await?;
-        let (through, nodes) = {
+        let (through, nodes, sets) = {
             let mut state = self.state.lock();
             let now = self.clock.now();
             state.handle_aging(now);
-            let completed = self.completed.borrow().get();
+            let completed = state.stored_through().get();
             let through = Through { completed, nodes: state.roster.tail().get(), sla };
-            (through, state.confirmed_to_save(now))
+            let sets = (!state.quorum.is_alone()).then(|| {
+                let statements = state.quorum.statements();
+                (statements.sets().clone(), statements.done())
+            });
+            (through, state.confirmed_to_save(now), sets)
         };
+        // Before it is said that the records which say so need not be read again, and may be trimmed.
+        if let Some((sets, done)) = sets
+            && self.saved_sets.lock().as_ref() != Some(&sets)
+        {
+            replicas::rows::save_sets(self.store.kv(), &sets, done).await?;
+            *self.saved_sets.lock() = Some(sets);
+        }
         self.save_unsaved().await?;
         self.own_rows().set_confirmed(&nodes, &mut *self.confirmed_rows.lock().await).await?;
         if *self.saved.lock() != through {
@@ -445,6 +520,7 @@ impl Tracker {
         metrics::leases_lost(leases_lost);
         metrics::live_tasks(live);
         metrics::index_sizes(index_sizes);
+        self.show_replicas();
         for state in batoff_delivery::NodeState::ALL {
             metrics::nodes(state, views.iter().filter(|view| view.state == state).count());
         }
@@ -452,6 +528,11 @@ impl Tracker {
             metrics::node_lag(&view.name, view.lag, view.lag_records);
         }
     }
+}
+
+/// What tells places in the news of one start from those of another. Replicas count their terms each for itself.
+fn origin(term: Term, replica: Option<Replica>) -> Term {
+    replica.map_or(term, |Replica(number)| Term((u64::from(number) << 40) | term.0))
 }
 
 /// The end of a purge's story: one line, found by its request id or its task.

@@ -1,5 +1,4 @@
-//! What replicas of the control plane tell one another in passing. Nobody listens yet: it is here, with an engine and its
-//! part of the conformance suite, for several control planes beside one log.
+//! What replicas of the control plane tell one another in passing: what each has stated, where several stand beside one log.
 
 use std::sync::Arc;
 

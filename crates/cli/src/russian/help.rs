@@ -1,7 +1,7 @@
 //! What `--help` says in Russian: the text of each command and flag. A test asks for each of them.
 
 /// English, as it stands at the argument, without what it says in square brackets at its end.
-pub const HELP: [(&str, &str); 143] = [
+pub const HELP: [(&str, &str); 149] = [
     (
         "Takes content back from a CDN's caches, everywhere, and waits until it is really gone",
         "Убирает содержимое из кэшей CDN, везде, и ждёт, пока его действительно не станет",
@@ -33,6 +33,7 @@ pub const HELP: [(&str, &str); 143] = [
     ("Users of the console (operators)", "Пользователи консоли (для операторов)"),
     ("API tokens of a site (operators)", "Токены API для сайта (для операторов)"),
     ("Edge nodes (operators)", "Узлы сети (для операторов)"),
+    ("Control planes beside one log (operators)", "Управляющие серверы с общим журналом (для операторов)"),
     ("Who did what (operators)", "Кто что сделал (для операторов)"),
     ("Certificates for nodes and control plane", "Сертификаты для узлов и управляющего сервера"),
     (
@@ -268,6 +269,24 @@ pub const HELP: [(&str, &str); 143] = [
     ("The node, as fra1/edge-03", "Узел, например fra1/edge-03"),
     ("Also when it may still serve what was purged", "И тогда, когда он ещё может отдать очищенное"),
     ("Let a removed node connect again", "Разрешить удалённому узлу подключиться снова"),
+    // replicas
+    (
+        "All control planes beside the log: role, how far each is, who is late",
+        "Все управляющие серверы с этим журналом: роль, продвижение, кто отстаёт",
+    ),
+    (
+        "Is everything that is accepted completed, and could it be if one more control plane failed?",
+        "Завершено ли всё принятое и завершалось бы, если откажет ещё один управляющий сервер?",
+    ),
+    (
+        "Write which control planes count from now on: a majority of them completes purges and keeps nodes serving",
+        "Записать, какие управляющие серверы считаются впредь: их большинство завершает очистки и даёт узлам аренду",
+    ),
+    ("Their numbers, as 1 2 3", "Их номера, например 1 2 3"),
+    (
+        "Also when too few of them are there, or strict nodes would go to the origin for a while",
+        "И тогда, когда их слишком мало или строгим узлам придётся какое-то время обращаться к источнику",
+    ),
     // audit
     (
         "List what was done, newest first; with --site, only what was about that site",

@@ -53,6 +53,7 @@ fn action_of(method: &Method, route: &str) -> Option<AuditAction> {
         "/admin/v1/users/{user}/reset" if is(&Method::POST) => AuditAction::UserReset,
         "/admin/v1/nodes/{pop}/{node}" if is(&Method::POST) => AuditAction::NodeAdmit,
         "/admin/v1/nodes/{pop}/{node}" if is(&Method::DELETE) => AuditAction::NodeRemove,
+        "/admin/v1/replicas/sets" if is(&Method::POST) => AuditAction::ReplicaSet,
         _ => return None,
     })
 }

@@ -99,6 +99,11 @@ pub struct TaskDocument {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = 412, nullable = false)]
     pub propagation_ms: Option<u64>,
+    /// That `propagation_ms` and `nodes` are near and not exact: of several control planes another one accepted the purge, or
+    /// has not written down yet what it measured. Absent otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = true, nullable = false)]
+    pub approximate: Option<bool>,
     /// Cached objects (each variant counts one) that this purge made unservable, as far as the nodes have reported.
     #[schema(example = 318)]
     pub objects_evicted: u64,
@@ -204,6 +209,7 @@ impl From<&TaskView> for TaskDocument {
             started_at: rfc3339(view.started_at),
             completed_at: view.completed_at.map(rfc3339),
             propagation_ms: view.propagation_ms,
+            approximate: view.approximate.then_some(true),
             objects_evicted: view.objects_evicted,
             objects_final: view.objects_final,
             nodes: view.nodes.into(),

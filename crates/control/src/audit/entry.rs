@@ -40,6 +40,8 @@ pub enum AuditAction {
     NodeAdmit,
     /// A node was decommissioned.
     NodeRemove,
+    /// It was written which control planes count.
+    ReplicaSet,
     /// Somebody signed in to the console, or tried to.
     UserSignIn,
     /// Somebody signed out, here or everywhere.
@@ -70,7 +72,7 @@ pub enum AuditAction {
 
 impl AuditAction {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Purge,
         Self::SiteCreate,
         Self::SiteChange,
@@ -79,6 +81,7 @@ impl AuditAction {
         Self::TokenRevoke,
         Self::NodeAdmit,
         Self::NodeRemove,
+        Self::ReplicaSet,
         Self::UserSignIn,
         Self::UserSignOut,
         Self::UserPassword,
@@ -105,6 +108,7 @@ impl AuditAction {
             Self::TokenRevoke => "token.revoke",
             Self::NodeAdmit => "node.admit",
             Self::NodeRemove => "node.remove",
+            Self::ReplicaSet => "replica.set",
             Self::UserSignIn => "user.sign_in",
             Self::UserSignOut => "user.sign_out",
             Self::UserPassword => "user.password",

@@ -57,6 +57,27 @@ async fn only_the_operator_gets_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_control_plane_with_a_log_of_its_own_is_the_only_one_that_counts() {
+    let plane = Plane::start().await;
+    let (status, replicas) = admin(&plane, "GET", "replicas", None).await;
+    assert_eq!((status, &replicas["own"], &replicas["members"]), (200, &json!(1), &json!([1])));
+    let own = &replicas["replicas"][0];
+    assert_eq!((&own["id"], &own["role"], &own["live"]), (&json!(1), &json!("member"), &json!(true)));
+    let set = |members: Value| {
+        admin(&plane, "POST", "replicas/sets?force=true", Some(json!({ "members": members })))
+    };
+    let (status, problem) = set(json!([1, 2, 3])).await;
+    assert_eq!((status, &problem["code"]), (409, &json!("conflict")));
+    assert!(problem["detail"].as_str().unwrap().contains("the only one"), "{problem}");
+    for nonsense in [json!([]), json!([0]), json!((1..=20).collect::<Vec<u8>>())] {
+        let (status, problem) = set(nonsense).await;
+        assert_eq!((status, &problem["code"]), (400, &json!("invalid_request")));
+    }
+    let (_, audit) = admin(&plane, "GET", "audit?action=replica.set", None).await;
+    assert_eq!(audit["entries"].as_array().map(Vec::len), Some(4), "{audit}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_hostname_has_one_owner_and_moves_only_when_told_to() {
     let plane = Plane::start().await;
     let new = json!({"site_id": "blog", "hostnames": ["www.example.com", "blog.example.com"]});

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`slot`], `histogram` | What happened to the purges of one site within five minutes? |
 //! | [`ledger`] | Which of it is not in the rows yet, and how does it get there, once? |
+//! | `shared`, [`turn`] | The same, when several control planes count together |
 //! | `days` | How fast were they on each day? |
 //! | [`query`] | How fast were purges over a window? |
 
@@ -11,5 +12,7 @@ mod days;
 mod histogram;
 pub(super) mod ledger;
 mod query;
+mod shared;
 mod slot;
+pub(super) mod turn;
 pub(super) mod view;

@@ -7,6 +7,7 @@ use batoff_types::{Body, Cursor, Moment, Record, UnixMillis};
 use super::nodes::roll::Roll;
 use super::nodes::voices::Voices;
 use super::pulse::Pulse;
+use super::replicas::quorum::{Quorum, Ruling};
 use super::sla::ledger::SlaLedger;
 use super::tasks::live::DecidedSpan;
 use super::tasks::memory::Tasks;
@@ -17,6 +18,7 @@ use crate::metrics;
 ///
 /// ```text
 ///                  roster    who may serve, who has confirmed what, through where all is completed   (batoff_delivery)
+///   replicas/      quorum    what others say of that, if there are others, and what is recorded of it
 ///   nodes/         roll      which names there are, what they said of themselves, how to reach them
 ///   nodes/         voices    what their streams are told of their parents
 ///   tasks/         tasks     which purge is how far, what is to be made durable and told of it
@@ -26,7 +28,7 @@ use crate::metrics;
 ///   a record       handle_records ─▶ roster, roll, tasks         state.rs
 ///   a message      handle_hello, handle_heartbeat, handle_ack    nodes/steps.rs: the roster first, then tasks and roll
 ///   time           handle_tick                                   state.rs
-///   after each     settle: what the roster calls completed       ─▶ decide (tasks/decide.rs), which says the rest
+///   after each     settle: what the quorum calls completed       ─▶ decide (tasks/decide.rs), which says the rest
 /// ```
 ///
 /// What is known twice would one day differ: how far a node is stands in the roster alone, whether a task is completed in
@@ -34,6 +36,7 @@ use crate::metrics;
 /// start (`durable`) or when memory has forgotten (`tasks/spill.rs`).
 pub(super) struct State {
     pub roster: Roster,
+    pub quorum: Quorum,
     pub roll: Roll,
     pub voices: Voices,
     pub tasks: Tasks,
@@ -42,8 +45,8 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(roster: Roster, roll: Roll, ledger: SlaLedger, tasks: Tasks) -> Self {
-        Self { roster, roll, voices: Voices::default(), tasks, ledger, pulse: Pulse::default() }
+    pub(super) fn new(roster: Roster, quorum: Quorum, roll: Roll, ledger: SlaLedger, tasks: Tasks) -> Self {
+        Self { roster, quorum, roll, voices: Voices::default(), tasks, ledger, pulse: Pulse::default() }
     }
 
     /// The next records of the log, in order.
@@ -67,10 +70,14 @@ impl State {
                         self.send_away(name, GoAwayReason::Removed);
                     }
                 }
-                Body::Site(_) | Body::ReplicaSet(_) | Body::Unknown => {}
+                Body::ReplicaSet(set) => self.quorum.handle_set(record.seq, set.clone()),
+                Body::Site(_) | Body::Unknown => {}
             }
         }
         self.roster.handle_appended(now, Cursor::after(last));
+        if !self.quorum.is_alone() {
+            self.catch_up(now, first_new);
+        }
         self.announce(first_new.next(), last, now);
         self.spill();
     }
@@ -83,10 +90,15 @@ impl State {
 
     /// What became true since the last call. To be called after every step that touches the roster.
     pub(super) fn settle(&mut self, now: Moment, wall: UnixMillis) {
-        if let Some(completed) = self.roster.poll_completed() {
-            let span =
-                DecidedSpan { after: completed.after, through: completed.through, at: wall, moment: now };
-            self.decide(span);
+        self.quorum.handle_roster(now, &mut self.roster);
+        while let Some(Ruling { range, is_ours }) = self.quorum.poll_ruling(self.roster.tail()) {
+            self.decide(DecidedSpan {
+                after: range.after,
+                through: range.through,
+                at: wall,
+                moment: now,
+                is_ours,
+            });
         }
         self.tell_parents();
         while let Some(event) = self.roster.poll_event() {

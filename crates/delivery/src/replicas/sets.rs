@@ -68,7 +68,7 @@ impl SetHistory {
     }
 
     /// All sets from the oldest on, each with the place from which it counts.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Cursor, &ReplicaSet)> {
+    pub fn iter(&self) -> impl Iterator<Item = (Cursor, &ReplicaSet)> {
         let later = self.later.iter().map(|(from, set)| (*from, set));
         std::iter::once((self.from, &self.first)).chain(later)
     }

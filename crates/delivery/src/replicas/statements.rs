@@ -95,6 +95,11 @@ impl Statements {
         self.completed
     }
 
+    /// Which replicas count where, as far as that is still of interest.
+    pub const fn sets(&self) -> &SetHistory {
+        &self.sets
+    }
+
     /// What a replica is known to have stated; [`Cursor::START`] when nothing is.
     pub fn stated_by(&self, replica: Replica) -> Cursor {
         self.stated.get(&replica).copied().unwrap_or_default()

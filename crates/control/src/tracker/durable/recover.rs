@@ -14,6 +14,9 @@ use crate::catalog::Catalog;
 use crate::seat::Tenure;
 use crate::store::records::{decode, pages};
 use crate::tracker::nodes::roll::Roll;
+use crate::tracker::replicas;
+use crate::tracker::replicas::quorum::Quorum;
+use crate::tracker::replicas::several::Several;
 use crate::tracker::sla::ledger::{Judged, Recount, SlaLedger};
 use crate::tracker::state::State;
 use crate::tracker::tasks::memory::Tasks;
@@ -33,6 +36,7 @@ pub(in crate::tracker) async fn recover(
     catalog: &Catalog,
     log: &LogState,
     times: LeaseTimes,
+    several: Option<Several>,
     (now, wall): (Moment, UnixMillis),
     live_max: usize,
 ) -> Result<Recovery, StoreError> {
@@ -101,13 +105,24 @@ pub(in crate::tracker) async fn recover(
             removed: row.removed.is_some(),
         })
         .collect();
-    let roster = Roster::new(
-        times,
-        now,
-        Recovered { tail, term, max_lease_granted: known_max.unwrap_or_default(), completed, nodes },
-    );
-    let tasks = Tasks::new(live_max, replayed.spilled.max(completed), roster.watermark());
-    let mut state = State::new(roster, roll, replayed.ledger, tasks);
+    let alone = several.is_none();
+    let quorum = match several {
+        None => Quorum::alone(tail, completed),
+        Some(Several { own, first }) => {
+            let seen = Cursor::new(through.nodes);
+            let sets = replicas::recover::sets(store.as_ref(), &first, seen, log).await?;
+            replicas::recover::quorum(store.kv(), own, sets, tail, completed).await?
+        }
+    };
+    // What all together have completed is no word of this one's.
+    let own_word = if alone { completed } else { Cursor::START };
+    let max_lease_granted = known_max.unwrap_or_default();
+    let roster =
+        Roster::new(times, now, Recovered { tail, term, max_lease_granted, completed: own_word, nodes });
+    let overdue_from = if alone { roster.watermark() } else { completed };
+    let tasks = Tasks::new(live_max, replayed.spilled.max(completed), overdue_from);
+    let ledger = if alone { replayed.ledger } else { SlaLedger::shared() };
+    let mut state = State::new(roster, quorum, roll, ledger, tasks);
     for (record, known) in replayed.open {
         state.restore(&record, known, now);
     }

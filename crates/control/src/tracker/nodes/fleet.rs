@@ -39,7 +39,7 @@ impl Tracker {
         FleetState {
             fleet,
             tail: state.roster.tail().get(),
-            watermark: state.roster.watermark().get(),
+            watermark: state.quorum.decided().get(),
             per_second,
             concerns,
             concerns_more,

@@ -21,14 +21,14 @@ use crate::tracker::tasks::view::AwaitedNode;
 pub const SLA_SLOT: Duration = Duration::from_secs(300);
 
 /// How long slots are kept: as long as tasks, and a day more.
-const KEEP: Duration = Duration::from_secs(31 * 24 * 3_600);
+pub(super) const KEEP: Duration = Duration::from_secs(31 * 24 * 3_600);
 
 const ROWS: &str = "sla/";
 
-const NO_SLOT: &str = "is not the message of a slot";
+pub(super) const NO_SLOT: &str = "is not the message of a slot";
 
 /// The scope of all sites together; no site has this name.
-const FLEET: &str = "*";
+pub(super) const FLEET: &str = "*";
 
 /// Slots written at once; the store makes them durable together.
 const WRITES_AT_ONCE: usize = 64;
@@ -42,6 +42,8 @@ pub(in crate::tracker) struct SlaLedger {
     since: BTreeMap<SlotKey, TimeSlot>,
     /// On its way to the disk. Written as it is until that has succeeded, so that a row can tell whether it has it.
     writing: Option<Arc<Unsaved>>,
+    /// Whether nothing is counted here, because several control planes count together, from tasks' rows.
+    is_shared: bool,
 }
 
 /// A purge that is completed.
@@ -108,6 +110,11 @@ fn slow_purge(site: &SiteId, task: TaskId, took: Duration, slow: &[NodeLine]) ->
 }
 
 impl SlaLedger {
+    /// Of one of several control planes, which counts nothing by itself: see `sla::shared`.
+    pub(in crate::tracker) fn shared() -> Self {
+        Self { is_shared: true, ..Self::default() }
+    }
+
     /// A purge is in the log.
     pub(in crate::tracker) fn handle_accepted(&mut self, site: &SiteId, seq: Seq, at: UnixMillis) {
         self.each(site, at, |slot| slot.handle_accepted(seq.get()));
@@ -141,6 +148,9 @@ impl SlaLedger {
     }
 
     fn each(&mut self, site: &SiteId, at: UnixMillis, change: impl Fn(&mut TimeSlot)) {
+        if self.is_shared {
+            return;
+        }
         for scope in [site.as_str(), FLEET] {
             change(self.since.entry((scope.to_owned(), number(at))).or_default());
         }
@@ -281,7 +291,7 @@ fn scope_name(scope: Option<&SiteId>) -> &str {
     scope.map_or(FLEET, SiteId::as_str)
 }
 
-fn key(scope: &str, number: u64) -> Key {
+pub(super) fn key(scope: &str, number: u64) -> Key {
     Key::from(format!("{ROWS}{scope}/{}", digits(number)))
 }
 

@@ -19,7 +19,13 @@ impl Tracker {
         let since = UnixMillis(self.clock.wall().0.saturating_sub(millis(window)));
         let slots = self.sla_slots(site, ledger::number(since)).await?;
         let overdue = self.state.lock().overdue_at(site, since).len() as u64;
-        let (sum, breaches) = view(&slots, overdue, SLA_BREACHES_MAX);
+        let (mut sum, mut breaches) = view(&slots, overdue, SLA_BREACHES_MAX);
+        if !self.is_alone() {
+            // Together they count what is completed. What is open and late is known to each.
+            sum.purges += overdue;
+            breaches.splice(0..0, self.state.lock().open_breaches(site, since));
+            breaches.truncate(SLA_BREACHES_MAX);
+        }
         Ok(SlaView { breaches, ..sum })
     }
 
@@ -43,6 +49,10 @@ impl Tracker {
     /// Makes the counts durable. The rows then hold every purge before the returned place, completed or not.
     pub(crate) async fn save_sla(&self) -> Result<u64, StoreError> {
         let _writing = self.sla_writes.lock().await;
+        if !self.is_alone() {
+            self.count_together().await?;
+            return Ok(self.state.lock().stored_through().get());
+        }
         loop {
             let (unsaved, is_last, through) = {
                 let mut state = self.state.lock();

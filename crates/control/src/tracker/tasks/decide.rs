@@ -19,9 +19,14 @@
 //! Nothing but the roster's watermark makes a task completed, and nothing is called so before that is durable: what a
 //! question is answered with (`LiveTask::view`, `query`) looks at `Stored` alone. What passes its target meanwhile becomes
 //! late, and `partial` when a node that may serve without a lease is away.
+//!
+//! Among several control planes it is a majority's watermarks, and what is decided is recorded in the store before
+//! (`replicas::done`): it cannot be taken back, every replica tells it, and so does this one from that moment on. The one
+//! that recorded it writes the rows; the others take over what these say (`replicas::adopt`).
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use batoff_delivery::PURGE_TARGET;
 use batoff_types::{Cursor, Moment, Seq, SiteId, UnixMillis};
@@ -44,7 +49,7 @@ impl State {
     /// These records are completed, which is to be made durable next.
     pub(in crate::tracker) fn decide(&mut self, span: DecidedSpan) {
         self.decide_live(&span);
-        self.tasks.decided.push_back(span);
+        if span.is_ours { self.tasks.decided.push_back(span) } else { self.tasks.foreign.push_back(span) }
     }
 
     fn decide_live(&mut self, span: &DecidedSpan) {
@@ -63,9 +68,25 @@ impl State {
             let fences =
                 if alike { Arc::clone(&fences_at_last) } else { self.fences_with(span.moment, seq, &by_pop) };
             let Some(task) = self.tasks.live.get_mut(&seq) else { continue };
-            let took = span.moment.since(task.durable_at);
-            metrics::propagation(took);
-            task.completion = Completion::Decided(Decided { at: span.at, took, nodes, by_pop, fences });
+            let mut took = span.moment.since(task.durable_at);
+            let alone = self.quorum.is_alone();
+            let approximate = !alone && !task.accepted_here;
+            if approximate {
+                // Only who accepted it knows the moment. What is seen here came later, so the record's time counts, too.
+                took = took.max(Duration::from_millis(span.at.0.saturating_sub(task.accepted_at.0)));
+            }
+            if span.is_ours {
+                metrics::propagation(took);
+            }
+            task.row_is_ours = span.is_ours;
+            let by = (!alone).then(|| self.quorum.own());
+            let decided =
+                Decided { at: span.at, took, nodes, by_pop, fences, by, is_recorded: !alone, approximate };
+            task.completion = Completion::Decided(decided);
+            if !alone {
+                let view = task.view(seq, TaskState::Completed, nodes);
+                self.tasks.news.push(view);
+            }
         }
     }
 
@@ -76,9 +97,7 @@ impl State {
 
     /// What is to be made durable next: at most `max` records of one span.
     pub(in crate::tracker) fn next_decided(&self, max: u64) -> Option<DecidedSpan> {
-        let span = self.tasks.decided.front()?;
-        let through = Cursor::new(span.through.get().min(span.after.get() + max));
-        Some(DecidedSpan { through, ..span.clone() })
+        self.tasks.decided.front().map(|span| span.first(max))
     }
 
     /// The completions of this span, as [`State::next_decided`] gave it, are durable; `spilled` are those that were not in
@@ -87,37 +106,48 @@ impl State {
         spilled.iter().for_each(|completed| self.ledger.handle_completed(completed));
         let seqs: Vec<Seq> =
             self.tasks.live.range(span.after.next()..span.through.next()).map(|(seq, _)| *seq).collect();
-        for seq in seqs {
-            let Some(task) = self.tasks.live.get_mut(&seq) else { continue };
-            if let Completion::Decided(decided) = std::mem::replace(&mut task.completion, Completion::Open) {
+        seqs.into_iter().for_each(|seq| self.handle_row_stored(seq));
+        self.tasks.handle_span_done(span);
+    }
+
+    /// The row of a task that is completed, and that this control plane writes, is durable.
+    pub(in crate::tracker) fn handle_row_stored(&mut self, seq: Seq) {
+        let Some(task) = self.tasks.live.get_mut(&seq) else { return };
+        match std::mem::replace(&mut task.completion, Completion::Open) {
+            Completion::Decided(decided) => {
                 let nodes = decided.nodes;
                 let mut judged = Judged::of_live(seq, task, decided.took);
                 if self.ledger.is_slowest(&task.site, task.accepted_at, decided.took) {
                     judged = judged.with_slow(task.task, &task.slow_lines(&decided.fences, &self.roll));
                 }
                 self.ledger.handle_completed(&judged);
+                let is_told = decided.is_recorded;
                 task.completion = Completion::Stored(decided);
                 let view = task.view(seq, TaskState::Completed, nodes);
-                self.tasks.news.push(view.clone());
+                if !is_told {
+                    self.tasks.news.push(view.clone());
+                }
                 self.tasks.finished.push(Finished { task: view, slowest: task.slowest.take() });
             }
-            if task.dirty {
-                self.tasks.dirty.insert(seq);
-            } else if task.is_settled() {
-                self.forget(seq);
-            }
+            before => task.completion = before,
         }
-        if let Some(front) = self.tasks.decided.front_mut() {
-            front.after = front.after.max(span.through);
-            if front.after >= front.through {
-                self.tasks.decided.pop_front();
-            }
+        if task.dirty {
+            self.tasks.dirty.insert(seq);
+        } else if task.is_settled() {
+            self.forget(seq);
         }
     }
 
-    /// Everything through here is completed, and durably so.
+    /// Everything through here is completed, durably so, and told.
     pub(in crate::tracker) fn completed_through(&self) -> Cursor {
-        self.tasks.decided.front().map_or_else(|| self.roster.watermark(), |span| span.after)
+        if self.quorum.is_alone() { self.stored_through() } else { self.quorum.decided() }
+    }
+
+    /// Everything through here is completed, and what became of it is in the rows.
+    pub(in crate::tracker) fn stored_through(&self) -> Cursor {
+        let fronts = [self.tasks.decided.front(), self.tasks.foreign.front()];
+        let first = fronts.into_iter().flatten().map(|span| span.after).min();
+        first.unwrap_or_else(|| self.quorum.decided())
     }
 
     /// Looks at tasks whose target has passed. To be called before every step: what completes a task late must not hide
@@ -159,7 +189,9 @@ impl State {
                 ..self.tasks.overdue_through.next().max(self.completed_through().next()),
         );
         let counts = |task: &LiveTask| {
-            task.stored().is_none() && task.accepted_at >= since && site.is_none_or(|site| task.site == *site)
+            task.completed().is_none()
+                && task.accepted_at >= since
+                && site.is_none_or(|site| task.site == *site)
         };
         open.filter(|(_, task)| counts(task)).map(|(_, task)| task.accepted_at).collect()
     }

@@ -133,6 +133,11 @@ impl Events {
         self.end.send_replace(end);
     }
 
+    /// What tells this start's places from those of others.
+    pub(in crate::tracker) const fn origin(&self) -> Term {
+        self.term
+    }
+
     /// Tells when there are more.
     pub(in crate::tracker) fn subscribe(&self) -> watch::Receiver<u64> {
         self.end.subscribe()
@@ -255,6 +260,7 @@ mod tests {
             started_at: UnixMillis(0),
             completed_at: None,
             propagation_ms: None,
+            approximate: false,
             objects_evicted: 0,
             objects_final: false,
             nodes: NodeCounts::default(),

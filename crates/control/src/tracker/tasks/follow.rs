@@ -14,12 +14,12 @@ use crate::tracker::Tracker;
 impl Tracker {
     /// The place after the newest event.
     pub fn news_place(&self) -> NewsPlace {
-        NewsPlace { term: self.term(), next: self.events.newest() }
+        NewsPlace { term: self.events.origin(), next: self.events.newest() }
     }
 
     /// All events after that place, oldest first, and the place after them; `None` when it is too old, or of another start.
     pub fn news_since(&self, place: NewsPlace) -> Option<(Vec<Arc<TaskView>>, NewsPlace)> {
-        let (tasks, next) = self.events.since(place.next).filter(|_| place.term == self.term())?;
+        let (tasks, next) = self.events.since(place.next).filter(|_| place.term == self.events.origin())?;
         Some((tasks, NewsPlace { next, ..place }))
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use batoff_types::message::RecordReport;
-use batoff_types::{Cursor, Moment, Purge, Record, Selector, Seq, SiteId, TaskId, UnixMillis};
+use batoff_types::{Cursor, Moment, Purge, Record, Replica, Selector, Seq, SiteId, TaskId, UnixMillis};
 
 use super::marks::{PopProgress, SlowNodes, WayMark};
 use super::progress::{TaskProgress, WAITING_MAX};
@@ -42,6 +42,11 @@ pub(in crate::tracker) struct LiveTask {
     pub completion: Completion,
     /// Whether memory knows more than the row in the log.
     pub dirty: bool,
+    /// Whether this control plane writes its row. Always, where it is alone.
+    pub row_is_ours: bool,
+    /// Whether it was accepted by this process, so that `durable_at` is when it became durable. Of no interest where it is
+    /// alone.
+    pub accepted_here: bool,
 }
 
 /// How far the completion of a task is.
@@ -49,7 +54,7 @@ pub(in crate::tracker) struct LiveTask {
 pub(in crate::tracker) enum Completion {
     /// Some node may still serve what it purged.
     Open,
-    /// No node can; not yet reported, because that is not yet durable.
+    /// No node can. Where this control plane is alone it is not yet reported, because that is not yet durable.
     Decided(Decided),
     /// Durable, and reported.
     Stored(Decided),
@@ -71,6 +76,16 @@ pub(in crate::tracker) struct DecidedSpan {
     pub at: UnixMillis,
     /// When, by the monotonic clock.
     pub moment: Moment,
+    /// Whether this control plane writes down what became of them.
+    pub is_ours: bool,
+}
+
+impl DecidedSpan {
+    /// Its first `max` records.
+    pub(in crate::tracker) fn first(&self, max: u64) -> Self {
+        let through = Cursor::new(self.through.get().min(self.after.get().saturating_add(max)));
+        Self { through, ..self.clone() }
+    }
 }
 
 /// What was so when a task was completed.
@@ -82,6 +97,12 @@ pub(in crate::tracker) struct Decided {
     pub by_pop: Arc<[(Arc<str>, NodeCounts)]>,
     /// The nodes that it did not wait for.
     pub fences: Arc<Fences>,
+    /// Of several control planes the one that says all this.
+    pub by: Option<Replica>,
+    /// Whether it is recorded as done in the store, for all to see, so that it is told before its row is written.
+    pub is_recorded: bool,
+    /// Whether `took` is not from the moment at which it became durable, which only another control plane knows.
+    pub approximate: bool,
 }
 
 impl LiveTask {
@@ -108,6 +129,8 @@ impl LiveTask {
             late: Vec::new(),
             completion: Completion::Open,
             dirty: false,
+            row_is_ours: true,
+            accepted_here: false,
         }
     }
 
@@ -152,6 +175,20 @@ impl LiveTask {
         }
     }
 
+    /// What may be told: no node can serve what it purged, and nothing takes that back.
+    pub(in crate::tracker) fn completed(&self) -> Option<&Decided> {
+        match &self.completion {
+            Completion::Stored(decided) => Some(decided),
+            Completion::Decided(decided) => Some(decided).filter(|decided| decided.is_recorded),
+            Completion::Open => None,
+        }
+    }
+
+    /// Whether its row is another control plane's, and says what became of it: then that is what is told.
+    pub(in crate::tracker) fn is_adopted(&self) -> bool {
+        !self.row_is_ours && self.stored().is_some()
+    }
+
     fn decided(&self) -> Option<&Decided> {
         match &self.completion {
             Completion::Stored(decided) | Completion::Decided(decided) => Some(decided),
@@ -161,7 +198,7 @@ impl LiveTask {
 
     /// Whether nothing about it can change any more, and the row in the log says all.
     pub(in crate::tracker) fn is_settled(&self) -> bool {
-        self.stored().is_some() && self.waiting.is_empty() && !self.dirty
+        self.stored().is_some() && self.waiting.is_empty() && (!self.dirty || !self.row_is_ours)
     }
 
     /// What its row in the log is to say now.
@@ -178,6 +215,8 @@ impl LiveTask {
             waiting: self.waiting.iter().take(WAITING_MAX).filter_map(|node| roll.name_of(node)).collect(),
             waiting_more: self.waiting.len() > WAITING_MAX,
             late: self.late.clone(),
+            by: decided.and_then(|decided| decided.by),
+            approximate: decided.is_some_and(|decided| decided.approximate),
         }
     }
 
@@ -192,21 +231,29 @@ impl LiveTask {
 
     /// The task for the API; `state` and `nodes` as they are while it is not completed.
     pub(in crate::tracker) fn view(&self, seq: Seq, state: TaskState, nodes: NodeCounts) -> TaskView {
-        let stored = self.stored();
+        let completed = self.completed();
         TaskView {
             task: self.task,
             site: self.site.clone(),
             seq,
             request_id: Arc::clone(&self.request_id),
-            state: if stored.is_some() { TaskState::Completed } else { state },
+            state: if completed.is_some() { TaskState::Completed } else { state },
             selectors: Arc::clone(&self.selectors),
             soft: self.soft,
             started_at: self.accepted_at,
-            completed_at: stored.map(|decided| decided.at),
-            propagation_ms: stored.map(|decided| millis(decided.took)),
+            completed_at: completed.map(|decided| decided.at),
+            propagation_ms: completed.map(|decided| millis(decided.took)),
+            approximate: self.is_approximate(),
             objects_evicted: self.objects,
             objects_final: self.waiting.is_empty(),
-            nodes: stored.map_or(nodes, |decided| decided.nodes),
+            nodes: completed.map_or(nodes, |decided| decided.nodes),
         }
+    }
+
+    /// Whether what is said of its end is this control plane's view of what another one writes down, or was not measured
+    /// from the moment at which it became durable.
+    fn is_approximate(&self) -> bool {
+        let is_foreign = !self.row_is_ours && self.stored().is_none();
+        self.completed().is_some_and(|decided| decided.approximate || is_foreign)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use batoff_types::UnixMillis;
+use batoff_types::{Replica, UnixMillis};
 use prost::Message;
 
 use super::propagation::{NodeLine, PopLine};
@@ -32,6 +32,10 @@ pub(in crate::tracker) struct TaskProgress {
     pub waiting_more: bool,
     /// Nodes that it waited for when the target passed.
     pub late: Vec<AwaitedNode>,
+    /// Of several control planes the one that wrote this.
+    pub by: Option<Replica>,
+    /// Whether `completed` tells a time that was not measured from the moment at which it became durable.
+    pub approximate: bool,
 }
 
 impl TaskProgress {
@@ -51,6 +55,8 @@ impl TaskProgress {
             waiting_more: self.waiting_more,
             late: self.late.iter().map(LateRow::from).collect(),
             slow: self.slow.iter().map(SlowRow::from).collect(),
+            by: self.by.map_or(0, |replica| replica.0.into()),
+            approximate: self.approximate,
         };
         row.encode_to_vec()
     }
@@ -66,6 +72,8 @@ impl TaskProgress {
             waiting_more: row.waiting_more,
             late: row.late.into_iter().filter_map(AwaitedNode::from_row).collect(),
             slow: row.slow.into_iter().filter_map(SlowRow::into_line).collect(),
+            by: u8::try_from(row.by).ok().filter(|by| *by != 0).map(Replica),
+            approximate: row.approximate,
         })
     }
 }
@@ -90,6 +98,11 @@ struct ProgressRow {
     late: Vec<LateRow>,
     #[prost(message, repeated, tag = "9")]
     slow: Vec<SlowRow>,
+    /// 0: the only control plane.
+    #[prost(uint32, tag = "10")]
+    by: u32,
+    #[prost(bool, tag = "11")]
+    approximate: bool,
 }
 
 /// An [`AwaitedNode`] as it is kept.
@@ -134,6 +147,8 @@ mod tests {
             waiting: vec!["fra1/edge-1".into()],
             waiting_more: false,
             late: vec![AwaitedNode { node: "fra1/edge-1".parse().unwrap(), reason: "unreachable".into() }],
+            by: Some(Replica(2)),
+            approximate: true,
         };
         assert_eq!(TaskProgress::decode(&progress.encode()), Some(progress.clone()));
         assert!(!progress.is_final());

@@ -30,8 +30,18 @@ const DECIDED_PATIENCE: Duration = Duration::from_millis(250);
 const EVENTS_AT_ONCE: usize = 64;
 
 impl Tracker {
-    /// How the task is now; `None` when the site has no such task.
+    /// How the task is now; `None` when the site has no such task. Whichever replica accepted or completed it, this one
+    /// knows it as of the question, or says that it cannot.
     pub async fn task(&self, site: &SiteId, task: TaskId) -> Result<Option<TaskView>, StoreError> {
+        let known = self.task_as_known(site, task).await?;
+        if self.is_alone() || known.as_ref().is_some_and(|view| view.state == TaskState::Completed) {
+            return Ok(known);
+        }
+        self.fresh().await?;
+        self.task_as_known(site, task).await
+    }
+
+    async fn task_as_known(&self, site: &SiteId, task: TaskId) -> Result<Option<TaskView>, StoreError> {
         if let Some(view) = self.settled_view(task).await {
             return Ok((view.site == *site).then_some(view));
         }
@@ -67,7 +77,7 @@ impl Tracker {
     /// from one look, and nobody reads `in_progress` beside nodes that have all confirmed.
     pub(super) async fn durable(&self, seq: Seq) {
         let mut completed = self.completed.subscribe();
-        if !self.state.lock().roster.watermark().covers(seq) || completed.borrow_and_update().covers(seq) {
+        if !self.state.lock().quorum.decided().covers(seq) || completed.borrow_and_update().covers(seq) {
             return;
         }
         let told = completed.wait_for(|cursor| cursor.covers(seq));
@@ -80,7 +90,9 @@ impl Tracker {
             let state = self.state.lock();
             let found =
                 state.tasks.by_task.get(&task).and_then(|seq| Some((*seq, state.tasks.live.get(seq)?)));
-            found.map(|(seq, task)| (task.site.clone(), live_pops(&state, seq, task)))
+            found
+                .filter(|(_, task)| !task.is_adopted())
+                .map(|(seq, task)| (task.site.clone(), live_pops(&state, seq, task)))
         };
         if let Some((owner, pops)) = live {
             return Ok((owner == *site).then_some(pops));
@@ -105,6 +117,7 @@ impl Tracker {
 
     /// The site's tasks, newest first.
     pub async fn list(&self, site: &SiteId, filter: &TaskFilter) -> Result<TaskPage, StoreError> {
+        self.fresh().await?;
         let limit = filter.limit.max(1);
         let mut page = TaskPage::default();
         let mut before = filter.before;
@@ -145,6 +158,10 @@ impl Tracker {
         site: &SiteId,
         last_event_id: Option<&str>,
     ) -> Result<BoxStream<'static, TaskEvent>, StoreError> {
+        if last_event_id.is_some() {
+            // Another replica may have told more than is known here.
+            self.fresh().await?;
+        }
         let here = self.here();
         let place =
             last_event_id.and_then(EventPlace::from_id).filter(|place| place.told.fits(here.told.accepted));
@@ -206,7 +223,7 @@ impl Tracker {
         let seq = self.state.lock().tasks.by_task.get(&task).copied()?;
         self.durable(seq).await;
         let view = self.live_view(task)?;
-        if view.state == TaskState::Completed || !self.state.lock().roster.watermark().covers(seq) {
+        if view.state == TaskState::Completed || !self.state.lock().quorum.decided().covers(seq) {
             return Some(view);
         }
         // Decided since it was waited for: the counts may say so already, the state does not.
@@ -217,12 +234,12 @@ impl Tracker {
     fn live_view(&self, task: TaskId) -> Option<TaskView> {
         let state = self.state.lock();
         let seq = *state.tasks.by_task.get(&task)?;
-        let task = state.tasks.live.get(&seq)?;
+        let task = state.tasks.live.get(&seq).filter(|task| !task.is_adopted())?;
         Some(self.live_view_in(&state, seq, task))
     }
 
     fn live_view_in(&self, state: &State, seq: Seq, task: &LiveTask) -> TaskView {
-        if task.stored().is_some() {
+        if task.completed().is_some() {
             return task.view(seq, TaskState::Completed, NodeCounts::default());
         }
         let now = self.clock.now();
@@ -243,7 +260,10 @@ impl Tracker {
             Some((record, purge)) => (record.request_id, purge.selectors.into(), purge.soft),
             None => (Arc::from(""), Arc::from([]), false),
         };
-        let progress = progress_of(row).unwrap_or_default();
+        let mut progress = progress_of(row).unwrap_or_default();
+        if progress.completed.is_none() {
+            self.state.lock().complete_row(row, &mut progress);
+        }
         let (state, nodes) = match progress.completed {
             Some(_) => (TaskState::Completed, progress.nodes),
             None => {
@@ -262,6 +282,7 @@ impl Tracker {
             started_at: row.accepted_at,
             completed_at: progress.completed.map(|(at, _)| at),
             propagation_ms: progress.completed.map(|(_, took)| took),
+            approximate: progress.completed.is_some() && progress.approximate,
             objects_evicted: progress.objects,
             objects_final: progress.completed.is_some() && progress.is_final(),
             nodes,
@@ -269,8 +290,22 @@ impl Tracker {
     }
 }
 
+impl State {
+    /// What may be said of a task that has left memory, is recorded as done among several control planes, and whose row does
+    /// not say so yet.
+    pub(super) fn complete_row(&self, row: &TaskRow, progress: &mut TaskProgress) {
+        if self.quorum.is_alone() || !self.quorum.decided().covers(row.seq) {
+            return;
+        }
+        let at = self.quorum.done_at(row.seq).unwrap_or(row.accepted_at);
+        progress.completed = Some((at, at.0.saturating_sub(row.accepted_at.0)));
+        progress.nodes = self.counts_at(row.seq);
+        progress.approximate = true;
+    }
+}
+
 fn live_pops(state: &State, seq: Seq, task: &LiveTask) -> Vec<PopView> {
-    match task.stored() {
+    match task.completed() {
         Some(decided) => task.pop_views(&decided.by_pop, &state.roll),
         None => task.pop_views(&state.pops_at(seq), &state.roll),
     }

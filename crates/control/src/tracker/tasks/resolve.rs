@@ -25,6 +25,9 @@ const BATCH: u64 = 512;
 /// How often changed counts of evicted objects are written to their rows.
 const REWRITE_EVERY: Duration = Duration::from_millis(250);
 
+/// How often it is looked whether rows are there that another control plane writes.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
 /// How long to wait after the store refused.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
 
@@ -34,8 +37,11 @@ impl Tracker {
         let mut rewrite = tokio::time::interval(REWRITE_EVERY);
         rewrite.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
+            let foreign = self.state.lock().tasks.have_foreign();
             tokio::select! {
                 () = self.wake.notified() => {}
+                // Nothing tells when a row of another replica's is there.
+                () = tokio::time::sleep(LOOK_EVERY), if foreign => {}
                 _ = rewrite.tick() => {
                     if let Err(error) = self.rewrite().await {
                         tracing::warn!(%error, "counts of evicted objects are not written yet");
@@ -43,7 +49,7 @@ impl Tracker {
                 }
                 () = self.stopping.cancelled() => break,
             }
-            while let Err(error) = self.resolve().await {
+            while let Err(error) = self.resolve_all().await {
                 tracing::warn!(%error, "completions are not durable yet");
                 tokio::select! {
                     () = tokio::time::sleep(RETRY_AFTER) => {}
@@ -51,8 +57,15 @@ impl Tracker {
                 }
             }
         }
-        let _ = self.resolve().await;
+        let _ = self.resolve_all().await;
         let _ = self.rewrite().await;
+    }
+
+    async fn resolve_all(&self) -> Result<(), StoreError> {
+        if !self.is_alone() {
+            self.adopt().await?;
+        }
+        self.resolve().await
     }
 
     async fn resolve(&self) -> Result<(), StoreError> {
@@ -84,14 +97,16 @@ impl Tracker {
             }
             late.iter().for_each(|completed| metrics::propagation(completed.took));
             self.step(|state, _, _| state.handle_stored(&span, &late));
-            self.completed.send_replace(span.through);
         }
     }
 
     /// The completions of tasks of a span that are not in memory: found in the log, or, where that was trimmed, not at
     /// all; their rows then say when they were last known to be open. A record that cannot be read ends it: whatever it
     /// purges, nothing more is called completed until somebody has seen to the log.
-    async fn spilled_rows(&self, span: &DecidedSpan) -> Result<Vec<(Judged, (TaskId, Bytes))>, StoreError> {
+    pub(in crate::tracker) async fn spilled_rows(
+        &self,
+        span: &DecidedSpan,
+    ) -> Result<Vec<(Judged, (TaskId, Bytes))>, StoreError> {
         let mut rows = Vec::new();
         let mut pages = pages(self.store.log(), span.after.next(), span.through);
         while let Some(page) = pages.next().await? {
@@ -126,6 +141,8 @@ impl Tracker {
         let took = span.moment.since(state.roster.durable_at(row.seq));
         let by_pop = state.pops_at(row.seq);
         known.completed = Some((span.at, millis(took)));
+        known.by = self.replica;
+        known.approximate = self.replica.is_some();
         known.nodes = sum(&by_pop);
         known.pops = by_pop.iter().map(|(pop, nodes)| PopLine::new(Arc::clone(pop), *nodes)).collect();
         (known, took)
@@ -197,6 +214,10 @@ impl Tracker {
         for (node, report) in reports {
             let Some(row) = self.row_at(report).await? else { continue };
             let known = row.completion.as_deref().and_then(TaskProgress::decode).unwrap_or_default();
+            // Every replica hears every report, and one of them adds it.
+            if known.by != self.replica {
+                continue;
+            }
             add(rows.entry(row.task).or_insert(known), node, report);
         }
         Ok(rows)

@@ -58,6 +58,38 @@ impl State {
         }
     }
 
+    /// A report on a record that is not known here yet, since another control plane was faster to send it.
+    pub(in crate::tracker) fn keep_early_report(&mut self, node: &NodeName, report: &RecordReport) {
+        if self.tasks.early_count < LATE_REPORTS_MAX {
+            self.tasks.early_count += 1;
+            self.tasks.early_reports.entry(report.seq).or_default().push((node.clone(), *report));
+        } else {
+            metrics::reports_lost(1);
+        }
+    }
+
+    /// Takes in what nodes have said of records that are known here only now: those after `before`.
+    pub(in crate::tracker) fn catch_up(&mut self, now: Moment, before: Cursor) {
+        let tail = self.roster.tail();
+        for node in std::mem::take(&mut self.tasks.ahead) {
+            // One that was removed and registered anew may have confirmed less.
+            let confirmed = self.roster.confirmed(&node).filter(|confirmed| *confirmed > before);
+            let Some(confirmed) = confirmed else { continue };
+            self.confirm(now, &node, before, confirmed.min(tail));
+            if confirmed > tail {
+                self.tasks.ahead.insert(node);
+            }
+        }
+        while let Some(first) = self.tasks.early_reports.first_entry()
+            && tail.covers(*first.key())
+        {
+            for (node, report) in first.remove() {
+                self.tasks.early_count -= 1;
+                self.report(now, &node, &report);
+            }
+        }
+    }
+
     /// Reports that could not be added to their rows yet, in their order; what finds no room is lost and counted.
     pub(in crate::tracker) fn return_late_reports(&mut self, reports: Vec<(NodeName, RecordReport)>) {
         let room = LATE_REPORTS_MAX.saturating_sub(self.tasks.late_reports.len());
@@ -96,7 +128,10 @@ impl State {
 
     pub(in crate::tracker) fn leave(&mut self, seq: Seq) {
         if let Some(task) = self.tasks.live.get(&seq) {
-            self.tasks.leaving.push((task.task, task.progress(&self.roll)));
+            // Its row may say more by now, if another control plane writes it.
+            if task.row_is_ours {
+                self.tasks.leaving.push((task.task, task.progress(&self.roll)));
+            }
             self.tasks.spilled_through = self.tasks.spilled_through.max(Cursor::after(seq));
         }
         self.forget(seq);

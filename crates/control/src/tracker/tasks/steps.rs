@@ -17,7 +17,12 @@ impl State {
         self.pulse.handle_accepted(now);
         self.ledger.handle_accepted(&purge.site, record.seq, record.accepted_at);
         let waiting = self.roll.present().clone();
-        self.tasks.insert(record.seq, LiveTask::new(record, purge, now, waiting));
+        let mut task = LiveTask::new(record, purge, now, waiting);
+        if !self.quorum.is_alone() {
+            task.row_is_ours = false;
+            task.accepted_here = crate::ids::maker_of(record.task) == self.quorum.own();
+        }
+        self.tasks.insert(record.seq, task);
     }
 
     /// A task that was accepted before this start and may not be completed yet; `known` is what its row says.
@@ -28,6 +33,7 @@ impl State {
             task.objects = known.objects;
             task.late = known.late;
         }
+        task.row_is_ours = self.quorum.is_alone();
         self.tasks.insert(record.seq, task);
         self.spill();
     }
@@ -83,6 +89,9 @@ impl State {
         if let Some(sent) = sent {
             sent.forget(after);
         }
+        if after > self.roster.tail() {
+            self.tasks.ahead.insert(node.clone());
+        }
     }
 
     /// What a node has done with a task.
@@ -93,10 +102,11 @@ impl State {
         match self.tasks.live.get_mut(&report.seq) {
             Some(task) => {
                 task.handle_report(place, report, now.since(task.durable_at));
-                if task.dirty && !task.is_open() {
+                if task.dirty && !task.is_open() && task.row_is_ours {
                     self.tasks.dirty.insert(report.seq);
                 }
             }
+            None if !self.roster.tail().covers(report.seq) => self.keep_early_report(node, report),
             None => self.keep_late_report(node, report),
         }
     }

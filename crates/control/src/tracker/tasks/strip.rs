@@ -26,6 +26,19 @@ impl Tracker {
         site: Option<&SiteId>,
         task: TaskId,
     ) -> Result<Option<Propagation>, StoreError> {
+        let found = self.propagation_as_known(site, task).await?;
+        if self.is_alone() || found.as_ref().is_some_and(|found| found.state == TaskState::Completed) {
+            return Ok(found);
+        }
+        self.fresh().await?;
+        self.propagation_as_known(site, task).await
+    }
+
+    async fn propagation_as_known(
+        &self,
+        site: Option<&SiteId>,
+        task: TaskId,
+    ) -> Result<Option<Propagation>, StoreError> {
         let known = self.state.lock().tasks.by_task.get(&task).copied();
         if let Some(seq) = known {
             self.durable(seq).await;
@@ -36,6 +49,7 @@ impl Tracker {
             let now = self.clock.now();
             let live =
                 state.tasks.by_task.get(&task).and_then(|seq| Some((*seq, state.tasks.live.get(seq)?)));
+            let live = live.filter(|(_, task)| !task.is_adopted());
             live.map(|(seq, task)| state.spread_of_live(now, wall, seq, task))
         };
         let found = match live {
@@ -49,7 +63,10 @@ impl Tracker {
     }
 
     fn spread_of_row(&self, row: TaskRow) -> Propagation {
-        let progress = progress_of(&row).unwrap_or_default();
+        let mut progress = progress_of(&row).unwrap_or_default();
+        if progress.completed.is_none() {
+            self.state.lock().complete_row(&row, &mut progress);
+        }
         let TaskProgress { completed: Some((at, took)), pops, slow, late, .. } = progress else {
             let wall = self.clock.wall();
             let state = self.state.lock();
@@ -76,7 +93,7 @@ impl Tracker {
 impl State {
     fn spread_of_live(&self, now: Moment, wall: UnixMillis, seq: Seq, task: &LiveTask) -> Propagation {
         let elapsed = millis(now.since(task.durable_at));
-        let (state, completed_ms, pops, late) = match task.stored() {
+        let (state, completed_ms, pops, late) = match task.completed() {
             Some(decided) => (
                 TaskState::Completed,
                 Some(millis(decided.took)),

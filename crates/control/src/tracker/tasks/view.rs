@@ -71,6 +71,9 @@ pub struct TaskView {
     pub completed_at: Option<UnixMillis>,
     /// From durable to completed, in milliseconds by the monotonic clock; `Some` exactly in [`TaskState::Completed`].
     pub propagation_ms: Option<u64>,
+    /// Whether that, and the nodes, are not exact: another control plane accepted it, or has not written down yet what it
+    /// measured. Never so where there is one.
+    pub approximate: bool,
     /// Objects made unservable, as far as reported.
     pub objects_evicted: u64,
     /// Whether all nodes have reported their objects.

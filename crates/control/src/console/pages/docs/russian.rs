@@ -144,6 +144,8 @@ const TEXTS: &[(&str, &str)] = &[
     ("Whether all nodes have reported their objects.", "Все ли узлы сообщили о своих объектах."),
     ("The task PoP by PoP, sorted by name; only with `include=pops`.", "Задача по точкам присутствия, по имени; только с `include=pops`."),
     ("Milliseconds from durable to completed; only with `completed`.", "Миллисекунд от записи до завершения; только при `completed`."),
+    ("That `propagation_ms` and `nodes` are near and not exact: of several control planes another one accepted the purge, or has not written down yet what it measured. Absent otherwise.",
+     "Что `propagation_ms` и `nodes` приблизительны: из нескольких управляющих серверов очистку принял другой или ещё не записал, что измерил. Иначе отсутствует."),
     ("How far it is.", "Как далеко дошла."),
     ("Its id: a ULID.", "Её номер: ULID."),
     ("A page of tasks.", "Страница задач."),

@@ -1,0 +1,148 @@
+//! `batoff replicas`: the control planes beside one log, and which of them count.
+
+use batoff_client::{ReplicaReport, ReplicasReport};
+use clap::Subcommand;
+
+use crate::args::Format;
+use crate::exit::Failure;
+use crate::output::{self, Narrow};
+use crate::settings::Settings;
+
+/// `batoff replicas …`
+#[derive(Debug, Subcommand)]
+pub enum ReplicasCommand {
+    /// All control planes beside the log: role, how far each is, who is late
+    List,
+    /// Is everything that is accepted completed, and could it be if one more control plane failed?
+    Status,
+    /// Write which control planes count from now on: a majority of them completes purges and keeps nodes serving
+    Set {
+        /// Their numbers, as 1 2 3
+        #[arg(required = true, value_parser = clap::value_parser!(u8).range(1..))]
+        members: Vec<u8>,
+        /// Also when too few of them are there, or strict nodes would go to the origin for a while
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+/// `batoff replicas …`
+pub async fn run(command: ReplicasCommand, settings: &Settings) -> Result<(), Failure> {
+    let admin = settings.admin()?;
+    match command {
+        ReplicasCommand::List => {
+            let replicas = admin.replicas().await.map_err(Failure::of_admin)?;
+            list(&replicas, settings.format())
+        }
+        ReplicasCommand::Status => {
+            let replicas = admin.replicas().await.map_err(Failure::of_admin)?;
+            status(&replicas, settings.format())
+        }
+        ReplicasCommand::Set { members, force } => {
+            let written = admin.set_replicas(&members, force).await.map_err(Failure::of_admin)?;
+            match settings.format() {
+                Format::Json => output::json(&written),
+                Format::Human => {
+                    let members = numbers(&written.members);
+                    output::say(&format!("replicas {members} count after record {}", written.seq))
+                }
+            }
+        }
+    }
+}
+
+fn list(replicas: &ReplicasReport, format: Format) -> Result<(), Failure> {
+    if format == Format::Json {
+        return replicas.replicas.iter().try_for_each(output::json);
+    }
+    let mut table = output::table([
+        ("REPLICA", Narrow::Stay),
+        ("ROLE", Narrow::Stay),
+        ("LIVE", Narrow::Stay),
+        ("STATED", Narrow::Go(2)),
+        ("LAG", Narrow::Go(1)),
+        ("STRICT NODES", Narrow::Go(3)),
+        ("HEARD", Narrow::Go(4)),
+        ("TERM", Narrow::Go(6)),
+        ("VERSION", Narrow::Go(5)),
+        ("ENDPOINT", Narrow::Wrap),
+    ]);
+    for one in &replicas.replicas {
+        let strict = one.strict_leased.zip(one.strict_nodes);
+        table.add_row([
+            one.id.to_string(),
+            one.role.clone(),
+            if one.live { "yes" } else { "no" }.to_owned(),
+            one.stated.to_string(),
+            one.lag_records.to_string(),
+            output::or_dash(strict.map(|(leased, all)| format!("{leased}/{all}"))),
+            output::or_dash(one.heard_ms_ago.map(|ms| format!("{:.1} s", ms as f64 / 1_000.0))),
+            output::or_dash(one.term.map(|term| term.to_string())),
+            output::or_dash(one.version.clone()),
+            output::or_dash(one.endpoint.clone()),
+        ]);
+    }
+    table.print("no replicas")
+}
+
+fn status(replicas: &ReplicasReport, format: Format) -> Result<(), Failure> {
+    let ReplicaMajority { live, needed, spare } = standing(replicas);
+    if format == Format::Json {
+        return output::json(&serde_json::json!({
+            "members": replicas.members, "members_from": replicas.members_from, "settled": replicas.settled,
+            "live": live, "needed": needed, "spare": spare, "tail": replicas.tail, "done": replicas.done,
+        }));
+    }
+    let mut text = format!("replicas     {}\n", numbers(&replicas.members));
+    text.push_str(&format!("live         {live} of {}, {needed} needed\n", replicas.members.len()));
+    text.push_str(&format!("completed    through record {} of {}\n", replicas.done, replicas.tail));
+    let remark = match (replicas.settled, spare) {
+        (false, _) => "the last change of the set is not completed yet",
+        (true, None) => "too few are live: nothing is completed until more are",
+        (true, Some(0)) => "one more that fails, and nothing is completed",
+        (true, Some(_)) => "one more may fail",
+    };
+    text.push_str(remark);
+    output::say(&text)
+}
+
+/// How many are there, how many have to be, and how many more may fail; `None` when too few are there.
+#[derive(Debug, PartialEq, Eq)]
+struct ReplicaMajority {
+    live: usize,
+    needed: usize,
+    spare: Option<usize>,
+}
+
+fn standing(replicas: &ReplicasReport) -> ReplicaMajority {
+    let counts = |one: &&ReplicaReport| one.live && replicas.members.contains(&one.id);
+    let live = replicas.replicas.iter().filter(counts).count();
+    let needed = replicas.members.len() / 2 + 1;
+    ReplicaMajority { live, needed, spare: live.checked_sub(needed) }
+}
+
+fn numbers(members: &[u8]) -> String {
+    members.iter().map(u8::to_string).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_live_members_are_counted_on() {
+        let one = |id, live| ReplicaReport { id, live, ..ReplicaReport::default() };
+        let three = |live: [bool; 4]| ReplicasReport {
+            members: vec![1, 2, 3],
+            replicas: (1..=4).zip(live).map(|(id, live)| one(id, live)).collect(),
+            ..ReplicasReport::default()
+        };
+        let check = |live, expected: (usize, Option<usize>)| {
+            let ReplicaMajority { live, needed, spare } = standing(&three(live));
+            assert_eq!(((live, spare), needed), (expected, 2));
+        };
+        check([true, true, true, true], (3, Some(1)));
+        check([true, false, true, true], (2, Some(0)));
+        check([true, false, false, true], (1, None));
+    }
+}
