@@ -8,7 +8,8 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ControlSection {
-    /// `https://host:port`, one a replica; any of them will do.
+    /// `https://host:port`, where to begin: one control plane is enough, since each names the others. Those are stored, and the
+    /// node comes back to these when none of them answers.
     pub endpoints: Vec<String>,
     /// The authority that signed the control plane's certificate (PEM).
     pub ca: Option<PathBuf>,

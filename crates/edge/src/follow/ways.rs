@@ -320,10 +320,13 @@ impl<L: Clone + Send + Sync + 'static> Following<L> {
         let moved = book.learn(from, list, |replica| linked.contains(&replica), |text| self.allowed(text));
         self.book = book;
         for replica in moved {
-            let aim = Aim::Replica(replica);
-            if let Some(way) = self.ways.get_mut(&aim) {
-                way.again_at = Instant::now();
-                way.link.into_iter().for_each(|number| self.lose(number, Ended::Moved));
+            let Some(way) = self.ways.get_mut(&Aim::Replica(replica)) else { continue };
+            way.again_at = Instant::now();
+            let Some(number) = way.link else { continue };
+            // It may have been found there by the configuration, while what was stored was out of date.
+            let is_there = |link: &FeedLink| Some(&link.endpoint) == self.book.endpoint(replica);
+            if !self.links.get(&number).is_some_and(is_there) {
+                self.lose(number, Ended::Moved);
             }
         }
         self.store();

@@ -397,3 +397,119 @@ fn of_the_parents_counts_what_a_majority_says() {
         assert_eq!(feeds.parents().through.get(), expected);
     }
 }
+
+fn welcome_of(replica: u8, term: u64, tail: u64, members: &[u8]) -> Welcome {
+    let ToNode::Welcome(welcome) = welcome(LOG, tail) else { panic!("no Welcome") };
+    Welcome { replica: Replica(replica), term: Term(term), set: set(members), ..welcome }
+}
+
+#[test]
+fn a_stream_becomes_that_of_a_replica_when_one_has_welcomed_it() {
+    let mut feeds = feeds(LeasePolicy::Revalidate, position(4), None);
+    let (hello, early) = feeds.greet(7);
+    assert_eq!((hello.connection, hello.position), (Some(7), position(4)));
+    let (_, late) = feeds.greet(8);
+    let (_, replaced) = feeds.greet(9);
+    let three = welcome_of(2, 1, 4, &[1, 2, 3]);
+    assert_eq!(feeds.handle_welcomed(at(1_000), late, three.clone()), Ok(line(2, 8)));
+    assert!(feeds.poll_welcome(Replica(2)).is_some());
+    let overtaken = feeds.handle_welcomed(at(1_001), early, three);
+    assert!(matches!(overtaken, Err(InboxError::Outdated(_))), "{overtaken:?}");
+    let frozen = feeds.handle_welcomed(at(1_002), replaced, welcome_of(2, 0, 4, &[1, 2, 3]));
+    assert_eq!(frozen, Err(InboxError::LowerTerm { given: Term(0), seen: Term(1) }));
+    assert_eq!(
+        (feeds.line(Replica(2)), feeds.is_void(Replica(2))),
+        (line(2, 8), false),
+        "the good one goes on"
+    );
+    feeds.handle(at(1_003), line(2, 8), records(5..=5)).unwrap();
+    assert_eq!(apply(&mut feeds), [5]);
+}
+
+#[test]
+fn what_was_said_before_everything_was_dropped_is_not_taken_for_a_place_in_the_new_order() {
+    let mut feeds = connected(4);
+    feeds.handle_disconnected(C);
+    let (_, said) = feeds.greet(9);
+    for line in [A, B] {
+        feeds.handle(at(1_001), line, ToNode::Reset(reset(OTHER_LOG, 2, ResetReason::ForeignLog))).unwrap();
+    }
+    assert!(feeds.is_resetting());
+    let wipe = feeds.poll_reset().unwrap();
+    let late = feeds.handle_welcomed(at(1_002), said, welcome_of(3, 1, 9, &[1, 2, 3]));
+    assert!(matches!(late, Err(InboxError::Outdated(_))), "{late:?}");
+    feeds.handle_reset_applied(&wipe);
+    assert!(!feeds.is_resetting());
+    let (hello, said) = feeds.greet(10);
+    assert_eq!(hello.position.unwrap().log_id, OTHER_LOG);
+    feeds.handle_welcomed(at(1_003), said, welcome_of(3, 1, 9, &[1, 2, 3])).unwrap();
+}
+
+#[test]
+fn a_reset_that_cannot_be_carried_out_is_asked_for_anew() {
+    let mut feeds = connected(4);
+    for line in [A, B] {
+        feeds.handle(at(1_001), line, ToNode::Reset(reset(OTHER_LOG, 2, ResetReason::ForeignLog))).unwrap();
+    }
+    feeds.poll_reset().unwrap();
+    feeds.handle_reset_refused();
+    assert!([A, B, C].iter().all(|line| feeds.is_void(line.replica)) && !feeds.is_resetting());
+    let (hello, said) = feeds.greet(5);
+    assert_eq!(hello.position, None, "nothing is claimed meanwhile");
+    let line = feeds.handle_welcomed(at(1_002), said, welcome_of(1, 1, 4, &[1, 2, 3])).unwrap();
+    feeds.handle(at(1_003), line, ToNode::Reset(reset(LOG, 4, ResetReason::New))).unwrap();
+    assert_eq!(feeds.poll_reset(), Some(reset(LOG, 4, ResetReason::New)));
+}
+
+#[test]
+fn whoever_may_still_have_what_is_trimmed_is_waited_for() {
+    let mut feeds = feeds(LeasePolicy::Revalidate, position(4), None);
+    let (_, first) = feeds.greet(1);
+    feeds.handle_awaited(2);
+    let line = feeds.handle_welcomed(at(1_000), first, welcome_of(1, 1, 9, &[1, 2, 3])).unwrap();
+    feeds.handle_awaited(1);
+    feeds.handle(at(1_001), line, ToNode::Reset(reset(LOG, 9, ResetReason::Trimmed))).unwrap();
+    assert_eq!(feeds.poll_reset(), None);
+    feeds.handle_awaited(0);
+    assert!(feeds.poll_reset().is_some(), "nobody is left who has it");
+}
+
+#[test]
+fn the_set_comes_with_the_place_the_reset_or_the_record() {
+    // Stored by a build that knew of one control plane only.
+    let mut config = InboxConfig::new("fra1/edge-1".parse().unwrap(), LeasePolicy::Revalidate);
+    config.set_is_known = false;
+    let mut feeds = Feeds::new(config, InstanceId::from_bytes([1; 16]), position(4), [(Replica(1), Term(1))]);
+    let (_, said) = feeds.greet(1);
+    let one = feeds.handle_welcomed(at(1_000), said, welcome_of(1, 1, 4, &[1, 2, 3])).unwrap();
+    assert!(!feeds.knows_set(), "it may not accept the node's place");
+    lease(&mut feeds, one, 1_000);
+    assert_eq!((feeds.knows_set(), feeds.set()), (true, &set(&[1, 2, 3])));
+    assert!(!feeds.may_serve(at(1_010)), "one lease of three");
+
+    let ToNode::Records(mut changed) = records(5..=6) else { panic!("no records") };
+    changed[0].body = Body::ReplicaSet(set(&[1]));
+    feeds.handle(at(1_011), one, ToNode::Records(changed)).unwrap();
+    assert!(feeds.concerns(Replica(3)) && !feeds.may_serve(at(1_012)));
+    assert_eq!(apply(&mut feeds), [5, 6]);
+    assert!(!feeds.concerns(Replica(3)) && feeds.may_serve(at(1_012)), "from the record on");
+
+    feeds.handle_disconnected(one);
+    let (_, said) = feeds.greet(2);
+    let one = feeds.handle_welcomed(at(1_013), said, welcome_of(1, 1, 4, &[1, 4])).unwrap();
+    feeds.handle(at(1_014), one, ToNode::Reset(reset(LOG, 4, ResetReason::BeyondTail))).unwrap();
+    assert!(feeds.poll_reset().is_some(), "it is the only one that counts");
+    assert_eq!(feeds.set(), &set(&[1, 4]), "as of where the reset puts the node");
+}
+
+#[test]
+fn it_is_known_who_brings_records_first_and_how_far_the_others_are_behind() {
+    let mut feeds = connected(4);
+    feeds.handle(at(1_001), B, records(5..=7)).unwrap();
+    feeds.handle(at(1_031), A, records(5..=6)).unwrap();
+    let arrivals = |first, millis| Arrivals { first, behind: Duration::from_millis(millis) };
+    assert_eq!(feeds.arrivals(B.replica), arrivals(3, 0));
+    assert_eq!(feeds.arrivals(A.replica), arrivals(0, 30));
+    feeds.handle(at(1_040), A, records(7..=8)).unwrap();
+    assert_eq!(feeds.arrivals(A.replica), arrivals(1, 0));
+}

@@ -293,3 +293,46 @@ async fn a_node_that_stored_no_set_is_told_by_whoever_accepts_its_place() {
     let _two = cluster.join(2, 3).await;
     until(|| node.may_serve()).await;
 }
+
+#[tokio::test]
+async fn an_endpoint_where_another_answers_costs_nobody_a_lease_for_long() {
+    let dir = TempDir::new().unwrap();
+    let mut cluster = Cluster { set: set(&[1, 2]), ..Cluster::start().await };
+    cluster.planes.truncate(2);
+    let right = std::mem::replace(&mut cluster.planes[1], ControlPlane::start().await);
+    let node = start(&dir, &cluster.planes[0], LeasePolicy::Revalidate);
+    let mut first = cluster.join(1, 0).await;
+    // What should be replica 2 is replica 1.
+    let second = cluster.planes[1].accept(1).await;
+    second.send(cluster.welcome(1, 0)).await;
+    first.until_end().await;
+    assert!(second.hello.connection > first.hello.connection, "the later one stays");
+    // Who is really there says so at last.
+    cluster.planes[1] = right;
+    second.send(cluster.list()).await;
+    let two = cluster.join(2, 0).await;
+    until(|| node.may_serve()).await;
+    drop((second, two));
+}
+
+#[tokio::test]
+async fn a_node_that_nobody_answers_looks_at_its_configured_endpoints_again() {
+    let dir = TempDir::new().unwrap();
+    let (mut cluster, node, streams) = Cluster::serving(&dir, LeasePolicy::Revalidate).await;
+    node.shutdown().await;
+    drop(streams);
+    // They have all moved.
+    for plane in &mut cluster.planes {
+        *plane = ControlPlane::start().await;
+    }
+    let dead: Vec<_> = std::iter::repeat_with(|| "http://127.0.0.1:1".into()).take(3).collect();
+    let state = crate::state_dir::StateDir::open(dir.path(), &"fra1/edge-1".parse().unwrap()).unwrap();
+    let mut stored = state.stored.unwrap();
+    stored.known.endpoints = (1..=3).map(Replica).zip(dead).collect();
+    state.state.save(&stored).unwrap();
+    drop(state.state);
+    let node = start(&dir, &cluster.planes[2], LeasePolicy::Revalidate);
+    let _three = cluster.join(3, 0).await;
+    let _one = cluster.join(1, 0).await;
+    until(|| node.may_serve()).await;
+}
