@@ -45,6 +45,7 @@ mod read;
 mod recovery;
 mod replay;
 mod rows;
+mod seal;
 mod segments;
 mod shared;
 mod tail;
@@ -64,6 +65,7 @@ use async_trait::async_trait;
 use batoff_types::LogId;
 use tokio::sync::{oneshot, watch as tokio_watch};
 
+use self::backup::RestoredLog;
 use self::directory::{Directory, io_error};
 use self::layer::TaskLayers;
 use self::medium::{Disk, Medium};
@@ -77,9 +79,10 @@ use crate::presence::Presence;
 use crate::purge_log::{LogState, PurgeLog};
 use crate::store::{Health, Store, WallClock, system_clock};
 
-pub use self::backup::{BackupError, BackupSummary, verify_backup};
+pub use self::backup::{BackupContents, BackupError, BackupSummary, compose_backup, verify_backup};
 pub use self::database::CACHE_BYTES;
 pub use self::measure::describe_metrics;
+pub use self::seal::Seal;
 
 /// Where and how the embedded store keeps its data.
 #[derive(Clone)]
@@ -155,10 +158,57 @@ impl EmbeddedStore {
     /// # Errors
     /// The backup is not whole, `dir` holds something, or cannot be written to. A start on what is there then is refused.
     pub fn restore(path: &Path, dir: &Path) -> Result<(LogId, BackupSummary), BackupError> {
+        Self::restore_as(path, dir, RestoredLog::New)
+    }
+
+    /// Makes a store of the backup at `path` in `dir`, which is empty or not there, with the same log: nodes go on where they
+    /// are. Only for a log that moves, of which this is all that was ever accepted, because its engine takes nothing more.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// As [`EmbeddedStore::restore`].
+    pub fn restore_moved(path: &Path, dir: &Path) -> Result<BackupSummary, BackupError> {
+        Self::restore_as(path, dir, RestoredLog::Same).map(|(_, summary)| summary)
+    }
+
+    fn restore_as(
+        path: &Path,
+        dir: &Path,
+        identity: RestoredLog,
+    ) -> Result<(LogId, BackupSummary), BackupError> {
         backup::refuse_occupied(dir)?;
         let directory = Directory::new(dir.to_owned());
         directory.prepare()?;
-        backup::restore(&Disk, path, &directory)
+        backup::restore(&Disk, path, &directory, identity)
+    }
+
+    /// Says in the store, durably, that its log has moved: from the next start on every build refuses it. Until it is closed
+    /// the store goes on as it was, so whoever has it open must accept nothing more.
+    ///
+    /// # Errors
+    /// It cannot be written; then it is not sealed, or nobody knows, which the next start tells.
+    pub fn seal(&self, seal: Seal) -> Result<(), OpenError> {
+        let path = Directory::new(self.dir.clone()).pairs();
+        let Some(opened) = self.shared.opened() else {
+            return Err(io_error("write", &path, std::io::Error::other("the store was closed, or has failed")));
+        };
+        seal::write(&opened.pairs, seal, &path)
+    }
+
+    /// How the store in `dir` is sealed; `None` when it is not. Not for a store that is open.
+    ///
+    /// # Errors
+    /// There is no store, or it cannot be read.
+    pub fn sealed(dir: &Path) -> Result<Option<Seal>, OpenError> {
+        seal::read(&Directory::new(dir.to_owned()).pairs())
+    }
+
+    /// Takes the seal off the store in `dir`. Whoever does it has made sure that its log goes on nowhere else.
+    ///
+    /// # Errors
+    /// It is open, not sealed, or cannot be written to.
+    pub fn unseal(dir: &Path) -> Result<(), OpenError> {
+        seal::remove(&Disk, &Directory::new(dir.to_owned()).pairs())
     }
 
     fn open_on<M: Medium>(medium: M, config: EmbeddedConfig, pace: Pace) -> Result<Arc<Self>, OpenError> {

@@ -14,6 +14,7 @@
 pub mod embedded;
 mod error;
 mod kv;
+pub mod moving;
 mod presence;
 mod purge_log;
 mod store;

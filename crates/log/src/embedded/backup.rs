@@ -13,15 +13,20 @@
 //! the pairs speaks of a record that the log, which is read last, does not have.
 //!
 //! The store that is made of it has a log of its own: what happened after the backup is unknown, so no number of the old log
-//! may be given a second time under the old identity.
+//! may be given a second time under the old identity. Only when nothing happened afterwards, because the log was refused to
+//! everybody before (it moves to another engine, or back), it stays the same log.
 
 mod chunk;
+mod compose;
+mod contents;
 mod error;
 mod restore;
 mod take;
 mod verify;
 
+pub use self::compose::compose_backup;
+pub use self::contents::BackupContents;
 pub use self::error::{BackupError, BackupSummary};
-pub(super) use self::restore::{refuse_occupied, restore};
+pub(super) use self::restore::{RestoredLog, refuse_occupied, restore};
 pub(super) use self::take::take;
 pub use self::verify::verify_backup;

@@ -14,12 +14,13 @@ use super::committed::CommittedPairs;
 use super::directory::{Directory, io_error};
 use super::fault::Fault;
 use super::layout::{
-    FORMAT, FORMAT_ONE_FILE, FORMAT_UNCHECKED, KV, KV_EXPIRY, META, META_COMMIT, META_FORMAT,
+    FORMAT, FORMAT_MOVED, FORMAT_ONE_FILE, FORMAT_UNCHECKED, KV, KV_EXPIRY, META, META_COMMIT, META_FORMAT,
     META_KV_VERSION, META_LINEAGE, META_LOG_ID,
 };
 use super::medium::Medium;
 use super::open_error::OpenError;
 use super::overlay::Overlay;
+use super::seal::{self, Seal};
 
 /// Memory that the store may use to cache pages of its databases, in bytes. Smaller: lists of old tasks touch the disk.
 pub const CACHE_BYTES: usize = 64 * 1024 * 1024;
@@ -151,6 +152,41 @@ pub(super) fn inspect(path: &Path) -> Result<CheckpointPlace, OpenError> {
     )
 }
 
+/// Reads something of the database at `path`, which stays as it is.
+pub(super) fn look_at<T>(
+    path: &Path,
+    cache_bytes: usize,
+    read_it: impl FnOnce(&ReadTransaction) -> Result<T, Fault>,
+) -> Result<T, OpenError> {
+    open_on(
+        || Overlay::open(path),
+        path,
+        cache_bytes,
+        |database, path| {
+            let transaction = read(&database, path)?;
+            read_it(&transaction).map_err(|fault| explain(fault, "read", path))
+        },
+    )
+}
+
+/// Opens pairs, sealed or not, to change their seal.
+pub(super) fn open_sealed<M: Medium>(
+    medium: &M,
+    path: &Path,
+    cache_bytes: usize,
+) -> Result<(Database, Option<Seal>), OpenError> {
+    open_on(
+        || medium.open(path),
+        path,
+        cache_bytes,
+        |database, path| {
+            let seal =
+                seal::of(&read(&database, path)?).map_err(|fault| explain(fault, "read", path))?;
+            Ok((database, seal))
+        },
+    )
+}
+
 fn open_on<B: StorageBackend, T>(
     backend: impl FnOnce() -> io::Result<B>,
     path: &Path,
@@ -276,6 +312,12 @@ fn format(transaction: &ReadTransaction, path: &Path) -> Result<u32, OpenError> 
 fn examine_pairs(database: &Database, path: &Path, lineage: u128) -> Result<CommittedPairs, OpenError> {
     let transaction = read(database, path)?;
     let found = format(&transaction, path)?;
+    if found == FORMAT_MOVED
+        && let Some(Seal { at, cluster }) =
+            seal::of(&transaction).map_err(|fault| explain(fault, "read", path))?
+    {
+        return Err(OpenError::Moved { path: path.to_owned(), at, cluster });
+    }
     if found != FORMAT {
         return Err(OpenError::Format { path: path.to_owned(), found, supported: FORMAT });
     }

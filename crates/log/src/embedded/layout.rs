@@ -9,6 +9,10 @@ pub(super) const FORMAT_ONE_FILE: u32 = 2;
 /// The same, without checksums on tasks and completions.
 pub(super) const FORMAT_UNCHECKED: u32 = 1;
 
+/// What stands instead of [`FORMAT`] in the pairs of a store whose log has moved to another engine: no build takes it for
+/// its own, so none ever starts on it. The store beside it stays as it was.
+pub(super) const FORMAT_MOVED: u32 = 0x8000_0003;
+
 /// Numbers about the database, by name (the constants below). Builds that know only older formats read the first five
 /// before they see which format it is, so they stay.
 pub(super) const META: TableDefinition<&str, u128> = TableDefinition::new("meta");
@@ -31,6 +35,11 @@ pub(super) const META_TAIL: &str = "tail";
 pub(super) const META_HIGH: &str = "high";
 /// Of [`META`], in the checkpoint: the largest id of a task ever seen.
 pub(super) const META_LAST_TASK: &str = "last_task";
+
+/// Of [`META`], in pairs that are sealed: when their log moved, in ms since 1970.
+pub(super) const META_MOVED_AT: &str = "moved_at";
+/// Of [`META`], in pairs that are sealed: the cluster that it moved to.
+pub(super) const META_MOVED_TO: &str = "moved_to";
 
 /// Tasks: seq → `rows::task`. By seq, so that new rows lie side by side, and the oldest are found first.
 pub(super) const TASKS: TableDefinition<u64, &[u8]> = TableDefinition::new("tasks");

@@ -1,7 +1,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use batoff_types::LogId;
+use batoff_types::{LogId, UnixMillis};
 
 /// Why the store could not be opened, and what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +46,19 @@ pub enum OpenError {
         /// Ours.
         supported: u32,
     },
+    /// Its log goes on in another engine.
+    #[error(
+        "{} is sealed: its log was moved to the etcd cluster {cluster:x} at {}; start with [store] engine = \"etcd\"",
+        path.display(), date(*at)
+    )]
+    Moved {
+        /// The sealed file.
+        path: PathBuf,
+        /// When it was moved.
+        at: UnixMillis,
+        /// The cluster that has it.
+        cluster: u64,
+    },
     /// The store does not belong to this directory: it is a copy or a restored backup.
     #[error(
         "{} holds the log {stored}, but {}; a copy or a restored backup must become a log of its own: start once with --new-log-id (every node will drop what it holds and start anew)",
@@ -72,4 +85,9 @@ fn sibling(beside: &Option<LogId>) -> String {
         Some(log_id) => format!("the file LOG_ID beside it says {log_id}"),
         None => "there is no readable file LOG_ID beside it".to_owned(),
     }
+}
+
+fn date(at: UnixMillis) -> jiff::Timestamp {
+    let seconds = i64::try_from(at.as_secs()).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::MAX)
 }

@@ -18,6 +18,7 @@ use super::layer::TaskLayer;
 use super::medium::{Medium, SegmentAccess, SegmentFile};
 use super::open_error::OpenError;
 use super::pace::Pace;
+use super::seal::{self, Seal};
 use super::segments::{
     GroupHead, GroupWalk, LogEnd, LogSegment, Onward, SegmentAppender, SegmentHead, SegmentShelf, WalkStep,
 };
@@ -94,7 +95,23 @@ pub(super) fn inspect(directory: &Directory) -> Result<Option<LogState>, OpenErr
     if beside != Some(place.at.log_id) {
         return Err(OpenError::Copy { path, stored: place.at.log_id, beside });
     }
+    refuse_moved(directory)?;
     Ok(Some(LogState { log_id: place.at.log_id, first: place.at.first, tail: place.at.tail }))
+}
+
+/// Refuses a store whose log goes on in another engine.
+fn refuse_moved(directory: &Directory) -> Result<(), OpenError> {
+    let path = directory.pairs();
+    // A store of an older format has none, and no seal.
+    match path.try_exists() {
+        Ok(false) => return Ok(()),
+        Ok(true) => {}
+        Err(source) => return Err(io_error("look for", &path, source)),
+    }
+    match seal::read(&path)? {
+        Some(Seal { at, cluster }) => Err(OpenError::Moved { path, at, cluster }),
+        None => Ok(()),
+    }
 }
 
 /// Refuses a store that lacks what was acknowledged.
@@ -159,6 +176,7 @@ pub(super) fn adopt<M: Medium>(
         let source = std::io::ErrorKind::NotFound.into();
         return Err(io_error("find the copied purge log", &path, source));
     }
+    refuse_moved(directory)?;
     let (database, _) = open_or_migrate(medium, directory, database::CACHE_BYTES, now)?;
     database::rename_log(&database, log_id, &path)?;
     directory.write_log_id(log_id)

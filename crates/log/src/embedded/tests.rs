@@ -6,6 +6,7 @@ mod flips;
 mod golden;
 mod medium;
 mod model;
+mod moving;
 mod old_store;
 mod recorder;
 

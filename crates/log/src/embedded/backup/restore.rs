@@ -24,16 +24,30 @@ const ROWS_PER_COMMIT: usize = 65_536;
 /// Keys of one run.
 const KEYS_PER_RUN: usize = 262_144;
 
-/// Makes a store of the backup at `path` in `directory`, which holds nothing yet. Its log has an identity of its own. A start
-/// finds no store there before all of it is durable.
+/// Which log a store that is made of a backup holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::embedded) enum RestoredLog {
+    /// One of its own.
+    New,
+    /// The one that was backed up, in which nothing happened since.
+    Same,
+}
+
+/// Makes a store of the backup at `path` in `directory`, which holds nothing yet. A start finds no store there before all of
+/// it is durable.
 pub(in crate::embedded) fn restore<M: Medium>(
     medium: &M,
     path: &Path,
     directory: &Directory,
+    identity: RestoredLog,
 ) -> Result<(batoff_types::LogId, BackupSummary), BackupError> {
     // All of it, before anything is made.
-    verify_backup(path)?;
-    let (lineage, log_id) = (database::new_lineage(), database::new_log_id());
+    let whole = verify_backup(path)?;
+    let lineage = database::new_lineage();
+    let log_id = match identity {
+        RestoredLog::New => database::new_log_id(),
+        RestoredLog::Same => whole.log_id,
+    };
     // Whoever starts on a half of it is told that there was a log.
     directory.write_log_id(log_id)?;
     let mut making: Option<Making<'_, M>> = None;

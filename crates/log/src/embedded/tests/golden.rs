@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use super::super::layout::{META, META_FORMAT};
 use super::{names, open, open_brisk};
 use crate::conformance::ManualClock;
-use crate::embedded::{EmbeddedConfig, EmbeddedStore, OpenError, verify_backup};
+use crate::embedded::{EmbeddedConfig, EmbeddedStore, OpenError, Seal, verify_backup};
 use crate::kv::{Expect, Key, Kv, Write};
 use crate::purge_log::{Appended, Dedupe, NewRecord, NewTask, PurgeLog};
 use crate::store::Store;
@@ -200,6 +200,48 @@ async fn what_this_build_writes_is_what_the_golden_files_hold() {
     let again = TempDir::new().unwrap();
     unpacked(&packed(copy.path()), again.path());
     let store = open(&again, &clock);
+    check(&store).await;
+    store.close().await;
+}
+
+/// The number under which a store is sealed, and that this build refuses it by name wherever it can be opened. Builds from
+/// before the seal look at the same number in the same place, and refuse what they do not know.
+#[tokio::test]
+async fn a_sealed_store_is_refused_until_its_seal_is_taken_off() {
+    let (dir, clock) = (TempDir::new().unwrap(), ManualClock::default());
+    unpacked(&fs::read(golden("store-3")).unwrap(), dir.path());
+    let store = open(&dir, &clock);
+    assert_eq!(EmbeddedStore::sealed(&TempDir::new().unwrap().path().join("none")).ok(), None);
+    let seal = Seal { at: UnixMillis(1_776_672_751_999), cluster: 0xcdf8_181e_3227_7f53 };
+    store.seal(seal).unwrap();
+    store.close().await;
+    drop(store);
+    for _ in 0..2 {
+        assert_eq!(EmbeddedStore::sealed(dir.path()).unwrap(), Some(seal));
+        let Err(error) = EmbeddedStore::open(EmbeddedConfig::new(dir.path(), clock.clock())) else {
+            panic!("two engines go on with one log")
+        };
+        assert!(matches!(error, OpenError::Moved { .. }));
+        let text = error.to_string();
+        for part in ["pairs.redb is sealed", "cdf8181e32277f53 at 2026-04-20T08:12:31Z", "engine = \"etcd\""] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert!(matches!(EmbeddedStore::inspect(dir.path()), Err(OpenError::Moved { .. })));
+        // Nor is it a copy of which a log of its own could be made.
+        assert!(matches!(EmbeddedStore::adopt_copy(dir.path()), Err(OpenError::Moved { .. })));
+    }
+    {
+        let database = Database::open(dir.path().join("pairs.redb")).unwrap();
+        let meta = database.begin_read().unwrap().open_table(META).unwrap();
+        let number = |name| meta.get(name).unwrap().unwrap().value();
+        assert_eq!(number("format"), 0x8000_0003);
+        assert_eq!(number("moved_at"), 1_776_672_751_999);
+        assert_eq!(number("moved_to"), 0xcdf8_181e_3227_7f53);
+    }
+    EmbeddedStore::unseal(dir.path()).unwrap();
+    EmbeddedStore::unseal(dir.path()).unwrap();
+    assert_eq!(EmbeddedStore::sealed(dir.path()).unwrap(), None);
+    let store = open(&dir, &clock);
     check(&store).await;
     store.close().await;
 }
