@@ -88,6 +88,13 @@ impl SealedValue {
         found.writer == self.envelope.writer && found.number == self.envelope.number
     }
 
+    /// The parts with their keys, if there are any.
+    pub(crate) fn parts(&self, names: &KeyNames) -> impl Iterator<Item = (Bytes, Bytes)> {
+        (0..).zip(&self.parts).map(move |(part, bytes)| {
+            (names.part(self.shelf, &self.envelope.writer, self.envelope.number, part), bytes.clone())
+        })
+    }
+
     /// Writes the parts, if there are any. Nothing is changed by that before the envelope is there.
     pub(crate) async fn stage(&self, client: &EtcdClient, names: &KeyNames) -> Result<(), EtcdError> {
         for (part, bytes) in (0..).zip(&self.parts) {

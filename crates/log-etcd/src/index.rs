@@ -14,6 +14,9 @@ mod places;
 mod seen;
 mod tasks;
 
+use std::collections::BTreeMap;
+
+use batoff_log::moving::{LogOutline, MovedKey};
 use batoff_log::{LogState, StoreError, StoredRecord, TaskRow};
 use batoff_types::{Cursor, LogId, Seq, SiteId, TaskId, UnixMillis};
 use bytes::Bytes;
@@ -232,6 +235,24 @@ impl LogIndex {
             pages.extend(self.places.first_seq() / PAGE_SEQS..=(first.seq - 1) / PAGE_SEQS);
         }
         pages
+    }
+
+    /// All that the index holds of tasks and keys, with `log_id`; without keys that have expired at `now`.
+    pub(crate) fn into_outline(self, log_id: LogId, now: UnixMillis) -> LogOutline {
+        let state = self.state(log_id);
+        let tasks = self.tasks.into_rows().map(|row| (row.seq, row)).collect();
+        let mut keys: BTreeMap<Seq, Vec<MovedKey>> = BTreeMap::new();
+        for (key, seen) in self.seen.into_all().filter(|(_, seen)| now < seen.expires_at) {
+            keys.entry(seen.seq).or_default().push(MovedKey {
+                key,
+                body_hash: seen.body_hash,
+                first_at: seen.first_at,
+                expires_at: seen.expires_at,
+                task: seen.task,
+            });
+        }
+        keys.values_mut().for_each(|keys| keys.sort_unstable());
+        LogOutline { state, tasks, keys }
     }
 
     /// Rows of the tasks of records from `from` on that lie before `end`.

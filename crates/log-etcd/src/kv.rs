@@ -66,9 +66,11 @@ impl EtcdPairs {
             }
         };
         let guarded = guard.map(|guard| (names.pair(&guard.key), revision_of(guard.version)));
-        let mut compare: Vec<_> =
-            revision.map(|revision| if_modified_at(name.clone(), revision)).into_iter().collect();
-        let mut failure = vec![read(KeyRange::one(name).read(1))];
+        // A log that has moved, or got another identity, takes no pairs either.
+        let identity = self.shared.identity.revision;
+        let mut compare = vec![if_modified_at(names.identity(), identity)];
+        compare.extend(revision.map(|revision| if_modified_at(name.clone(), revision)));
+        let mut failure = [names.identity(), name].map(|key| read(KeyRange::one(key).read(1))).to_vec();
         if let Some((guard, revision)) = &guarded {
             compare.push(if_modified_at(guard.clone(), *revision));
             failure.push(read(KeyRange::one(guard.clone()).read(1)));
@@ -83,12 +85,16 @@ impl EtcdPairs {
         if answer.succeeded {
             return Ok(Ok(version(answer.revision())));
         }
+        if answer.kvs(0).first().is_none_or(|found| found.mod_revision != identity) {
+            tracing::error!("the log in etcd has got another identity, or has moved");
+            return Err(self.shared.noted(StoreError::WrongCluster).into());
+        }
         if let Some((_, revision)) = guarded
-            && answer.kvs(1).first().is_none_or(|guard| guard.mod_revision != revision)
+            && answer.kvs(2).first().is_none_or(|guard| guard.mod_revision != revision)
         {
             return Err(GuardedError::Fenced);
         }
-        Ok(Err(answer.kvs(0).first().cloned()))
+        Ok(Err(answer.kvs(1).first().cloned()))
     }
 
     async fn swap_until_decided(

@@ -5,6 +5,7 @@
 //! | key | value | why |
 //! | --- | --- | --- |
 //! | `m` | format, id of the log, id of the cluster | a snapshot that was restored is another cluster, and is refused until it becomes a log of its own |
+//! | `i` | a log is being moved here | what lies beside it is no log before `m` takes its place |
 //! | `h` | last group, last record | the fence: each append compares the revision of this key, so of two only one happens |
 //! | `l/<group>` | one group commit: records, task rows, keys, completions | hundreds of purges are one proposal; keys that are there are never compacted away |
 //! | `f` | first group, first record | moved by trimming only; who trims has written it last |
@@ -43,6 +44,7 @@ mod kv;
 mod load;
 mod log;
 mod measure;
+mod moving;
 mod names;
 mod open;
 mod open_error;
@@ -66,5 +68,6 @@ mod tests;
 
 pub use self::config::{COMPACT_AFTER, DEFAULT_PREFIX, EtcdConfig, EtcdTls, EtcdUser, WRITE_TIME_MAX};
 pub use self::measure::describe_metrics;
+pub use self::moving::{EtcdMove, EtcdMoveError, FoundLog, ImportedLog, MovedTo};
 pub use self::open_error::EtcdOpenError;
 pub use self::store::EtcdStore;

@@ -43,6 +43,28 @@ impl KeyNames {
         self.name("m")
     }
 
+    /// That a log is being moved here.
+    pub(crate) fn import(&self) -> Bytes {
+        self.name("i")
+    }
+
+    /// All keys of the log.
+    pub(crate) fn everything(&self) -> KeyRange {
+        KeyRange::below(self.name(""))
+    }
+
+    /// All keys of its pairs.
+    pub(crate) fn all_pairs(&self) -> KeyRange {
+        KeyRange::below(self.name("k/"))
+    }
+
+    /// All that a log consists of, but for what says that it is one.
+    pub(crate) fn contents(&self) -> Vec<KeyRange> {
+        let below = |kind: &str| KeyRange::below(self.name(kind));
+        let kinds = ["l/", "x/", "p/", "q/", "k/", "e/"].map(below);
+        kinds.into_iter().chain([self.head(), self.first(), self.room()].map(KeyRange::one)).collect()
+    }
+
     pub(crate) fn head(&self) -> Bytes {
         self.name("h")
     }
@@ -124,6 +146,11 @@ impl KeyNames {
     /// That a pair expires.
     pub(crate) fn expiry(&self, at_ms: u64, key: &Key) -> Bytes {
         self.bytes(&format!("e/{at_ms:020}/"), key.as_bytes())
+    }
+
+    /// All expiries.
+    pub(crate) fn expiries(&self) -> KeyRange {
+        KeyRange::below(self.name("e/"))
     }
 
     /// Expiries before this time or at it.

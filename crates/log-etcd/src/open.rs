@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use batoff_log::StoreError;
-use batoff_types::LogId;
+use batoff_types::{LogId, UnixMillis};
 use bytes::Bytes;
 use prost::Message;
 use ulid::Ulid;
@@ -11,9 +11,9 @@ use ulid::Ulid;
 use crate::client::{EtcdClient, EtcdError};
 use crate::names::KeyNames;
 use crate::open_error::EtcdOpenError;
-use crate::rpc::{KeyRange, RequestOp, TxnRequest, if_modified_at, put};
+use crate::rpc::{KeyRange, KeyValue, RequestOp, TxnRequest, if_modified_at, put};
 use crate::shared::KnownIdentity;
-use crate::stored::{FORMAT, First, Head, Identity, damaged, decode};
+use crate::stored::{FORMAT, FORMAT_MOVED, First, Head, Identity, Import, damaged, decode};
 
 /// How often a call is repeated while the cluster elects a leader.
 const ATTEMPTS_MAX: u32 = 30;
@@ -87,7 +87,13 @@ pub(crate) async fn identify(
     expected: Option<LogId>,
 ) -> Result<KnownIdentity, EtcdOpenError> {
     let key = names.identity();
-    let (found, revision) = match (read_identity(client, &key).await?, expected) {
+    let found = read_identity(client, &key).await?;
+    if found.is_none()
+        && let Some(import) = read_import(client, names).await?
+    {
+        return Err(EtcdOpenError::Importing { log_id: import.log_id });
+    }
+    let (found, revision) = match (found, expected) {
         (Some(found), _) => found,
         (None, Some(expected)) => return Err(EtcdOpenError::AnotherLog { expected, found: None }),
         (None, None) => {
@@ -95,17 +101,15 @@ pub(crate) async fn identify(
             let mut writes = write_identity(&key, cluster, log_id);
             writes.push(put(names.head(), Head { group: 0, tail: 0 }.encode_to_vec()));
             writes.push(put(names.first(), First { group: 1, seq: 1 }.encode_to_vec()));
-            let made = write(client, &key, 0, writes).await?;
+            // Unless a log is moved here at this moment.
+            let made = write(client, &[(&key, 0), (&names.import(), 0)], writes).await?;
             // Or another replica was faster.
             let found = read_identity(client, &key).await?.ok_or_else(|| damaged(&key, "it is not there"))?;
             tracing::info!(log_id = %log_id, made, "made a new purge log in etcd");
             found
         }
     };
-    if found.format != FORMAT {
-        return Err(StoreError::Format(found.format).into());
-    }
-    let log_id = log_id(&key, &found)?;
+    let log_id = log_id_of(&key, &found)?;
     if expected.is_some_and(|expected| expected != log_id) {
         let expected = expected.unwrap_or(log_id);
         return Err(EtcdOpenError::AnotherLog { expected, found: Some(log_id) });
@@ -126,26 +130,47 @@ pub(crate) async fn adopt(
     let (found, revision) = read_identity(client, &key)
         .await?
         .ok_or_else(|| EtcdOpenError::Etcd("there is no purge log under the prefix".to_owned()))?;
-    if found.format != FORMAT {
-        return Err(StoreError::Format(found.format).into());
-    }
+    log_id_of(&key, &found)?;
     let log_id = LogId::from_ulid(Ulid::generate());
-    if write(client, &key, revision, write_identity(&key, cluster, log_id)).await? {
+    if write(client, &[(&key, revision)], write_identity(&key, cluster, log_id)).await? {
         Ok(log_id)
     } else {
         Err(EtcdOpenError::Etcd("somebody else gives the log an identity at this moment".to_owned()))
     }
 }
 
-async fn read_identity(client: &EtcdClient, key: &Bytes) -> Result<Option<(Identity, i64)>, EtcdOpenError> {
+/// Which log is being moved here, and the write that said so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FoundImport {
+    pub(crate) log_id: LogId,
+    pub(crate) revision: i64,
+}
+
+pub(crate) async fn read_import(
+    client: &EtcdClient,
+    names: &KeyNames,
+) -> Result<Option<FoundImport>, EtcdOpenError> {
+    let key = names.import();
+    let Some(kv) = read_one(client, &key).await? else { return Ok(None) };
+    let import: Import = decode(&key, kv.value)?;
+    let log_id = id(&import.log_id).ok_or_else(|| damaged(&key, "the log's id has not 16 bytes"))?;
+    Ok(Some(FoundImport { log_id, revision: kv.mod_revision }))
+}
+
+pub(crate) async fn read_identity(
+    client: &EtcdClient,
+    key: &Bytes,
+) -> Result<Option<(Identity, i64)>, EtcdOpenError> {
+    let Some(kv) = read_one(client, key).await? else { return Ok(None) };
+    Ok(Some((decode(key, kv.value)?, kv.mod_revision)))
+}
+
+async fn read_one(client: &EtcdClient, key: &Bytes) -> Result<Option<KeyValue>, EtcdOpenError> {
     let mut attempts = 0;
     loop {
         attempts += 1;
         match client.range(&KeyRange::one(key.clone()).read(1)).await {
-            Ok(answer) => {
-                let Some(kv) = answer.kvs.into_iter().next() else { return Ok(None) };
-                return Ok(Some((decode(key, kv.value)?, kv.mod_revision)));
-            }
+            Ok(answer) => return Ok(answer.kvs.into_iter().next()),
             Err(EtcdError::NotDone(_) | EtcdError::Unknown(_)) if attempts < ATTEMPTS_MAX => {
                 tokio::time::sleep(AGAIN_AFTER).await;
             }
@@ -154,31 +179,42 @@ async fn read_identity(client: &EtcdClient, key: &Bytes) -> Result<Option<(Ident
     }
 }
 
-/// Writes if the identity is of this revision, and says whether it was: what was lost is looked for by the next reading.
+/// Writes if these keys are of these revisions, and says whether they were: what was lost is looked for by the next reading.
 async fn write(
     client: &EtcdClient,
-    key: &Bytes,
-    revision: i64,
+    revisions: &[(&Bytes, i64)],
     success: Vec<RequestOp>,
 ) -> Result<bool, EtcdOpenError> {
-    let request =
-        TxnRequest { compare: vec![if_modified_at(key.clone(), revision)], success, failure: Vec::new() };
+    let compare = revisions.iter().map(|(key, revision)| if_modified_at(Bytes::clone(key), *revision));
+    let request = TxnRequest { compare: compare.collect(), success, failure: Vec::new() };
     match client.txn(&request).await {
         Ok(answer) => Ok(answer.succeeded),
         Err(error) => Err(EtcdOpenError::Etcd(error.to_string())),
     }
 }
 
-fn write_identity(key: &Bytes, cluster: u64, log_id: LogId) -> Vec<RequestOp> {
+pub(crate) fn write_identity(key: &Bytes, cluster: u64, log_id: LogId) -> Vec<RequestOp> {
     let log_id = Bytes::copy_from_slice(&log_id.to_bytes());
-    let identity = Identity { format: FORMAT, log_id, cluster_id: cluster };
+    let identity = Identity { format: FORMAT, log_id, cluster_id: cluster, ..Identity::default() };
     vec![put(key.clone(), identity.encode_to_vec())]
 }
 
-fn log_id(key: &[u8], identity: &Identity) -> Result<LogId, StoreError> {
-    let bytes: [u8; 16] =
-        identity.log_id.as_ref().try_into().map_err(|_| damaged(key, "the log's id has not 16 bytes"))?;
-    Ok(LogId::from_bytes(bytes))
+/// Which log an identity is of that is there to be used.
+fn log_id_of(key: &[u8], identity: &Identity) -> Result<LogId, EtcdOpenError> {
+    let log_id = || id(&identity.log_id).ok_or_else(|| damaged(key, "the log's id has not 16 bytes"));
+    match identity.format {
+        FORMAT => Ok(log_id()?),
+        FORMAT_MOVED => {
+            let at = UnixMillis(identity.moved_at);
+            Err(EtcdOpenError::Moved { log_id: log_id()?, at, to: identity.moved_to.clone() })
+        }
+        other => Err(StoreError::Format(other).into()),
+    }
+}
+
+/// An id of a log; `None` when these are not 16 bytes.
+pub(crate) fn id(bytes: &[u8]) -> Option<LogId> {
+    Some(LogId::from_bytes(bytes.try_into().ok()?))
 }
 
 #[cfg(test)]

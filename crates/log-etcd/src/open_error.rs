@@ -1,5 +1,5 @@
 use batoff_log::StoreError;
-use batoff_types::LogId;
+use batoff_types::{LogId, UnixMillis};
 
 /// Why a store in etcd could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +60,25 @@ pub enum EtcdOpenError {
     )]
     Restored {
         /// Of the log in the snapshot.
+        log_id: LogId,
+    },
+    /// It goes on in another engine.
+    #[error("the log {log_id} has moved to {to} on {}; start the control plane there", crate::moving::date(*at))]
+    Moved {
+        /// Which log.
+        log_id: LogId,
+        /// When.
+        at: UnixMillis,
+        /// Where to, for people.
+        to: String,
+    },
+    /// A log is being moved here, or was and something came in between.
+    #[error(
+        "the log {log_id} has not been moved to this cluster entirely: run `batoff-control migrate --to etcd` again until it \
+         says that it is done, or take it back with --undo"
+    )]
+    Importing {
+        /// Which log.
         log_id: LogId,
     },
     /// etcd did not answer, or refused.

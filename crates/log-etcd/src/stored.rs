@@ -16,6 +16,9 @@ pub(crate) use self::generated::*;
 /// The version of everything that is stored.
 pub(crate) const FORMAT: u32 = 1;
 
+/// What stands instead of [`FORMAT`] in the identity of a log that has moved elsewhere: no build takes it for its own.
+pub(crate) const FORMAT_MOVED: u32 = 0x8000_0001;
+
 /// The value of `key`, decoded.
 pub(crate) fn decode<M: Message + Default>(key: &[u8], value: Bytes) -> Result<M, StoreError> {
     M::decode(value).map_err(|error| damaged(key, &error.to_string()))

@@ -3,6 +3,7 @@ mod fleet;
 mod large;
 mod lossy_proxy;
 mod model;
+mod moving;
 mod opening;
 mod replicas;
 mod secured;

@@ -299,7 +299,7 @@ fn is_alive(key: &SeenKey, now: UnixMillis) -> bool {
     now.0 < key.expires_at
 }
 
-fn row_of(task: &TaskRow) -> Row {
+pub(crate) fn row_of(task: &TaskRow) -> Row {
     Row {
         seq: task.seq.get(),
         accepted_at: task.accepted_at.0,

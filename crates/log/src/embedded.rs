@@ -190,7 +190,11 @@ impl EmbeddedStore {
     pub fn seal(&self, seal: Seal) -> Result<(), OpenError> {
         let path = Directory::new(self.dir.clone()).pairs();
         let Some(opened) = self.shared.opened() else {
-            return Err(io_error("write", &path, std::io::Error::other("the store was closed, or has failed")));
+            return Err(io_error(
+                "write",
+                &path,
+                std::io::Error::other("the store was closed, or has failed"),
+            ));
         };
         seal::write(&opened.pairs, seal, &path)
     }

@@ -175,7 +175,9 @@ pub async fn compare(
                 next = next.next();
                 counts.records += 1;
             }
-            LogPart::Record(record) => return differs(format!("record {next} is missing before {}", record.seq)),
+            LogPart::Record(record) => {
+                return differs(format!("record {next} is missing before {}", record.seq));
+            }
             LogPart::End if next == one.state.tail.next() => return Ok(counts),
             LogPart::End => return differs(format!("record {next} is missing")),
         }

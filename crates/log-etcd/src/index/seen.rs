@@ -30,6 +30,11 @@ impl SeenRequests {
         self.0.get(key)
     }
 
+    /// All that is remembered.
+    pub(super) fn into_all(self) -> impl Iterator<Item = ([u8; 32], SeenRequest)> {
+        self.0.into_iter()
+    }
+
     pub(super) fn drop_expired(&mut self, now: UnixMillis) {
         self.0.retain(|_, seen| now.0 < seen.expires_at.0.saturating_add(GRACE_MS));
     }

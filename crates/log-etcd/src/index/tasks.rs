@@ -77,6 +77,11 @@ impl TaskIndex {
         seqs.range(..end).rev().take(limit).filter_map(|seq| self.rows.get(seq).cloned()).collect()
     }
 
+    /// All rows, oldest first.
+    pub(super) fn into_rows(self) -> impl Iterator<Item = TaskRow> {
+        self.rows.into_values()
+    }
+
     pub(super) fn range(&self, from: u64, end: u64) -> impl Iterator<Item = &TaskRow> {
         self.rows.range(from..end.max(from)).map(|(_, row)| row)
     }

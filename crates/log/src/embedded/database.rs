@@ -180,8 +180,7 @@ pub(super) fn open_sealed<M: Medium>(
         path,
         cache_bytes,
         |database, path| {
-            let seal =
-                seal::of(&read(&database, path)?).map_err(|fault| explain(fault, "read", path))?;
+            let seal = seal::of(&read(&database, path)?).map_err(|fault| explain(fault, "read", path))?;
             Ok((database, seal))
         },
     )

@@ -53,10 +53,7 @@ pub(super) fn of(transaction: &ReadTransaction) -> Result<Option<Seal>, Fault> {
     if numbers.narrow(META_FORMAT)? != u64::from(FORMAT_MOVED) {
         return Ok(None);
     }
-    Ok(Some(Seal {
-        at: UnixMillis(numbers.narrow(META_MOVED_AT)?),
-        cluster: numbers.narrow(META_MOVED_TO)?,
-    }))
+    Ok(Some(Seal { at: UnixMillis(numbers.narrow(META_MOVED_AT)?), cluster: numbers.narrow(META_MOVED_TO)? }))
 }
 
 /// Takes the seal off.

@@ -223,7 +223,8 @@ async fn a_sealed_store_is_refused_until_its_seal_is_taken_off() {
         };
         assert!(matches!(error, OpenError::Moved { .. }));
         let text = error.to_string();
-        for part in ["pairs.redb is sealed", "cdf8181e32277f53 at 2026-04-20T08:12:31Z", "engine = \"etcd\""] {
+        for part in ["pairs.redb is sealed", "cdf8181e32277f53 at 2026-04-20T08:12:31Z", "engine = \"etcd\""]
+        {
             assert!(text.contains(part), "{text}");
         }
         assert!(matches!(EmbeddedStore::inspect(dir.path()), Err(OpenError::Moved { .. })));

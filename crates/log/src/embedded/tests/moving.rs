@@ -147,8 +147,9 @@ async fn a_log_that_is_cut_off_while_it_is_read_is_no_log() {
         let compared = compare((outline, half(records)), (outline, half(records))).await;
         assert!(compared.is_err(), "{compared:?}");
         let (outline, parts) = (outline.clone(), half(records));
-        let composing =
-            tokio::task::spawn_blocking(move || compose_backup(&mut Vec::new(), &outline, parts, UnixMillis(9)));
+        let composing = tokio::task::spawn_blocking(move || {
+            compose_backup(&mut Vec::new(), &outline, parts, UnixMillis(9))
+        });
         assert!(matches!(composing.await.unwrap(), Err(BackupError::Store(_))));
     }
 }
