@@ -91,7 +91,8 @@ const CONTROL: &[(&str, &[&str])] = &[
             "tracker",
         ],
     ),
-    ("exit", &["backup", "engine", "init", "seat", "server"]),
+    ("migrate", &["clock", "config", "engine", "init", "seat", "server", "tracker"]),
+    ("exit", &["backup", "engine", "init", "migrate", "seat", "server"]),
     ("doctor", &["backup", "config", "engine", "init", "server"]),
 ];
 

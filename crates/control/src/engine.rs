@@ -143,7 +143,8 @@ pub fn check(config: &Config) -> Result<String, EngineError> {
     }
 }
 
-async fn open_etcd(
+/// Opens the log in etcd. The caller holds the lock on the data folder.
+pub(crate) async fn open_etcd(
     dir: &Path,
     section: &EtcdSection,
     clock: WallClock,
@@ -164,12 +165,20 @@ async fn open_etcd(
     Ok(store)
 }
 
-/// Refuses a data folder whose own log would be forgotten.
+/// Refuses a data folder whose own log would be forgotten, unless that has moved away.
 fn fits(dir: &Path) -> Result<(), EngineError> {
-    if EmbeddedStore::is_in(dir) { Err(EngineError::HasLog(dir.to_owned())) } else { Ok(()) }
+    if EmbeddedStore::is_in(dir) && !has_moved(dir) {
+        return Err(EngineError::HasLog(dir.to_owned()));
+    }
+    Ok(())
 }
 
-fn settings(section: &EtcdSection, clock: WallClock) -> Result<EtcdConfig, EngineError> {
+/// Whether the store in the data folder is sealed. One that cannot be read is not.
+fn has_moved(dir: &Path) -> bool {
+    matches!(EmbeddedStore::sealed(dir), Ok(Some(_)))
+}
+
+pub(crate) fn settings(section: &EtcdSection, clock: WallClock) -> Result<EtcdConfig, EngineError> {
     let tls = match &section.ca {
         None => None,
         Some(ca) => Some(EtcdTls {
@@ -221,19 +230,33 @@ fn remembered(dir: &Path) -> Result<Option<LogId>, EngineError> {
                 Err(failed(&file)(io::Error::other(why)))
             }
         },
+        // The log that moved away from here is the one that has to be found, whether that was noted or not.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && has_moved(dir) => {
+            Ok(EmbeddedStore::log_beside(dir)?)
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(failed(&file)(error)),
     }
 }
 
-fn remember(dir: &Path, log_id: LogId) -> Result<(), EngineError> {
+/// Notes that the log of the data folder is not in etcd any more.
+pub(crate) fn forget(dir: &Path) -> Result<(), EngineError> {
+    let file = dir.join(LOG_ID_FILE);
+    match fs::remove_file(&file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(&file)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Notes which log in etcd is that of the data folder.
+pub(crate) fn remember(dir: &Path, log_id: LogId) -> Result<(), EngineError> {
     durable::replace(dir, LOG_ID_FILE, format!("{log_id}\n").as_bytes())
         .map_err(failed(&dir.join(LOG_ID_FILE)))
 }
 
 /// Whether the log of this data folder is in etcd, as far as the folder knows.
 pub fn is_in_etcd(dir: &Path) -> bool {
-    dir.join(LOG_ID_FILE).exists() && !EmbeddedStore::is_in(dir)
+    dir.join(LOG_ID_FILE).exists() && (!EmbeddedStore::is_in(dir) || has_moved(dir))
 }
 
 fn failed(file: &Path) -> impl FnOnce(io::Error) -> EngineError + use<> {

@@ -1,12 +1,14 @@
 //! What the errors of a start mean for whoever started the program.
 
+use batoff_log::StoreError;
 use batoff_log::embedded::{BackupError, OpenError};
-use batoff_log_etcd::EtcdOpenError;
+use batoff_log_etcd::{EtcdMoveError, EtcdOpenError};
 use batoff_program::exit::{Ends, Exit};
 
 use crate::backup::BackupFailed;
 use crate::engine::EngineError;
 use crate::init::InitError;
+use crate::migrate::MigrateFailed;
 use crate::seat::LockError;
 use crate::server::StartError;
 
@@ -52,6 +54,52 @@ impl Ends for BackupFailed {
     }
 }
 
+impl Ends for MigrateFailed {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::File { source, .. } => Exit::of_file(source),
+            Self::Lock(LockError::File { source, .. }) => Exit::of_file(source),
+            Self::Lock(LockError::Held(_)) | Self::Seat(_) => Exit::Temporary,
+            Self::Engine(error) => of_engine(error),
+            Self::Open(error) => of_open(error),
+            Self::Copy(BackupError::File { source, .. } | BackupError::Written(source)) => {
+                Exit::of_file(source)
+            }
+            Self::Copy(BackupError::Open(error)) => of_open(error),
+            Self::Copy(BackupError::Occupied(_)) => Exit::Usage,
+            Self::Copy(_) => Exit::Internal,
+            Self::Etcd(error) => of_etcd(error),
+            Self::Answer(error) if error.retry_after().is_some() => Exit::Temporary,
+            Self::Answer(_) => Exit::Internal,
+            Self::NoEtcd
+            | Self::Replica(_)
+            | Self::NoStore(_)
+            | Self::Occupied(_)
+            | Self::Elsewhere { .. }
+            | Self::OtherCluster { .. }
+            | Self::NotAlone(_) => Exit::Usage,
+        }
+    }
+}
+
+fn of_etcd(error: &EtcdMoveError) -> Exit {
+    match error {
+        EtcdMoveError::Etcd(_)
+        | EtcdMoveError::Open(EtcdOpenError::Etcd(_))
+        | EtcdMoveError::Overtaken
+        | EtcdMoveError::Inhabited { .. } => Exit::Temporary,
+        EtcdMoveError::Store(error) if error.retry_after().is_some() => Exit::Temporary,
+        EtcdMoveError::Store(StoreError::Full) => Exit::Temporary,
+        EtcdMoveError::Store(_) | EtcdMoveError::Move(_) => Exit::Internal,
+        EtcdMoveError::Open(_)
+        | EtcdMoveError::Occupied { .. }
+        | EtcdMoveError::Foreign { .. }
+        | EtcdMoveError::Room { .. }
+        | EtcdMoveError::Missing { .. }
+        | EtcdMoveError::GoneOn { .. } => Exit::Usage,
+    }
+}
+
 fn of_engine(error: &EngineError) -> Exit {
     match error {
         EngineError::Embedded(error) => of_open(error),
@@ -75,6 +123,7 @@ fn of_open(error: &OpenError) -> Exit {
         OpenError::Corrupt { .. } => Exit::Internal,
         OpenError::Io { source, .. } => Exit::of_file(source),
         OpenError::Foreign { .. }
+        | OpenError::Moved { .. }
         | OpenError::Format { .. }
         | OpenError::Copy { .. }
         | OpenError::Lost { .. } => Exit::Usage,

@@ -48,6 +48,7 @@ pub mod ids;
 pub mod init;
 pub mod language;
 pub mod metrics;
+pub mod migrate;
 pub mod ops;
 pub mod overview;
 mod own_threads;

@@ -8,8 +8,10 @@ use batoff_control::backup::Restored;
 use batoff_control::clock::{Clock, rfc3339};
 use batoff_control::config::Config;
 use batoff_control::init::{self, Given};
+use batoff_control::migrate::{self, MigrateProgress, Migrated};
 use batoff_control::server::{self, StartError};
 use batoff_control::{backup, doctor, engine, metrics};
+use batoff_log::moving::MovedCounts;
 use batoff_program::exit::{Exit, Failure, run};
 use batoff_program::flags::{self, Flags};
 use batoff_program::signals::Signals;
@@ -76,6 +78,29 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Take the purge log from the data folder into etcd, or from etcd into a new data folder; the control plane must be stopped
+    ///
+    /// The log stays the same: nodes go on where they are, nothing is flushed, and no purge is lost. What was written is read
+    /// again and compared, record by record, before the log counts at its new place, and where it was it is sealed: no control
+    /// plane starts there any more. A run that was interrupted is repeated.
+    Migrate {
+        /// Where to
+        #[arg(long, value_enum, required_unless_present = "undo")]
+        to: Option<MoveTarget>,
+        /// The configuration (TOML) with which the control plane runs on etcd: `store.engine = "etcd"`, and the data folder that
+        /// the log leaves, or has left
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// Override a key of the file and of the environment; may be given several times
+        #[arg(long, value_name = "SECTION.KEY=VALUE")]
+        set: Vec<String>,
+        /// The new data folder, for `--to embedded`; empty or not there
+        #[arg(long, value_name = "DIR", required_if_eq("to", "embedded"))]
+        data_dir: Option<PathBuf>,
+        /// Take a log that was moved to etcd back into its data folder, as long as nothing was written in etcd since
+        #[arg(long, conflicts_with_all = ["to", "data_dir"])]
+        undo: bool,
+    },
     /// Make a data folder of a backup, verify it, and walk through its audit log
     ///
     /// The restored log gets a new identity, because nobody knows what the old one accepted after the backup: every node
@@ -92,6 +117,15 @@ enum Command {
         #[arg(long)]
         new_log_id: bool,
     },
+}
+
+/// An engine of the purge log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum MoveTarget {
+    /// An etcd cluster
+    Etcd,
+    /// A data folder
+    Embedded,
 }
 
 fn main() -> ExitCode {
@@ -112,6 +146,14 @@ fn main() -> ExitCode {
             (Some(Command::Backup { data_dir, target }), _) => back_up(data_dir, target).await,
             (Some(Command::Restore { source, data_dir, new_log_id }), _) => {
                 restore(source, data_dir, *new_log_id).await
+            }
+            (Some(Command::Migrate { to, config, set, data_dir, .. }), _) => {
+                let config: Config = batoff_program::config::load(config, set)?;
+                match (to, data_dir) {
+                    (Some(MoveTarget::Embedded), Some(folder)) => move_back(&config, folder).await,
+                    (Some(_), _) => move_to_etcd(&config).await,
+                    (None, _) => take_back(&config).await,
+                }
             }
             (Some(Command::Doctor { .. }), _) => Ok(()),
             (None, Some(flags)) if flags.check => check(&flags.config, &flags.load()?),
@@ -188,6 +230,65 @@ async fn restore(source: &Path, data_dir: &Path, new_log_id: bool) -> Result<(),
         audit.head,
         summary.tail.next(),
     ))
+}
+
+/// Says on standard error how far a migration is, now and then.
+fn teller() -> impl FnMut(MigrateProgress) + Send {
+    let mut said: Option<std::time::Instant> = None;
+    move |progress| {
+        let line = match progress {
+            MigrateProgress::Copying => "copying the log".to_owned(),
+            MigrateProgress::Waiting => {
+                "taking the seat: an earlier control plane may have to be waited for".to_owned()
+            }
+            MigrateProgress::Comparing => "reading it again and comparing".to_owned(),
+            MigrateProgress::Writing(MovedCounts { records, tasks, pairs, .. }) => {
+                if said.is_some_and(|said| said.elapsed() < std::time::Duration::from_secs(2)) {
+                    return;
+                }
+                said = Some(std::time::Instant::now());
+                format!("written so far: {records} records, {tasks} tasks of trimmed ones, {pairs} pairs")
+            }
+        };
+        // Whoever reads nothing need not.
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{line}\n").as_bytes());
+    }
+}
+
+fn moved(migrated: &Migrated, place: &str, next: &str) -> Result<(), Failure> {
+    let counted = migrated.counts.map_or("  nothing was left to do\n".to_owned(), |counts| {
+        let MovedCounts { records, tasks, keys, pairs } = counts;
+        format!(
+            "  records  {records}\n  tasks    {tasks}\n  keys     {keys} of requests that may be repeated\n  pairs    {pairs}\n  \
+             compared: each of them, as it was read again\n"
+        )
+    });
+    flags::print(&format!("{place}\n  log      {}\n{counted}  next: {next}\n", migrated.log_id))
+}
+
+async fn move_to_etcd(config: &Config) -> Result<(), Failure> {
+    let migrated = migrate::to_etcd(config, &Clock::system(), &mut teller()).await?;
+    let next = format!(
+        "start the control plane with this configuration (store.engine = \"etcd\"). {} is sealed, and needed for its secrets",
+        config.data.dir.display()
+    );
+    moved(&migrated, "the purge log is in etcd", &next)
+}
+
+async fn move_back(config: &Config, folder: &Path) -> Result<(), Failure> {
+    let migrated = migrate::to_embedded(config, folder, &Clock::system(), &mut teller()).await?;
+    let next = format!(
+        "set data.dir = {:?}, remove [store] and [replica] or set store.engine = \"embedded\" without [store.etcd], and start \
+         the control plane. The log in etcd is sealed",
+        folder.display().to_string()
+    );
+    moved(&migrated, &format!("the purge log is in {}", folder.display()), &next)
+}
+
+async fn take_back(config: &Config) -> Result<(), Failure> {
+    let migrated = migrate::undo(config, &Clock::system()).await?;
+    let next = "set store.engine = \"embedded\" without [store.etcd], and start the control plane";
+    moved(&migrated, &format!("the purge log is in {}", config.data.dir.display()), next)
 }
 
 fn check(path: &Path, config: &Config) -> Result<(), Failure> {

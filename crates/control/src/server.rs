@@ -287,7 +287,7 @@ async fn found_set(kv: &dyn Kv, config: &ReplicaConfig, tail: Cursor) -> Result<
 }
 
 /// The seat of the replica that is configured, for a process that starts now.
-async fn seat_in(
+pub(crate) async fn seat_in(
     store: &Arc<dyn Store>,
     config: &Config,
     clock: &Clock,

@@ -10,6 +10,7 @@ mod described;
 mod faulty_store;
 mod late_reports;
 mod majority;
+mod migrate;
 mod node;
 mod overview;
 mod plane;

@@ -56,8 +56,8 @@ use crate::clock::{Clock, millis};
 use crate::metrics;
 use crate::seat::Tenure;
 
-pub use self::durable::saved::least_term;
 pub(crate) use self::durable::saved::saved_places;
+pub use self::durable::saved::{least_term, leave_term};
 pub(crate) use self::nodes::concerns::most_urgent;
 pub use self::nodes::concerns::{CONCERNS_MAX, Concern, ConcernKind, FleetCounts, FleetState, LATE_FROM};
 pub(crate) use self::nodes::mailbox::MAILBOX;

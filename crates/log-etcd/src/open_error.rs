@@ -63,7 +63,7 @@ pub enum EtcdOpenError {
         log_id: LogId,
     },
     /// It goes on in another engine.
-    #[error("the log {log_id} has moved to {to} on {}; start the control plane there", crate::moving::date(*at))]
+    #[error("the log {log_id} has moved to {to} on {}; start the control plane there", date(*at))]
     Moved {
         /// Which log.
         log_id: LogId,
@@ -87,4 +87,9 @@ pub enum EtcdOpenError {
     /// What is stored cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+fn date(at: UnixMillis) -> jiff::Timestamp {
+    let seconds = i64::try_from(at.as_secs()).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::MAX)
 }

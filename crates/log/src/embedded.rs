@@ -46,6 +46,7 @@ mod recovery;
 mod replay;
 mod rows;
 mod seal;
+mod sealing;
 mod segments;
 mod shared;
 mod tail;
@@ -196,7 +197,7 @@ impl EmbeddedStore {
                 std::io::Error::other("the store was closed, or has failed"),
             ));
         };
-        seal::write(&opened.pairs, seal, &path)
+        sealing::write(&opened.pairs, seal, &path)
     }
 
     /// How the store in `dir` is sealed; `None` when it is not. Not for a store that is open.
@@ -204,7 +205,16 @@ impl EmbeddedStore {
     /// # Errors
     /// There is no store, or it cannot be read.
     pub fn sealed(dir: &Path) -> Result<Option<Seal>, OpenError> {
-        seal::read(&Directory::new(dir.to_owned()).pairs())
+        sealing::read(&Directory::new(dir.to_owned()).pairs())
+    }
+
+    /// The identity of the log that the store in `dir` has, or had before it was sealed, as the folder says; `None` where it
+    /// says none.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn log_beside(dir: &Path) -> Result<Option<LogId>, OpenError> {
+        Directory::new(dir.to_owned()).read_log_id()
     }
 
     /// Takes the seal off the store in `dir`. Whoever does it has made sure that its log goes on nowhere else.
@@ -212,7 +222,7 @@ impl EmbeddedStore {
     /// # Errors
     /// It is open, not sealed, or cannot be written to.
     pub fn unseal(dir: &Path) -> Result<(), OpenError> {
-        seal::remove(&Disk, &Directory::new(dir.to_owned()).pairs())
+        sealing::remove(&Disk, &Directory::new(dir.to_owned()).pairs())
     }
 
     fn open_on<M: Medium>(medium: M, config: EmbeddedConfig, pace: Pace) -> Result<Arc<Self>, OpenError> {

@@ -57,6 +57,16 @@ pub struct LogOutline {
     pub keys: BTreeMap<Seq, Vec<MovedKey>>,
 }
 
+impl LogOutline {
+    /// The same without keys that have expired at `now`.
+    #[must_use]
+    pub fn without_expired(mut self, now: UnixMillis) -> Self {
+        self.keys.values_mut().for_each(|keys| keys.retain(|key| now < key.expires_at));
+        self.keys.retain(|_, keys| !keys.is_empty());
+        self
+    }
+}
+
 /// What passes by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogPart {
@@ -85,12 +95,16 @@ pub struct PartsSender(mpsc::Sender<Result<LogPart, MoveError>>);
 
 /// Where they are taken from. Dropped, it ends whoever puts them.
 #[derive(Debug)]
-pub struct LogParts(mpsc::Receiver<Result<LogPart, MoveError>>);
+pub struct LogParts {
+    waiting: mpsc::Receiver<Result<LogPart, MoveError>>,
+    /// Pairs that expire before or at this time are passed over.
+    expired_at: Option<UnixMillis>,
+}
 
 /// A way from whoever reads a log to whoever writes it.
 pub fn parts() -> (PartsSender, LogParts) {
-    let (sender, receiver) = mpsc::channel(PARTS_WAITING);
-    (PartsSender(sender), LogParts(receiver))
+    let (sender, waiting) = mpsc::channel(PARTS_WAITING);
+    (PartsSender(sender), LogParts { waiting, expired_at: None })
 }
 
 impl PartsSender {
@@ -111,7 +125,12 @@ impl LogParts {
     /// # Errors
     /// It cannot be read, or whoever read has ended before the end.
     pub async fn next(&mut self) -> Result<LogPart, MoveError> {
-        self.0.recv().await.unwrap_or_else(|| Err(cut_off()))
+        loop {
+            let part = self.waiting.recv().await.unwrap_or_else(|| Err(cut_off()))?;
+            if !self.passes_over(&part) {
+                return Ok(part);
+            }
+        }
     }
 
     /// The same, on a thread that may block.
@@ -119,7 +138,25 @@ impl LogParts {
     /// # Errors
     /// As [`Self::next`].
     pub fn next_blocking(&mut self) -> Result<LogPart, MoveError> {
-        self.0.blocking_recv().unwrap_or_else(|| Err(cut_off()))
+        loop {
+            let part = self.waiting.blocking_recv().unwrap_or_else(|| Err(cut_off()))?;
+            if !self.passes_over(&part) {
+                return Ok(part);
+            }
+        }
+    }
+
+    /// The same without pairs that have expired at `now`: a store that is open drops them by and by.
+    #[must_use]
+    pub fn without_expired(self, now: UnixMillis) -> Self {
+        Self { expired_at: Some(now), ..self }
+    }
+
+    fn passes_over(&self, part: &LogPart) -> bool {
+        match (part, self.expired_at) {
+            (LogPart::Pair(pair), Some(now)) => pair.expires_at.is_some_and(|at| at <= now),
+            _ => false,
+        }
     }
 }
 

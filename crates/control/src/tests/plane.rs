@@ -106,21 +106,39 @@ impl Plane {
         plane
     }
 
-    async fn run(&mut self) {
+    /// What the configuration would be with these lines instead of those that were added.
+    pub(super) fn configured(&self, extra: &str) -> Config {
         let text = format!(
             "[data]\ndir = {:?}\n[api]\nlisten = '127.0.0.1:0'\n[admin]\nlisten = '127.0.0.1:0'\n[console]\nlisten = '127.0.0.1:0'\n{}\n\
              [metrics]\nlisten = '127.0.0.1:0'\n[grpc]\nlisten = '127.0.0.1:0'\n{}{}",
             self.dir.path(),
             self.console,
             self.grpc,
-            self.extra
+            extra
         );
+        let mut config = Config::parse(&text, std::iter::empty()).unwrap();
+        config.replica.seat = self.seat.unwrap_or(config.replica.seat);
+        config
+    }
+
+    /// Starts what was drained with other lines added to the configuration; on another data folder, if one is given.
+    pub(super) async fn start_again(&mut self, dir: Option<TempDir>, extra: &str) {
+        extra.clone_into(&mut self.extra);
+        if let Some(dir) = dir {
+            self.dir = dir;
+        }
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+        self.run().await;
+    }
+
+    async fn run(&mut self) {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let deadline = tokio::time::Instant::now() + PATIENCE;
         let running = loop {
-            let mut config = Config::parse(&text, std::iter::empty()).unwrap();
-            config.replica.seat = self.seat.unwrap_or(config.replica.seat);
+            let config = self.configured(&self.extra);
             match runtime.spawn(server::start(config, Clock::system(), None)).await.unwrap() {
                 Ok(running) => break running,
                 // A store that was only dropped lets go of its folder a moment later.

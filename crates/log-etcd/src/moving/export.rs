@@ -6,11 +6,12 @@ use batoff_log::moving::{LogOutline, LogPart, LogParts, MovedPair, PartsSender, 
 use batoff_types::{LogId, Seq, UnixMillis};
 use prost::Message;
 
-use super::{EtcdMove, EtcdMoveError, FoundLog, MovedTo, Way};
+use super::place::{EtcdMove, EtcdMoveError, FoundLog, MovedTo, WayToEtcd};
 use crate::envelope::VALUES_PER_READ;
 use crate::load::load;
 use crate::names::PartsShelf;
 use crate::open::read_identity;
+use crate::open_error::EtcdOpenError;
 use crate::read::records;
 use crate::rpc::{if_modified_at, put};
 use crate::stored::{Envelope, FORMAT, FORMAT_MOVED, Group, Identity, Pair, damaged, decode};
@@ -30,7 +31,7 @@ impl EtcdMove {
             FoundLog::Log(log_id, Some(moved)) => return Ok((log_id, moved)),
             FoundLog::Log(log_id, None) => log_id,
             FoundLog::Half(log_id) => {
-                return Err(crate::EtcdOpenError::Importing { log_id }.into());
+                return Err(EtcdOpenError::Importing { log_id }.into());
             }
             FoundLog::Nothing => {
                 let told = format!("there is no purge log under {}", self.prefix);
@@ -62,7 +63,7 @@ impl EtcdMove {
     }
 
     async fn say(&self, log_id: LogId, moved: Option<&MovedTo>) -> Result<bool, EtcdMoveError> {
-        let Way { client, names } = &*self.way;
+        let WayToEtcd { client, names } = &*self.way;
         let key = names.identity();
         let Some((found, revision)) = read_identity(client, &key).await? else { return Ok(false) };
         if found.format != if moved.is_some() { FORMAT } else { FORMAT_MOVED }
@@ -112,7 +113,7 @@ impl EtcdMove {
 
 /// Reads pairs, then records.
 pub(super) struct PartsReader {
-    way: Arc<Way>,
+    way: Arc<WayToEtcd>,
     sender: PartsSender,
     first: Seq,
 }
@@ -131,7 +132,7 @@ impl PartsReader {
     }
 
     async fn send(&self, first_group: u64) -> Result<Result<(), Unheard>, EtcdMoveError> {
-        let Way { client, names } = &*self.way;
+        let WayToEtcd { client, names } = &*self.way;
         let mut pages = self.way.pages(names.all_pairs(), PAIRS_PER_READ);
         loop {
             let kvs = pages.next().await?;

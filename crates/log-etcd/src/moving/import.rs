@@ -11,7 +11,8 @@ use batoff_types::{LogId, Seq, UnixMillis};
 use bytes::Bytes;
 use prost::Message;
 
-use super::{EtcdMove, EtcdMoveError, FoundLog, KEYS_AT_ONCE, Way, text};
+use super::export::PAIRS_PER_READ;
+use super::place::{EtcdMove, EtcdMoveError, FoundLog, KEYS_AT_ONCE, WayToEtcd, text};
 use crate::envelope::ValueWriter;
 use crate::index::PAGE_SEQS;
 use crate::names::PartsShelf;
@@ -30,6 +31,9 @@ const GROUP_RECORDS: usize = 1_000;
 /// Writes of one transaction, and their bytes: etcd takes 128 and 1.5 MiB.
 const WRITES_MAX: usize = 100;
 const WRITE_BYTES_MAX: usize = 512 * 1024;
+
+/// How often a claim is tried that somebody else's came before.
+const CLAIMS_MAX: u32 = 5;
 
 /// The quota of a member that was given none (`--quota-backend-bytes`), in bytes.
 const USUAL_QUOTA: u64 = 2 * 1024 * 1024 * 1024;
@@ -82,7 +86,6 @@ impl EtcdMove {
         bytes: u64,
         told: &mut (dyn FnMut(&MovedCounts) + Send),
     ) -> Result<ImportedLog, EtcdMoveError> {
-        let now = (self.clock)();
         match self.find().await? {
             FoundLog::Nothing | FoundLog::Half(_) => {}
             FoundLog::Log(log_id, _) => {
@@ -103,21 +106,23 @@ impl EtcdMove {
             told,
         };
         writing.all(outline, parts).await?;
-        let counts = self.verify(outline, again, now).await?;
+        let counts = self.verify(outline, again).await?;
         Ok(ImportedLog { log_id: outline.state.log_id, token, counts })
     }
 
     /// Says that a log is being moved here, and makes whoever did before stop.
     async fn claim(&self, log_id: LogId) -> Result<i64, EtcdMoveError> {
-        let Way { client, names } = &*self.way;
-        let before = read_import(client, names).await?.map_or(0, |found| found.revision);
-        let compare = [if_modified_at(names.identity(), 0), if_modified_at(names.import(), before)];
-        let written = self.way.write(&compare, vec![put(names.import(), import_of(log_id))]).await?;
-        match written {
-            Some(revision) => Ok(revision),
-            // Or it was written, and the answer lost: nobody else writes the same.
-            None => Err(EtcdMoveError::Overtaken),
+        let WayToEtcd { client, names } = &*self.way;
+        for _ in 0..CLAIMS_MAX {
+            let before = read_import(client, names).await?.map_or(0, |found| found.revision);
+            let compare = [if_modified_at(names.identity(), 0), if_modified_at(names.import(), before)];
+            let written = self.way.write(&compare, vec![put(names.import(), import_of(log_id))]).await?;
+            if let Some(revision) = written {
+                return Ok(revision);
+            }
+            // Somebody else was faster; or it was this one, and the answer was lost.
         }
+        Err(EtcdMoveError::Overtaken)
     }
 
     /// Deletes what an earlier attempt has left.
@@ -136,13 +141,9 @@ impl EtcdMove {
     }
 
     /// Reads all that was written, as a start will, and compares it.
-    async fn verify(
-        &self,
-        outline: &LogOutline,
-        parts: LogParts,
-        now: UnixMillis,
-    ) -> Result<MovedCounts, EtcdMoveError> {
-        let (written, of_written) = self.read_as(outline.state.log_id, now).await?;
+    async fn verify(&self, outline: &LogOutline, parts: LogParts) -> Result<MovedCounts, EtcdMoveError> {
+        // All that was written: keys that have expired meanwhile, too.
+        let (written, of_written) = self.read_as(outline.state.log_id, UnixMillis(0)).await?;
         let counts = compare((outline, parts), (&written, of_written)).await?;
         self.verify_expiries().await?;
         Ok(counts)
@@ -161,7 +162,7 @@ impl EtcdMove {
             entries.extend(kvs.into_iter().map(|kv| kv.key));
         }
         let differs = |key: &Bytes| MoveError::Differs(format!("{} and when it expires", text(key)));
-        let mut pages = way.pages(names.all_pairs(), super::export::PAIRS_PER_READ);
+        let mut pages = way.pages(names.all_pairs(), PAIRS_PER_READ);
         loop {
             let kvs = pages.next().await?;
             if kvs.is_empty() {
@@ -203,7 +204,7 @@ impl EtcdMove {
     /// # Errors
     /// It is not there, or anything at all was written since it was moved.
     pub async fn withdraw(&self, expected: LogId) -> Result<(), EtcdMoveError> {
-        let Way { client, names } = &*self.way;
+        let WayToEtcd { client, names } = &*self.way;
         let missing = || EtcdMoveError::Missing { prefix: self.prefix.clone(), expected };
         self.refuse_inhabited().await?;
         let key = names.identity();
@@ -251,7 +252,7 @@ fn import_of(log_id: LogId) -> Vec<u8> {
 
 /// A log that is being written.
 struct Writing<'w> {
-    way: &'w Way,
+    way: &'w WayToEtcd,
     /// That nobody else writes one.
     condition: Compare,
     writer: ValueWriter,

@@ -18,12 +18,12 @@ use super::layer::TaskLayer;
 use super::medium::{Medium, SegmentAccess, SegmentFile};
 use super::open_error::OpenError;
 use super::pace::Pace;
-use super::seal::{self, Seal};
+use super::seal::Seal;
 use super::segments::{
     GroupHead, GroupWalk, LogEnd, LogSegment, Onward, SegmentAppender, SegmentHead, SegmentShelf, WalkStep,
 };
 use super::witness::Testimony;
-use super::{migrate, names, replay, task_index};
+use super::{migrate, names, replay, sealing, task_index};
 use crate::purge_log::LogState;
 
 /// A store that was opened, whole.
@@ -108,7 +108,7 @@ fn refuse_moved(directory: &Directory) -> Result<(), OpenError> {
         Ok(true) => {}
         Err(source) => return Err(io_error("look for", &path, source)),
     }
-    match seal::read(&path)? {
+    match sealing::read(&path)? {
         Some(Seal { at, cluster }) => Err(OpenError::Moved { path, at, cluster }),
         None => Ok(()),
     }

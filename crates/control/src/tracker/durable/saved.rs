@@ -192,6 +192,12 @@ pub async fn least_term(
     Ok(Term(before.unwrap_or_default().saturating_add(1)))
 }
 
+/// Leaves the term that came with the seat where a control plane without one looks for its predecessor's: nodes have seen
+/// it, and obey no lower one.
+pub async fn leave_term(kv: &dyn Kv, tenure: &Tenure, term: Term) -> Result<(), StoreError> {
+    tenure.put(kv, &tenure.key(TERM), term.0.to_string().into_bytes()).await
+}
+
 async fn are_rows_of(kv: &dyn Kv, key: &Key, log_id: LogId) -> Result<bool, StoreError> {
     let known = kv.get(key).await?;
     Ok(known.is_some_and(|row| row.value == log_id.to_string().as_bytes()))

@@ -77,7 +77,7 @@ pub fn compose_backup(
 
     let (first_group, no_high) = (1_u64, 0);
     chunks.put(ChunkKind::Log, &[&[first.get(), first_group, no_high].map(u64::to_le_bytes).concat()])?;
-    let mut groups = Groups::beginning(first);
+    let mut groups = GroupsToWrite::beginning(first);
     loop {
         match next {
             LogPart::Record(record) => {
@@ -120,7 +120,7 @@ fn seen(seq: Seq, key: &MovedKey) -> SeenKey {
 }
 
 /// Records on their way into groups.
-struct Groups {
+struct GroupsToWrite {
     group: u64,
     /// The number of the group's first record, and of the next one.
     first: u64,
@@ -129,7 +129,7 @@ struct Groups {
     frames: AlignedBytes,
 }
 
-impl Groups {
+impl GroupsToWrite {
     fn beginning(first: Seq) -> Self {
         let mut frames = AlignedBytes::default();
         frames.clear();
