@@ -90,6 +90,10 @@ fn lost(origin: &str, effect: Effect, error: &reqwest::Error) -> Error {
 fn doubtful(error: Error) -> Error {
     match error {
         Error::Unavailable { reason, retry_after } => Error::OutcomeUnknown { reason, retry_after },
+        // Nothing was done this time; the quota is looked at before it is known whether it was done before.
+        Error::RateLimited { problem, retry_after } => {
+            Error::OutcomeUnknown { reason: problem.to_string(), retry_after: Some(retry_after) }
+        }
         other => other,
     }
 }

@@ -192,6 +192,17 @@ async fn a_quota_or_a_refusal_of_one_is_that_of_all() {
 }
 
 #[tokio::test]
+async fn a_quota_that_is_used_up_elsewhere_does_not_say_that_nothing_was_done() {
+    let (client, requests) = several([&[HANG_UP], &[("429 Too Many Requests\r\nretry-after: 17", "")]]).await;
+    let error = client.submit("shop", &purge()).await.unwrap_err();
+    assert!(matches!(error, Error::OutcomeUnknown { .. }), "{error:?}");
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(17)));
+    for requests in requests {
+        requests.await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn waiting_goes_on_with_another_that_may_hear_of_the_task_later() {
     let (client, requests) = several([&[IN_PROGRESS], &[NOT_FOUND, IN_PROGRESS, COMPLETED]]).await;
     let task = client.wait("shop", "01JF7M2KZ7YH9Q4K0P2BDH9W3Y", Duration::from_secs(30)).await.unwrap();

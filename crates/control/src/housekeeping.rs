@@ -113,6 +113,17 @@ impl Housekeeping {
 
     /// Once.
     pub(crate) async fn tidy(&mut self) -> Result<(), StoreError> {
+        let log = self.store.log();
+        let now = self.clock.wall().0;
+        let ago = |time: Duration| {
+            UnixMillis(now.saturating_sub(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)))
+        };
+
+        // By each: what has expired goes from its memory, too.
+        let forgotten = log.forget_tasks(ago(days(self.retention.task_days))).await?;
+        if forgotten > 0 {
+            tracing::info!(forgotten, "old tasks forgotten");
+        }
         if !self.is_our_turn().await? {
             // What is kept in memory of changes that nobody needs any more.
             self.size = LogSize::default();
@@ -120,15 +131,6 @@ impl Housekeeping {
             return self.catalog.forget(first).await;
         }
         let log = self.store.log();
-        let now = self.clock.wall().0;
-        let ago = |time: Duration| {
-            UnixMillis(now.saturating_sub(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)))
-        };
-
-        let forgotten = log.forget_tasks(ago(days(self.retention.task_days))).await?;
-        if forgotten > 0 {
-            tracing::info!(forgotten, "old tasks forgotten");
-        }
         let state = log.state().await?;
         self.size.add_through(self.store.as_ref(), state.first, state.tail).await?;
         let by_age = log.find_by_time(ago(hours(self.retention.log_hours))).await?;

@@ -25,7 +25,7 @@ mod accounts;
 /// Several control planes over one store.
 pub(super) struct Several {
     pub planes: Vec<One>,
-    pub store: Arc<EmbeddedStore>,
+    pub store: Arc<dyn Store>,
     dir: TempDir,
 }
 
@@ -47,19 +47,25 @@ impl Several {
         let dir = tempfile::tempdir().unwrap();
         init::init(dir.path()).unwrap();
         let store = EmbeddedStore::open(EmbeddedConfig::new(dir.path(), batoff_log::system_clock())).unwrap();
+        Self::over([store.clone(), store.clone()], store, dir).await
+    }
+
+    /// One over each of these stores, which are one; `store` is to look at it.
+    async fn over(stores: [Arc<dyn Store>; 2], store: Arc<dyn Store>, dir: TempDir) -> Self {
         let mut several = Self { planes: Vec::new(), store, dir };
-        several.start_one_more().await;
-        several.start_one_more().await;
+        for store in stores {
+            several.start_one_more(store).await;
+        }
         several.change(0, "shop", &["www.example.com"]).await.unwrap();
         several.caught_up().await;
         several
     }
 
-    pub(super) async fn start_one_more(&mut self) {
+    async fn start_one_more(&mut self, store: Arc<dyn Store>) {
         let text = format!("[data]\ndir = {:?}\n[grpc]\nplaintext = true\n", self.dir.path());
         let config = Config::parse(&text, std::iter::empty()).unwrap();
         let secrets = init::load(self.dir.path()).unwrap();
-        let store = SharedStore::over(self.store.clone());
+        let store = SharedStore::over(store);
         let handle = tokio::runtime::Handle::current();
         let parts = Parts::assemble(config, Clock::system(), store.clone(), secrets, handle).await.unwrap();
         parts.run_background(&tokio_util::task::TaskTracker::new(), None, &[]);
