@@ -266,3 +266,26 @@ async fn a_removed_node_is_not_waited_for() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_user_is_freed_of_the_authenticator_and_signed_out_from_the_command_line() {
+    let dev = Dev::start(DevOptions { pops: 1, ..DevOptions::default() });
+    let added =
+        documents(&dev, &["users", "add", "anna", "--role", "viewer", "--for-site", &dev.line.site], "");
+    assert_eq!(added[0]["name"], "anna");
+    let freed = documents(&dev, &["users", "drop-codes", "anna"], "");
+    assert_eq!((&freed[0]["name"], &freed[0]["codes"]), (&"anna".into(), &false.into()));
+    let out = documents(&dev, &["users", "sign-out", "anna"], "");
+    assert_eq!((&out[0]["name"], &out[0]["signed_out"]), (&"anna".into(), &true.into()));
+    let said_so = batoff(&dev, &["users", "sign-out", "anna"], "");
+    assert!(said(&said_so).contains("user anna is signed out everywhere"), "{}", said(&said_so));
+    let nobody = batoff(&dev, &["users", "drop-codes", "nobody"], "");
+    assert!(!nobody.status.success() && said(&nobody).contains("nobody"), "{}", said(&nobody));
+    let actions = documents(&dev, &["audit", "list"], "");
+    for action in ["user.codes_off", "user.sign_out"] {
+        assert!(
+            actions.iter().any(|entry| entry["action"] == action && entry["object"] == "anna"),
+            "{actions:?}"
+        );
+    }
+}

@@ -78,7 +78,7 @@ fn holes<'a>(text: &'a str, template: &str) -> Option<Vec<&'a str>> {
 }
 
 /// The more exact ones first.
-const CATALOGUE: [(&str, &str); 170] = [
+const CATALOGUE: [(&str, &str); 172] = [
     // Settings
     (
         "which {}? Give {}, set {}, or write {} in {}",
@@ -213,6 +213,8 @@ const CATALOGUE: [(&str, &str); 170] = [
     ),
     ("Type {} to remove the user: ", "Чтобы удалить пользователя, наберите {}: "),
     ("nobody was removed", "никто не удалён"),
+    ("user {} signs in with the password alone", "пользователь {} входит по одному паролю"),
+    ("user {} is signed out everywhere", "все сеансы пользователя {} завершены"),
     (
         "user {} removed: all sessions end within a second",
         "пользователь {} удалён: его сеансы завершаются в течение секунды",

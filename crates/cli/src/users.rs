@@ -60,6 +60,16 @@ pub enum UsersCommand {
         #[arg(long)]
         codes: bool,
     },
+    /// Ask a user for no code of an authenticator any more, for one who has lost it and knows the password
+    DropCodes {
+        /// The user
+        name: String,
+    },
+    /// Sign a user out everywhere: all sessions end within a second
+    SignOut {
+        /// The user
+        name: String,
+    },
     /// Remove a user; all sessions end within a second
     Remove {
         /// The user
@@ -161,6 +171,16 @@ pub async fn run(command: UsersCommand, settings: &Settings) -> Result<(), Failu
         UsersCommand::Reset { name, codes } => {
             shown_once(&admin.reset_user(&name, codes).await.map_err(about(&name))?, format)
         }
+        UsersCommand::DropCodes { name } => {
+            admin.drop_user_codes(&name).await.map_err(about(&name))?;
+            let document = serde_json::json!({ "name": name, "codes": false });
+            done(format, &document, &format!("user {name} signs in with the password alone"))
+        }
+        UsersCommand::SignOut { name } => {
+            admin.sign_out_user(&name).await.map_err(about(&name))?;
+            let document = serde_json::json!({ "name": name, "signed_out": true });
+            done(format, &document, &format!("user {name} is signed out everywhere"))
+        }
         UsersCommand::Remove { name, yes } => {
             if !yes && std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
                 let answer = output::ask(&format!("Type {name} to remove the user: "))?;
@@ -169,13 +189,16 @@ pub async fn run(command: UsersCommand, settings: &Settings) -> Result<(), Failu
                 }
             }
             admin.remove_user(&name).await.map_err(about(&name))?;
-            match format {
-                Format::Json => output::json(&serde_json::json!({ "name": name, "removed": true })),
-                Format::Human => {
-                    output::say(&format!("user {name} removed: all sessions end within a second"))
-                }
-            }
+            let document = serde_json::json!({ "name": name, "removed": true });
+            done(format, &document, &format!("user {name} removed: all sessions end within a second"))
         }
+    }
+}
+
+fn done(format: Format, document: &serde_json::Value, text: &str) -> Result<(), Failure> {
+    match format {
+        Format::Json => output::json(document),
+        Format::Human => output::say(text),
     }
 }
 

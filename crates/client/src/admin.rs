@@ -119,6 +119,16 @@ impl AdminClient {
         self.change(Method::POST, &["users", name, "reset"], &serde_json::json!({ "codes": codes })).await
     }
 
+    /// Asks a user for no code of an authenticator any more, for who has lost it and knows the password.
+    pub async fn drop_user_codes(&self, name: &str) -> Result<(), Error> {
+        self.delete(&["users", name, "codes"], &[]).await
+    }
+
+    /// Signs a user out everywhere.
+    pub async fn sign_out_user(&self, name: &str) -> Result<(), Error> {
+        self.delete(&["users", name, "sessions"], &[]).await
+    }
+
     /// Removes a user; all sessions end.
     pub async fn remove_user(&self, name: &str) -> Result<(), Error> {
         self.delete(&["users", name], &[]).await

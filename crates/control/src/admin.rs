@@ -79,6 +79,8 @@ fn described() -> OpenApiRouter<Arc<Services>> {
         .routes(routes!(users::list, users::add))
         .routes(routes!(users::show, users::change, users::remove))
         .routes(routes!(users::reset))
+        .routes(routes!(users::drop_codes))
+        .routes(routes!(users::sign_out))
         .routes(routes!(nodes::list))
         .routes(routes!(nodes::admit, nodes::remove))
         .routes(routes!(purges::propagation))

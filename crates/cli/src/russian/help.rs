@@ -1,7 +1,7 @@
 //! What `--help` says in Russian: the text of each command and flag. A test asks for each of them.
 
 /// English, as it stands at the argument, without what it says in square brackets at its end.
-pub const HELP: [(&str, &str); 149] = [
+pub const HELP: [(&str, &str); 151] = [
     (
         "Takes content back from a CDN's caches, everywhere, and waits until it is really gone",
         "Убирает содержимое из кэшей CDN, везде, и ждёт, пока его действительно не станет",
@@ -252,6 +252,14 @@ pub const HELP: [(&str, &str); 149] = [
     (
         "Ask for no code of an authenticator any more, for a user who has lost it",
         "Больше не спрашивать код аутентификатора: для того, кто его потерял",
+    ),
+    (
+        "Ask a user for no code of an authenticator any more, for one who has lost it and knows the password",
+        "Больше не спрашивать у пользователя код из приложения: тот потерян, а пароль известен",
+    ),
+    (
+        "Sign a user out everywhere: all sessions end within a second",
+        "Завершить все сеансы пользователя; это занимает до секунды",
     ),
     (
         "Remove a user; all sessions end within a second",

@@ -51,6 +51,8 @@ fn action_of(method: &Method, route: &str) -> Option<AuditAction> {
         "/admin/v1/users/{user}" if is(&Method::PATCH) => AuditAction::UserChange,
         "/admin/v1/users/{user}" if is(&Method::DELETE) => AuditAction::UserRemove,
         "/admin/v1/users/{user}/reset" if is(&Method::POST) => AuditAction::UserReset,
+        "/admin/v1/users/{user}/codes" if is(&Method::DELETE) => AuditAction::UserCodesOff,
+        "/admin/v1/users/{user}/sessions" if is(&Method::DELETE) => AuditAction::UserSignOut,
         "/admin/v1/nodes/{pop}/{node}" if is(&Method::POST) => AuditAction::NodeAdmit,
         "/admin/v1/nodes/{pop}/{node}" if is(&Method::DELETE) => AuditAction::NodeRemove,
         "/admin/v1/replicas/sets" if is(&Method::POST) => AuditAction::ReplicaSet,

@@ -219,6 +219,34 @@ pub(super) async fn remove(
     Ok(no_content())
 }
 
+/// Ask a user for no code of an authenticator any more, for who has lost it and knows the password. Sessions go on.
+#[utoipa::path(
+    delete, path = "/admin/v1/users/{user}/codes", tag = "users", operation_id = "dropUserCodes",
+    params(("user" = String, Path, description = "The user's name")),
+    responses((status = 204, description = "A sign-in takes the password alone"))
+)]
+pub(super) async fn drop_codes(
+    State(services): State<Arc<Services>>,
+    Path(name): Path<String>,
+) -> Result<Response, AdminRefusal> {
+    drop_codes_of(&services, &name).await?;
+    Ok(no_content())
+}
+
+/// Sign a user out everywhere: all sessions end.
+#[utoipa::path(
+    delete, path = "/admin/v1/users/{user}/sessions", tag = "users", operation_id = "signOutUser",
+    params(("user" = String, Path, description = "The user's name")),
+    responses((status = 204, description = "No session is left"))
+)]
+pub(super) async fn sign_out(
+    State(services): State<Arc<Services>>,
+    Path(name): Path<String>,
+) -> Result<Response, AdminRefusal> {
+    sign_out_everywhere(&services, &name).await?;
+    Ok(no_content())
+}
+
 async fn add_user(services: &Services, wanted: AddUser, by: &str) -> Result<AddedAccount, AdminRefusal> {
     let name: AccountName = wanted.name.parse().map_err(|error: crate::accounts::BadAccountName| {
         invalid(ItemError::at("/name", error.to_string()).with_value(&wanted.name))
@@ -263,6 +291,20 @@ async fn remove_user(services: &Services, name: &str) -> Result<(), AdminRefusal
     let name = named(name)?;
     services.accounts.remove(&name).await?;
     tracing::info!(user = %name, "user removed");
+    Ok(())
+}
+
+async fn drop_codes_of(services: &Services, name: &str) -> Result<(), AdminRefusal> {
+    let name = named(name)?;
+    services.accounts.drop_codes(&name).await?;
+    tracing::info!(user = %name, "user signs in without codes");
+    Ok(())
+}
+
+async fn sign_out_everywhere(services: &Services, name: &str) -> Result<(), AdminRefusal> {
+    let name = named(name)?;
+    services.accounts.end_all_of(&name).await?;
+    tracing::info!(user = %name, "user signed out everywhere");
     Ok(())
 }
 
@@ -311,8 +353,8 @@ pub(crate) async fn fulfil_audited(
             UserWish::Add(wanted) => Some(add_user(&own, wanted, &by).await?),
             UserWish::Reset(wanted) => Some(reset_user(&own, &user, wanted).await?),
             UserWish::Change(wanted) => change_user(&own, &user, wanted).await.map(|_| None)?,
-            UserWish::DropCodes => own.accounts.drop_codes(&named(&user)?).await.map(|()| None)?,
-            UserWish::SignOut => own.accounts.end_all_of(&named(&user)?).await.map(|()| None)?,
+            UserWish::DropCodes => drop_codes_of(&own, &user).await.map(|()| None)?,
+            UserWish::SignOut => sign_out_everywhere(&own, &user).await.map(|()| None)?,
             UserWish::Remove => remove_user(&own, &user).await.map(|()| None)?,
         };
         Ok((shown, None))

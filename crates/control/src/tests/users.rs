@@ -115,3 +115,60 @@ async fn users_are_added_changed_reset_and_removed_and_each_call_has_its_entry()
         .collect();
     assert_eq!(told, ["user.add anna", "user.change anna", "user.reset anna", "user.remove anna"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_authenticator_and_the_sessions_of_a_user_are_taken_away_each_alone() {
+    const PASSWORD: &str = "a long one of four words";
+    let (plane, from) = (Plane::start().await, "127.0.0.1".parse().unwrap());
+    let accounts = &plane.services().accounts;
+    let anna = json!({"name": "anna", "role": "member", "sites": ["shop"]});
+    let (_, added) = admin(&plane, "POST", "users", Some(anna)).await;
+    let first = added["password"].as_str().unwrap();
+    let signs_in = async |password: &str| accounts.sign_in("anna", password, None, from).await;
+    let begun = signs_in(first).await.unwrap();
+    let open = accounts.change_password(&begun.viewer, first, PASSWORD, from).await.unwrap();
+    let is_open = async || accounts.session(&open.cookie_value, from).await.unwrap().is_some();
+    let offer = accounts.totp_begin(&open.viewer, PASSWORD, from).await.unwrap();
+    let secret = totp_rs::Secret::try_from_base32(&*offer.secret).unwrap();
+    let now = plane.services().clock.wall().0 / 1_000;
+    let code = totp_rs::Builder::new().with_secret(secret).build().unwrap().generate(now).to_string();
+    accounts.totp_confirm(&open.viewer, &code, from).await.unwrap();
+    assert!(signs_in(PASSWORD).await.is_err(), "a code is needed");
+
+    assert_eq!(admin(&plane, "DELETE", "users/anna/codes", None).await.0, 204);
+    let (_, shown) = admin(&plane, "GET", "users/anna", None).await;
+    assert_eq!((&shown["codes"], &shown["recovery_codes"]), (&json!(false), &Value::Null));
+    let other = signs_in(PASSWORD).await.unwrap();
+    assert!(is_open().await, "sessions go on");
+
+    assert_eq!(admin(&plane, "DELETE", "users/anna/sessions", None).await.0, 204);
+    let still = accounts.session(&other.cookie_value, from).await.unwrap();
+    assert!(!is_open().await && still.is_none());
+    assert!(signs_in(PASSWORD).await.is_ok(), "the password is as it was");
+
+    for path in ["users/nobody/codes", "users/nobody/sessions"] {
+        let (status, problem) = admin(&plane, "DELETE", path, None).await;
+        assert_eq!((status, &problem["code"]), (404, &json!("not_found")));
+        let problem = in_russian(&plane, "DELETE", path).await;
+        assert!(problem["detail"].as_str().unwrap().contains("пользователя nobody нет"), "{problem}");
+    }
+    let (_, page) = admin(&plane, "GET", "audit?actor=admin&limit=100", None).await;
+    let told: Vec<(&str, &str, &str)> = page["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .rev()
+        .filter(|entry| entry["result"] != "begun")
+        .map(|entry| ["action", "object", "result"].map(|key| entry[key].as_str().unwrap()).into())
+        .filter(|(action, ..): &(&str, &str, &str)| action.starts_with("user.") && *action != "user.add")
+        .collect();
+    let expected = [
+        ("user.codes_off", "anna", "done"),
+        ("user.sign_out", "anna", "done"),
+        ("user.codes_off", "nobody", "refused"),
+        ("user.codes_off", "nobody", "refused"),
+        ("user.sign_out", "nobody", "refused"),
+        ("user.sign_out", "nobody", "refused"),
+    ];
+    assert_eq!(told, expected, "{page}");
+}
