@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::config::RetentionConfig;
 use crate::store::records::pages;
 use crate::store::turn::SharedTurn;
-use crate::tracker::{Tracker, saved_places};
+use crate::tracker::{DAY, Tracker, saved_places};
 
 /// How often it is looked at what may be forgotten.
 const EVERY: Duration = Duration::from_secs(60);
@@ -74,10 +74,14 @@ impl Housekeeping {
         save.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut tidy = tokio::time::interval(EVERY);
         tidy.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut folded_on = None;
         loop {
             let outcome = tokio::select! {
                 _ = save.tick() => self.save().await,
-                _ = tidy.tick() => self.tidy().await,
+                _ = tidy.tick() => match self.tidy().await {
+                    Ok(()) => self.fold(&mut folded_on).await,
+                    failed => failed,
+                },
                 () = stopping.cancelled() => {
                     if let Some(turn) = self.turn.take() {
                         turn.give_back().await;
@@ -109,6 +113,17 @@ impl Housekeeping {
         }
         self.turn = SharedTurn::take(&self.store, TURN, TURN_TIME).await?;
         Ok(self.turn.is_some())
+    }
+
+    /// Once a day of UTC, and after the start; of several control planes by the one whose turn it is.
+    async fn fold(&self, folded_on: &mut Option<u64>) -> Result<(), StoreError> {
+        let today = self.clock.wall().as_secs() / DAY.as_secs();
+        if *folded_on != Some(today) && (self.turn.is_some() || !self.store.is_shared()) {
+            let sites: Vec<_> = self.catalog.sites().into_iter().map(|site| site.id).collect();
+            self.tracker.fold_sla_days(&sites).await?;
+            *folded_on = Some(today);
+        }
+        Ok(())
     }
 
     /// Once.

@@ -14,13 +14,13 @@ use utoipa::ToSchema;
 
 use super::csv::Csv;
 use super::overview::{SlowestDocument, percentiles};
-use crate::api::problem::{Problem, store_error};
+use crate::api::problem::{Code, ItemError, Problem, store_error};
 use crate::api::query::Query;
 use crate::api::reply::json;
 use crate::api::sla::{BreachDocument, PercentilesDocument};
 use crate::clock::{millis, rfc3339};
 use crate::service::Services;
-use crate::tracker::{Breach, DAY, SLA_DAYS_MAX, SlaReport, SlaView};
+use crate::tracker::{Breach, DAY, SLA_DAYS_MAX, SlaReport, SlaView, sla_kept_since};
 
 const PARAMETERS: [&str; 5] = ["site", "from", "until", "format", "table"];
 
@@ -44,7 +44,7 @@ struct ReportDocument {
     total: DayDocument,
     /// The days of UTC, the oldest first.
     days: Vec<DayDocument>,
-    /// Purges over the target, newest first: at most 20 of five minutes are kept.
+    /// Purges over the target, newest first: at most 20 of five minutes are kept, and 50 of a day 30 days ago or more.
     breaches: Vec<SiteBreachDocument>,
 }
 
@@ -125,7 +125,7 @@ impl ReportFormat {
     get, path = "/admin/v1/sla/export", tag = "fleet", operation_id = "exportSla",
     params(
         ("site" = Option<String>, Query, nullable = false, description = "Of this site; without it, of all together"),
-        ("from" = Option<String>, Query, nullable = false, description = "The first day (of UTC), or a time in it; 30 days in all when not given, 31 at most", example = "2026-04-01"),
+        ("from" = Option<String>, Query, nullable = false, description = "The first day (of UTC), or a time in it; 30 days in all when not given; 400 days are kept", example = "2026-04-01"),
         ("until" = Option<String>, Query, nullable = false, description = "The last day, or a time in it; today when not given", example = "2026-04-20"),
         ("format" = Option<String>, Query, nullable = false, description = "`json` (the default) or `csv` (RFC 4180; what a spreadsheet would take for a formula has an apostrophe in front)"),
         ("table" = Option<String>, Query, nullable = false, description = "As CSV: `days` (the default), a line each, or `breaches`, a line for each node that a late purge waited for"),
@@ -146,18 +146,36 @@ pub(super) async fn export(
     let until = query.parsed("until", expected, instant)?.unwrap_or(now);
     let default = UnixMillis(until.0.saturating_sub(millis(DAY).saturating_mul(DAYS_DEFAULT - 1)));
     let from = query.parsed("from", expected, instant)?.unwrap_or(default);
-    if from > until || until.0 - from.0 > millis(DAY).saturating_mul(SLA_DAYS_MAX) {
-        let detail =
-            format!("from must be before until, and at most {SLA_DAYS_MAX} days: so long is it kept");
-        return Err(Problem::detailed(crate::api::problem::Code::InvalidRequest, detail));
-    }
+    let (from, until) = checked_range(from, until, now)?;
     let format = ReportFormat::from_query(&query)?;
     let report = services.tracker.sla_days(site.as_ref(), from, until).await.map_err(store_error)?;
     Ok(format.response(report))
 }
 
+/// The range, if it is one and something may be kept of all of it. What lies ahead is cut off.
+pub(crate) fn checked_range(
+    from: UnixMillis,
+    until: UnixMillis,
+    now: UnixMillis,
+) -> Result<(UnixMillis, UnixMillis), Problem> {
+    let until = until.min(now);
+    let refused = |parameter: &str, why: String| {
+        let error = ItemError::parameter(parameter, why);
+        Err(Problem::of_item(Code::InvalidRequest, error.with_value(&date(from))))
+    };
+    if from > until {
+        return refused("from", "must not be after until, nor after today".to_owned());
+    }
+    let since = sla_kept_since(now);
+    if from < since {
+        let why = format!("must be {} or later: {SLA_DAYS_MAX} days are kept", date(since));
+        return refused("from", why);
+    }
+    Ok((from, until))
+}
+
 /// A day's beginning, or a moment.
-fn instant(text: &str) -> Option<UnixMillis> {
+pub(crate) fn instant(text: &str) -> Option<UnixMillis> {
     let at = match text.parse::<jiff::civil::Date>() {
         Ok(date) if text.len() == 10 => date.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp(),
         _ => text.parse::<jiff::Timestamp>().ok()?,

@@ -44,7 +44,7 @@ fn holes<'a>(text: &'a str, template: &str) -> Option<Vec<&'a str>> {
 }
 
 /// The more exact ones first.
-const CATALOGUE: [(&str, &str); 163] = [
+const CATALOGUE: [(&str, &str); 168] = [
     (
         "a tag must not have an invisible character (such as a zero-width space or a direction mark); delete it, in Cache-Tag too",
         "тег не должен содержать невидимых символов (пробел нулевой ширины, знак направления); удалите их, и в Cache-Tag тоже",
@@ -113,6 +113,9 @@ const CATALOGUE: [(&str, &str); 163] = [
         "ожидается целое число или пустое поле для значения по умолчанию",
     ),
     ("at most {} bytes, and no control characters", "не более {} байт и без управляющих символов"),
+    ("must not be after until, nor after today", "не позже until и не позже сегодняшнего дня"),
+    ("must be {} or later: {} days are kept", "не раньше {}: хранятся {} дней"),
+    ("goes without from and until, or is chosen", "указывается без from и until или со значением chosen"),
     ("must be one of {}", "должно быть одним из {}"),
     ("must be en, ru or auto", "должно быть en, ru или auto"),
     (
@@ -297,6 +300,8 @@ const CATALOGUE: [(&str, &str); 163] = [
     ("pops, items, or both with a comma between", "pops, items или оба через запятую"),
     ("pending, in_progress, completed or partial", "pending, in_progress, completed или partial"),
     ("url, prefix, tag, host or everything", "url, prefix, tag, host или everything"),
+    ("a day such as 2026-04-20, or a time of RFC 3339", "день вида 2026-04-20 или время по RFC 3339"),
+    ("a day such as 2026-04-20", "день вида 2026-04-20"),
     ("a time such as 2026-04-20T08:12:31Z", "время вида 2026-04-20T08:12:31Z"),
     ("the next_cursor of a page of this list", "next_cursor со страницы этого же списка"),
     // Items

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use batoff_log::{CasError, Expect, Key, Kv, SCAN_ITEMS_MAX, StoreError, Write};
+use batoff_log::{CasError, Expect, Key, Kv, SCAN_ITEMS_MAX, StoreError, Versioned, Write};
 use bytes::Bytes;
 use serde::Serialize;
 
@@ -48,6 +48,24 @@ pub(crate) async fn all_after<T>(
             None => return Ok(rows),
         }
     }
+}
+
+/// The same, of the first `most` rows at most, in one step.
+pub(crate) async fn some_after<T>(
+    kv: &dyn Kv,
+    prefix: &str,
+    after: Option<&str>,
+    most: usize,
+    mut read: impl FnMut(&str, &[u8]) -> Result<T, &'static str>,
+) -> Result<Vec<T>, StoreError> {
+    let after = after.map(|rest| Key::from(format!("{prefix}{rest}")));
+    let page = kv.scan(&Key::from(prefix), after.as_ref(), most.min(SCAN_ITEMS_MAX)).await?;
+    let row = |(key, row): (Key, Versioned)| {
+        let rest = std::str::from_utf8(&key.as_bytes()[prefix.len()..]);
+        let said = rest.map_err(|_| "its key is no text").and_then(|rest| read(rest, &row.value));
+        said.map_err(|why| unreadable(&key, why))
+    };
+    page.into_iter().map(row).collect()
 }
 
 /// A row's bytes.

@@ -1,14 +1,16 @@
-//! Was the promise kept? Counts by slots of five minutes, for each site and for all, kept as long as tasks.
+//! Was the promise kept? Counts by slots of five minutes, for each site and for all, kept as long as tasks; and by days, for a year.
 //!
 //! | module | answers |
 //! | --- | --- |
 //! | [`slot`], `histogram` | What happened to the purges of one site within five minutes? |
 //! | [`ledger`] | Which of it is not in the rows yet, and how does it get there, once? |
 //! | `shared`, [`turn`] | The same, when several control planes count together |
+//! | `archive` | What is left of a day when its slots are forgotten? |
 //! | `days` | How fast were they on each day? |
 //! | [`query`] | How fast were purges over a window? |
 
-mod days;
+mod archive;
+pub(super) mod days;
 mod histogram;
 pub(super) mod ledger;
 mod query;

@@ -3,6 +3,7 @@
 mod reference;
 mod rich;
 mod russian;
+mod sign_in;
 
 use std::sync::LazyLock;
 
@@ -11,10 +12,11 @@ use axum::response::Response;
 
 use self::reference::Reference;
 use self::rich::Rich;
+use self::sign_in::{CONFIG, NGINX, SignInText};
 use crate::accounts::Need;
 use crate::api::problem::Code;
 use crate::console::frame::PageFrame;
-use crate::console::words::{Text, words};
+use crate::console::words::{Text, Words, words};
 use crate::language::Language;
 
 words! {
@@ -168,7 +170,7 @@ impl DocsPage<'_> {
 }
 
 impl OperatorDocsPage<'_> {
-    fn rich(&self, words: DocsText) -> Rich {
+    fn rich(&self, words: impl Words) -> Rich {
         Rich::line(self.frame.say(words))
     }
 }

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
-use batoff_types::{SiteId, UnixMillis};
+use batoff_types::{SiteId, TaskId, UnixMillis};
 use http::HeaderValue;
 use http::header::CONTENT_DISPOSITION;
 
 use super::purge::{PurgeText, cause_words};
 use super::purge_row::{TARGET_MS, took};
 use crate::accounts::Need;
-use crate::admin::sla_export::ReportFormat;
-use crate::api::problem::{Code, Problem, store_error};
+use crate::admin::sla_export::{ReportFormat, checked_range, instant};
+use crate::api::problem::{Code, ItemError, Problem, store_error};
 use crate::api::query::Query;
 use crate::clock::{millis, rfc3339};
 use crate::console::frame::PageFrame;
@@ -21,16 +21,28 @@ use crate::console::guard::not_allowed;
 use crate::console::state::Console;
 use crate::console::words::{Text, grouped, words};
 use crate::language::Language;
-use crate::tracker::{Breach, DAY, SlaDay, SlaReport, SlaView, SlowPurge};
+use crate::tracker::{Breach, DAY, SlaDay, SlaReport, SlaView, SlowPurge, accepted_at};
 
 /// Breaches on the page, the newest; the files have all that are kept.
 const BREACHES_SHOWN: usize = 100;
 
 /// Days that can be looked at.
-const SPANS: [(u64, SlaText); 3] = [(7, SlaText::Week), (14, SlaText::TwoWeeks), (31, SlaText::Month)];
+const SPANS: [(u64, SlaText); 5] = [
+    (7, SlaText::Week),
+    (14, SlaText::TwoWeeks),
+    (31, SlaText::Month),
+    (90, SlaText::Quarter),
+    (365, SlaText::Year),
+];
+
+/// The choice of days that are named one by one.
+const CHOSEN: &str = "chosen";
 
 /// Days that are shown when none are named.
 const DAYS_DEFAULT: u64 = 14;
+
+/// The same when they are named one by one, and the first is not.
+const CHOSEN_DEFAULT: u64 = 31;
 
 /// How all sites together are called, as in the CSV: no site can have this name.
 const FLEET: &str = "*";
@@ -48,6 +60,11 @@ words! {
         Week: "Last 7 days", "Последние 7 дней";
         TwoWeeks: "Last 14 days", "Последние 14 дней";
         Month: "Last 31 days", "Последние 31 день";
+        Quarter: "Last 90 days", "Последние 90 дней";
+        Year: "Last 365 days", "Последние 365 дней";
+        Chosen: "Chosen days", "Выбранные дни";
+        From: "From, UTC", "С, UTC";
+        Until: "Through, UTC", "По, UTC";
         Show: "Show", "Показать";
         Export: "Export", "Выгрузить";
         FileDays: "CSV: days", "CSV: дни";
@@ -73,7 +90,7 @@ words! {
         NoBreaches: "No breach is kept for these days.", "За эти дни нарушений не сохранено.";
         Nothing: "Nothing was purged in these days.", "За эти дни очисток не было.";
         OnlyNewest: "Only the newest 100 are shown; the file has all that are kept.", "Показаны 100 новейших; в файле — все сохранённые.";
-        Kept: "At most 20 breaches of each five minutes are kept; the figures count all of them.", "Из каждых пяти минут хранится не больше 20 нарушений; в числах учтены все.";
+        Kept: "At most 20 breaches of each five minutes are kept, and 50 of a day after a month; the figures count all of them. Days are kept for 400 days.", "Хранится не больше 20 нарушений из каждых пяти минут, а через месяц — не больше 50 за день; в числах учтены все. Дни хранятся 400 дней.";
     }
 }
 
@@ -81,7 +98,24 @@ words! {
 struct AskedReport {
     /// `None`: of all sites together.
     site: Option<SiteId>,
-    days: u64,
+    span: Span,
+}
+
+/// Of which days.
+#[derive(Clone, Copy)]
+enum Span {
+    /// So many, with today.
+    Last(u64),
+    /// Named ones; always kept, and in order.
+    Chosen { from: UnixMillis, until: UnixMillis },
+}
+
+/// How figures are told.
+#[derive(Clone, Copy)]
+struct Telling {
+    language: Language,
+    /// Purges that were accepted before that are not kept any more, and have no page.
+    tasks_since: UnixMillis,
 }
 
 /// What is said of a day, or of all.
@@ -108,7 +142,8 @@ struct FigureCell {
 
 /// The slowest purge.
 struct Slowest {
-    path: String,
+    /// Where its page is, as long as there is one.
+    path: Option<String>,
     node: Option<(String, PurgeText)>,
     detail: Arc<str>,
 }
@@ -120,6 +155,8 @@ struct DayRow {
 
 struct BreachLine {
     breach: Breach,
+    /// Where its page is, as long as there is one.
+    path: Option<String>,
     at: String,
     took: Option<String>,
 }
@@ -143,21 +180,21 @@ pub async fn show(
     frame: PageFrame,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
-    let query = Query::parse(query.as_deref(), &["site", "days"])?;
+    let query = Query::parse(query.as_deref(), &["site", "days", "from", "until"])?;
     let asked = AskedReport::new(&console, &frame, &query)?;
     let report = asked.report(&console).await?;
-    let language = frame.language;
+    let telling = Telling { language: frame.language, tasks_since: tasks_since(&console) };
     let are_more = report.breaches.len() > BREACHES_SHOWN;
     // The newest day is what one comes for.
-    let days = report.days.iter().rev().map(|day| DayRow::new(day, language)).collect();
+    let days = report.days.iter().rev().map(|day| DayRow::new(day, telling)).collect();
     let shown = report.breaches.into_iter().take(BREACHES_SHOWN);
     let body = SlaPage {
         frame: &frame,
         asked: &asked,
         sites: choices(&console, &frame, &asked),
-        total: Figures::new(&report.total, language),
+        total: Figures::new(&report.total, telling),
         days,
-        breaches: shown.map(|breach| BreachLine::new(breach, language)).collect(),
+        breaches: shown.map(|breach| BreachLine::new(breach, telling)).collect(),
         are_more,
     };
     Ok(frame.page(frame.say(Text::Sla), Some(Text::Sla), &body))
@@ -169,7 +206,7 @@ pub async fn export(
     frame: PageFrame,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
-    let query = Query::parse(query.as_deref(), &["site", "days", "format", "table"])?;
+    let query = Query::parse(query.as_deref(), &["site", "days", "from", "until", "format", "table"])?;
     let asked = AskedReport::new(&console, &frame, &query)?;
     let format = ReportFormat::from_query(&query)?;
     let report = asked.report(&console).await?;
@@ -218,23 +255,64 @@ impl AskedReport {
             Some(name) => Some(sites.into_iter().find(|site| site.as_str() == name).ok_or_else(not_allowed)?),
             None => Some(sites.into_iter().next().ok_or_else(no_site)?),
         };
-        let of_span =
-            |text: &str| SPANS.into_iter().map(|(days, _)| days).find(|days| days.to_string() == text);
-        let days = query.parsed("days", "7, 14 or 31", of_span)?.unwrap_or(DAYS_DEFAULT);
-        Ok(Self { site, days })
+        Ok(Self { site, span: Span::new(query, console.services.clock.wall())? })
     }
 
     async fn report(&self, console: &Console) -> Result<SlaReport, Problem> {
-        let now = console.services.clock.wall();
-        let from = UnixMillis(now.0.saturating_sub(millis(DAY).saturating_mul(self.days - 1)));
-        console.services.tracker.sla_days(self.site.as_ref(), from, now).await.map_err(store_error)
+        let (from, until) = self.span.range(console.services.clock.wall());
+        console.services.tracker.sla_days(self.site.as_ref(), from, until).await.map_err(store_error)
     }
 
     /// Where the file of it is.
     fn file(&self, format: &str) -> String {
         let site = self.site.as_ref().map_or(FLEET, SiteId::as_str);
-        format!("/sla/export?site={site}&days={}&format={format}", self.days)
+        let days = match self.span {
+            Span::Last(days) => format!("days={days}"),
+            Span::Chosen { from, until } => format!("from={}&until={}", date(from), date(until)),
+        };
+        format!("/sla/export?site={site}&{days}&format={format}")
     }
+}
+
+impl Span {
+    fn new(query: &Query, now: UnixMillis) -> Result<Self, Problem> {
+        let named = |parameter| {
+            let day = |text: &str| if text.is_empty() { Some(None) } else { instant(text).map(Some) };
+            query.parsed(parameter, "a day such as 2026-04-20", day).map(Option::flatten)
+        };
+        let (from, until) = (named("from")?, named("until")?);
+        let is_named = from.or(until).is_some();
+        let of_span = |text: &str| match text {
+            CHOSEN => Some(None),
+            text => SPANS.into_iter().map(|(days, _)| days).find(|days| days.to_string() == text).map(Some),
+        };
+        let days = query.parsed("days", "7, 14, 31, 90, 365 or chosen", of_span)?;
+        match days {
+            Some(Some(_)) if is_named => {
+                let why = "goes without from and until, or is chosen";
+                Err(Problem::of_item(Code::InvalidRequest, ItemError::parameter("days", why)))
+            }
+            Some(Some(days)) => Ok(Self::Last(days)),
+            None if !is_named => Ok(Self::Last(DAYS_DEFAULT)),
+            Some(None) | None => {
+                let until = until.unwrap_or(now).min(now);
+                let from = from.unwrap_or_else(|| first_of(CHOSEN_DEFAULT, until));
+                checked_range(from, until, now).map(|(from, until)| Self::Chosen { from, until })
+            }
+        }
+    }
+
+    fn range(self, now: UnixMillis) -> (UnixMillis, UnixMillis) {
+        match self {
+            Self::Last(days) => (first_of(days, now), now),
+            Self::Chosen { from, until } => (from, until),
+        }
+    }
+}
+
+/// A moment of the first of so many days through this one.
+fn first_of(days: u64, until: UnixMillis) -> UnixMillis {
+    UnixMillis(until.0.saturating_sub(millis(DAY).saturating_mul(days - 1)))
 }
 
 /// The account's sites are all gone.
@@ -245,8 +323,22 @@ fn no_site() -> Problem {
     )
 }
 
+impl Telling {
+    /// Where the purge's page is, if the purge is still known.
+    fn path(self, site: &SiteId, task: TaskId) -> Option<String> {
+        (accepted_at(task) >= self.tasks_since).then(|| format!("/sites/{site}/purges/{task}"))
+    }
+}
+
+/// From when on purges are kept. Figures are kept for longer.
+fn tasks_since(console: &Console) -> UnixMillis {
+    let kept = millis(DAY).saturating_mul(console.services.config.retention.task_days);
+    UnixMillis(console.services.clock.wall().0.saturating_sub(kept))
+}
+
 impl Figures {
-    fn new(view: &SlaView, language: Language) -> Self {
+    fn new(view: &SlaView, telling: Telling) -> Self {
+        let language = telling.language;
         // Late ones that are not completed have no time: then there is none to tell.
         let some = view.within > 0 || view.max > 0;
         let figure = |ms: u64| some.then(|| FigureCell { said: took(ms, language), is_late: ms > TARGET_MS });
@@ -265,8 +357,13 @@ impl Figures {
             p50: figure(view.p50),
             p99: figure(view.p99),
             max: figure(view.max),
-            slowest: view.slowest.as_ref().map(Slowest::new),
+            slowest: view.slowest.as_ref().map(|slow| Slowest::new(slow, telling)),
         }
+    }
+
+    /// Where the slowest purge has its page.
+    fn path(&self) -> Option<&str> {
+        self.slowest.as_ref()?.path.as_deref()
     }
 
     /// How much of the bar is missing.
@@ -295,9 +392,9 @@ fn share(within: u64, judged: u64, language: Language) -> Option<String> {
 }
 
 impl Slowest {
-    fn new(slow: &SlowPurge) -> Self {
+    fn new(slow: &SlowPurge, telling: Telling) -> Self {
         Self {
-            path: format!("/sites/{}/purges/{}", slow.site, slow.task),
+            path: telling.path(&slow.site, slow.task),
             node: slow.node.as_ref().map(|(node, cause)| (node.to_string(), cause_words(*cause))),
             detail: Arc::clone(&slow.detail),
         }
@@ -305,20 +402,17 @@ impl Slowest {
 }
 
 impl DayRow {
-    fn new(day: &SlaDay, language: Language) -> Self {
-        Self { day: date(day.begins), figures: Figures::new(&day.view, language) }
+    fn new(day: &SlaDay, telling: Telling) -> Self {
+        Self { day: date(day.begins), figures: Figures::new(&day.view, telling) }
     }
 }
 
 impl BreachLine {
-    fn new(breach: Breach, language: Language) -> Self {
+    fn new(breach: Breach, telling: Telling) -> Self {
         let at = rfc3339(breach.accepted_at());
-        let took = breach.propagation_ms.map(|ms| took(ms, language));
-        Self { breach, at, took }
-    }
-
-    fn path(&self) -> String {
-        format!("/sites/{}/purges/{}", self.breach.site, self.breach.task)
+        let took = breach.propagation_ms.map(|ms| took(ms, telling.language));
+        let path = telling.path(&breach.site, breach.task);
+        Self { breach, path, at, took }
     }
 
     /// `2026-04-20 08:12:31`
@@ -329,8 +423,18 @@ impl BreachLine {
 
 impl SlaPage<'_> {
     /// The choices of the select: value, words, whether it is chosen.
-    fn spans(&self) -> impl Iterator<Item = (u64, SlaText, bool)> {
-        SPANS.into_iter().map(|(days, words)| (days, words, days == self.asked.days))
+    fn spans(&self) -> impl Iterator<Item = (String, SlaText, bool)> {
+        let is_shown = |days| matches!(self.asked.span, Span::Last(shown) if shown == days);
+        let spans = SPANS.into_iter().map(move |(days, words)| (days.to_string(), words, is_shown(days)));
+        spans.chain([(CHOSEN.to_owned(), SlaText::Chosen, self.chosen().is_some())])
+    }
+
+    /// The first day and the last, where they are named.
+    fn chosen(&self) -> Option<(String, String)> {
+        match self.asked.span {
+            Span::Last(_) => None,
+            Span::Chosen { from, until } => Some((date(from), date(until))),
+        }
     }
 
     fn has_purges(&self) -> bool {
@@ -346,6 +450,8 @@ fn date(at: UnixMillis) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const ENGLISH: Telling = Telling { language: Language::English, tasks_since: UnixMillis(0) };
 
     #[track_caller]
     fn check(within: u64, judged: u64, expected: Option<&str>) {
@@ -365,11 +471,20 @@ mod tests {
     }
 
     #[test]
+    fn a_purge_that_is_not_kept_any_more_has_no_link() {
+        let (site, task) = ("shop".parse().unwrap(), "01JF7M2KZ7YH9Q4K0P2BDH9W3Y".parse().unwrap());
+        let at = accepted_at(task).0;
+        let path = |since| Telling { tasks_since: UnixMillis(since), ..ENGLISH }.path(&site, task);
+        assert_eq!(path(at).as_deref(), Some("/sites/shop/purges/01JF7M2KZ7YH9Q4K0P2BDH9W3Y"));
+        assert_eq!(path(at + 1), None);
+    }
+
+    #[test]
     fn one_that_was_late_among_a_million_is_seen_in_the_bar() {
         let view = SlaView { purges: 1_000_000, judged: 1_000_000, within: 999_999, ..SlaView::default() };
-        assert_eq!(Figures::new(&view, Language::English).missing(), 1);
+        assert_eq!(Figures::new(&view, ENGLISH).missing(), 1);
         let view = SlaView { within: 1_000_000, ..view };
-        assert_eq!(Figures::new(&view, Language::English).missing(), 0);
-        assert_eq!(Figures::new(&SlaView::default(), Language::English).missing(), 0, "nobody was late");
+        assert_eq!(Figures::new(&view, ENGLISH).missing(), 0);
+        assert_eq!(Figures::new(&SlaView::default(), ENGLISH).missing(), 0, "nobody was late");
     }
 }

@@ -126,3 +126,73 @@ async fn its_files_are_those_of_the_operators_api_with_the_viewers_rights() {
     assert_eq!(name, format!("attachment; filename=\"sla-days-{first}-{last}.csv\""));
     assert!(csv.contains(&format!("\r\n*,{last},2,1,1,0.500000,")), "{csv}");
 }
+
+/// Lets the purges of today have been ones of this many days ago, of which nothing but the rows of days is left.
+async fn moved_back(plane: &Plane, days: u64) -> String {
+    plane.tracker().save_sla().await.unwrap();
+    let (kv, today) = (plane.services().store.kv(), plane.services().clock.wall().as_secs() / 86_400);
+    for scope in ["shop", "*"] {
+        let prefix = batoff_log::Key::from(format!("sla/{scope}/"));
+        let slots = kv.scan(&prefix, None, 10).await.unwrap();
+        assert_eq!(slots.len(), 1, "the purge is not at the edge of two slots");
+        let key = batoff_log::Key::from(format!("sla-days/{scope}/{:06}", today - days));
+        crate::store::rows::put(kv, &key, slots[0].1.value.clone()).await.unwrap();
+        crate::store::rows::delete(kv, &slots[0].0).await.unwrap();
+    }
+    day(today - days)
+}
+
+fn day(number: u64) -> String {
+    let at = batoff_types::UnixMillis(number * 86_400_000);
+    crate::clock::rfc3339(at)[..10].to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn days_of_a_year_are_shown_and_exported_and_what_is_not_kept_is_refused() {
+    let plane = Plane::start().await;
+    plane.completed(plane.purge("/a").await.task).await;
+    let then = moved_back(&plane, 100).await;
+    let today = plane.services().clock.wall().as_secs() / 86_400;
+    let (before, after) = (day(today - 101), day(today - 98));
+    let operator = Browser::of(&plane, Role::Operator, &[]).await;
+
+    let year = operator.get("/sla?site=shop&days=365").await.into_body();
+    assert_eq!(year.matches("<tr id=\"d-").count(), 365);
+    assert!(year.contains("100\u{a0}%") && !year.contains("type=\"date\""), "{year}");
+    // The very purge is of today, and has its page.
+    assert!(year.contains("<a href=\"/sites/shop/purges/"), "{year}");
+    let month = operator.get("/sla?site=shop&days=31").await.into_body();
+    assert!(month.contains("Nothing was purged in these days."), "{month}");
+    let range = format!("from={before}&until={after}");
+    for site in ["shop", "*"] {
+        let page = operator.get(&format!("/sla?site={site}&days=chosen&{range}")).await.into_body();
+        assert_eq!(page.matches("<tr id=\"d-").count(), 4);
+        assert!(page.contains("100\u{a0}%") && page.contains(&format!("value=\"{before}\"")), "{page}");
+        let escaped = range.replace('&', "&#38;");
+        assert!(page.contains(&format!("/sla/export?site={site}&#38;{escaped}&#38;format=json")), "{page}");
+    }
+    let (_, _, name, csv) = file(&operator, &format!("/sla/export?site=shop&{range}&format=csv")).await;
+    assert_eq!(name, format!("attachment; filename=\"sla-days-shop-{before}-{after}.csv\""));
+    assert!(csv.contains(&format!("\r\nshop,{then},1,1,0,1.000000,")), "{csv}");
+    assert_eq!(csv, of_admin(&plane, &format!("site=shop&{range}&format=csv")).await);
+
+    let (first, too_early) = (day(today - 399), day(today - 400));
+    assert_eq!(operator.get(&format!("/sla?from={first}")).await.status(), 200);
+    for (query, why) in [
+        (format!("from={too_early}"), format!("must be {first} or later: 400 days are kept")),
+        (format!("from={then}&until={before}"), "must not be after until".to_owned()),
+        (format!("from={then}&days=7"), "goes without from and until".to_owned()),
+        ("from=yesterday".to_owned(), "a day such as 2026-04-20".to_owned()),
+        ("days=8".to_owned(), "7, 14, 31, 90, 365 or chosen".to_owned()),
+    ] {
+        let page = operator.get(&format!("/sla?{query}")).await;
+        assert_eq!(page.status(), 400, "{query}");
+        assert!(page.body().contains(&why), "{query}: {}", page.body());
+    }
+    let refused = of_admin(&plane, &format!("site=shop&from={too_early}")).await;
+    assert!(refused.contains(&format!("must be {first} or later: 400 days are kept")), "{refused}");
+    let russian = operator.with("accept-language", "ru");
+    let page = russian.get(&format!("/sla?from={too_early}")).await.into_body();
+    assert!(page.contains(&format!("не раньше {first}: хранятся 400 дней")), "{page}");
+    assert!(russian.get("/sla?days=chosen").await.body().contains("Выбранные дни"));
+}

@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use batoff_log::StoreError;
 use batoff_types::{SiteId, UnixMillis};
 
+use super::archive;
 use super::ledger::SLA_SLOT;
 use super::query::view;
 use super::slot::TimeSlot;
 use super::view::{DAY, SLA_DAYS_MAX, SLA_REPORT_BREACHES_MAX, SlaDay, SlaReport};
 use crate::clock::millis;
 use crate::tracker::Tracker;
+
+pub(super) const SLOTS_A_DAY: u64 = DAY.as_secs() / SLA_SLOT.as_secs();
 
 impl Tracker {
     /// Propagation of the site's purges (of all sites' for `None`) that were accepted on the days from the one in which
@@ -23,14 +26,24 @@ impl Tracker {
     ) -> Result<SlaReport, StoreError> {
         let last = day_of(until.max(from));
         let first = day_of(from).max((last + 1).saturating_sub(SLA_DAYS_MAX));
-        let slots_a_day = DAY.as_secs() / SLA_SLOT.as_secs();
-        let slots = self.sla_slots(site, first * slots_a_day).await?;
+        let slots = self.sla_slots(site, first * SLOTS_A_DAY).await?;
+        let first_of_slots = archive::first_of_slots(day_of(self.clock.wall()));
+        let archived = match first < first_of_slots {
+            true => archive::rows_of_days(self.store.kv(), site, first).await?,
+            false => BTreeMap::new(),
+        };
         let overdue = self.state.lock().overdue_at(site, begin_of(first));
         let mut days: BTreeMap<u64, (BTreeMap<u64, TimeSlot>, u64)> =
             (first..=last).map(|day| (day, Default::default())).collect();
         for (number, slot) in slots {
-            if let Some((slots, _)) = days.get_mut(&(number / slots_a_day)) {
+            if let Some((slots, _)) = days.get_mut(&(number / SLOTS_A_DAY)) {
                 slots.insert(number, slot);
+            }
+        }
+        // Slots of such a day go one by one; its row has all of them.
+        for (day, row) in archived.into_iter().filter(|(day, _)| *day < first_of_slots) {
+            if let Some((slots, _)) = days.get_mut(&day) {
+                *slots = BTreeMap::from([(day * SLOTS_A_DAY, row)]);
             }
         }
         for at in overdue {
@@ -59,7 +72,12 @@ impl Tracker {
     }
 }
 
-fn day_of(at: UnixMillis) -> u64 {
+/// When the first day begins that can be asked for.
+pub fn sla_kept_since(now: UnixMillis) -> UnixMillis {
+    begin_of(archive::kept_since(now))
+}
+
+pub(super) fn day_of(at: UnixMillis) -> u64 {
     at.as_secs() / DAY.as_secs()
 }
 

@@ -233,6 +233,30 @@ pub(super) async fn rows_from(
     .await
 }
 
+/// The rows of the slots from `first` up to, not with, `end`.
+pub(super) async fn slots_between(
+    kv: &dyn Kv,
+    scope: Option<&SiteId>,
+    first: u64,
+    end: u64,
+) -> Result<BTreeMap<u64, TimeSlot>, StoreError> {
+    let scope = scope_name(scope);
+    let prefix = format!("{ROWS}{scope}/");
+    let before = first.checked_sub(1).map(digits);
+    let most = usize::try_from(end.saturating_sub(first)).unwrap_or(usize::MAX);
+    rows::some_after(kv, &prefix, before.as_deref(), most, |number, row| {
+        let number = number.parse().map_err(|_| "its key is no number of a slot")?;
+        Ok((number, decoded(row)?))
+    })
+    .await
+    .map(|slots| slots.into_iter().filter(|(number, _)| *number < end).collect())
+}
+
+/// What a row says.
+pub(super) fn decoded(row: &[u8]) -> Result<TimeSlot, &'static str> {
+    TimeSlot::decode(row).ok_or(NO_SLOT)
+}
+
 /// What a start counts again: purges that were accepted or completed after the last write. Knows what the rows have.
 #[derive(Debug, Default)]
 pub(in crate::tracker) struct Recount {
@@ -287,7 +311,7 @@ pub(super) fn number(at: UnixMillis) -> u64 {
     at.as_secs() / SLA_SLOT.as_secs()
 }
 
-fn scope_name(scope: Option<&SiteId>) -> &str {
+pub(super) fn scope_name(scope: Option<&SiteId>) -> &str {
     scope.map_or(FLEET, SiteId::as_str)
 }
 

@@ -69,8 +69,8 @@ pub struct Breach {
 /// A day of UTC.
 pub const DAY: Duration = Duration::from_secs(24 * 3_600);
 
-/// Days of one report: as long as slots are kept.
-pub const SLA_DAYS_MAX: u64 = 31;
+/// Days, with today, of which something is kept, and so the days of one report: thirteen months and a few days.
+pub const SLA_DAYS_MAX: u64 = 400;
 
 /// Breaches of one report, the newest.
 pub const SLA_REPORT_BREACHES_MAX: usize = 10_000;
@@ -104,9 +104,14 @@ pub struct SlaDay {
 impl Breach {
     /// When its purge was accepted: its id says so.
     pub fn accepted_at(&self) -> UnixMillis {
-        let time = self.task.to_bytes().into_iter().take(6);
-        UnixMillis(time.fold(0, |sum, byte| (sum << 8) | u64::from(byte)))
+        accepted_at(self.task)
     }
+}
+
+/// When the purge of a task was accepted: its id says so.
+pub fn accepted_at(task: TaskId) -> UnixMillis {
+    let time = task.to_bytes().into_iter().take(6);
+    UnixMillis(time.fold(0, |sum, byte| (sum << 8) | u64::from(byte)))
 }
 
 #[cfg(test)]
