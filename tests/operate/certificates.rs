@@ -118,6 +118,9 @@ async fn shown(client: &reqwest::Client, address: &str) -> Vec<u8> {
 const GRPC_ENDS: &str =
     "batoff_control_certificate_expires_timestamp_seconds{listener=\"grpc\",file=\"cert\"}";
 const EDGE_ENDS: &str = "batoff_edge_certificate_expires_timestamp_seconds{file=\"cert\"}";
+/// The node's, as the control plane sees it.
+const NODE_ENDS: &str =
+    "batoff_control_node_certificate_expires_timestamp_seconds{pop=\"fra1\",node=\"edge-1\"}";
 const GRPC_REFUSED: &str = "batoff_control_certificate_refused{listener=\"grpc\"}";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -128,6 +131,7 @@ async fn renewed_certificates_are_in_use_without_a_signal_and_damaged_ones_never
     system.until(&edge, "batoff_edge_connected", |connected| connected == 1.0).await;
     let ends = [system.figure(&control, GRPC_ENDS).await, system.figure(&edge, EDGE_ENDS).await];
     let reconnects = system.figure(&edge, "batoff_edge_reconnects_total").await;
+    assert_eq!(system.figure(&control, NODE_ENDS).await, ends[1], "both sides see the same certificate");
     let client = operator(dir.path()).build().unwrap();
     let first = shown(&client, system.at("api")).await;
 
@@ -138,6 +142,7 @@ async fn renewed_certificates_are_in_use_without_a_signal_and_damaged_ones_never
     assert!(said.contains("pki/control.pem") && said.contains("pki/fra1-edge-1.key"), "{said}");
     system.until(&control, GRPC_ENDS, |now| now > ends[0]).await;
     system.until(&edge, EDGE_ENDS, |now| now > ends[1]).await;
+    system.until(&control, NODE_ENDS, |now| now > ends[1]).await;
     system.until(&edge, "batoff_edge_reconnects_total", |now| now > reconnects).await;
     system.until(&edge, "batoff_edge_connected", |connected| connected == 1.0).await;
     for listener in ["api", "admin", "console"] {

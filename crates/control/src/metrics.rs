@@ -47,6 +47,7 @@ const REPORTS_LOST: &str = "batoff_control_reports_lost_total";
 const UNREADABLE: &str = "batoff_control_unreadable_records_total";
 const AUDIT_ENTRIES: &str = "batoff_control_audit_entries_total";
 const CERTIFICATE_ENDS: &str = "batoff_control_certificate_expires_timestamp_seconds";
+const NODE_CERTIFICATE_ENDS: &str = "batoff_control_node_certificate_expires_timestamp_seconds";
 const CERTIFICATE_REFUSED: &str = "batoff_control_certificate_refused";
 const HANDSHAKES_FAILED: &str = "batoff_control_handshakes_failed_total";
 const AUDIT_FAILURES: &str = "batoff_control_audit_failures_total";
@@ -141,6 +142,10 @@ fn describe() {
     describe_gauge!(
         CERTIFICATE_ENDS,
         "When a listener's certificate (cert), or the last of its clients' authorities (ca), ends, in seconds of Unix time"
+    );
+    describe_gauge!(
+        NODE_CERTIFICATE_ENDS,
+        "When the certificate ends that the node showed last, in seconds of Unix time; 0 once the node is removed"
     );
     describe_gauge!(
         CERTIFICATE_REFUSED,
@@ -290,6 +295,12 @@ pub(crate) fn index_sizes(sizes: impl IntoIterator<Item = IndexSize>) {
         gauge!(INDEX_OBJECTS, "nodes" => nodes).set(size.objects as f64);
         gauge!(INDEX_BYTES, "nodes" => nodes).set(size.bytes as f64);
     }
+}
+
+/// When the certificate ends that a node showed last, in seconds of Unix time; 0 when it counts no longer.
+pub(crate) fn node_certificate_ends(node: &NodeName, at: u64) {
+    let (pop, name) = (node.pop().to_owned(), node.node().to_owned());
+    gauge!(NODE_CERTIFICATE_ENDS, "pop" => pop, "node" => name).set(at as f64);
 }
 
 /// The watermark. (The tail is the log's own to tell.)

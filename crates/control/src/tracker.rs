@@ -68,11 +68,10 @@ pub use self::nodes::status::{NodeStatus, RemoveRefused, TagOverflow, TroubleVie
 pub use self::pulse::PULSE_SECONDS;
 pub use self::replicas::several::Several;
 pub use self::replicas::view::{LIVE_WITHIN, ReplicaSaid, ReplicaView, ReplicasView, SetRefused};
-pub use self::sla::days::sla_kept_since;
 pub use self::sla::ledger::SLA_SLOT;
 pub use self::sla::view::{
     Breach, DAY, SLA_BREACHES_MAX, SLA_DAYS_MAX, SLA_REPORT_BREACHES_MAX, SlaDay, SlaReport, SlaView,
-    SlowPurge, accepted_at,
+    SlowPurge, accepted_at, sla_kept_since,
 };
 pub use self::tasks::cause::LateCause;
 pub use self::tasks::news::{NewsPlace, NoNewsPlace};

@@ -10,7 +10,7 @@
 //! | [`query`] | How fast were purges over a window? |
 
 mod archive;
-pub(super) mod days;
+mod days;
 mod histogram;
 pub(super) mod ledger;
 mod query;

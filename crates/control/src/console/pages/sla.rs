@@ -98,12 +98,12 @@ words! {
 struct AskedReport {
     /// `None`: of all sites together.
     site: Option<SiteId>,
-    span: Span,
+    span: AskedDays,
 }
 
 /// Of which days.
 #[derive(Clone, Copy)]
-enum Span {
+enum AskedDays {
     /// So many, with today.
     Last(u64),
     /// Named ones; always kept, and in order.
@@ -112,7 +112,7 @@ enum Span {
 
 /// How figures are told.
 #[derive(Clone, Copy)]
-struct Telling {
+struct SlaTelling {
     language: Language,
     /// Purges that were accepted before that are not kept any more, and have no page.
     tasks_since: UnixMillis,
@@ -183,7 +183,7 @@ pub async fn show(
     let query = Query::parse(query.as_deref(), &["site", "days", "from", "until"])?;
     let asked = AskedReport::new(&console, &frame, &query)?;
     let report = asked.report(&console).await?;
-    let telling = Telling { language: frame.language, tasks_since: tasks_since(&console) };
+    let telling = SlaTelling { language: frame.language, tasks_since: tasks_since(&console) };
     let are_more = report.breaches.len() > BREACHES_SHOWN;
     // The newest day is what one comes for.
     let days = report.days.iter().rev().map(|day| DayRow::new(day, telling)).collect();
@@ -255,7 +255,7 @@ impl AskedReport {
             Some(name) => Some(sites.into_iter().find(|site| site.as_str() == name).ok_or_else(not_allowed)?),
             None => Some(sites.into_iter().next().ok_or_else(no_site)?),
         };
-        Ok(Self { site, span: Span::new(query, console.services.clock.wall())? })
+        Ok(Self { site, span: AskedDays::new(query, console.services.clock.wall())? })
     }
 
     async fn report(&self, console: &Console) -> Result<SlaReport, Problem> {
@@ -267,14 +267,14 @@ impl AskedReport {
     fn file(&self, format: &str) -> String {
         let site = self.site.as_ref().map_or(FLEET, SiteId::as_str);
         let days = match self.span {
-            Span::Last(days) => format!("days={days}"),
-            Span::Chosen { from, until } => format!("from={}&until={}", date(from), date(until)),
+            AskedDays::Last(days) => format!("days={days}"),
+            AskedDays::Chosen { from, until } => format!("from={}&until={}", date(from), date(until)),
         };
         format!("/sla/export?site={site}&{days}&format={format}")
     }
 }
 
-impl Span {
+impl AskedDays {
     fn new(query: &Query, now: UnixMillis) -> Result<Self, Problem> {
         let named = |parameter| {
             let day = |text: &str| if text.is_empty() { Some(None) } else { instant(text).map(Some) };
@@ -323,7 +323,7 @@ fn no_site() -> Problem {
     )
 }
 
-impl Telling {
+impl SlaTelling {
     /// Where the purge's page is, if the purge is still known.
     fn path(self, site: &SiteId, task: TaskId) -> Option<String> {
         (accepted_at(task) >= self.tasks_since).then(|| format!("/sites/{site}/purges/{task}"))
@@ -337,7 +337,7 @@ fn tasks_since(console: &Console) -> UnixMillis {
 }
 
 impl Figures {
-    fn new(view: &SlaView, telling: Telling) -> Self {
+    fn new(view: &SlaView, telling: SlaTelling) -> Self {
         let language = telling.language;
         // Late ones that are not completed have no time: then there is none to tell.
         let some = view.within > 0 || view.max > 0;
@@ -392,7 +392,7 @@ fn share(within: u64, judged: u64, language: Language) -> Option<String> {
 }
 
 impl Slowest {
-    fn new(slow: &SlowPurge, telling: Telling) -> Self {
+    fn new(slow: &SlowPurge, telling: SlaTelling) -> Self {
         Self {
             path: telling.path(&slow.site, slow.task),
             node: slow.node.as_ref().map(|(node, cause)| (node.to_string(), cause_words(*cause))),
@@ -402,13 +402,13 @@ impl Slowest {
 }
 
 impl DayRow {
-    fn new(day: &SlaDay, telling: Telling) -> Self {
+    fn new(day: &SlaDay, telling: SlaTelling) -> Self {
         Self { day: date(day.begins), figures: Figures::new(&day.view, telling) }
     }
 }
 
 impl BreachLine {
-    fn new(breach: Breach, telling: Telling) -> Self {
+    fn new(breach: Breach, telling: SlaTelling) -> Self {
         let at = rfc3339(breach.accepted_at());
         let took = breach.propagation_ms.map(|ms| took(ms, telling.language));
         let path = telling.path(&breach.site, breach.task);
@@ -424,7 +424,7 @@ impl BreachLine {
 impl SlaPage<'_> {
     /// The choices of the select: value, words, whether it is chosen.
     fn spans(&self) -> impl Iterator<Item = (String, SlaText, bool)> {
-        let is_shown = |days| matches!(self.asked.span, Span::Last(shown) if shown == days);
+        let is_shown = |days| matches!(self.asked.span, AskedDays::Last(shown) if shown == days);
         let spans = SPANS.into_iter().map(move |(days, words)| (days.to_string(), words, is_shown(days)));
         spans.chain([(CHOSEN.to_owned(), SlaText::Chosen, self.chosen().is_some())])
     }
@@ -432,8 +432,8 @@ impl SlaPage<'_> {
     /// The first day and the last, where they are named.
     fn chosen(&self) -> Option<(String, String)> {
         match self.asked.span {
-            Span::Last(_) => None,
-            Span::Chosen { from, until } => Some((date(from), date(until))),
+            AskedDays::Last(_) => None,
+            AskedDays::Chosen { from, until } => Some((date(from), date(until))),
         }
     }
 
@@ -451,7 +451,7 @@ fn date(at: UnixMillis) -> String {
 mod tests {
     use super::*;
 
-    const ENGLISH: Telling = Telling { language: Language::English, tasks_since: UnixMillis(0) };
+    const ENGLISH: SlaTelling = SlaTelling { language: Language::English, tasks_since: UnixMillis(0) };
 
     #[track_caller]
     fn check(within: u64, judged: u64, expected: Option<&str>) {
@@ -474,7 +474,7 @@ mod tests {
     fn a_purge_that_is_not_kept_any_more_has_no_link() {
         let (site, task) = ("shop".parse().unwrap(), "01JF7M2KZ7YH9Q4K0P2BDH9W3Y".parse().unwrap());
         let at = accepted_at(task).0;
-        let path = |since| Telling { tasks_since: UnixMillis(since), ..ENGLISH }.path(&site, task);
+        let path = |since| SlaTelling { tasks_since: UnixMillis(since), ..ENGLISH }.path(&site, task);
         assert_eq!(path(at).as_deref(), Some("/sites/shop/purges/01JF7M2KZ7YH9Q4K0P2BDH9W3Y"));
         assert_eq!(path(at + 1), None);
     }

@@ -30,6 +30,9 @@ impl State {
         }
         let greeting =
             self.hear(now, &hello.node, |roster| roster.handle_hello(now, hello, resume, connection))?;
+        if let Some(until) = certificate_until {
+            metrics::node_certificate_ends(&hello.node, until.as_secs());
+        }
         let replaced = self.roll.get_mut(&hello.node).and_then(|entry| {
             entry.handle_hello(hello);
             entry.stream = hello.connection.map(|number| (hello.instance, number));
@@ -111,6 +114,9 @@ impl State {
     pub(in crate::tracker) fn drop_node(&mut self, node: &NodeName, confirmed: Cursor) {
         // Nobody is to be alerted by the lag of a node that is no more.
         metrics::node_lag(node, Duration::ZERO, 0);
+        if self.roll.get(node).is_some_and(|entry| entry.certificate_until.is_some()) {
+            metrics::node_certificate_ends(node, 0);
+        }
         let Some(index) = self.roll.handle_gone(node, confirmed) else { return };
         self.tasks.handle_gone(index);
     }

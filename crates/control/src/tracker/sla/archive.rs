@@ -14,12 +14,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use batoff_log::{Key, Kv, StoreError};
-use batoff_types::{SiteId, UnixMillis};
+use batoff_types::SiteId;
 
-use super::days::{SLOTS_A_DAY, day_of};
-use super::ledger::{decoded, scope_name, slots_between};
+use super::ledger::{SLOTS_A_DAY, decoded, scope_name, slots_between};
 use super::slot::TimeSlot;
-use super::view::{DAY, SLA_DAYS_MAX};
+use super::view::{DAY, SLA_DAYS_MAX, day_of};
 use crate::store::rows;
 use crate::tracker::Tracker;
 
@@ -99,11 +98,6 @@ pub(super) async fn rows_of_days(
         Ok((day, decoded(row)?))
     });
     Ok(rows.await?.into_iter().collect())
-}
-
-/// Since when something is kept: the beginning of the first day that can be asked for.
-pub(super) fn kept_since(now: UnixMillis) -> u64 {
-    (day_of(now) + 1).saturating_sub(SLA_DAYS_MAX)
 }
 
 fn key(scope: Option<&SiteId>, day: u64) -> Key {

@@ -6,14 +6,11 @@ use batoff_log::StoreError;
 use batoff_types::{SiteId, UnixMillis};
 
 use super::archive;
-use super::ledger::SLA_SLOT;
+use super::ledger::SLOTS_A_DAY;
 use super::query::view;
 use super::slot::TimeSlot;
-use super::view::{DAY, SLA_DAYS_MAX, SLA_REPORT_BREACHES_MAX, SlaDay, SlaReport};
-use crate::clock::millis;
+use super::view::{SLA_DAYS_MAX, SLA_REPORT_BREACHES_MAX, SlaDay, SlaReport, begin_of, day_of};
 use crate::tracker::Tracker;
-
-pub(super) const SLOTS_A_DAY: u64 = DAY.as_secs() / SLA_SLOT.as_secs();
 
 impl Tracker {
     /// Propagation of the site's purges (of all sites' for `None`) that were accepted on the days from the one in which
@@ -70,17 +67,4 @@ impl Tracker {
             breaches,
         })
     }
-}
-
-/// When the first day begins that can be asked for.
-pub fn sla_kept_since(now: UnixMillis) -> UnixMillis {
-    begin_of(archive::kept_since(now))
-}
-
-pub(super) fn day_of(at: UnixMillis) -> u64 {
-    at.as_secs() / DAY.as_secs()
-}
-
-fn begin_of(day: u64) -> UnixMillis {
-    UnixMillis(day.saturating_mul(millis(DAY)))
 }

@@ -10,7 +10,7 @@ use batoff_types::{Seq, SiteId, TaskId, UnixMillis};
 use futures_util::future::try_join_all;
 
 use super::slot::TimeSlot;
-use super::view::{Breach, SlowPurge};
+use super::view::{Breach, DAY, SlowPurge};
 use crate::clock::millis;
 use crate::store::rows;
 use crate::tracker::tasks::live::LiveTask;
@@ -19,6 +19,9 @@ use crate::tracker::tasks::view::AwaitedNode;
 
 /// Purges accepted within so much time are counted together.
 pub const SLA_SLOT: Duration = Duration::from_secs(300);
+
+/// Slots of one day.
+pub(super) const SLOTS_A_DAY: u64 = DAY.as_secs() / SLA_SLOT.as_secs();
 
 /// How long slots are kept: as long as tasks, and a day more.
 pub(super) const KEEP: Duration = Duration::from_secs(31 * 24 * 3_600);

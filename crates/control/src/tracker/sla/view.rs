@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use batoff_types::{NodeName, SiteId, TaskId, UnixMillis};
 
+use crate::clock::millis;
 use crate::tracker::tasks::cause::LateCause;
 use crate::tracker::tasks::view::AwaitedNode;
 
@@ -71,6 +72,21 @@ pub const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 /// Days, with today, of which something is kept, and so the days of one report: thirteen months and a few days.
 pub const SLA_DAYS_MAX: u64 = 400;
+
+/// When the first day begins that can be asked for.
+pub fn sla_kept_since(now: UnixMillis) -> UnixMillis {
+    begin_of((day_of(now) + 1).saturating_sub(SLA_DAYS_MAX))
+}
+
+/// The number of a moment's day, since 1970.
+pub(super) fn day_of(at: UnixMillis) -> u64 {
+    at.as_secs() / DAY.as_secs()
+}
+
+/// The beginning of a day.
+pub(super) fn begin_of(day: u64) -> UnixMillis {
+    UnixMillis(day.saturating_mul(millis(DAY)))
+}
 
 /// Breaches of one report, the newest.
 pub const SLA_REPORT_BREACHES_MAX: usize = 10_000;
