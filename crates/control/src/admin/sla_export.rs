@@ -161,7 +161,7 @@ pub(crate) fn checked_range(
     let until = until.min(now);
     let refused = |parameter: &str, why: String| {
         let error = ItemError::parameter(parameter, why);
-        Err(Problem::of_item(Code::InvalidRequest, error.with_value(&date(from))))
+        Err(Problem::of_item(Code::InvalidRequest, error.with_value(date(from))))
     };
     if from > until {
         return refused("from", "must not be after until, nor after today".to_owned());
