@@ -21,6 +21,7 @@ use crate::service::Services;
 use crate::store::SharedStore;
 
 mod accounts;
+mod etcd;
 
 /// Several control planes over one store.
 pub(super) struct Several {
