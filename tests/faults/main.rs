@@ -17,6 +17,7 @@ mod backup;
 mod disk;
 mod network;
 mod power_cut;
+mod replicas;
 mod restart;
 mod rolling;
 mod turmoil;

@@ -74,6 +74,17 @@ impl Ledger {
         promise.pages.clone()
     }
 
+    /// A replica says something else of a task than the one that called it completed.
+    pub fn differs(&mut self, task: &str, shown: &Value, said: &str) {
+        self.violations.push(format!("task {task} was shown as {shown}, and another replica says {said}"));
+    }
+
+    /// Purges that took longer than two seconds.
+    pub fn late(&self) -> usize {
+        let took = |promise: &Promise| promise.completed.as_ref()?["propagation_ms"].as_u64();
+        self.promises.values().filter_map(took).filter(|took| *took > 2_000).count()
+    }
+
     /// A task of strict nodes was shown in a state on its way.
     pub fn on_its_way(&mut self, task: &str, shown: &Value) {
         if shown["state"] == "partial" {

@@ -30,12 +30,12 @@ pub use ledger::{Ledger, Promise};
 pub use network::{Cut, Network};
 pub use origin::Origin;
 pub use program::{Launch, Program, binary, free_port, kill, scratch, scratch_on_disk};
-pub use purge_log::{read_log, try_read_log};
+pub use purge_log::{read_log, read_log_in_etcd, try_read_log};
 pub use recorded_disk::{Loss, RecordedDisk};
 pub use recorder::Recorder;
 pub use service::Service;
 pub use signed::{Customer, Reply};
-pub use system::{CONTROL_NAMESPACE, Edge, HOST, SITE, System, SystemPlan, address, node_namespace};
+pub use system::{CONTROL_NAMESPACE, Edge, HOST, Place, SITE, System, SystemPlan, address, node_namespace};
 pub use visitor::{Answer, Visitor};
 
 use std::time::Duration;

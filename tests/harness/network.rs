@@ -1,10 +1,10 @@
 use crate::isolated::run;
-use crate::system::{CONTROL_NAMESPACE, address, node_namespace};
+use crate::system::{Place, address};
 
 /// A switch with a namespace on each port; the test itself sits at the switch. What is cut is cut in the switch, so
 /// neither end notices anything but silence.
 pub struct Network {
-    nodes: usize,
+    places: Vec<Place>,
 }
 
 /// Which way packets between a node and the control plane get lost.
@@ -21,28 +21,41 @@ pub enum Cut {
 impl Network {
     /// Lays the cables; only inside [`isolated()`](crate::isolated()).
     pub fn lay(nodes: usize) -> Self {
+        Self::lay_for(nodes, 1)
+    }
+
+    /// The same for several replicas of the control plane, and as many members of etcd.
+    pub fn lay_for(nodes: usize, replicas: usize) -> Self {
+        let members = if replicas > 1 { replicas } else { 0 };
+        let places: Vec<_> = (0..replicas)
+            .map(Place::Replica)
+            .chain((0..nodes).map(Place::Node))
+            .chain((0..members).map(Place::Member))
+            .collect();
         run("ip", &["link", "add", "switch", "type", "bridge"]);
         run("ip", &["address", "add", &format!("{}/24", address(0)), "dev", "switch"]);
         run("ip", &["link", "set", "switch", "up"]);
-        plug(CONTROL_NAMESPACE, 1);
-        for node in 0..nodes {
-            plug(&node_namespace(node), node + 2);
-        }
+        places.iter().for_each(|place| plug(*place));
         run("nft", &["add table bridge cuts"]);
         run("nft", &["add chain bridge cuts forward { type filter hook forward priority 0; }"]);
-        Self { nodes }
+        Self { places }
     }
 
-    /// Cuts a node off, or half off.
+    /// Cuts a node off, or half off, from the first control plane.
     pub fn cut(&self, node: usize, cut: Cut) {
-        assert!(node < self.nodes, "there are {} nodes", self.nodes);
-        let node = node_namespace(node);
         if cut != Cut::FromControl {
-            lose(&node, CONTROL_NAMESPACE);
+            self.lose(Place::Node(node), Place::Replica(0));
         }
         if cut != Cut::ToControl {
-            lose(CONTROL_NAMESPACE, &node);
+            self.lose(Place::Replica(0), Place::Node(node));
         }
+    }
+
+    /// What goes from one place to another gets lost.
+    pub fn lose(&self, from: Place, to: Place) {
+        assert!(self.places.contains(&from) && self.places.contains(&to), "{from:?} and {to:?} have cables");
+        let (from, to) = (port(&from.namespace()), port(&to.namespace()));
+        run("nft", &[&format!("add rule bridge cuts forward iifname {from} oifname {to} drop")]);
     }
 
     /// Mends every cut.
@@ -55,17 +68,13 @@ fn port(namespace: &str) -> String {
     format!("to-{namespace}")
 }
 
-fn lose(from: &str, to: &str) {
-    let (from, to) = (port(from), port(to));
-    run("nft", &[&format!("add rule bridge cuts forward iifname {from} oifname {to} drop")]);
-}
-
-fn plug(namespace: &str, place: usize) {
+fn plug(place: Place) {
+    let namespace = &place.namespace();
     let port = port(namespace);
     run("ip", &["netns", "add", namespace]);
     run("ip", &["link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", namespace]);
     run("ip", &["link", "set", &port, "master", "switch", "up"]);
-    run("ip", &["-n", namespace, "address", "add", &format!("{}/24", address(place)), "dev", "eth0"]);
+    run("ip", &["-n", namespace, "address", "add", &format!("{}/24", place.address()), "dev", "eth0"]);
     run("ip", &["-n", namespace, "link", "set", "eth0", "up"]);
     run("ip", &["-n", namespace, "link", "set", "lo", "up"]);
 }

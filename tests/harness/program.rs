@@ -70,13 +70,27 @@ pub struct Launch {
     dir: PathBuf,
     environment: Vec<(String, String)>,
     namespace: Option<String>,
+    /// Not one of ours: found by its name.
+    is_of_the_system: bool,
 }
 
 impl Launch {
     /// The program `name` with these arguments, in `dir`.
     pub fn new(name: &str, args: &[&str], dir: &Path) -> Self {
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
-        Self { name: name.to_owned(), args, dir: dir.to_owned(), environment: Vec::new(), namespace: None }
+        Self {
+            name: name.to_owned(),
+            args,
+            dir: dir.to_owned(),
+            environment: Vec::new(),
+            namespace: None,
+            is_of_the_system: false,
+        }
+    }
+
+    /// A program of the system's.
+    pub fn system(name: &str, args: &[&str], dir: &Path) -> Self {
+        Self { is_of_the_system: true, ..Self::new(name, args, dir) }
     }
 
     /// With further variables in its environment.
@@ -94,7 +108,7 @@ impl Launch {
     }
 
     fn command(&self) -> Command {
-        let program = binary(&self.name);
+        let program = if self.is_of_the_system { PathBuf::from(&self.name) } else { binary(&self.name) };
         let mut command = match &self.namespace {
             None => Command::new(program),
             Some(namespace) => {

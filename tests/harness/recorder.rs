@@ -3,9 +3,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::system::HOST;
-use crate::{Customer, Dice, Ledger, Origin, Promise, System, Visitor, origin, read_log};
+use crate::{Customer, Dice, Ledger, Origin, Promise, System, Visitor, eventually, origin, read_log, read_log_in_etcd};
 
 /// The site under load: so many directories …
 const ROWS: u64 = 12;
@@ -21,6 +22,9 @@ const VISITORS_PAUSE: Duration = Duration::from_millis(8);
 /// meanwhile, on a machine that others use.
 const STORY_PATIENCE: Duration = Duration::from_secs(90);
 
+/// How long one of several replicas may take to answer before another is asked; it may be frozen.
+const REPLICA_PATIENCE: Duration = Duration::from_millis(1_500);
+
 /// How long an answer to a visitor may take: a frozen node answers when it wakes.
 const VISIT_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -28,6 +32,8 @@ const VISIT_PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 pub struct Recorder {
     customer: Customer,
+    /// At each replica.
+    customers: Vec<Customer>,
     visitor: Visitor,
     origin: Origin,
     nodes: Vec<(String, String)>,
@@ -40,6 +46,7 @@ impl Recorder {
     pub fn of(system: &System) -> Self {
         Self {
             customer: system.customer.clone(),
+            customers: system.customers.clone(),
             visitor: Visitor::default(),
             origin: system.origin.clone(),
             nodes: system.nodes.iter().map(|edge| (edge.pop.clone(), edge.proxy.clone())).collect(),
@@ -97,10 +104,32 @@ impl Recorder {
         let mark = format!("mark:{choice:016x}");
         let (body, pages) = purge(choice, &mark);
         let last_old = self.origin.edit(&pages);
-        let reply = self.customer.purge_once_accepted(&body, &mark).await;
-        let task = reply.task();
+        let task = self.accepted_somewhere(&body, &mark, choice).await;
         self.ledger().accepted(&task, Promise::new(&mark, pages, last_old));
         task
+    }
+
+    /// Sends a purge to one replica after the other, with one key, until it is accepted.
+    async fn accepted_somewhere(&self, body: &Value, key: &str, choice: u64) -> String {
+        if let [customer] = self.customers.as_slice() {
+            return customer.purge_once_accepted(body, key).await.task();
+        }
+        let (path, body) = (format!("/v1/sites/{}/purge", self.customer.site), body.to_string());
+        let mut turn = choice as usize % self.customers.len();
+        eventually("the purge is accepted by some replica", || {
+            let customer = &self.customers[turn];
+            turn = (turn + 1) % self.customers.len();
+            let request = customer.keyed_request("POST", &path, Some(body.as_bytes()), Some(key));
+            async move {
+                match timeout(REPLICA_PATIENCE, customer.send(request)).await {
+                    Ok(Ok(reply)) if reply.status == 202 => Some(reply.task()),
+                    Ok(Ok(reply)) if reply.status == 503 => None,
+                    Ok(Ok(reply)) => panic!("refused: {}", reply.text),
+                    Ok(Err(_)) | Err(_) => None,
+                }
+            }
+        })
+        .await
     }
 
     /// The same, sent once, with so many further URLs of a thousand bytes; what was refused or not answered is not
@@ -130,8 +159,13 @@ impl Recorder {
     /// Follows a task, submitted after `since`, until it is completed, and asks every node for its pages at that moment.
     pub async fn follow(&self, task: &str, since: Instant) -> Value {
         let (began, path) = (Instant::now(), format!("/v1/sites/{}/purge/{task}?wait=5", self.customer.site));
+        let is_alone = self.customers.len() == 1;
+        let patience = if is_alone { STORY_PATIENCE } else { Duration::from_secs(5) + REPLICA_PATIENCE };
+        let mut replicas = self.customers.iter().cycle().skip(task.len() + usize::from(task.as_bytes()[task.len() - 1]));
         let shown = loop {
-            let reply = self.customer.send(self.customer.request("GET", &path, None)).await;
+            let customer = replicas.next().unwrap_or(&self.customer);
+            let reply = timeout(patience, customer.send(customer.request("GET", &path, None))).await;
+            let Ok(reply) = reply else { continue };
             match reply {
                 Ok(reply) if reply.status == 200 && reply.json["state"] == "completed" => break reply.json,
                 Ok(reply) if reply.status == 200 && self.is_strict => {
@@ -145,6 +179,7 @@ impl Recorder {
                 "task {task} is not completed after {STORY_PATIENCE:?}"
             );
         };
+        self.every_replica_says(task, &shown).await;
         let pages = self.ledger().completed(task, &shown, since.elapsed());
         let visits = pages.iter().flat_map(|page| (0..self.nodes.len()).map(move |node| (node, page)));
         let mut looks = JoinSet::new();
@@ -156,6 +191,25 @@ impl Recorder {
             looked.expect("a visitor");
         }
         shown
+    }
+
+    /// What one replica calls completed no other may call anything else from then on; of one that is dead, or frozen, nothing
+    /// is heard.
+    async fn every_replica_says(&self, task: &str, shown: &Value) {
+        if self.customers.len() == 1 {
+            return;
+        }
+        let path = format!("/v1/sites/{}/purge/{task}", self.customer.site);
+        let asked = self.customers.iter().map(async |customer| {
+            let reply = timeout(REPLICA_PATIENCE, customer.send(customer.request("GET", &path, None))).await;
+            reply.ok()?.ok().filter(|reply| reply.status != 503)
+        });
+        for reply in futures_util::future::join_all(asked).await.into_iter().flatten() {
+            let same = |member| reply.json[member] == shown[member];
+            if reply.status != 200 || !["state", "started_at", "completed_at", "propagation_ms"].into_iter().all(same) {
+                self.ledger().differs(task, shown, &reply.text);
+            }
+        }
     }
 
     /// Follows every task that is not yet known to be completed; all were submitted before `since`.
@@ -182,7 +236,7 @@ impl Recorder {
         let gone = self.ledger().asks(page);
         let (name, proxy) = &self.nodes[node];
         let asked = self.visitor.try_read(proxy, HOST, page, &[]);
-        let answer = tokio::time::timeout(VISIT_PATIENCE, asked).await;
+        let answer = timeout(VISIT_PATIENCE, asked).await;
         match answer {
             Ok(Ok(answer)) if answer.status == 200 => {
                 let number = origin::number(&answer.body);
@@ -200,17 +254,26 @@ impl Recorder {
         }
     }
 
-    /// When everything runs again: looks at every page, at the list of tasks, and at the log itself.
+    /// When everything runs again: looks at every page, at the list of tasks of each replica, and at the
+    /// log itself.
     ///
     /// # Panics
     /// When anything disagrees with what was noted.
     pub async fn settle(&self, mut system: System) {
         system.settled().await;
         self.visit_all().await;
-        let listed = self.customer.tasks().await;
-        self.ledger().compare_tasks(&listed);
+        for customer in &self.customers {
+            let listed = customer.tasks().await;
+            self.ledger().compare_tasks(&listed);
+        }
         assert_eq!(system.control.stop().await, 0, "the control plane ends well");
-        let records = read_log(&system.data_dir).await;
+        for other in &mut system.others {
+            assert_eq!(other.stop().await, 0, "each replica ends well");
+        }
+        let records = match system.member_clients.as_slice() {
+            [] => read_log(&system.data_dir).await,
+            members => read_log_in_etcd(members).await,
+        };
         self.ledger().compare_log(&records);
         self.ledger().must_agree();
     }

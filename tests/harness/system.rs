@@ -1,9 +1,10 @@
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::{Customer, Launch, Origin, Service, Visitor, eventually, scratch_on_disk};
+use crate::{Customer, Launch, Origin, Service, Visitor, eventually, free_port, scratch_on_disk};
 
 /// The site of these systems.
 pub const SITE: &str = "demo";
@@ -15,6 +16,8 @@ pub const HOST: &str = "www.example.test";
 pub struct SystemPlan {
     /// How many PoPs, of one node each.
     pub nodes: usize,
+    /// How many control planes; with more than one over as many members of etcd.
+    pub replicas: usize,
     /// `on_lease_lost` of the nodes.
     pub on_lease_lost: &'static str,
     /// The control plane's data, when it is not beside everything else.
@@ -31,6 +34,7 @@ impl Default for SystemPlan {
     fn default() -> Self {
         Self {
             nodes: 3,
+            replicas: 1,
             on_lease_lost: "revalidate",
             data_dir: None,
             control_environment: Vec::new(),
@@ -40,10 +44,25 @@ impl Default for SystemPlan {
     }
 }
 
+impl SystemPlan {
+    /// The address of a program.
+    fn ip(&self, place: Place) -> IpAddr {
+        if self.apart { place.address() } else { IpAddr::V4(Ipv4Addr::LOCALHOST) }
+    }
+}
+
 /// A whole system of real programs, each of which the test holds in its hand; mutual TLS between them.
 pub struct System {
-    /// The control plane.
+    /// The control plane; the first replica of it.
     pub control: Service,
+    /// The other replicas.
+    pub others: Vec<Service>,
+    /// The members of etcd that several replicas share.
+    pub members: Vec<Service>,
+    /// Where those are asked.
+    pub member_clients: Vec<String>,
+    /// The customer at each replica.
+    pub customers: Vec<Customer>,
     /// The nodes.
     pub nodes: Vec<Edge>,
     /// Where pages come from.
@@ -54,9 +73,43 @@ pub struct System {
     pub data_dir: PathBuf,
     /// `/metrics` of the control plane.
     pub metrics: String,
-    admin: String,
+    /// Of each replica.
+    admins: Vec<String>,
     apart: bool,
     dir: tempfile::TempDir,
+}
+
+/// Where a program runs, when each has a network namespace of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A replica of the control plane, counted from 0.
+    Replica(usize),
+    /// A node.
+    Node(usize),
+    /// A member of etcd.
+    Member(usize),
+}
+
+impl Place {
+    /// Its namespace.
+    pub fn namespace(self) -> String {
+        match self {
+            Self::Replica(0) => CONTROL_NAMESPACE.to_owned(),
+            Self::Replica(replica) => format!("control{replica}"),
+            Self::Node(node) => node_namespace(node),
+            Self::Member(member) => format!("etcd{member}"),
+        }
+    }
+
+    /// Its address there.
+    pub fn address(self) -> IpAddr {
+        match self {
+            Self::Replica(0) => address(1),
+            Self::Node(node) => address(2 + node),
+            Self::Replica(replica) => address(100 + replica),
+            Self::Member(member) => address(120 + member),
+        }
+    }
 }
 
 /// One node.
@@ -90,36 +143,47 @@ impl System {
     /// Starts it, and waits until each node is registered, caught up and leased.
     pub async fn start(plan: SystemPlan) -> Self {
         let dir = scratch_on_disk();
-        let at = |place| if plan.apart { address(place) } else { IpAddr::V4(Ipv4Addr::LOCALHOST) };
         let data_dir = plan.data_dir.clone().unwrap_or_else(|| dir.path().join("control"));
-        make_keys(dir.path(), &data_dir, &plan, at(1));
-        let origin = Origin::start(at(0)).await;
+        make_keys(dir.path(), &data_dir, &plan);
+        let origin = Origin::start(if plan.apart { address(0) } else { Ipv4Addr::LOCALHOST.into() }).await;
 
-        let (namespace, config) = (plan.apart.then_some(CONTROL_NAMESPACE), dir.path().join("control.toml"));
-        let launch = daemon("batoff-control", &config, &[]).with(&plan.control_environment).inside(namespace);
-        let mut control = Service::new("the control plane", launch, &dir.path().join("control.log"));
-        let free = [0; 4];
-        write(&config, &control_config(dir.path(), &data_dir, at(1), plan.apart, free));
-        let announced = control.start().await.unwrap_or_else(|why| panic!("{why}"));
-        let ports = ["api", "admin", "grpc", "metrics"].map(|name| port(&announced, name));
-        // What is started again must be found where it was.
-        write(&config, &control_config(dir.path(), &data_dir, at(1), plan.apart, ports));
-        let url = |listener: &str| format!("http://{}", text(&announced, listener));
+        let mut members = Members::plan(&plan, dir.path());
+        for member in &mut members.services {
+            member.start().await.unwrap_or_else(|why| panic!("{why}"));
+        }
+        let mut controls = Vec::new();
+        for replica in 0..plan.replicas {
+            controls.push(Control::start(replica, &plan, dir.path(), &data_dir, &members.clients).await);
+        }
+        let at_url = |control: &Control, listener: &str| format!("http://{}", text(&control.announced, listener));
+        let customers: Vec<_> = controls
+            .iter()
+            .map(|control| Customer::new(&at_url(control, "api"), SITE, "", ""))
+            .collect();
+        let grpc: Vec<_> = controls.iter().map(|control| text(&control.announced, "grpc").to_owned()).collect();
+        let metrics = controls.iter().map(|control| format!("{}/metrics", at_url(control, "metrics")));
+        let metrics: Vec<_> = metrics.collect();
+        let admins = controls.iter().map(|control| at_url(control, "admin")).collect();
+        let mut services: Vec<_> = controls.into_iter().map(|control| control.service).collect();
 
         let mut system = Self {
-            control,
+            control: services.remove(0),
+            others: services,
+            members: members.services,
+            member_clients: members.clients,
             nodes: Vec::new(),
             origin,
-            customer: Customer::new(&url("api"), SITE, "", ""),
-            metrics: format!("{}/metrics", url("metrics")),
-            admin: url("admin"),
+            customer: customers[0].clone(),
+            customers,
+            metrics: metrics[0].clone(),
+            admins,
             data_dir,
             apart: plan.apart,
             dir,
         };
         system.open_site().await;
         for node in 0..plan.nodes {
-            let edge = system.start_node(node, &plan, at(node + 2), text(&announced, "grpc")).await;
+            let edge = system.start_node(node, &plan, &grpc).await;
             system.nodes.push(edge);
         }
         system.settled().await;
@@ -132,11 +196,15 @@ impl System {
         let issued = self.batoff(&["tokens", "issue", SITE, "--label", "tests"]).await;
         let issued = issued.expect("a token is issued").remove(0);
         let member = |name: &str| issued[name].as_str().expect("a string").to_owned();
-        self.customer = Customer::new(&self.customer.api, SITE, &member("token"), &member("secret"));
+        for customer in &mut self.customers {
+            *customer = Customer::new(&customer.api, SITE, &member("token"), &member("secret"));
+        }
+        self.customer = self.customers[0].clone();
     }
 
-    async fn start_node(&self, node: usize, plan: &SystemPlan, ip: IpAddr, grpc: &str) -> Edge {
+    async fn start_node(&self, node: usize, plan: &SystemPlan, grpc: &[String]) -> Edge {
         let (pop, dir) = (format!("pop{node}"), self.dir.path());
+        let ip = plan.ip(Place::Node(node));
         let (config, namespace) = (dir.join(format!("{pop}.toml")), node_namespace(node));
         let launch = daemon("batoff-proxy", &config, &[])
             .with(&plan.node_environment)
@@ -172,12 +240,17 @@ impl System {
 
     /// Runs the operator's command line tool beside the control plane; its lines of JSON, or what it complained about.
     pub async fn batoff(&self, args: &[&str]) -> Result<Vec<Value>, String> {
+        self.batoff_at(0, args).await
+    }
+
+    /// The same beside a replica.
+    pub async fn batoff_at(&self, replica: usize, args: &[&str]) -> Result<Vec<Value>, String> {
         let token = self.data_dir.join("admin.token");
-        let mut all = vec!["-o", "json", "--admin", &self.admin, "--admin-token-file"];
+        let mut all = vec!["-o", "json", "--admin", &self.admins[replica], "--admin-token-file"];
         all.push(token.to_str().expect("a path in UTF-8"));
         all.extend_from_slice(args);
-        let namespace = self.apart.then_some(CONTROL_NAMESPACE);
-        let launch = Launch::new("batoff", &all, self.dir.path()).inside(namespace);
+        let namespace = self.apart.then(|| Place::Replica(replica).namespace());
+        let launch = Launch::new("batoff", &all, self.dir.path()).inside(namespace.as_deref());
         let output = tokio::task::spawn_blocking(move || launch.run()).await.expect("it runs");
         if !output.status.success() {
             return Err(String::from_utf8_lossy(&output.stderr).into_owned());
@@ -192,14 +265,16 @@ impl System {
         nodes.into_iter().find(|entry| entry["pop"] == self.nodes[node].pop.as_str())
     }
 
-    /// Waits until each node is leased and has everything.
+    /// Waits until each replica says of each node that it is leased and has everything.
     pub async fn settled(&self) {
-        eventually("every node is leased and has everything", || async {
-            let nodes = self.batoff(&["nodes", "list"]).await.ok()?;
-            let is_settled = |node: &Value| node["state"] == "leased" && node["lag_records"] == 0;
-            (nodes.len() == self.nodes.len() && nodes.iter().all(is_settled)).then_some(())
-        })
-        .await;
+        for replica in 0..self.admins.len() {
+            eventually("every node is leased and has everything", || async {
+                let nodes = self.batoff_at(replica, &["nodes", "list"]).await.ok()?;
+                let is_settled = |node: &Value| node["state"] == "leased" && node["lag_records"] == 0;
+                (nodes.len() == self.nodes.len() && nodes.iter().all(is_settled)).then_some(())
+            })
+            .await;
+        }
     }
 
     /// Reads a page through each node until all have it in their cache.
@@ -216,7 +291,127 @@ impl System {
     }
 }
 
-fn make_keys(dir: &Path, data_dir: &Path, plan: &SystemPlan, control: IpAddr) {
+/// The members of etcd of a system.
+struct Members {
+    clients: Vec<String>,
+    services: Vec<Service>,
+}
+
+impl Members {
+    /// None, where the control plane is alone.
+    fn plan(plan: &SystemPlan, dir: &Path) -> Self {
+        let members = if plan.replicas > 1 { plan.replicas } else { 0 };
+        let url = |member| {
+            let (ip, port) = (plan.ip(Place::Member(member)), free_port());
+            format!("http://{ip}:{port}")
+        };
+        let (clients, peers): (Vec<_>, Vec<_>) = (0..members).map(|member| (url(member), url(member))).unzip();
+        let cluster: Vec<_> = peers.iter().enumerate().map(|(n, peer)| format!("n{n}={peer}")).collect();
+        let cluster = cluster.join(",");
+        let service = |member: usize| {
+            let (name, data) = (format!("n{member}"), dir.join(format!("etcd{member}")));
+            let (client, peer) = (&clients[member], &peers[member]);
+            let args = [
+                // What it listens on is known; the line is what every program here says first.
+                "-c",
+                "echo '{}'; exec \"$0\" \"$@\" >&2",
+                "etcd",
+                "--name",
+                &name,
+                "--listen-client-urls",
+                client,
+                "--advertise-client-urls",
+                client,
+                "--listen-peer-urls",
+                peer,
+                "--initial-advertise-peer-urls",
+                peer,
+                "--initial-cluster",
+                &cluster,
+                "--heartbeat-interval",
+                "50",
+                "--election-timeout",
+                "500",
+                "--pre-vote=true",
+                "--logger",
+                "zap",
+                "--log-level",
+                "warn",
+                "--data-dir",
+                data.to_str().expect("a path in UTF-8"),
+            ];
+            let namespace = Place::Member(member).namespace();
+            let launch = Launch::system("sh", &args, dir).inside(plan.apart.then_some(namespace.as_str()));
+            Service::new(&format!("etcd {member}"), launch, &dir.join(format!("etcd{member}.log")))
+        };
+        let services = (0..members).map(service).collect();
+        Self { clients, services }
+    }
+}
+
+/// One replica of the control plane that runs.
+struct Control {
+    service: Service,
+    announced: Value,
+}
+
+impl Control {
+    async fn start(replica: usize, plan: &SystemPlan, dir: &Path, first: &Path, members: &[String]) -> Self {
+        let (place, name) = (Place::Replica(replica), format!("control{}", suffix(replica)));
+        let ip = plan.ip(place);
+        let data_dir = if replica == 0 { first.to_owned() } else { dir.join(&name) };
+        if replica > 0 {
+            std::fs::create_dir_all(&data_dir).expect("a folder");
+            // All replicas have the same secrets.
+            for secret in ["master.key", "admin.token"] {
+                std::fs::copy(first.join(secret), data_dir.join(secret)).expect("a secret");
+            }
+        }
+        let (config, namespace) = (dir.join(format!("{name}.toml")), place.namespace());
+        let launch = daemon("batoff-control", &config, &[])
+            .with(&plan.control_environment)
+            .inside(plan.apart.then_some(namespace.as_str()));
+        let called = format!("the control plane{}", suffix(replica));
+        let mut service = Service::new(&called, launch, &dir.join(format!("{name}.log")));
+        // Nodes are told where the others are before those listen.
+        let grpc = if members.is_empty() { 0 } else { free_port() };
+        let text_of = |ports: [u16; 4]| {
+            let mut text = control_config(dir, &data_dir, ip, plan.apart, ports);
+            if !members.is_empty() {
+                let initial: Vec<_> = (1..=plan.replicas).collect();
+                text += &format!(
+                    r#"
+[store]
+engine = "etcd"
+etcd.endpoints = {members:?}
+[replica]
+id = {}
+initial = {initial:?}
+advertise = "https://{ip}:{}"
+[console]
+listen = "127.0.0.1:0"
+"#,
+                    replica + 1,
+                    ports[2]
+                );
+            }
+            text
+        };
+        write(&config, &text_of([0, 0, grpc, 0]));
+        let announced = service.start().await.unwrap_or_else(|why| panic!("{why}"));
+        // What is started again must be found where it was.
+        let ports = ["api", "admin", "grpc", "metrics"].map(|name| port(&announced, name));
+        write(&config, &text_of(ports));
+        Self { service, announced }
+    }
+}
+
+/// Of the names of a replica's files; the first one's are those of a control plane that is alone.
+fn suffix(replica: usize) -> String {
+    if replica == 0 { String::new() } else { format!("-{}", replica + 1) }
+}
+
+fn make_keys(dir: &Path, data_dir: &Path, plan: &SystemPlan) {
     let run = |program: &str, args: &[&str]| {
         let output = Launch::new(program, args, dir).run();
         assert!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -224,7 +419,11 @@ fn make_keys(dir: &Path, data_dir: &Path, plan: &SystemPlan, control: IpAddr) {
     let data_dir = data_dir.to_str().expect("a path in UTF-8");
     run("batoff-control", &["init", "--data-dir", data_dir]);
     run("batoff", &["certs", "init", "--dir", "certs"]);
-    run("batoff", &["certs", "issue", "--dir", "certs", "--control", &control.to_string()]);
+    // One certificate for all replicas.
+    let hosts: Vec<_> = (0..plan.replicas).map(|replica| plan.ip(Place::Replica(replica)).to_string()).collect();
+    let hosts: HashSet<_> = hosts.iter().map(String::as_str).collect();
+    let hosts: Vec<_> = hosts.into_iter().collect();
+    run("batoff", &[&["certs", "issue", "--dir", "certs", "--control"], &hosts[..]].concat());
     for node in 0..plan.nodes {
         run("batoff", &["certs", "issue", "--dir", "certs", "--node", &format!("pop{node}/{NODE}")]);
     }
@@ -265,12 +464,13 @@ fn node_config(
     dir: &Path,
     pop: &str,
     on_lease_lost: &str,
-    grpc: &str,
+    grpc: &[String],
     origin: &Origin,
     ip: IpAddr,
     [proxy, metrics]: [u16; 2],
 ) -> String {
     let (certs, dir, origin) = (dir.join("certs").display().to_string(), dir.display(), origin.url());
+    let endpoints: Vec<_> = grpc.iter().map(|grpc| format!("https://{grpc}")).collect();
     format!(
         r#"
 node = {{ pop = "{pop}", node = "{NODE}" }}
@@ -279,7 +479,7 @@ lease.on_lease_lost = "{on_lease_lost}"
 metrics.listen = "{ip}:{metrics}"
 proxy = {{ listen = "{ip}:{proxy}", origin = "{origin}" }}
 [control]
-endpoints = ["https://{grpc}"]
+endpoints = {endpoints:?}
 ca = "{certs}/ca.pem"
 cert = "{certs}/{pop}-{NODE}.pem"
 key = "{certs}/{pop}-{NODE}.key"

@@ -4,6 +4,7 @@ mod announcement;
 mod child;
 mod config;
 mod demo;
+mod etcd;
 mod folder;
 mod http;
 mod origin;
@@ -31,6 +32,9 @@ use crate::output;
 /// Edge nodes that one machine is asked to run at most; more would measure the machine, not the system.
 const POPS_MAX: i64 = 64;
 
+/// Control planes at most, and members of etcd: with more of these a commit only takes longer.
+const REPLICAS_MAX: i64 = 5;
+
 /// `batoff dev`
 #[derive(Debug, Args)]
 pub struct DevArgs {
@@ -43,10 +47,13 @@ pub struct DevArgs {
     /// How many PoPs, of one node each
     #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=POPS_MAX))]
     pub pops: u16,
+    /// How many control planes, over as many members of etcd when more than one
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=REPLICAS_MAX))]
+    pub replicas: u16,
     /// Keep all data in this folder, which may exist and hold other files [default: a temporary one]
     #[arg(long, value_name = "FOLDER")]
     pub data_dir: Option<PathBuf>,
-    /// Run one purge of each kind, show HIT → purge → MISS on each PoP, and exit 0 or 1
+    /// Run one purge of each kind, show HIT → purge → MISS on each PoP, and exit 0 or 1; with several replicas, kill some
     #[arg(long)]
     pub demo: bool,
     /// Start a program again when it dies, on the same addresses with the same data
@@ -64,7 +71,7 @@ const STOP_DEADLINE: Duration = Duration::from_secs(7);
 pub async fn run(args: DevArgs) -> Result<(), Failure> {
     let stop = stop_signal()?;
     let folder = Folder::open(args.data_dir.as_deref())?;
-    let plan = Plan::new(args.base_port, args.pops)?;
+    let plan = Plan::new(args.base_port, args.pops, args.replicas)?;
     let system = System::new(&args, folder, plan);
     let outcome = tokio::select! {
         outcome = serve(&args, &system, &stop) => outcome,
@@ -80,7 +87,8 @@ async fn serve(args: &DevArgs, system: &System, stop: &CancellationToken) -> Res
         output::json(&running)?;
     }
     if args.demo {
-        return demo::run(&running, args.json).await;
+        demo::run(&running, args.json).await?;
+        return demo::kills::run(&running, args.json).await;
     }
     if !args.json {
         output::text(&welcome::text(&running, system.folder()))?;

@@ -30,6 +30,12 @@ pub struct Running {
     pub secret: String,
     /// The nodes.
     pub nodes: Vec<RunningNode>,
+    /// All replicas of the control plane, where it is not alone; what stands above is of the first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub replicas: Vec<RunningReplica>,
+    /// The members of etcd that they share.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub etcd: Vec<RunningMember>,
     /// The console, where the control plane has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub console: Option<String>,
@@ -39,6 +45,34 @@ pub struct Running {
     /// And how.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub console_password: Option<String>,
+}
+
+/// One replica of the control plane.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RunningReplica {
+    /// Which.
+    pub id: u16,
+    /// The purge API, without `/v1`.
+    pub api: String,
+    /// The admin API, without `/admin/v1`.
+    pub admin: String,
+    /// The nodes' stream.
+    pub grpc: String,
+    /// Its metrics.
+    pub metrics: String,
+    /// Its console.
+    pub console: String,
+    /// Its process.
+    pub pid: u32,
+}
+
+/// One member of etcd.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RunningMember {
+    /// Where it is asked.
+    pub client: String,
+    /// Its process.
+    pub pid: u32,
 }
 
 /// One node of it.
@@ -81,6 +115,8 @@ pub mod tests {
                 metrics: "http://127.0.0.1:8091/metrics".into(),
                 pid: 2,
             }],
+            replicas: Vec::new(),
+            etcd: Vec::new(),
             console: None,
             console_user: None,
             console_password: None,

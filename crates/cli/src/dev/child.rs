@@ -1,5 +1,6 @@
 //! One program that `batoff dev` runs: started, waited for until it says where it listens, stopped.
 
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::net::SocketAddr;
@@ -35,8 +36,8 @@ pub struct Program {
     pub name: String,
     /// The executable.
     pub executable: PathBuf,
-    /// Its configuration file.
-    pub config: PathBuf,
+    /// What it is started with.
+    pub arguments: Vec<OsString>,
     /// Where its log goes; appended.
     pub log: PathBuf,
     /// Which `BATOFF_<SECTION>_…` variables it may see. Ours (`BATOFF_ADMIN_TOKEN` …) would be keys of its
@@ -60,9 +61,7 @@ impl Program {
         let log = self.open_log().map_err(|e| Failure::Usage(format!("{}: {e}", self.log.display())))?;
         let mut command = Command::new(&self.executable);
         command
-            .arg("--config")
-            .arg(&self.config)
-            .args(["--announce", "--exit-with-parent"])
+            .args(&self.arguments)
             // The other end of this pipe is ours alone: it closes when we end, however that happens.
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -108,7 +107,12 @@ impl Program {
 
     fn clean_environment(&self, command: &mut Command) {
         for (name, _) in std::env::vars_os() {
-            let Some(rest) = name.to_str().and_then(|name| name.strip_prefix("BATOFF_")) else { continue };
+            let Some(name_text) = name.to_str() else { continue };
+            // To etcd they would be flags.
+            if name_text.starts_with("ETCD_") {
+                command.env_remove(&name);
+            }
+            let Some(rest) = name_text.strip_prefix("BATOFF_") else { continue };
             if !self.sections.iter().any(|section| rest.starts_with(section)) {
                 command.env_remove(&name);
             }
@@ -155,6 +159,11 @@ impl RunningChild {
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// The process that it announced, where that is another one than the one that was started.
+    pub fn announced_pid(&self) -> Option<u32> {
+        u32::try_from(self.announced.get("pid")?.as_u64()?).ok()
     }
 
     /// A member of what it announced.
@@ -222,8 +231,7 @@ pub mod tests {
         std::fs::write(&executable, format!("#!/bin/sh\n{script}\n")).unwrap();
         std::fs::set_permissions(&executable, std::fs::Permissions::from_mode(0o755)).unwrap();
         let log = folder.path().join("log");
-        let config = folder.path().join("config.toml");
-        let program = Program { name: "program".into(), executable, config, log, sections: &["LOG_"] };
+        let program = Program { name: "program".into(), executable, arguments: Vec::new(), log, sections: &["LOG_"] };
         (folder, program)
     }
 

@@ -5,12 +5,28 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
-use super::plan::{self, ControlAddresses, NodePlan};
+use super::plan::{self, ControlAddresses, MemberPlan, NodePlan};
 use crate::certs::CertFiles;
 
+/// What makes a control plane one of several.
+pub struct Among<'a> {
+    /// Which it is, from 1 on.
+    pub id: u16,
+    /// How many there are.
+    pub replicas: u16,
+    /// The members of etcd.
+    pub members: &'a [MemberPlan],
+}
+
 /// `control.toml`
-pub fn control(data: &Path, at: &ControlAddresses, ca: &Path, certs: &CertFiles) -> String {
-    toml([
+pub fn control(
+    data: &Path,
+    at: &ControlAddresses,
+    ca: &Path,
+    certs: &CertFiles,
+    among: Option<&Among<'_>>,
+) -> String {
+    let mut sections = vec![
         ("data", vec![("dir", path(data))]),
         ("api", vec![("listen", address(at.api))]),
         ("admin", vec![("listen", address(at.admin))]),
@@ -25,7 +41,22 @@ pub fn control(data: &Path, at: &ControlAddresses, ca: &Path, certs: &CertFiles)
             ],
         ),
         ("metrics", vec![("listen", address(at.metrics))]),
-    ])
+    ];
+    if let Some(among) = among {
+        let members = among.members.iter().map(|member| text(&format!("http://{}", member.client)));
+        let etcd = Table::from_iter([("endpoints".to_owned(), Value::Array(members.collect()))]);
+        sections.push(("store", vec![("engine", text("etcd")), ("etcd", Value::Table(etcd))]));
+        let initial = (1..=among.replicas).map(|id| Value::Integer(id.into()));
+        sections.push((
+            "replica",
+            vec![
+                ("id", Value::Integer(among.id.into())),
+                ("initial", Value::Array(initial.collect())),
+                ("advertise", text(&format!("https://{}", at.grpc))),
+            ],
+        ));
+    }
+    toml(sections)
 }
 
 /// The PoPs on the console's map.
@@ -44,7 +75,7 @@ fn pops() -> impl Iterator<Item = Value> {
 pub fn proxy(
     node: &NodePlan,
     state: &Path,
-    grpc: SocketAddr,
+    grpc: &[SocketAddr],
     origin: SocketAddr,
     ca: &Path,
     certs: &CertFiles,
@@ -54,7 +85,7 @@ pub fn proxy(
         (
             "control",
             vec![
-                ("endpoints", Value::Array(vec![text(&format!("https://{grpc}"))])),
+                ("endpoints", Value::Array(grpc.iter().map(|grpc| text(&format!("https://{grpc}"))).collect())),
                 ("ca", path(ca)),
                 ("cert", path(&certs.cert)),
                 ("key", path(&certs.key)),
@@ -67,7 +98,7 @@ pub fn proxy(
     ])
 }
 
-fn toml<const N: usize>(sections: [(&str, Vec<(&str, Value)>); N]) -> String {
+fn toml<'a>(sections: impl IntoIterator<Item = (&'a str, Vec<(&'a str, Value)>)>) -> String {
     let table: Table = sections
         .into_iter()
         .map(|(name, keys)| {
@@ -100,8 +131,24 @@ mod tests {
         let addresses = ControlAddresses { api: at, admin: at, console: at, grpc: at, metrics: at };
         let files = CertFiles { cert: "/c.pem".into(), key: "/c.key".into() };
         let data = Path::new("/tmp/a \"b\"\nc");
-        let table: Table = control(data, &addresses, Path::new("/ca.pem"), &files).parse().unwrap();
+        let table: Table = control(data, &addresses, Path::new("/ca.pem"), &files, None).parse().unwrap();
         assert_eq!(table["data"]["dir"].as_str(), data.to_str());
         assert_eq!(table["grpc"]["key"].as_str(), Some("/c.key"));
+        assert!(!table.contains_key("replica"), "alone it needs none of that");
+    }
+
+    #[test]
+    fn several_share_their_etcd_and_are_told_who_they_are() {
+        let at: SocketAddr = "127.0.0.1:4001".parse().unwrap();
+        let addresses = ControlAddresses { api: at, admin: at, console: at, grpc: at, metrics: at };
+        let files = CertFiles { cert: "/c.pem".into(), key: "/c.key".into() };
+        let members = [MemberPlan { client: at, peer: at }];
+        let among = Among { id: 2, replicas: 3, members: &members };
+        let text = control(Path::new("/d"), &addresses, Path::new("/ca.pem"), &files, Some(&among));
+        let table: Table = text.parse().unwrap();
+        assert_eq!(table["store"]["etcd"]["endpoints"][0].as_str(), Some("http://127.0.0.1:4001"));
+        assert_eq!(table["replica"]["id"].as_integer(), Some(2));
+        assert_eq!(table["replica"]["initial"].as_array().map(Vec::len), Some(3));
+        assert_eq!(table["replica"]["advertise"].as_str(), Some("https://127.0.0.1:4001"));
     }
 }

@@ -1,5 +1,7 @@
 //! `batoff dev --demo`: one purge of each kind, and what every PoP serves before and after it.
 
+pub mod kills;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 

@@ -14,6 +14,9 @@ use crate::private_file;
 /// Throw-away certificates are made anew at each start, so they need not last.
 const CERT_DAYS: u32 = 30;
 
+/// What `batoff-control init` makes, for all replicas.
+const SECRETS: [&str; 2] = ["master.key", "admin.token"];
+
 /// Where `dev` keeps everything. A temporary folder goes when this value goes.
 #[derive(Debug)]
 pub struct Folder {
@@ -74,21 +77,32 @@ impl Folder {
         self.temporary.is_some()
     }
 
-    /// The control plane's data.
-    pub fn control_data(&self) -> PathBuf {
-        self.path.join("control")
+    /// The data of a replica of the control plane, counted from 1.
+    pub fn control_data(&self, id: usize) -> PathBuf {
+        self.path.join(if id == 1 { "control".to_owned() } else { format!("control-{id}") })
+    }
+
+    /// Gives another replica the secrets of the first: all that share a store have the same.
+    pub fn share_secrets(&self, id: usize) -> Result<(), Failure> {
+        let (from, to) = (self.control_data(1), self.control_data(id));
+        std::fs::create_dir_all(&to).map_err(|e| broken(&to, &e))?;
+        for name in SECRETS {
+            let secret = std::fs::read(from.join(name)).map_err(|e| broken(&from.join(name), &e))?;
+            private_file::replace(&to.join(name), &secret).map_err(|e| broken(&to.join(name), &e))?;
+        }
+        Ok(())
     }
 
     /// Whether `batoff-control init` has run here.
     pub fn is_initialized(&self) -> bool {
-        ["master.key", "admin.token"].iter().all(|name| self.control_data().join(name).exists())
+        SECRETS.iter().all(|name| self.control_data(1).join(name).exists())
     }
 
     /// The one-time password of the console's first operator: as `init` left it, or as it was before the first start, which
     /// takes it away. It is good until somebody changes it.
     pub fn console_password(&self) -> Option<String> {
         let kept = self.path.join("console.password");
-        let text = std::fs::read_to_string(self.control_data().join("console.password"));
+        let text = std::fs::read_to_string(self.control_data(1).join("console.password"));
         if let Ok(text) = &text
             && private_file::replace(&kept, text.as_bytes()).is_err()
         {
@@ -100,7 +114,7 @@ impl Folder {
 
     /// The operator's token.
     pub fn admin_token(&self) -> Result<String, Failure> {
-        let path = self.control_data().join("admin.token");
+        let path = self.control_data(1).join("admin.token");
         let text = std::fs::read_to_string(&path).map_err(|e| broken(&path, &e))?;
         Ok(text.trim().to_owned())
     }

@@ -18,6 +18,15 @@ pub async fn control(metrics: SocketAddr) -> Result<(), Failure> {
     until("the control plane", async || health(metrics).await).await
 }
 
+/// Until a member of etcd knows a leader.
+pub async fn etcd(client: SocketAddr) -> Result<(), Failure> {
+    until("etcd", async || {
+        let answer = http::get(client, "localhost", "/health").await.map_err(|e| e.to_string())?;
+        if answer.status.is_success() { Ok(()) } else { Err(answer.body.trim().to_owned()) }
+    })
+    .await
+}
+
 /// Until every node is registered, caught up and leased: it says so itself, and the control plane agrees.
 pub async fn nodes(admin: &AdminClient, nodes: &[(NodePlan, u32)]) -> Result<(), Failure> {
     for (node, _) in nodes {

@@ -10,14 +10,15 @@ use tokio::process::Command;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::announcement::{Running, RunningNode};
+use super::announcement::{Running, RunningMember, RunningNode, RunningReplica};
 use super::child::{Program, RunningChild};
 use super::folder::{Folder, file_name, full};
 use super::origin::Origin;
 use super::plan::{ControlAddresses, NodePlan, Plan};
 use super::supervisor::Fleet;
-use super::{DevArgs, config, provision, ready, tail};
-use crate::certs::{Authority, Holder};
+use super::config::Among;
+use super::{DevArgs, config, etcd, provision, ready, tail};
+use crate::certs::{Authority, CertFiles, Holder};
 use crate::exit::Failure;
 use crate::output::{counted, note};
 
@@ -27,12 +28,16 @@ const NODE_PATIENCE: Duration = Duration::from_secs(4);
 /// The same for the control plane, which ends after the nodes.
 const CONTROL_PATIENCE: Duration = Duration::from_millis(2_500);
 
+/// The same for the members of etcd, which end last. What they have answered is on their disks.
+const MEMBER_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Everything that `dev` runs, from the plan to the last process.
 #[derive(Debug)]
 pub struct System {
     folder: Folder,
     plan: Plan,
     verbose: bool,
+    members: Fleet,
     control: Fleet,
     nodes: Fleet,
     /// Cancelled when a program has died for good.
@@ -45,10 +50,26 @@ pub struct System {
 const CONSOLE_USER: &str = "admin";
 
 struct Control {
+    id: u16,
     addresses: ControlAddresses,
     pid: u32,
     /// Of the console's first operator.
     console_password: Option<String>,
+}
+
+impl Control {
+    fn running(&self) -> RunningReplica {
+        let ControlAddresses { api, admin, console, grpc, metrics } = self.addresses;
+        RunningReplica {
+            id: self.id,
+            api: format!("http://{api}"),
+            admin: format!("http://{admin}"),
+            grpc: format!("https://{grpc}"),
+            metrics: format!("http://{metrics}/metrics"),
+            console: format!("http://{console}"),
+            pid: self.pid,
+        }
+    }
 }
 
 impl System {
@@ -59,6 +80,7 @@ impl System {
             folder,
             plan,
             verbose: args.verbose,
+            members: Fleet::new(args.keep, MEMBER_PATIENCE, lost.clone()),
             control: Fleet::new(args.keep, CONTROL_PATIENCE, lost.clone()),
             nodes: Fleet::new(args.keep, NODE_PATIENCE, lost.clone()),
             lost,
@@ -74,7 +96,11 @@ impl System {
     /// Starts everything and waits until it is ready: every node registered, caught up, leased.
     pub async fn start(&self) -> Result<Running, Failure> {
         let nodes = counted(self.plan.nodes.len() as u64, "node");
-        note(&format!("starting a control plane and {nodes} in {}", self.folder.path().display()));
+        let controls = match self.plan.controls.len() as u64 {
+            1 => "a control plane".to_owned(),
+            several => format!("{several} control planes over {several} members of etcd"),
+        };
+        note(&format!("starting {controls} and {nodes} in {}", self.folder.path().display()));
         tokio::select! {
             // What failed for want of room cannot have said so: its log is on the same disk.
             running = self.start_all() => running.map_err(|failure| full(self.folder.path()).unwrap_or(failure)),
@@ -87,6 +113,7 @@ impl System {
         let ended = async {
             self.nodes.stop().await;
             self.control.stop().await;
+            self.members.stop().await;
         };
         if timeout(deadline, ended).await.is_err() {
             note("some programs did not end in time; they end with this one");
@@ -99,9 +126,15 @@ impl System {
         let origin = Origin::start(self.plan.origin, self.ended.clone()).await;
         let origin =
             origin.map_err(|e| Failure::Temporary(format!("origin on {}: {e}", self.plan.origin)))?.address();
-        let control = self.start_control(&authority).await?;
+        let members = self.start_members().await?;
+        let controls = self.start_controls(&authority).await?;
+        for control in &controls {
+            ready::control(control.addresses.metrics).await?;
+        }
+        let Some(control) = controls.first() else {
+            return Err(Failure::Internal("no control plane was planned".to_owned()));
+        };
         let ControlAddresses { api, admin, console, grpc, metrics } = control.addresses;
-        ready::control(metrics).await?;
 
         let admin_token = self.folder.admin_token()?;
         let operator = AdminClient::new(Endpoint::admin(&format!("http://{admin}"))?, &admin_token)?;
@@ -109,7 +142,8 @@ impl System {
         let credentials = provision::credentials(&operator, api, &self.folder).await?;
         provision::settle_nodes(&operator, &self.plan.nodes).await?;
 
-        let starting = self.plan.nodes.iter().map(|node| self.start_node(node, &authority, grpc, origin));
+        let streams: Vec<_> = controls.iter().map(|control| control.addresses.grpc).collect();
+        let starting = self.plan.nodes.iter().map(|node| self.start_node(node, &authority, &streams, origin));
         let nodes = try_join_all(starting).await?;
         ready::nodes(&operator, &nodes).await?;
 
@@ -120,6 +154,8 @@ impl System {
             grpc: format!("https://{grpc}"),
             control_metrics: format!("http://{metrics}/metrics"),
             control_pid: control.pid,
+            replicas: if members.is_empty() { Vec::new() } else { controls.iter().map(Control::running).collect() },
+            etcd: members,
             origin: format!("http://{origin}"),
             site: credentials.site,
             hosts,
@@ -128,26 +164,57 @@ impl System {
             nodes: nodes.into_iter().map(|(node, pid)| running_node(&node, pid)).collect(),
             console: Some(format!("http://{console}")),
             console_user: control.console_password.as_ref().map(|_| CONSOLE_USER.to_owned()),
-            console_password: control.console_password,
+            console_password: control.console_password.clone(),
         })
     }
 
-    async fn start_control(&self, authority: &Authority) -> Result<Control, Failure> {
-        let data = self.folder.control_data();
+    async fn start_members(&self) -> Result<Vec<RunningMember>, Failure> {
+        if self.plan.members.is_empty() {
+            return Ok(Vec::new());
+        }
+        let programs =
+            etcd::programs(&self.plan.members, self.folder.path(), |name| self.folder.log(name))?;
+        let starting = programs.into_iter().zip(&self.plan.members).map(|(program, at)| async {
+            let child = self.run(&program).await?;
+            let pid = child.announced_pid().unwrap_or_default();
+            self.members.watch(child, program);
+            Ok::<_, Failure>(RunningMember { client: format!("http://{}", at.client), pid })
+        });
+        let members = try_join_all(starting).await?;
+        for member in &self.plan.members {
+            ready::etcd(member.client).await?;
+        }
+        Ok(members)
+    }
+
+    /// All replicas at once: they are told of one another's beginning by the store, in no order.
+    async fn start_controls(&self, authority: &Authority) -> Result<Vec<Control>, Failure> {
         if !self.folder.is_initialized() {
-            initialize(&data).await?;
+            initialize(&self.folder.control_data(1)).await?;
+        }
+        for id in 2..=self.plan.controls.len() {
+            self.folder.share_secrets(id)?;
         }
         let hosts = ["127.0.0.1", "::1", "localhost"].map(str::to_owned).to_vec();
         let certs = self.folder.issue(authority, &Holder::Control(hosts))?;
-        let text = |at: &ControlAddresses| config::control(&data, at, &self.folder.ca(), &certs);
+        let controls = self.plan.controls.iter().zip(1..);
+        try_join_all(controls.map(|(at, id)| self.start_control(id, at, &certs))).await
+    }
+
+    async fn start_control(&self, id: u16, at: &ControlAddresses, certs: &CertFiles) -> Result<Control, Failure> {
+        let data = self.folder.control_data(id.into());
+        let replicas = u16::try_from(self.plan.controls.len()).unwrap_or(u16::MAX);
+        let among = (replicas > 1).then_some(Among { id, replicas, members: &self.plan.members });
+        let text = |at: &ControlAddresses| config::control(&data, at, &self.folder.ca(), certs, among.as_ref());
+        let name = if id == 1 { "control".to_owned() } else { format!("control-{id}") };
         let program = self.program(
-            "control",
+            &name,
             "batoff-control",
-            &text(&self.plan.control),
+            &text(at),
             &["LOG_", "LEASE_", "LIMITS_", "RETENTION_"],
         )?;
         // Before the start, which takes it away.
-        let console_password = self.folder.console_password();
+        let console_password = if id == 1 { self.folder.console_password() } else { None };
         let child = self.run(&program).await?;
         let addresses = ControlAddresses {
             api: child.address("api")?,
@@ -156,8 +223,8 @@ impl System {
             grpc: child.address("grpc")?,
             metrics: child.address("metrics")?,
         };
-        self.folder.write_config("control", &text(&addresses))?;
-        let control = Control { addresses, pid: child.pid(), console_password };
+        self.folder.write_config(&name, &text(&addresses))?;
+        let control = Control { id, addresses, pid: child.pid(), console_password };
         self.control.watch(child, program);
         Ok(control)
     }
@@ -166,7 +233,7 @@ impl System {
         &self,
         node: &NodePlan,
         authority: &Authority,
-        grpc: std::net::SocketAddr,
+        grpc: &[std::net::SocketAddr],
         origin: std::net::SocketAddr,
     ) -> Result<(NodePlan, u32), Failure> {
         let certs = self.folder.issue(authority, &Holder::Node(node.name.clone()))?;
@@ -193,10 +260,16 @@ impl System {
         config: &str,
         sections: &'static [&'static str],
     ) -> Result<Program, Failure> {
+        let config = self.folder.write_config(name, config)?;
         Ok(Program {
             name: name.to_owned(),
             executable: beside_us(executable)?,
-            config: self.folder.write_config(name, config)?,
+            arguments: vec![
+                "--config".into(),
+                config.into(),
+                "--announce".into(),
+                "--exit-with-parent".into(),
+            ],
             log: self.folder.log(name),
             sections,
         })

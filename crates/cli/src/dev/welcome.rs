@@ -1,4 +1,4 @@
-use super::announcement::Running;
+use super::announcement::{Running, RunningReplica};
 use super::folder::Folder;
 use crate::output::counted;
 
@@ -16,6 +16,14 @@ pub fn text(running: &Running, folder: &Folder) -> String {
                 node.proxy,
                 node.pid
             )
+        })
+        .collect();
+    let others: String = running
+        .replicas
+        .iter()
+        .filter(|replica| replica.id > 1)
+        .map(|RunningReplica { id, api, console, pid, .. }| {
+            format!("  replica {id}      {api}/v1   console {console}   (process {pid})\n")
         })
         .collect();
     let proxy = running.nodes.first().map_or("", |node| node.proxy.as_str());
@@ -36,7 +44,7 @@ pub fn text(running: &Running, folder: &Folder) -> String {
 {console}  admin API      {admin}   ({admin_token})
   metrics        {metrics}
   origin         {origin}
-{nodes}  data and logs  {data}{fate}
+{others}{nodes}  data and logs  {data}{fate}
 
 Credentials of site {site} ({hosts}):
 
