@@ -4,7 +4,9 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use batoff_tests::{Dice, HOST, Network, Place, Recorder, Service, System, SystemPlan, Visitor, fault_time, isolated};
+use batoff_tests::{
+    Dice, HOST, Network, Place, Recorder, Service, System, SystemPlan, Visitor, fault_time, isolated,
+};
 
 /// Purges a second.
 const RATE: u32 = 20;
@@ -38,9 +40,23 @@ async fn fetched_from_the_origin(system: &[(String, String)], over: &AtomicBool)
     (looks.into_inner(), fetched)
 }
 
+/// What a story promises besides what is always promised.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Promise {
+    /// No purge takes more than two seconds.
+    InTime,
+    /// One may, while the members of etcd elect a leader.
+    Kept,
+}
+
 /// Load on a system of strict nodes while `strike` strikes one program after the other: a purge is not late, and a page that
 /// was not purged always comes from the cache.
-async fn nobody_notices(what: &str, system: System, strike: impl AsyncFnOnce(&mut Strikes, Instant, Dice)) {
+async fn nobody_notices(
+    what: &str,
+    system: System,
+    promise: Promise,
+    strike: impl AsyncFnOnce(&mut Strikes, Instant, Dice),
+) {
     let mut dice = Dice::seeded(what);
     let time = fault_time();
     let recorder = Recorder::of(&system);
@@ -55,11 +71,11 @@ async fn nobody_notices(what: &str, system: System, strike: impl AsyncFnOnce(&mu
     let ((), (looks, fetched)) = tokio::join!(run, fetched_from_the_origin(&nodes, &over));
     let accepted = recorder.ledger().len();
     assert!(accepted as u64 > time.as_secs(), "only {accepted} purges: that was no load");
-    eprintln!("{what}: {accepted} purges, {looks} looks, {} of them not from a cache", fetched.len());
     let late = recorder.ledger().late();
+    eprintln!("{what}: {looks} looks, {} of them not from a cache; {late} purges late", fetched.len());
     recorder.settle(strikes.system).await;
     assert!(fetched.is_empty(), "nodes had no lease: {fetched:?}");
-    assert_eq!(late, 0, "purges took more than two seconds");
+    assert!(late == 0 || promise == Promise::Kept, "{late} purges took more than two seconds");
 }
 
 /// Whom a story may strike.
@@ -73,12 +89,6 @@ impl Strikes {
             0 => &mut self.system.control,
             other => &mut self.system.others[other - 1],
         }
-    }
-
-    /// Replicas and members of etcd alike, so many of each.
-    fn any(&mut self, dice: &mut Dice) -> &mut Service {
-        let chosen = usize::try_from(dice.between(0, 6)).unwrap();
-        if chosen < 3 { self.replica(chosen) } else { &mut self.system.members[chosen - 3] }
     }
 }
 
@@ -101,7 +111,8 @@ const RECOVERY: Duration = Duration::from_secs(5);
 #[tokio::test]
 async fn any_one_replica_killed_or_frozen_is_noticed_by_nobody() {
     let system = System::start(three()).await;
-    nobody_notices("a replica killed or frozen", system, async |strikes, until, mut dice| {
+    let story = "a replica killed or frozen";
+    nobody_notices(story, system, Promise::InTime, async |strikes, until, mut dice| {
         while Instant::now() + RECOVERY < until {
             let (replica, kills) = (usize::try_from(dice.between(0, 3)).unwrap(), dice.one_in(2));
             strike(strikes.replica(replica), kills, &mut dice).await;
@@ -109,4 +120,88 @@ async fn any_one_replica_killed_or_frozen_is_noticed_by_nobody() {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn any_one_member_of_etcd_killed_or_frozen_takes_no_lease_and_loses_no_purge() {
+    let system = System::start(three()).await;
+    let story = "a member of etcd killed or frozen";
+    nobody_notices(story, system, Promise::Kept, async |strikes, until, mut dice| {
+        while Instant::now() + RECOVERY < until {
+            let (member, kills) = (usize::try_from(dice.between(0, 3)).unwrap(), dice.one_in(2));
+            strike(&mut strikes.system.members[member], kills, &mut dice).await;
+            tokio::time::sleep(RECOVERY).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn all_replicas_are_restarted_one_after_the_other_and_nobody_notices() {
+    let system = System::start(three()).await;
+    let story = "replicas restarted one after the other";
+    nobody_notices(story, system, Promise::InTime, async |strikes, _, _| {
+        for replica in 0..3 {
+            let service = strikes.replica(replica);
+            assert_eq!(service.stop().await, 0, "it ends well");
+            service.start().await.unwrap_or_else(|why| panic!("{why}"));
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
+    })
+    .await;
+}
+
+/// One link at a time, between a replica and a node or a member of etcd, is cut for a while, one way or both.
+#[test]
+fn any_one_link_of_a_replica_cut_is_noticed_by_nobody() {
+    isolated(&["nft", "etcd"], async || {
+        let plan = SystemPlan { apart: true, ..three() };
+        let network = Network::lay_for(plan.nodes, plan.replicas);
+        let system = System::start(plan).await;
+        let story = "links of replicas cut";
+        nobody_notices(story, system, Promise::InTime, async |_, until, mut dice| {
+            while Instant::now() + RECOVERY < until {
+                let mut pick = |count| usize::try_from(dice.between(0, count)).unwrap();
+                let replica = Place::Replica(pick(3));
+                let other = if pick(2) == 0 { Place::Node(pick(3)) } else { Place::Member(pick(3)) };
+                let ways = pick(3);
+                if ways != 1 {
+                    network.lose(replica, other);
+                }
+                if ways != 2 {
+                    network.lose(other, replica);
+                }
+                tokio::time::sleep(Duration::from_millis(dice.between(50, 4_000))).await;
+                network.heal();
+                tokio::time::sleep(RECOVERY).await;
+            }
+        })
+        .await;
+    });
+}
+
+/// A member of etcd that the others do not hear, or that does not hear them.
+#[test]
+fn any_one_link_between_members_of_etcd_cut_takes_no_lease_and_loses_no_purge() {
+    isolated(&["nft", "etcd"], async || {
+        let plan = SystemPlan { apart: true, ..three() };
+        let network = Network::lay_for(plan.nodes, plan.replicas);
+        let system = System::start(plan).await;
+        let story = "links of members of etcd cut";
+        nobody_notices(story, system, Promise::Kept, async |_, until, mut dice| {
+            while Instant::now() + RECOVERY < until {
+                let mut pick = |count| usize::try_from(dice.between(0, count)).unwrap();
+                let one = pick(3);
+                let other = (one + 1 + pick(2)) % 3;
+                network.lose(Place::Member(one), Place::Member(other));
+                if pick(2) == 0 {
+                    network.lose(Place::Member(other), Place::Member(one));
+                }
+                tokio::time::sleep(Duration::from_millis(dice.between(50, 4_000))).await;
+                network.heal();
+                tokio::time::sleep(RECOVERY).await;
+            }
+        })
+        .await;
+    });
 }

@@ -18,7 +18,8 @@ pub async fn read_log(data_dir: &Path) -> Vec<Record> {
 /// # Panics
 /// When the log is not sound.
 pub async fn read_log_in_etcd(members: &[String]) -> Vec<Record> {
-    let store = EtcdStore::open(EtcdConfig::new(members, system_clock())).await.expect("the cluster is there");
+    let store =
+        EtcdStore::open(EtcdConfig::new(members, system_clock())).await.expect("the cluster is there");
     let records = all_of(&*store).await.expect("a sound log");
     store.close().await;
     records

@@ -6,7 +6,9 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::system::HOST;
-use crate::{Customer, Dice, Ledger, Origin, Promise, System, Visitor, eventually, origin, read_log, read_log_in_etcd};
+use crate::{
+    Customer, Dice, Ledger, Origin, Promise, System, Visitor, eventually, origin, read_log, read_log_in_etcd,
+};
 
 /// The site under load: so many directories …
 const ROWS: u64 = 12;
@@ -161,7 +163,8 @@ impl Recorder {
         let (began, path) = (Instant::now(), format!("/v1/sites/{}/purge/{task}?wait=5", self.customer.site));
         let is_alone = self.customers.len() == 1;
         let patience = if is_alone { STORY_PATIENCE } else { Duration::from_secs(5) + REPLICA_PATIENCE };
-        let mut replicas = self.customers.iter().cycle().skip(task.len() + usize::from(task.as_bytes()[task.len() - 1]));
+        let mut replicas =
+            self.customers.iter().cycle().skip(task.len() + usize::from(task.as_bytes()[task.len() - 1]));
         let shown = loop {
             let customer = replicas.next().unwrap_or(&self.customer);
             let reply = timeout(patience, customer.send(customer.request("GET", &path, None))).await;
@@ -206,7 +209,9 @@ impl Recorder {
         });
         for reply in futures_util::future::join_all(asked).await.into_iter().flatten() {
             let same = |member| reply.json[member] == shown[member];
-            if reply.status != 200 || !["state", "started_at", "completed_at", "propagation_ms"].into_iter().all(same) {
+            if reply.status != 200
+                || !["state", "started_at", "completed_at", "propagation_ms"].into_iter().all(same)
+            {
                 self.ledger().differs(task, shown, &reply.text);
             }
         }

@@ -155,12 +155,12 @@ impl System {
         for replica in 0..plan.replicas {
             controls.push(Control::start(replica, &plan, dir.path(), &data_dir, &members.clients).await);
         }
-        let at_url = |control: &Control, listener: &str| format!("http://{}", text(&control.announced, listener));
-        let customers: Vec<_> = controls
-            .iter()
-            .map(|control| Customer::new(&at_url(control, "api"), SITE, "", ""))
-            .collect();
-        let grpc: Vec<_> = controls.iter().map(|control| text(&control.announced, "grpc").to_owned()).collect();
+        let at_url =
+            |control: &Control, listener: &str| format!("http://{}", text(&control.announced, listener));
+        let customers: Vec<_> =
+            controls.iter().map(|control| Customer::new(&at_url(control, "api"), SITE, "", "")).collect();
+        let grpc: Vec<_> =
+            controls.iter().map(|control| text(&control.announced, "grpc").to_owned()).collect();
         let metrics = controls.iter().map(|control| format!("{}/metrics", at_url(control, "metrics")));
         let metrics: Vec<_> = metrics.collect();
         let admins = controls.iter().map(|control| at_url(control, "admin")).collect();
@@ -305,7 +305,8 @@ impl Members {
             let (ip, port) = (plan.ip(Place::Member(member)), free_port());
             format!("http://{ip}:{port}")
         };
-        let (clients, peers): (Vec<_>, Vec<_>) = (0..members).map(|member| (url(member), url(member))).unzip();
+        let (clients, peers): (Vec<_>, Vec<_>) =
+            (0..members).map(|member| (url(member), url(member))).unzip();
         let cluster: Vec<_> = peers.iter().enumerate().map(|(n, peer)| format!("n{n}={peer}")).collect();
         let cluster = cluster.join(",");
         let service = |member: usize| {
@@ -420,7 +421,8 @@ fn make_keys(dir: &Path, data_dir: &Path, plan: &SystemPlan) {
     run("batoff-control", &["init", "--data-dir", data_dir]);
     run("batoff", &["certs", "init", "--dir", "certs"]);
     // One certificate for all replicas.
-    let hosts: Vec<_> = (0..plan.replicas).map(|replica| plan.ip(Place::Replica(replica)).to_string()).collect();
+    let hosts: Vec<_> =
+        (0..plan.replicas).map(|replica| plan.ip(Place::Replica(replica)).to_string()).collect();
     let hosts: HashSet<_> = hosts.iter().map(String::as_str).collect();
     let hosts: Vec<_> = hosts.into_iter().collect();
     run("batoff", &[&["certs", "issue", "--dir", "certs", "--control"], &hosts[..]].concat());

@@ -231,7 +231,8 @@ pub mod tests {
         std::fs::write(&executable, format!("#!/bin/sh\n{script}\n")).unwrap();
         std::fs::set_permissions(&executable, std::fs::Permissions::from_mode(0o755)).unwrap();
         let log = folder.path().join("log");
-        let program = Program { name: "program".into(), executable, arguments: Vec::new(), log, sections: &["LOG_"] };
+        let program =
+            Program { name: "program".into(), executable, arguments: Vec::new(), log, sections: &["LOG_"] };
         (folder, program)
     }
 

@@ -85,7 +85,10 @@ pub fn proxy(
         (
             "control",
             vec![
-                ("endpoints", Value::Array(grpc.iter().map(|grpc| text(&format!("https://{grpc}"))).collect())),
+                (
+                    "endpoints",
+                    Value::Array(grpc.iter().map(|grpc| text(&format!("https://{grpc}"))).collect()),
+                ),
                 ("ca", path(ca)),
                 ("cert", path(&certs.cert)),
                 ("key", path(&certs.key)),

@@ -218,7 +218,8 @@ mod tests {
         let several = Plan::new(0, 3, 3).unwrap();
         assert_eq!((several.controls.len(), several.members.len()), (3, 3));
         let told = several.controls.iter().map(|control| control.grpc);
-        let told: HashSet<_> = told.chain(several.members.iter().flat_map(|at| [at.client, at.peer])).collect();
+        let told: HashSet<_> =
+            told.chain(several.members.iter().flat_map(|at| [at.client, at.peer])).collect();
         assert!(told.len() == 9 && told.iter().all(|address| address.port() != 0), "others are told these");
     }
 

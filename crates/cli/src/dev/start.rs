@@ -12,11 +12,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::announcement::{Running, RunningMember, RunningNode, RunningReplica};
 use super::child::{Program, RunningChild};
+use super::config::Among;
 use super::folder::{Folder, file_name, full};
 use super::origin::Origin;
 use super::plan::{ControlAddresses, NodePlan, Plan};
 use super::supervisor::Fleet;
-use super::config::Among;
 use super::{DevArgs, config, etcd, provision, ready, tail};
 use crate::certs::{Authority, CertFiles, Holder};
 use crate::exit::Failure;
@@ -154,7 +154,11 @@ impl System {
             grpc: format!("https://{grpc}"),
             control_metrics: format!("http://{metrics}/metrics"),
             control_pid: control.pid,
-            replicas: if members.is_empty() { Vec::new() } else { controls.iter().map(Control::running).collect() },
+            replicas: if members.is_empty() {
+                Vec::new()
+            } else {
+                controls.iter().map(Control::running).collect()
+            },
             etcd: members,
             origin: format!("http://{origin}"),
             site: credentials.site,
@@ -172,8 +176,7 @@ impl System {
         if self.plan.members.is_empty() {
             return Ok(Vec::new());
         }
-        let programs =
-            etcd::programs(&self.plan.members, self.folder.path(), |name| self.folder.log(name))?;
+        let programs = etcd::programs(&self.plan.members, self.folder.path(), |name| self.folder.log(name))?;
         let starting = programs.into_iter().zip(&self.plan.members).map(|(program, at)| async {
             let child = self.run(&program).await?;
             let pid = child.announced_pid().unwrap_or_default();
@@ -201,18 +204,20 @@ impl System {
         try_join_all(controls.map(|(at, id)| self.start_control(id, at, &certs))).await
     }
 
-    async fn start_control(&self, id: u16, at: &ControlAddresses, certs: &CertFiles) -> Result<Control, Failure> {
+    async fn start_control(
+        &self,
+        id: u16,
+        at: &ControlAddresses,
+        certs: &CertFiles,
+    ) -> Result<Control, Failure> {
         let data = self.folder.control_data(id.into());
         let replicas = u16::try_from(self.plan.controls.len()).unwrap_or(u16::MAX);
         let among = (replicas > 1).then_some(Among { id, replicas, members: &self.plan.members });
-        let text = |at: &ControlAddresses| config::control(&data, at, &self.folder.ca(), certs, among.as_ref());
+        let text =
+            |at: &ControlAddresses| config::control(&data, at, &self.folder.ca(), certs, among.as_ref());
         let name = if id == 1 { "control".to_owned() } else { format!("control-{id}") };
-        let program = self.program(
-            &name,
-            "batoff-control",
-            &text(at),
-            &["LOG_", "LEASE_", "LIMITS_", "RETENTION_"],
-        )?;
+        let program =
+            self.program(&name, "batoff-control", &text(at), &["LOG_", "LEASE_", "LIMITS_", "RETENTION_"])?;
         // Before the start, which takes it away.
         let console_password = if id == 1 { self.folder.console_password() } else { None };
         let child = self.run(&program).await?;

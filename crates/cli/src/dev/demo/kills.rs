@@ -164,7 +164,9 @@ async fn send(clients: &[Client], site: &str, purge: &PurgeRequest, number: usiz
                 let task = wait(clients, site, &task.task_id, number + tries as usize).await?;
                 return Ok(Sent { accepted_after, tries, task });
             }
-            Err(error) if begun.elapsed() > ACCEPTED_WITHIN || !is_passing(&error) => return Err(error.into()),
+            Err(error) if begun.elapsed() > ACCEPTED_WITHIN || !is_passing(&error) => {
+                return Err(error.into());
+            }
             Err(_) => sleep(Duration::from_millis(20)).await,
         }
     }
