@@ -23,6 +23,9 @@ const ANNOUNCE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The exit code of a program that may start later, as it is.
 const TEMPORARY: i32 = 75;
 
+/// How the description of a program begins that a signal has ended.
+pub const KILLED: &str = "was killed by signal";
+
 /// Lines of a dead program's log that are shown.
 const LAST_LINES: usize = 12;
 
@@ -213,7 +216,7 @@ fn describe(status: ExitStatus) -> String {
     use std::os::unix::process::ExitStatusExt;
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exited with code {code}"),
-        (None, Some(signal)) => format!("was killed by signal {signal}"),
+        (None, Some(signal)) => format!("{KILLED} {signal}"),
         (None, None) => "ended".to_owned(),
     }
 }

@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::child::{Program, RunningChild};
+use super::child::{KILLED, Program, RunningChild};
 use crate::output::note;
 
 /// A dead program is started again after this long.
@@ -51,7 +51,10 @@ impl Fleet {
                 };
                 note(&format!("{} (process {}) {how}", program.name, child.pid()));
                 if !keep {
-                    note(&program.last_lines());
+                    // What somebody killed had no last words.
+                    if !how.starts_with(KILLED) {
+                        note(&program.last_lines());
+                    }
                     return lost.cancel();
                 }
                 if begun.elapsed() >= WELL_AFTER {
