@@ -14,7 +14,7 @@ use batoff_program::listen::{ListenError, bind};
 use batoff_program::monitor;
 use batoff_program::supervisor::Supervisor;
 use batoff_program::vital::Vital;
-use batoff_types::{Cursor, Replica, ReplicaSet};
+use batoff_types::{Cursor, ReplicaSet};
 use futures_util::Stream;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
@@ -75,9 +75,6 @@ pub enum StartError {
     /// The store cannot be opened.
     #[error(transparent)]
     Open(#[from] EngineError),
-    /// Several control planes are configured.
-    #[error("this build serves one control plane beside a log: set replica.id = 1 and replica.initial = [1]")]
-    NotAlone,
     /// Another process has taken the seat while this one waited for it.
     #[error(transparent)]
     Seat(#[from] SeatLost),
@@ -192,10 +189,6 @@ pub async fn start(
     let secrets = init::load(&config.data.dir)?;
     let certificates = certificates(&config)?;
     Revoked::check(config.grpc.revoked.as_deref())?;
-    // Completion by a majority is not there yet.
-    if !config.replica.first_set().is_only() || config.replica.replica() != Replica::ONLY {
-        return Err(StartError::NotAlone);
-    }
     let opened = engine::open(&config, clock.wall_fn()).await?;
     let store = opened.store();
     init::recognise(&config.data.dir, &secrets.master, store.kv()).await??;

@@ -22,6 +22,7 @@ mod several;
 mod sla;
 mod strangers;
 mod subscriptions;
+mod three;
 mod tiers;
 mod tls;
 mod users;

@@ -1,0 +1,135 @@
+//! Three control planes over one etcd, as the program starts them, and nodes that have a stream to each.
+
+use std::time::Duration;
+
+use batoff_log_etcd::testing::EtcdServers;
+use batoff_types::message::{FromNode, Hello, LeasePolicy, PROTOCOL_VERSION_ALONE};
+use batoff_types::{Replica, ReplicaSet, Seq};
+use tokio::task::JoinHandle;
+use tonic::Code;
+
+use super::node::{Intro, Node};
+use super::plane::{PATIENCE, Plane};
+use crate::tracker::TaskState;
+
+struct Three {
+    servers: EtcdServers,
+    /// By its number less one.
+    planes: [Option<Plane>; 3],
+}
+
+fn lines(replica: usize) -> String {
+    format!("id = {replica}\ninitial = [1, 2, 3]\nadvertise = 'http://127.0.0.1:{}'", 7_000 + replica)
+}
+
+impl Three {
+    /// With those replicas of which it says so.
+    async fn start(up: [bool; 3]) -> Self {
+        let mut three = Self { servers: EtcdServers::start(1).await, planes: [const { None }; 3] };
+        for (replica, up) in (1..).zip(up) {
+            if up {
+                three.add(replica).await;
+            }
+        }
+        three
+    }
+
+    async fn add(&mut self, replica: usize) {
+        let other = self.planes.iter().flatten().next();
+        let seat = Some(Duration::from_secs(2));
+        let plane = Plane::start_over(&self.servers.endpoints(), &lines(replica), other, seat).await;
+        self.planes[replica - 1] = Some(plane);
+    }
+
+    fn plane(&self, replica: usize) -> &Plane {
+        self.planes[replica - 1].as_ref().unwrap()
+    }
+
+    fn kill(&mut self, replica: usize) {
+        self.planes[replica - 1] = None;
+    }
+
+    /// A node with a stream to each that is up, all of which it follows.
+    async fn node(&self, intro: &Intro) -> Vec<JoinHandle<()>> {
+        let mut streams = Vec::new();
+        for plane in self.planes.iter().flatten() {
+            streams.push(self.stream(plane, intro).await);
+        }
+        streams
+    }
+
+    async fn stream(&self, plane: &Plane, intro: &Intro) -> JoinHandle<()> {
+        let node = Node::connect(plane, intro.clone()).await;
+        let welcome = node.welcome.as_ref().unwrap();
+        assert_eq!(welcome.replica, plane.services().tenure.replica());
+        assert_eq!(welcome.set, ReplicaSet::new([1, 2, 3].map(Replica)).unwrap());
+        node.follow()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn purges_complete_while_two_of_three_are_there_whoever_accepts_and_whoever_is_asked() {
+    let mut three = Three::start([true; 3]).await;
+    let intro = Intro::new("fra1/edge-1", LeasePolicy::Revalidate);
+    let _streams = three.node(&intro).await;
+    for accepts in 1..=3 {
+        let task = three.plane(accepts).purge(&format!("/{accepts}")).await.task;
+        for answers in 1..=3 {
+            three.plane(answers).completed(task).await;
+        }
+    }
+
+    three.kill(1);
+    let task = three.plane(2).purge("/with/two").await.task;
+    three.plane(3).completed(task).await;
+
+    // One is no majority. It takes its seat again at its place at once, and completes with the other.
+    three.kill(2);
+    let open = three.plane(3).purge("/with/one").await.task;
+    let waited = three.plane(3).tracker().wait(&super::plane::shop(), open, Duration::from_secs(2)).await;
+    assert_ne!(waited.unwrap().unwrap().state, TaskState::Completed);
+    let crashed = tokio::time::timeout(PATIENCE, three.planes[2].as_mut().unwrap().crash());
+    crashed.await.unwrap();
+    three.add(2).await;
+    let _streams = three.node(&intro).await;
+    three.plane(2).completed(open).await;
+    three.plane(3).completed(open).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_knows_of_one_control_plane_only_is_refused_by_name() {
+    let three = Three::start([true, false, false]).await;
+    let intro = Intro::new("fra1/edge-1", LeasePolicy::Revalidate);
+    let mut node = Node::open(three.plane(1), &intro).await;
+    node.say(FromNode::Hello(Hello { protocol: PROTOCOL_VERSION_ALONE, connection: None, ..intro.hello() }));
+    let refused = node.receive().await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(refused.message().contains("several control planes (1, 2, 3)"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_comes_after_the_log_was_trimmed_waits_for_nodes_that_it_has_never_met() {
+    let mut three = Three::start([true, true, false]).await;
+    let [silent, there] =
+        ["fra1/edge-1", "fra1/edge-2"].map(|name| Intro::new(name, LeasePolicy::Revalidate));
+    for intro in [&silent, &there] {
+        for stream in three.node(intro).await {
+            stream.abort();
+        }
+    }
+    let _streams = three.node(&there).await;
+    let seq = three.plane(1).purge("/a").await.seq;
+    for replica in [1, 2] {
+        three.plane(replica).streamed(seq).await;
+        three.plane(replica).tracker().save().await.unwrap();
+    }
+    // All that says which nodes there are.
+    let store = &three.plane(1).services().store;
+    assert_eq!(store.log().trim(seq).await.unwrap(), seq);
+    assert!(seq > Seq::FIRST);
+
+    three.add(3).await;
+    let nodes = three.plane(3).tracker().nodes();
+    let known: Vec<_> = nodes.iter().map(|node| (node.node.to_string(), node.policy)).collect();
+    assert_eq!(known, [("fra1/edge-1".to_owned(), None), ("fra1/edge-2".to_owned(), None)]);
+}
