@@ -41,21 +41,21 @@ const STEADY: &str = "/demo/steady";
 
 /// What happened in one part of the run.
 #[derive(Debug, Default)]
-struct Part {
-    purges: Vec<Sent>,
+struct KillStage {
+    purges: Vec<SentPurge>,
     visits: u64,
     origin_fetches: u64,
 }
 
 /// One purge.
 #[derive(Debug)]
-struct Sent {
+struct SentPurge {
     accepted_after: Duration,
     tries: u32,
     task: Task,
 }
 
-impl Sent {
+impl SentPurge {
     fn took(&self) -> Duration {
         let completed = self.task.propagation_ms.filter(|_| self.task.is_completed());
         completed.map_or(COMPLETED_WITHIN, Duration::from_millis)
@@ -115,7 +115,7 @@ async fn part(
     host: &str,
     clients: &Arc<Vec<Client>>,
     number: usize,
-) -> Result<Part, Failure> {
+) -> Result<KillStage, Failure> {
     let over = CancellationToken::new();
     let visits: Arc<[AtomicU64; 2]> = Arc::default();
     let mut visitors = JoinSet::new();
@@ -146,11 +146,16 @@ async fn part(
         }
     }
     let [visits, origin_fetches] = [0, 1].map(|n: usize| visits[n].load(Ordering::Relaxed));
-    Ok(Part { purges, visits, origin_fetches })
+    Ok(KillStage { purges, visits, origin_fetches })
 }
 
 /// Sends a purge to one replica after the other until it is accepted, and waits for it there.
-async fn send(clients: &[Client], site: &str, purge: &PurgeRequest, number: usize) -> Result<Sent, Failure> {
+async fn send(
+    clients: &[Client],
+    site: &str,
+    purge: &PurgeRequest,
+    number: usize,
+) -> Result<SentPurge, Failure> {
     // With it the second replica knows what the first has accepted and could not say.
     let key = format!("{}-{number}", rand_key());
     let begun = Instant::now();
@@ -162,7 +167,7 @@ async fn send(clients: &[Client], site: &str, purge: &PurgeRequest, number: usiz
             Ok(task) => {
                 let accepted_after = begun.elapsed();
                 let task = wait(clients, site, &task.task_id, number + tries as usize).await?;
-                return Ok(Sent { accepted_after, tries, task });
+                return Ok(SentPurge { accepted_after, tries, task });
             }
             Err(error) if begun.elapsed() > ACCEPTED_WITHIN || !is_passing(&error) => {
                 return Err(error.into());
@@ -233,7 +238,7 @@ fn kill(pid: u32) -> Result<(), Failure> {
     kill_process(process, Signal::KILL).map_err(|e| Failure::Failed(format!("process {pid}: {e}")))
 }
 
-fn show(parts: &[(&'static str, Part)], quiet: bool) -> Result<(), Failure> {
+fn show(parts: &[(&'static str, KillStage)], quiet: bool) -> Result<(), Failure> {
     let mut table = output::table([
         ("MEANWHILE", Narrow::Stay),
         ("PURGES", Narrow::Stay),
@@ -251,7 +256,7 @@ fn show(parts: &[(&'static str, Part)], quiet: bool) -> Result<(), Failure> {
             part.purges.len().to_string(),
             again.to_string(),
             ms(part.purges.iter().map(|sent| sent.accepted_after).max()),
-            ms(part.purges.iter().map(Sent::took).max()),
+            ms(part.purges.iter().map(SentPurge::took).max()),
             part.visits.to_string(),
             part.origin_fetches.to_string(),
         ]);
