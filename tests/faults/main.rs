@@ -15,6 +15,7 @@
 mod audit_log;
 mod backup;
 mod disk;
+mod grow;
 mod network;
 mod power_cut;
 mod replicas;

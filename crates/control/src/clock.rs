@@ -5,33 +5,47 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use batoff_types::{Moment, UnixMillis};
+use rustix::time::{ClockId, clock_gettime};
 use tokio::time::Instant;
 
 /// The process's two clocks: a monotonic one for everything that the proof rests on, and the wall clock for people,
 /// signatures and retention.
 ///
-/// The monotonic clock may stand still while the machine is suspended. That is the safe side here: leases granted to
-/// nodes then end *earlier* on the nodes (which count suspended time) than we believe.
+/// The machine's monotonic clock is `CLOCK_BOOTTIME`, which runs on while it is suspended. A process that slept must know so
+/// when it wakes: its seat may have run out meanwhile, and another process may act in its place.
 #[derive(Clone)]
 pub struct Clock {
-    origin: Instant,
+    origin: MonotonicOrigin,
     wall: Arc<dyn Fn() -> UnixMillis + Send + Sync>,
+}
+
+/// Where the monotonic clock begins, and which one it is.
+#[derive(Clone, Copy)]
+enum MonotonicOrigin {
+    /// On `CLOCK_BOOTTIME`.
+    Boot(Duration),
+    /// On the clock of tokio, which tests move.
+    Tokio(Instant),
 }
 
 impl Clock {
     /// The machine's clocks.
     pub fn system() -> Self {
-        Self { origin: Instant::now(), wall: batoff_log::system_clock() }
+        Self { origin: MonotonicOrigin::Boot(since_boot()), wall: batoff_log::system_clock() }
     }
 
-    /// The machine's monotonic clock beside a wall clock of the caller's, for tests.
+    /// The monotonic clock of tokio, which may be a virtual one, beside a wall clock of the caller's, for tests.
     pub fn with_wall(wall: impl Fn() -> UnixMillis + Send + Sync + 'static) -> Self {
-        Self { origin: Instant::now(), wall: Arc::new(wall) }
+        Self { origin: MonotonicOrigin::Tokio(Instant::now()), wall: Arc::new(wall) }
     }
 
     /// Now, on the monotonic clock; the origin is the process's start.
     pub fn now(&self) -> Moment {
-        Moment::from_micros(u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX))
+        let elapsed = match self.origin {
+            MonotonicOrigin::Boot(origin) => since_boot().saturating_sub(origin),
+            MonotonicOrigin::Tokio(origin) => origin.elapsed(),
+        };
+        Moment::from_micros(u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX))
     }
 
     /// Now, on the wall clock.
@@ -49,6 +63,12 @@ impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Clock").field("now", &self.now()).finish_non_exhaustive()
     }
+}
+
+fn since_boot() -> Duration {
+    let now = clock_gettime(ClockId::Boottime);
+    let (secs, nanos) = (u64::try_from(now.tv_sec), u32::try_from(now.tv_nsec));
+    Duration::new(secs.unwrap_or_default(), nanos.unwrap_or_default())
 }
 
 /// Whole milliseconds, as they are counted and written.

@@ -256,7 +256,7 @@ fn teller() -> impl FnMut(MigrateProgress) + Send {
 }
 
 fn moved(migrated: &Migrated, place: &str, next: &str) -> Result<(), Failure> {
-    let counted = migrated.counts.map_or("  nothing was left to do\n".to_owned(), |counts| {
+    let counted = migrated.counts.map_or("  nothing had to be copied\n".to_owned(), |counts| {
         let MovedCounts { records, tasks, keys, pairs } = counts;
         format!(
             "  records  {records}\n  tasks    {tasks}\n  keys     {keys} of requests that may be repeated\n  pairs    {pairs}\n  \
@@ -277,6 +277,8 @@ async fn move_to_etcd(config: &Config) -> Result<(), Failure> {
 
 async fn move_back(config: &Config, folder: &Path) -> Result<(), Failure> {
     let migrated = migrate::to_embedded(config, folder, &Clock::system(), &mut teller()).await?;
+    // The programs' configuration names absolute paths, wherever they are started from.
+    let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
     let next = format!(
         "set data.dir = {:?}, remove [store] and [replica] or set store.engine = \"embedded\" without [store.etcd], and start \
          the control plane. The log in etcd is sealed",

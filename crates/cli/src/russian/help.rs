@@ -1,7 +1,7 @@
 //! What `--help` says in Russian: the text of each command and flag. A test asks for each of them.
 
 /// English, as it stands at the argument, without what it says in square brackets at its end.
-pub const HELP: [(&str, &str); 151] = [
+pub const HELP: [(&str, &str); 152] = [
     (
         "Takes content back from a CDN's caches, everywhere, and waits until it is really gone",
         "Убирает содержимое из кэшей CDN, везде, и ждёт, пока его действительно не станет",
@@ -389,13 +389,17 @@ pub const HELP: [(&str, &str); 151] = [
     ("First of the ports; 0 takes free ones", "Первый из портов; 0 берёт свободные"),
     ("How many PoPs, of one node each", "Сколько площадок, по одному узлу в каждой"),
     (
+        "How many control planes, over as many members of etcd when more than one",
+        "Сколько управляющих серверов; если больше одного, то над стольким же числом участников etcd",
+    ),
+    (
         "Keep all data in this folder, which may exist and hold other files",
         "Хранить данные в этой папке; она может существовать, и в ней могут быть другие файлы",
     ),
     ("a temporary one", "временная"),
     (
-        "Run one purge of each kind, show HIT → purge → MISS on each PoP, and exit 0 or 1",
-        "По одной очистке каждого вида: показать HIT → очистка → MISS на каждой площадке и выйти с 0 или 1",
+        "Run one purge of each kind, show HIT → purge → MISS on each PoP, and exit 0 or 1; with several replicas, kill some",
+        "По одной очистке каждого вида: показать HIT → очистка → MISS на каждой площадке и выйти с 0 или 1; если серверов несколько, убить некоторые",
     ),
     (
         "Start a program again when it dies, on the same addresses with the same data",
