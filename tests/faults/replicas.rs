@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use batoff_tests::{
     Dice, HOST, Network, Place, Recorder, Service, System, SystemPlan, Visitor, fault_time, isolated,
+    read_log_in_etcd,
 };
 
 /// Purges a second.
@@ -77,6 +78,12 @@ async fn nobody_notices(
     assert!(fetched.is_empty(), "nodes had no lease: {fetched:?}");
     assert!(late == 0 || promise == Promise::Kept, "{late} purges took more than two seconds");
 }
+
+/// How long a process may act after it has shown that its seat is its own.
+const SEAT: Duration = Duration::from_secs(30);
+
+/// That, and some seconds after it.
+const TWIN_TIME: Duration = Duration::from_secs(38);
 
 /// Whom a story may strike.
 struct Strikes {
@@ -204,4 +211,42 @@ fn any_one_link_between_members_of_etcd_cut_takes_no_lease_and_loses_no_purge() 
         })
         .await;
     });
+}
+
+/// The second process of a replica, on another host as far as it can tell, waits until the first has certainly stopped, and
+/// the first stands down when it hears of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_of_one_replica_never_act_together_and_nobody_notices() {
+    let system = System::start(three()).await;
+    let recorder = Recorder::of(&system);
+    system.warm(STEADY).await;
+    let mut dice = Dice::seeded("two processes of one replica");
+    let nodes: Vec<_> = system.nodes.iter().map(|edge| (edge.pop.clone(), edge.proxy.clone())).collect();
+    let over = AtomicBool::new(false);
+    let story = async {
+        let mut twin = system.twin_of_the_second();
+        // It announces itself when it has the seat.
+        let starting = async {
+            let begun = Instant::now();
+            twin.start().await.unwrap_or_else(|why| panic!("{why}"));
+            begun.elapsed()
+        };
+        let (took, ()) = tokio::join!(starting, recorder.run(RATE / 2, TWIN_TIME, &mut dice));
+        over.store(true, Ordering::Relaxed);
+        (twin, took)
+    };
+    let ((twin, took), (looks, fetched)) = tokio::join!(story, fetched_from_the_origin(&nodes, &over));
+    eprintln!("it took the seat after {took:?}; {looks} looks");
+    assert!(took > SEAT, "a process of which nothing is known may act for so long: {took:?}");
+    let log = system.others[0].log();
+    assert!(
+        log.contains("another process has taken this replica's seat"),
+        "the first has not noticed:\n{log}"
+    );
+    assert!(fetched.is_empty(), "nodes had no lease: {fetched:?}");
+    assert_eq!(recorder.ledger().late(), 0, "purges took more than two seconds");
+    drop(twin);
+    let records = read_log_in_etcd(&system.member_clients).await;
+    recorder.ledger().compare_log(&records);
+    recorder.ledger().must_agree();
 }

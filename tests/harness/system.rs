@@ -263,6 +263,23 @@ impl System {
         Edge { service, pop, proxy, metrics: format!("{metrics}/metrics") }
     }
 
+    /// A second process of the second replica, with listeners and a data folder of its own, that does not run yet.
+    pub fn twin_of_the_second(&self) -> Service {
+        let (dir, data_dir) = (self.dir.path(), self.dir.path().join("control-twin"));
+        copy_secrets(&self.data_dir, &data_dir);
+        let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let mut text = control_config(dir, &data_dir, ip, self.apart, [0; 4]);
+        // Nodes go on to the one that they know.
+        text += &several_config(2, &[1, 2, 3], &self.member_clients, &format!("{ip}:{}", free_port()));
+        let config = dir.join("control-twin.toml");
+        write(&config, &text);
+        Service::new(
+            "the second's twin",
+            daemon("batoff-control", &config, &[]),
+            &dir.join("control-twin.log"),
+        )
+    }
+
     /// A control plane like this system's on another data folder, to be started when this system's has ended.
     pub fn control_on(&self, data_dir: &Path) -> Service {
         let data_dir = data_dir.to_str().expect("a path in UTF-8").to_owned();
@@ -406,11 +423,7 @@ impl Control {
         let ip = plan.ip(place);
         let data_dir = if replica == 0 { first.to_owned() } else { dir.join(&name) };
         if replica > 0 {
-            std::fs::create_dir_all(&data_dir).expect("a folder");
-            // All replicas have the same secrets.
-            for secret in ["master.key", "admin.token"] {
-                std::fs::copy(first.join(secret), data_dir.join(secret)).expect("a secret");
-            }
+            copy_secrets(first, &data_dir);
         }
         let (config, namespace) = (dir.join(format!("{name}.toml")), place.namespace());
         let launch = daemon("batoff-control", &config, &[])
@@ -434,6 +447,14 @@ impl Control {
         let ports = ["api", "admin", "grpc", "metrics"].map(|name| port(&announced, name));
         write(&config, &text_of(ports));
         Self { service, announced }
+    }
+}
+
+/// All replicas have the same secrets.
+fn copy_secrets(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for secret in ["master.key", "admin.token"] {
+        std::fs::copy(from.join(secret), to.join(secret)).expect("a secret");
     }
 }
 

@@ -31,7 +31,7 @@ use std::time::Duration;
 use batoff_delivery::PURGE_TARGET;
 use batoff_types::{Cursor, Moment, Seq, SiteId, UnixMillis};
 
-use super::live::{Completion, Decided, DecidedSpan, Finished, LiveTask};
+use super::live::{Completion, CountsByPop, Decided, DecidedSpan, Finished, LiveTask};
 use super::propagation::Fences;
 use super::view::{AwaitedNode, NodeCounts, TaskState};
 use crate::metrics;
@@ -58,20 +58,23 @@ impl State {
             return;
         }
         // Both ends alike: so is everything between, for what a node has confirmed only ends somewhere once.
-        let (at_first, at_last) = (self.pops_at(first), self.pops_at(last));
+        let ((at_first, _), (at_last, heard_last)) =
+            (self.pops_of_completed(first), self.pops_of_completed(last));
         let alike = at_first == at_last;
         let fences_at_last = self.fences_with(span.moment, last, &at_last);
         let seqs: Vec<Seq> = self.tasks.live.range(first..=last).map(|(seq, _)| *seq).collect();
         for seq in seqs {
-            let by_pop = if alike { Arc::clone(&at_last) } else { self.pops_at(seq) };
+            let (by_pop, is_heard_here) =
+                if alike { (Arc::clone(&at_last), heard_last) } else { self.pops_of_completed(seq) };
             let nodes = sum(&by_pop);
             let fences =
                 if alike { Arc::clone(&fences_at_last) } else { self.fences_with(span.moment, seq, &by_pop) };
             let Some(task) = self.tasks.live.get_mut(&seq) else { continue };
             let mut took = span.moment.since(task.durable_at);
             let alone = self.quorum.is_alone();
-            let approximate = !alone && !task.accepted_here;
-            if approximate {
+            let is_near = !alone && !task.accepted_here;
+            let approximate = is_near || !is_heard_here;
+            if is_near {
                 // Only who accepted it knows the moment. What is seen here came later, so the record's time counts, too.
                 took = took.max(Duration::from_millis(span.at.0.saturating_sub(task.accepted_at.0)));
             }
@@ -240,8 +243,23 @@ impl State {
         (first == last || self.counts_at(first) == at_last).then_some(at_last)
     }
 
-    pub(in crate::tracker) fn pops_at(&self, seq: Seq) -> Arc<[(Arc<str>, NodeCounts)]> {
+    pub(in crate::tracker) fn pops_at(&self, seq: Seq) -> CountsByPop {
         self.roster.counts_by_pop(seq).into_iter().map(|(pop, nodes)| (Arc::from(pop), nodes)).collect()
+    }
+
+    /// The same of a record that is completed, and whether all of that was heard here. Of several control planes a majority has
+    /// stated that each node has confirmed the record or cannot serve; some of that only others may have heard yet.
+    pub(in crate::tracker) fn pops_of_completed(&self, seq: Seq) -> (CountsByPop, bool) {
+        let heard = self.pops_at(seq);
+        let is_whole = heard.iter().all(|(_, nodes)| nodes.confirmed + nodes.fenced == nodes.total);
+        if is_whole || self.quorum.is_alone() {
+            return (heard, true);
+        }
+        let vouched = heard.iter().map(|(pop, nodes)| {
+            let confirmed = nodes.total.saturating_sub(nodes.fenced);
+            (Arc::clone(pop), NodeCounts { confirmed, unreachable: 0, ..*nodes })
+        });
+        (vouched.collect(), false)
     }
 
     pub(in crate::tracker) fn late_at(&self, now: Moment, seq: Seq) -> Vec<AwaitedNode> {

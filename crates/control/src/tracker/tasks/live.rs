@@ -88,13 +88,16 @@ impl DecidedSpan {
     }
 }
 
+/// The counts of a task by PoP.
+pub(in crate::tracker) type CountsByPop = Arc<[(Arc<str>, NodeCounts)]>;
+
 /// What was so when a task was completed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::tracker) struct Decided {
     pub at: UnixMillis,
     pub took: Duration,
     pub nodes: NodeCounts,
-    pub by_pop: Arc<[(Arc<str>, NodeCounts)]>,
+    pub by_pop: CountsByPop,
     /// The nodes that it did not wait for.
     pub fences: Arc<Fences>,
     /// Of several control planes the one that says all this.
@@ -250,10 +253,9 @@ impl LiveTask {
         }
     }
 
-    /// Whether what is said of its end is this control plane's view of what another one writes down, or was not measured
-    /// from the moment at which it became durable.
+    /// Whether what is said of its end may still change: it is told before its row is durable, in which another control plane
+    /// may say something else if this one dies. Or it was not measured from the moment at which it became durable.
     fn is_approximate(&self) -> bool {
-        let is_foreign = !self.row_is_ours && self.stored().is_none();
-        self.completed().is_some_and(|decided| decided.approximate || is_foreign)
+        self.completed().is_some_and(|decided| decided.approximate || self.stored().is_none())
     }
 }

@@ -139,7 +139,7 @@ impl Tracker {
     ) -> (TaskProgress, Duration) {
         let state = self.state.lock();
         let took = span.moment.since(state.roster.durable_at(row.seq));
-        let by_pop = state.pops_at(row.seq);
+        let (by_pop, _) = state.pops_of_completed(row.seq);
         known.completed = Some((span.at, millis(took)));
         known.by = self.replica;
         known.approximate = self.replica.is_some();
