@@ -1,4 +1,5 @@
-//! Was the promise kept? Counts by slots of five minutes, for each site and for all, kept as long as tasks; and by days, for a year.
+//! Was the promise kept? Counts by slots of five minutes, for each site and for all, kept as long as tasks; and by days,
+//! for 400 days.
 //!
 //! | module | answers |
 //! | --- | --- |
