@@ -250,3 +250,35 @@ async fn two_processes_of_one_replica_never_act_together_and_nobody_notices() {
     recorder.ledger().compare_log(&records);
     recorder.ledger().must_agree();
 }
+
+/// Longer than a purge may take.
+const STANDSTILL: Duration = Duration::from_millis(2_500);
+
+/// A replica is stopped in the middle of purges that it has accepted. The others complete them, and it says so when it runs
+/// again: none was late.
+#[tokio::test]
+async fn a_replica_that_stood_still_calls_no_purge_late_that_the_others_completed() {
+    let system = System::start(three()).await;
+    let recorder = Recorder::of(&system);
+    system.warm(STEADY).await;
+    let mut dice = Dice::seeded("a replica stands still");
+    for replica in 0..3 {
+        let stopped = if replica == 0 { &system.control } else { &system.others[replica - 1] };
+        let since = Instant::now();
+        // A choice picks the replica that is asked first.
+        let choices: Vec<u64> = (0..6).map(|_| dice.throw() / 3 * 3 + replica as u64).collect();
+        let accepted = choices.iter().map(|choice| recorder.submit(*choice));
+        let tasks = futures_util::future::join_all(accepted).await;
+        stopped.freeze();
+        let runs_again = async {
+            tokio::time::sleep(STANDSTILL).await;
+            stopped.thaw();
+        };
+        let followed = futures_util::future::join_all(tasks.iter().map(|task| recorder.follow(task, since)));
+        tokio::join!(followed, runs_again);
+        let says = stopped.log();
+        assert!(!says.contains("purge not completed within the target"), "{says}");
+    }
+    assert_eq!(recorder.ledger().late(), 0, "nobody waited for it");
+    recorder.settle(system).await;
+}

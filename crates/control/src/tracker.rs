@@ -8,6 +8,7 @@
 //! | `nodes` | Which nodes are there, how are they reached, what is in their way? |
 //! | `replicas` | What do several control planes call completed, and how does this one hear of it? |
 //! | `sla` | How fast were purges? |
+//! | `standstill` | Did the process stand still a moment ago, so that what others did is still unread? |
 //! | `pulse` | How many were accepted in each of the last seconds? |
 //! | `durable` | What is on the disk of all that, and what does a start make of it? |
 //!
@@ -24,6 +25,7 @@ mod nodes;
 mod pulse;
 mod replicas;
 mod sla;
+mod standstill;
 mod state;
 mod tasks;
 

@@ -8,7 +8,9 @@ use super::nodes::roll::Roll;
 use super::nodes::voices::Voices;
 use super::pulse::Pulse;
 use super::replicas::quorum::{Quorum, Ruling};
+use super::replicas::rows::DoneRow;
 use super::sla::ledger::SlaLedger;
+use super::standstill::Standstill;
 use super::tasks::live::DecidedSpan;
 use super::tasks::memory::Tasks;
 use crate::metrics;
@@ -24,6 +26,7 @@ use crate::metrics;
 ///   tasks/         tasks     which purge is how far, what is to be made durable and told of it
 ///   sla/           ledger    how fast they were
 ///   pulse.rs       pulse     how many came in each of the last seconds
+///   standstill.rs  standstill  whether the process stood still a moment ago
 ///
 ///   a record       handle_records ─▶ roster, roll, tasks         state.rs
 ///   a message      handle_hello, handle_heartbeat, handle_ack    nodes/steps.rs: the roster first, then tasks and roll
@@ -42,11 +45,21 @@ pub(super) struct State {
     pub tasks: Tasks,
     pub ledger: SlaLedger,
     pub pulse: Pulse,
+    pub standstill: Standstill,
 }
 
 impl State {
     pub(super) fn new(roster: Roster, quorum: Quorum, roll: Roll, ledger: SlaLedger, tasks: Tasks) -> Self {
-        Self { roster, quorum, roll, voices: Voices::default(), tasks, ledger, pulse: Pulse::default() }
+        Self {
+            roster,
+            quorum,
+            roll,
+            voices: Voices::default(),
+            tasks,
+            ledger,
+            pulse: Pulse::default(),
+            standstill: Standstill::default(),
+        }
     }
 
     /// The next records of the log, in order.
@@ -82,6 +95,11 @@ impl State {
         self.spill();
     }
 
+    /// Everything through what the row says is completed.
+    pub(super) fn handle_done(&mut self, now: Moment, row: &DoneRow) -> bool {
+        self.quorum.handle_done(row, self.standstill.is_catching_up(now))
+    }
+
     /// Time has passed: leases end, and what the roster found completed is decided.
     pub(super) fn handle_tick(&mut self, now: Moment) {
         self.roster.handle_tick(now);
@@ -92,11 +110,13 @@ impl State {
     pub(super) fn settle(&mut self, now: Moment, wall: UnixMillis) {
         self.quorum.handle_roster(now, &mut self.roster);
         while let Some(Ruling { range, is_ours }) = self.quorum.poll_ruling(self.roster.tail()) {
+            let recorded_at = range.through.last().and_then(|last| self.quorum.done_at(last));
             self.decide(DecidedSpan {
                 after: range.after,
                 through: range.through,
                 at: wall,
                 moment: now,
+                recorded_at,
                 is_ours,
             });
         }

@@ -138,7 +138,7 @@ impl Tracker {
 
     fn hear_done(&self, keeper: &mut DoneKeeper, row: DoneRow, version: Version) {
         keeper.heard = Some(Instant::now());
-        self.step(|state, _, _| state.quorum.handle_done(&row));
+        self.step(|state, now, _| state.handle_done(now, &row));
         // What the watch tells may be older than what was written or read here.
         if keeper.known.as_ref().is_none_or(|(known, _)| known.through <= row.through) {
             keeper.known = Some((row, version));
@@ -157,7 +157,7 @@ impl Tracker {
     /// Takes in what the store has as done. Linearizable.
     pub(super) async fn look_at_done(&self) -> Result<(), StoreError> {
         if let Some((row, _)) = rows::done(self.store.kv()).await? {
-            self.step(|state, _, _| state.quorum.handle_done(&row));
+            self.step(|state, now, _| state.handle_done(now, &row));
         }
         Ok(())
     }

@@ -155,10 +155,11 @@ impl Quorum {
         })
     }
 
-    /// What `done` says. True when this process has written it.
-    pub(in crate::tracker) fn handle_done(&mut self, row: &DoneRow) -> bool {
+    /// What `done` says. True when it is for this process to write down what that means: it has written the row, and has not
+    /// stood still meanwhile. If it has, others have known for longer when that was.
+    pub(in crate::tracker) fn handle_done(&mut self, row: &DoneRow, stood_still: bool) -> bool {
         let through = Cursor::new(row.through);
-        let is_ours = row.process == self.process.to_string();
+        let is_ours = row.process == self.process.to_string() && !stood_still;
         if through > self.statements.done() {
             if is_ours {
                 self.declared.push_back((Cursor::new(row.after), through));
@@ -241,7 +242,7 @@ mod tests {
         assert_eq!(quorum.poll_ruling(Cursor::new(20)), None, "not recorded");
         let row = quorum.to_record(UnixMillis(7), Cursor::START).unwrap();
         assert_eq!((row.after, row.through, row.by), (0, 6, 1));
-        assert!(quorum.handle_done(&row));
+        assert!(quorum.handle_done(&row, false));
         let ruling = quorum.poll_ruling(Cursor::new(20));
         assert_eq!(ruling, Some(Ruling { range: range(0, 6), is_ours: true }));
         assert_eq!(
@@ -262,19 +263,31 @@ mod tests {
         }
         other.statements.handle_stated(Replica(2), Cursor::new(5));
         let theirs = other.to_record(UnixMillis(1), Cursor::START).unwrap();
-        quorum.handle_done(&theirs);
+        quorum.handle_done(&theirs, false);
         quorum.handle_statement(Moment::ZERO, a(9));
         quorum.handle_statement(Moment::ZERO, b(9));
         let ours = quorum.to_record(UnixMillis(2), Cursor::new(5)).unwrap();
-        quorum.handle_done(&ours);
+        quorum.handle_done(&ours, false);
         // It knows the log through 8 only.
         let rulings: Vec<_> = std::iter::from_fn(|| quorum.poll_ruling(Cursor::new(8))).collect();
         let of = |range, is_ours| Ruling { range, is_ours };
         assert_eq!(rulings, [of(range(0, 5), false), of(range(5, 8), true)]);
         assert_eq!(quorum.poll_ruling(Cursor::new(20)), Some(of(range(8, 9), true)));
         // The same row again, and an older one.
-        quorum.handle_done(&ours);
-        quorum.handle_done(&theirs);
+        quorum.handle_done(&ours, false);
+        quorum.handle_done(&theirs, false);
         assert_eq!(quorum.poll_ruling(Cursor::new(20)), None);
+    }
+    #[test]
+    fn who_stood_still_leaves_it_to_others_to_write_down_what_it_declared() {
+        for stood_still in [false, true] {
+            let mut quorum = three(1);
+            quorum.handle_statement(Moment::ZERO, said(2, 9));
+            quorum.handle_statement(Moment::ZERO, said(3, 6));
+            let row = quorum.to_record(UnixMillis(7), Cursor::START).unwrap();
+            assert_eq!(quorum.handle_done(&row, stood_still), !stood_still);
+            let ruling = quorum.poll_ruling(Cursor::new(20));
+            assert_eq!(ruling, Some(Ruling { range: range(0, 6), is_ours: !stood_still }));
+        }
     }
 }

@@ -44,7 +44,7 @@ pub(in crate::tracker) async fn quorum(
     let done = row.as_ref().map(|row| Cursor::new(row.through)).unwrap_or_default();
     let mut quorum = Quorum::among(own, Statements::new(sets, tail, Cursor::START), stored.min(done));
     if let Some(row) = row {
-        quorum.handle_done(&row);
+        quorum.handle_done(&row, false);
     }
     Ok(quorum)
 }

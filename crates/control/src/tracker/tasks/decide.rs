@@ -62,6 +62,8 @@ impl State {
             (self.pops_of_completed(first), self.pops_of_completed(last));
         let alike = at_first == at_last;
         let fences_at_last = self.fences_with(span.moment, last, &at_last);
+        let stood_still = !span.is_ours && self.standstill.is_catching_up(span.moment);
+        let heard_late = span.recorded_at.filter(|_| stood_still);
         let seqs: Vec<Seq> = self.tasks.live.range(first..=last).map(|(seq, _)| *seq).collect();
         for seq in seqs {
             let (by_pop, is_heard_here) =
@@ -73,18 +75,23 @@ impl State {
             let mut took = span.moment.since(task.durable_at);
             let alone = self.quorum.is_alone();
             let is_near = !alone && !task.accepted_here;
-            let approximate = is_near || !is_heard_here;
+            let mut approximate = is_near || !is_heard_here;
             if is_near {
                 // Only who accepted it knows the moment. What is seen here came later, so the record's time counts, too.
                 took = took.max(Duration::from_millis(span.at.0.saturating_sub(task.accepted_at.0)));
+            }
+            let mut at = span.at;
+            if let Some(recorded_at) = heard_late {
+                // This process stood still. The purge did not, and others have told so meanwhile.
+                let by_record = Duration::from_millis(recorded_at.0.saturating_sub(task.accepted_at.0));
+                (at, took, approximate) = (recorded_at, took.min(by_record), true);
             }
             if span.is_ours {
                 metrics::propagation(took);
             }
             task.row_is_ours = span.is_ours;
             let by = (!alone).then(|| self.quorum.own());
-            let decided =
-                Decided { at: span.at, took, nodes, by_pop, fences, by, is_recorded: !alone, approximate };
+            let decided = Decided { at, took, nodes, by_pop, fences, by, is_recorded: !alone, approximate };
             task.completion = Completion::Decided(decided);
             if !alone {
                 let view = task.view(seq, TaskState::Completed, nodes);
@@ -154,8 +161,12 @@ impl State {
     }
 
     /// Looks at tasks whose target has passed. To be called before every step: what completes a task late must not hide
-    /// which nodes it was waiting for.
+    /// which nodes it was waiting for. One of several that stood still hears first what the others did meanwhile.
     pub(in crate::tracker) fn judge_overdue(&mut self, now: Moment) {
+        self.standstill.handle_step(now);
+        if !self.quorum.is_alone() && self.standstill.is_catching_up(now) {
+            return;
+        }
         let is_overdue = |task: &LiveTask| now.since(task.durable_at) >= PURGE_TARGET;
         while let Some((&seq, task)) = self.tasks.live.range(self.tasks.overdue_through.next()..).next()
             && is_overdue(task)

@@ -76,6 +76,9 @@ pub(in crate::tracker) struct DecidedSpan {
     pub at: UnixMillis,
     /// When, by the monotonic clock.
     pub moment: Moment,
+    /// When it was recorded in the store, as far as that is known and there are several control planes. By the wall clock of
+    /// whoever did, just before.
+    pub recorded_at: Option<UnixMillis>,
     /// Whether this control plane writes down what became of them.
     pub is_ours: bool,
 }
