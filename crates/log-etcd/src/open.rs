@@ -27,21 +27,33 @@ pub(crate) async fn inspect(client: &EtcdClient) -> Result<u64, EtcdOpenError> {
     let mut silence = String::new();
     for at in 0..client.endpoints() {
         let endpoint = || client.endpoint_name(at).to_owned();
-        let status = match client.status_of(at).await {
-            Ok(status) => status,
+        let answer = match client.status_of(at).await {
+            Ok(status) if !is_safe(&status.version) => {
+                return Err(EtcdOpenError::Version { endpoint: endpoint(), found: status.version });
+            }
+            Ok(status) => {
+                for error in &status.errors {
+                    tracing::warn!(
+                        endpoint = endpoint(),
+                        error,
+                        "a member of etcd says that something is wrong"
+                    );
+                }
+                Ok(status.header)
+            }
+            // Only releases later than any that is unsafe keep this from a user who is not root.
+            Err(EtcdError::Forbidden(_)) => client.members_at(at).await.map(|members| members.header),
+            Err(error) => Err(error),
+        };
+        let header = match answer {
+            Ok(header) => header,
             Err(error) => {
                 tracing::warn!(%error, endpoint = endpoint(), "a member of etcd does not answer");
                 silence = error.to_string();
                 continue;
             }
         };
-        if !is_safe(&status.version) {
-            return Err(EtcdOpenError::Version { endpoint: endpoint(), found: status.version });
-        }
-        for error in &status.errors {
-            tracing::warn!(endpoint = endpoint(), error, "a member of etcd says that something is wrong");
-        }
-        let found = status.header.map_or(0, |header| header.cluster_id);
+        let found = header.map_or(0, |header| header.cluster_id);
         match cluster {
             Some((one, first)) if one != found => {
                 let one = client.endpoint_name(first).to_owned();

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::client::EtcdError;
 use crate::measure;
 use crate::rpc::PutRequest;
 use crate::shared::StoreCore;
@@ -27,8 +28,17 @@ const SHORT_UNTIL: u64 = 80;
 /// Compares what the cluster holds with its quota, until the store is closed. `quota` is what is configured; members from
 /// 3.6 on say it themselves.
 pub(crate) async fn watch_room(shared: Arc<StoreCore>, quota: Option<u64>) {
+    let mut is_told = false;
     loop {
-        if let Ok(status) = shared.client.status().await {
+        let status = shared.client.status().await;
+        if matches!(status, Err(EtcdError::Forbidden(_))) && !is_told {
+            is_told = true;
+            tracing::warn!(
+                "etcd tells nobody but its root how much it holds, so appends do not end before it is \
+                 full: watch etcd_mvcc_db_total_size_in_bytes against its quota"
+            );
+        }
+        if let Ok(status) = status {
             let used = u64::try_from(status.db_size_in_use).unwrap_or(0);
             measure::room(used);
             let told = u64::try_from(status.db_size_quota).ok().filter(|told| *told > 0);

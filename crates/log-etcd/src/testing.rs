@@ -16,6 +16,10 @@ use crate::config::EtcdConfig;
 /// How long a cluster may take to have a leader, on a machine that has more to do.
 const START_TIME_MAX: Duration = Duration::from_secs(60);
 
+/// Names the program that the members are, where it is not the `etcd` in `PATH`: to run the same tests with another
+/// version.
+const PROGRAM: &str = "BATOFF_ETCD";
+
 /// How often members are started anew on other ports because somebody else took one.
 const STARTS_MAX: u32 = 5;
 
@@ -134,7 +138,8 @@ impl EtcdServers {
             self.members.iter().enumerate().map(|(n, member)| format!("n{n}={}", member.peer)).collect();
         // Alone, there is nobody to wait for.
         let (heartbeat, election) = if self.members.len() == 1 { ("10", "100") } else { ("50", "500") };
-        let mut command = Command::new("etcd");
+        let program = std::env::var_os(PROGRAM).unwrap_or_else(|| "etcd".into());
+        let mut command = Command::new(program);
         command
             .args(["--name", &format!("n{member}"), "--logger", "zap", "--log-level", "warn"])
             .args(["--listen-client-urls", &this.client, "--advertise-client-urls", &this.client])

@@ -31,6 +31,9 @@ pub(crate) enum EtcdError {
     /// Certainly not carried out, and repeating does not help before somebody did something.
     #[error("{0}")]
     Refused(String),
+    /// Certainly not carried out: this user may not do it.
+    #[error("{0}")]
+    Forbidden(String),
     /// The answer came from another cluster than the one the log is in.
     #[error("an endpoint belongs to another cluster")]
     WrongCluster,
@@ -56,10 +59,8 @@ impl EtcdError {
             }
             // The token has run out: the next connection signs in anew.
             Code::Unauthenticated => Self::NotDone(told()),
-            Code::InvalidArgument
-            | Code::PermissionDenied
-            | Code::FailedPrecondition
-            | Code::Unimplemented => Self::Refused(told()),
+            Code::PermissionDenied => Self::Forbidden(told()),
+            Code::InvalidArgument | Code::FailedPrecondition | Code::Unimplemented => Self::Refused(told()),
             _ => Self::Unknown(told()),
         }
     }

@@ -163,6 +163,12 @@ impl EtcdClient {
         self.call_anywhere(Manner::LOCAL, &MemberListRequest {}, send).await
     }
 
+    /// The members as the `at`th endpoint knows them.
+    pub(crate) async fn members_at(&self, at: usize) -> Result<MemberListResponse, EtcdError> {
+        let send = |channel, request| async move { ClusterClient::new(channel).member_list(request).await };
+        self.call_at(at, Manner::LOCAL, &MemberListRequest {}, send).await
+    }
+
     pub(crate) async fn alarm(&self, request: &AlarmRequest) -> Result<AlarmResponse, EtcdError> {
         let send = |channel, request| async move { MaintenanceClient::new(channel).alarm(request).await };
         self.call_anywhere(Manner::LOCAL, request, send).await
