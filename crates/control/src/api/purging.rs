@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use batoff_log::Dedupe;
+use batoff_log::{Dedupe, StoreError};
 use batoff_types::{NodeName, Purge, Selector, SiteId};
 use batoff_wire::{Requester, RequesterIdentity};
 
@@ -169,8 +169,14 @@ impl<'a> Taken<'a> {
             Ok(()) => Ok(Self { api, site, cost }),
             Err(NotTaken::Store(error)) => {
                 tracing::debug!(%error, %site, "a quota cannot be looked at");
-                let detail = "the site's quota cannot be counted now; nothing was accepted";
-                Err(Problem::detailed(Code::Unavailable, detail).retry_after(RETRY_AFTER))
+                let (detail, again) = match error {
+                    // That is what an operator has to see to; the quota is only the first to be written.
+                    StoreError::Full => {
+                        ("the purge log's storage is full; nothing was accepted", RETRY_AFTER * 5)
+                    }
+                    _ => ("the site's quota cannot be counted now; nothing was accepted", RETRY_AFTER),
+                };
+                Err(Problem::detailed(Code::Unavailable, detail).retry_after(again))
             }
             Err(NotTaken::Short(short)) => {
                 let detail = format!(

@@ -45,6 +45,11 @@ const LATE_MAX: usize = 16;
 /// Bytes of a reason that are kept with each.
 const REASON_BYTES_MAX: usize = 256;
 
+/// So long after a time of day.
+pub(super) fn after(at: UnixMillis, took: Duration) -> UnixMillis {
+    UnixMillis(at.0.saturating_add(crate::clock::millis(took)))
+}
+
 impl State {
     /// These records are completed, which is to be made durable next.
     pub(in crate::tracker) fn decide(&mut self, span: DecidedSpan) {
@@ -76,16 +81,17 @@ impl State {
             let alone = self.quorum.is_alone();
             let is_near = !alone && !task.accepted_here;
             let mut approximate = is_near || !is_heard_here;
-            if is_near {
+            if is_near && task.seen_late {
                 // Only who accepted it knows the moment. What is seen here came later, so the record's time counts, too.
                 took = took.max(Duration::from_millis(span.at.0.saturating_sub(task.accepted_at.0)));
             }
-            let mut at = span.at;
             if let Some(recorded_at) = heard_late {
                 // This process stood still. The purge did not, and others have told so meanwhile.
                 let by_record = Duration::from_millis(recorded_at.0.saturating_sub(task.accepted_at.0));
-                (at, took, approximate) = (recorded_at, took.min(by_record), true);
+                (took, approximate) = (took.min(by_record), true);
             }
+            // Among several by the clock that the record's time is of, for theirs may be hours apart.
+            let at = if alone { span.at } else { after(task.accepted_at, took) };
             if span.is_ours {
                 metrics::propagation(took);
             }

@@ -44,6 +44,9 @@ pub(in crate::tracker) struct LiveTask {
     pub dirty: bool,
     /// Whether this control plane writes its row. Always, where it is alone.
     pub row_is_ours: bool,
+    /// Whether it may have been seen here long after it became durable: it was there when this process started, or came after
+    /// one that had stood still. The record's time counts only then, for another replica's clock may be hours off.
+    pub seen_late: bool,
     /// Whether it was accepted by this process, so that `durable_at` is when it became durable. Of no interest where it is
     /// alone.
     pub accepted_here: bool,
@@ -137,6 +140,7 @@ impl LiveTask {
             dirty: false,
             row_is_ours: true,
             accepted_here: false,
+            seen_late: false,
         }
     }
 

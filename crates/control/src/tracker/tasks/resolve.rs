@@ -9,7 +9,7 @@ use batoff_types::message::RecordReport;
 use batoff_types::{Body, NodeName, TaskId};
 use bytes::Bytes;
 
-use super::decide::sum;
+use super::decide::{after, sum};
 use super::live::DecidedSpan;
 use super::progress::TaskProgress;
 use super::propagation::PopLine;
@@ -140,7 +140,8 @@ impl Tracker {
         let state = self.state.lock();
         let took = span.moment.since(state.roster.durable_at(row.seq));
         let (by_pop, _) = state.pops_of_completed(row.seq);
-        known.completed = Some((span.at, millis(took)));
+        let at = if self.replica.is_some() { after(row.accepted_at, took) } else { span.at };
+        known.completed = Some((at, millis(took)));
         known.by = self.replica;
         known.approximate = self.replica.is_some();
         known.nodes = sum(&by_pop);

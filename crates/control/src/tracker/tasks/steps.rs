@@ -21,6 +21,7 @@ impl State {
         if !self.quorum.is_alone() {
             task.row_is_ours = false;
             task.accepted_here = crate::ids::maker_of(record.task) == self.quorum.own();
+            task.seen_late = self.standstill.is_catching_up(now);
         }
         self.tasks.insert(record.seq, task);
     }
@@ -34,6 +35,7 @@ impl State {
             task.late = known.late;
         }
         task.row_is_ours = self.quorum.is_alone();
+        task.seen_late = true;
         self.tasks.insert(record.seq, task);
         self.spill();
     }
