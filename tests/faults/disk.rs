@@ -112,7 +112,8 @@ fn dev_on_a_full_disk_names_the_disk_and_says_that_it_is_temporary() {
     });
 }
 
-fn fill(path: &Path) {
+/// Writes a file until the disk is full.
+pub(crate) fn fill(path: &Path) {
     let mut file = File::create(path).unwrap();
     while file.write_all(&[1; 4096]).is_ok() {}
 }

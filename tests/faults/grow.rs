@@ -2,27 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use batoff_tests::{Dev, Dice, Recorder, System, SystemPlan, read_log_in_etcd};
+use batoff_tests::{Dice, Recorder, System, SystemPlan, read_log_in_etcd};
 
 /// Purges a second.
 const RATE: u32 = 10;
-
-/// How often each node has dropped everything.
-async fn resets(system: &System) -> Vec<String> {
-    let mut all = Vec::new();
-    for node in &system.nodes {
-        let metrics = Dev::metrics(&node.metrics).await;
-        let line = metrics.lines().find(|line| line.starts_with("batoff_edge_resets_total"));
-        all.push(line.expect("resets are counted").to_owned());
-    }
-    all
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_control_plane_moves_into_etcd_and_becomes_three_while_purges_go_on() {
     let mut system = System::start(SystemPlan::default()).await;
     let mut dice = Dice::seeded("from one control plane to three");
-    let (alone, before) = (Recorder::of(&system), resets(&system).await);
+    let (alone, before) = (Recorder::of(&system), system.resets().await);
     let (mut load, growing) = (dice.fork(), Instant::now());
     let grow = async {
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -32,7 +21,7 @@ async fn one_control_plane_moves_into_etcd_and_becomes_three_while_purges_go_on(
     };
     tokio::join!(alone.run(RATE, Duration::from_secs(12), &mut load), grow);
     eprintln!("grown, and all followed to their end, after {:?}: {}", growing.elapsed(), alone.ledger());
-    assert_eq!(resets(&system).await, before, "nodes go on where they were");
+    assert_eq!(system.resets().await, before, "nodes go on where they were");
 
     // The one that was alone is not needed any more.
     let three = Recorder::of(&system);

@@ -8,6 +8,7 @@
 //! | `BATOFF_FAULTS_SEED` | the same faults again |
 //! | `BATOFF_FAULTS_SECONDS` | how long each turmoil lasts |
 //! | `BATOFF_FAULTS_CUTS` | at how many moments the power is cut |
+//! | `BATOFF_ETCD` | another program than the `etcd` in `PATH` |
 //! | `BATOFF_REQUIRE_NAMESPACES=1` | a test that cannot run here fails instead of being skipped |
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]

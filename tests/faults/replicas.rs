@@ -1,6 +1,12 @@
 //! Three control planes over three members of etcd: whichever of them is killed, frozen or cut off, nothing is late and
 //! nobody has to go to the origin.
 
+mod clocks;
+mod disks;
+mod power_cuts;
+mod seats;
+mod turmoil;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -59,17 +65,22 @@ async fn nobody_notices(
     strike: impl AsyncFnOnce(&mut Strikes, Instant, Dice),
 ) {
     let mut dice = Dice::seeded(what);
-    let time = fault_time();
+    let (time, began) = (fault_time(), Instant::now());
     let recorder = Recorder::of(&system);
     system.warm(STEADY).await;
     let nodes: Vec<_> = system.nodes.iter().map(|edge| (edge.pop.clone(), edge.proxy.clone())).collect();
-    let mut strikes = Strikes { system };
+    let mut strikes = Strikes { system, recorder: recorder.clone(), own_time: None };
     let (over, until, strikes_dice) = (AtomicBool::new(false), Instant::now() + time, dice.fork());
     let run = async {
         tokio::join!(recorder.run(RATE, time, &mut dice), strike(&mut strikes, until, strikes_dice));
         over.store(true, Ordering::Relaxed);
     };
-    let ((), (looks, fetched)) = tokio::join!(run, fetched_from_the_origin(&nodes, &over));
+    let ((), (looks, mut fetched)) = tokio::join!(run, fetched_from_the_origin(&nodes, &over));
+    if let Some(pop) = strikes.own_time {
+        fetched.retain(|told| *told != format!("{pop}: EXPIRED"));
+    }
+    // Of what the story itself has purged.
+    recorder.follow_all(began).await;
     let accepted = recorder.ledger().len();
     assert!(accepted as u64 > time.as_secs(), "only {accepted} purges: that was no load");
     let late = recorder.ledger().late();
@@ -88,15 +99,10 @@ const TWIN_TIME: Duration = Duration::from_secs(38);
 /// Whom a story may strike.
 struct Strikes {
     system: System,
-}
-
-impl Strikes {
-    fn replica(&mut self, number: usize) -> &mut Service {
-        match number {
-            0 => &mut self.system.control,
-            other => &mut self.system.others[other - 1],
-        }
-    }
+    /// Who purges, and notes what became of it.
+    recorder: Recorder,
+    /// The PoP whose clock the story steps: its pages may run out of time.
+    own_time: Option<&'static str>,
 }
 
 /// Kills or freezes it, waits, and lets it run again; then waits until it has caught up.
@@ -122,7 +128,7 @@ async fn any_one_replica_killed_or_frozen_is_noticed_by_nobody() {
     nobody_notices(story, system, Promise::InTime, async |strikes, until, mut dice| {
         while Instant::now() + RECOVERY < until {
             let (replica, kills) = (usize::try_from(dice.between(0, 3)).unwrap(), dice.one_in(2));
-            strike(strikes.replica(replica), kills, &mut dice).await;
+            strike(strikes.system.replica(replica), kills, &mut dice).await;
             tokio::time::sleep(RECOVERY).await;
         }
     })
@@ -149,7 +155,7 @@ async fn all_replicas_are_restarted_one_after_the_other_and_nobody_notices() {
     let story = "replicas restarted one after the other";
     nobody_notices(story, system, Promise::InTime, async |strikes, _, _| {
         for replica in 0..3 {
-            let service = strikes.replica(replica);
+            let service = strikes.system.replica(replica);
             assert_eq!(service.stop().await, 0, "it ends well");
             service.start().await.unwrap_or_else(|why| panic!("{why}"));
             tokio::time::sleep(Duration::from_secs(2)).await;
@@ -224,7 +230,7 @@ async fn two_processes_of_one_replica_never_act_together_and_nobody_notices() {
     let nodes: Vec<_> = system.nodes.iter().map(|edge| (edge.pop.clone(), edge.proxy.clone())).collect();
     let over = AtomicBool::new(false);
     let story = async {
-        let mut twin = system.twin_of_the_second();
+        let (mut twin, _) = system.twin_of_the_second();
         // It announces itself when it has the seat.
         let starting = async {
             let begun = Instant::now();

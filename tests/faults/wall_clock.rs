@@ -14,28 +14,34 @@ const LIBRARIES: [&str; 3] = [
     "/usr/lib/faketime/libfaketimeMT.so.1",
 ];
 
-const HOUR: i64 = 3_600;
+pub(crate) const HOUR: i64 = 3_600;
 
 /// Purges a second while clocks step.
 const RATE: u32 = 15;
 
 /// A time of day that the test can step, for programs that are started with its environment.
-struct TimeOfDay {
+pub(crate) struct TimeOfDay {
     dir: tempfile::TempDir,
     library: &'static str,
 }
 
 impl TimeOfDay {
-    /// Right at first. `None` without the library.
-    fn new() -> Option<Self> {
-        let library = LIBRARIES.into_iter().find(|library| Path::new(library).exists())?;
+    /// Right at first. `None`, said aloud, without the library.
+    pub(crate) fn new() -> Option<Self> {
+        let found = LIBRARIES.into_iter().find(|library| Path::new(library).exists());
+        let Some(library) = found else {
+            let required = std::env::var("BATOFF_REQUIRE_NAMESPACES").is_ok_and(|value| value == "1");
+            assert!(!required, "libfaketime is missing; ./tests/run installs it when it runs as root");
+            eprintln!("SKIPPED: libfaketime is missing (Debian's package faketime)");
+            return None;
+        };
         let time = Self { dir: scratch(), library };
         time.step(0);
         Some(time)
     }
 
     /// From now on so many seconds ahead of the right time.
-    fn step(&self, seconds: i64) {
+    pub(crate) fn step(&self, seconds: i64) {
         // In one step: a half-written file would be another time.
         let next = self.dir.path().join("next");
         std::fs::write(&next, format!("{seconds:+}\n")).unwrap();
@@ -46,7 +52,8 @@ impl TimeOfDay {
         self.dir.path().join("offset")
     }
 
-    fn environment(&self) -> Vec<(String, String)> {
+    /// What a program that is to believe it needs in its environment.
+    pub(crate) fn environment(&self) -> Vec<(String, String)> {
         let file = self.file().display().to_string();
         [
             ("LD_PRELOAD", self.library),
@@ -66,14 +73,9 @@ struct Stepped {
     nodes: TimeOfDay,
 }
 
-/// `None`, said aloud, without the library.
+/// `None` without the library.
 async fn stepped() -> Option<Stepped> {
-    let (Some(control), Some(nodes)) = (TimeOfDay::new(), TimeOfDay::new()) else {
-        let required = std::env::var("BATOFF_REQUIRE_NAMESPACES").is_ok_and(|value| value == "1");
-        assert!(!required, "libfaketime is missing; ./tests/run installs it when it runs as root");
-        eprintln!("SKIPPED: libfaketime is missing (Debian's package faketime)");
-        return None;
-    };
+    let (control, nodes) = (TimeOfDay::new()?, TimeOfDay::new()?);
     let plan = SystemPlan {
         control_environment: control.environment(),
         node_environment: nodes.environment(),
@@ -82,13 +84,15 @@ async fn stepped() -> Option<Stepped> {
     Some(Stepped { system: System::start(plan).await, control, nodes })
 }
 
-fn seconds(shown: &Value, member: &str) -> i64 {
+/// A member of a task that is a time, in seconds since the epoch.
+pub(crate) fn seconds(shown: &Value, member: &str) -> i64 {
     let text = shown[member].as_str().unwrap_or_else(|| panic!("{member} of {shown}"));
     let time: humantime::Timestamp = text.parse().unwrap();
     i64::try_from(SystemTime::from(time).duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap()
 }
 
-fn now() -> i64 {
+/// By this machine's clock, in seconds since the epoch.
+pub(crate) fn now() -> i64 {
     i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap()
 }
 

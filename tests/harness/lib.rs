@@ -11,6 +11,7 @@ mod dice;
 mod http;
 mod isolated;
 mod ledger;
+mod members;
 mod network;
 mod origin;
 mod program;
@@ -35,7 +36,9 @@ pub use recorded_disk::{Loss, RecordedDisk};
 pub use recorder::Recorder;
 pub use service::Service;
 pub use signed::{Customer, Reply};
-pub use system::{CONTROL_NAMESPACE, Edge, HOST, Place, SITE, System, SystemPlan, address, node_namespace};
+pub use system::{
+    CONTROL_NAMESPACE, Edge, HOST, Place, SITE, System, SystemPlan, address, node_namespace, readiness_at,
+};
 pub use visitor::{Answer, Visitor};
 
 use std::time::Duration;

@@ -100,6 +100,11 @@ impl Launch {
         self
     }
 
+    /// Further arguments, behind the others.
+    pub fn add_arguments(&mut self, args: &[&str]) {
+        self.args.extend(args.iter().map(|arg| (*arg).to_owned()));
+    }
+
     /// In a network namespace of that name.
     #[must_use]
     pub fn inside(mut self, namespace: Option<&str>) -> Self {

@@ -47,21 +47,31 @@ pub enum Loss {
 }
 
 struct Platter {
-    /// As it was at moment 0.
-    blank: Vec<u8>,
     now: Vec<u8>,
+    /// Since moment 0.
     events: Vec<Event>,
 }
 
 enum Event {
-    Write { offset: usize, data: Box<[u8]> },
+    Write {
+        offset: usize,
+        data: Box<[u8]>,
+        /// What was there before it.
+        before: Box<[u8]>,
+    },
     Flush,
 }
 
 impl RecordedDisk {
     /// A disk of so many bytes, all zero.
     pub fn new(bytes: usize) -> Self {
-        let platter = Platter { blank: vec![0; bytes], now: vec![0; bytes], events: Vec::new() };
+        Self::holding(vec![0; bytes])
+    }
+
+    /// A disk that holds what another one did.
+    pub fn holding(image: Vec<u8>) -> Self {
+        let bytes = image.len();
+        let platter = Platter { now: image, events: Vec::new() };
         let platter = Arc::new(Mutex::new(platter));
         let folder = scratch();
         let disk = OneFile { platter: Arc::clone(&platter), bytes };
@@ -77,9 +87,7 @@ impl RecordedDisk {
 
     /// Forgets how it came to be as it is: this is moment 0.
     pub fn begin(&self) {
-        let mut platter = self.platter();
-        platter.blank = platter.now.clone();
-        platter.events.clear();
+        self.platter().events.clear();
     }
 
     /// Now: how many writes and flushes there were.
@@ -95,17 +103,22 @@ impl RecordedDisk {
     /// What the disk holds after a power cut at `moment`.
     pub fn after_cut(&self, moment: usize, loss: Loss, dice: &mut Dice) -> Vec<u8> {
         let platter = self.platter();
-        let events = &platter.events[..moment];
-        let flushed = events.iter().rposition(|event| matches!(event, Event::Flush)).unwrap_or(0);
-        let mut image = platter.blank.clone();
-        for (place, event) in events.iter().enumerate() {
-            let Event::Write { offset, data } = event else { continue };
-            let is_safe = place < flushed || loss == Loss::Nothing;
-            if loss == Loss::Unflushed && !is_safe {
-                break;
+        let flushed = platter.events[..moment].iter().rposition(|event| matches!(event, Event::Flush));
+        let flushed = flushed.unwrap_or(0);
+        let mut image = platter.now.clone();
+        // What may be gone was never there; then some of it was.
+        for event in platter.events[flushed..].iter().rev() {
+            if let Event::Write { offset, before, .. } = event {
+                image[*offset..offset + before.len()].copy_from_slice(before);
             }
+        }
+        if loss == Loss::Unflushed {
+            return image;
+        }
+        for event in &platter.events[flushed..moment] {
+            let Event::Write { offset, data, .. } = event else { continue };
             for (sector, part) in data.chunks(SECTOR).enumerate() {
-                if is_safe || dice.one_in(2) {
+                if loss == Loss::Nothing || dice.one_in(2) {
                     let at = offset + sector * SECTOR;
                     image[at..at + part.len()].copy_from_slice(part);
                 }
@@ -223,8 +236,9 @@ impl Filesystem for OneFile {
         let Some(place) = platter.now.get_mut(offset..).and_then(|rest| rest.get_mut(..data.len())) else {
             return reply.error(Errno::ENOSPC);
         };
+        let before: Box<[u8]> = (&*place).into();
         place.copy_from_slice(data);
-        platter.events.push(Event::Write { offset, data: data.into() });
+        platter.events.push(Event::Write { offset, data: data.into(), before });
         reply.written(u32::try_from(data.len()).unwrap_or(u32::MAX));
     }
 

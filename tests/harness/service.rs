@@ -48,6 +48,12 @@ impl Service {
         }
     }
 
+    /// Starts it without waiting for anything.
+    pub fn begin(&mut self) {
+        assert!(self.running.is_none(), "{} runs already", self.name);
+        self.running = Some(self.launch.start_logging_to(&self.log));
+    }
+
     /// SIGKILL; it is gone afterwards.
     pub fn kill(&mut self) {
         self.running.take().unwrap_or_else(|| panic!("{} does not run", self.name)).kill();
@@ -58,6 +64,18 @@ impl Service {
         let mut program = self.running.take().unwrap_or_else(|| panic!("{} does not run", self.name));
         let ended = tokio::task::spawn_blocking(move || program.terminate());
         ended.await.expect("it ends")
+    }
+
+    /// Its exit code, when it has ended by itself; it can be started again then.
+    pub fn ended(&mut self) -> Option<i32> {
+        let code = self.running.as_mut()?.exit_code()?;
+        self.running = None;
+        Some(code)
+    }
+
+    /// Gives it further arguments from its next start on.
+    pub fn add_arguments(&mut self, arguments: &[&str]) {
+        self.launch.add_arguments(arguments);
     }
 
     /// SIGSTOP.

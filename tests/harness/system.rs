@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::{Customer, Launch, Origin, Service, Visitor, eventually, free_port, scratch_on_disk};
+use crate::members::Members;
+use crate::{Customer, Dev, Launch, Origin, Service, Visitor, eventually, free_port, scratch_on_disk};
 
 /// The site of these systems.
 pub const SITE: &str = "demo";
@@ -26,6 +27,12 @@ pub struct SystemPlan {
     pub control_environment: Vec<(String, String)>,
     /// Variables in each node's environment.
     pub node_environment: Vec<(String, String)>,
+    /// Variables in the environment of one program each.
+    pub own_environment: Vec<(Place, Vec<(String, String)>)>,
+    /// Where the data of each member of etcd is, when it is not beside everything else.
+    pub member_dirs: Vec<PathBuf>,
+    /// Further arguments of every member of etcd.
+    pub member_arguments: Vec<String>,
     /// Whether each program is in a network namespace of its own, as [`crate::Network`] lays them out.
     pub apart: bool,
 }
@@ -39,6 +46,9 @@ impl Default for SystemPlan {
             data_dir: None,
             control_environment: Vec::new(),
             node_environment: Vec::new(),
+            own_environment: Vec::new(),
+            member_dirs: Vec::new(),
+            member_arguments: Vec::new(),
             apart: false,
         }
     }
@@ -46,8 +56,14 @@ impl Default for SystemPlan {
 
 impl SystemPlan {
     /// The address of a program.
-    fn ip(&self, place: Place) -> IpAddr {
+    pub(crate) fn ip(&self, place: Place) -> IpAddr {
         if self.apart { place.address() } else { IpAddr::V4(Ipv4Addr::LOCALHOST) }
+    }
+
+    /// What one program has in its environment besides what all of its kind have.
+    fn environment_of(&self, place: Place) -> Vec<(String, String)> {
+        let own = self.own_environment.iter().filter(|(whose, _)| *whose == place);
+        own.flat_map(|(_, variables)| variables.clone()).collect()
     }
 }
 
@@ -75,6 +91,8 @@ pub struct System {
     pub metrics: String,
     /// Of each replica.
     admins: Vec<String>,
+    /// Where each replica tells of its health.
+    monitors: Vec<String>,
     apart: bool,
     dir: tempfile::TempDir,
 }
@@ -161,8 +179,7 @@ impl System {
             controls.iter().map(|control| Customer::new(&at_url(control, "api"), SITE, "", "")).collect();
         let grpc: Vec<_> =
             controls.iter().map(|control| text(&control.announced, "grpc").to_owned()).collect();
-        let metrics = controls.iter().map(|control| format!("{}/metrics", at_url(control, "metrics")));
-        let metrics: Vec<_> = metrics.collect();
+        let monitors: Vec<_> = controls.iter().map(|control| at_url(control, "metrics")).collect();
         let admins = controls.iter().map(|control| at_url(control, "admin")).collect();
         let mut services: Vec<_> = controls.into_iter().map(|control| control.service).collect();
 
@@ -175,8 +192,9 @@ impl System {
             origin,
             customer: customers[0].clone(),
             customers,
-            metrics: metrics[0].clone(),
+            metrics: format!("{}/metrics", monitors[0]),
             admins,
+            monitors,
             data_dir,
             apart: plan.apart,
             dir,
@@ -225,6 +243,7 @@ impl System {
             let Customer { token, secret, .. } = self.customer.clone();
             self.customers.push(Customer::new(&url("api"), SITE, &token, &secret));
             self.admins.push(url("admin"));
+            self.monitors.push(url("metrics"));
             self.others.push(control.service);
         }
         eventually("the three count", || async {
@@ -252,6 +271,7 @@ impl System {
         let (config, namespace) = (dir.join(format!("{pop}.toml")), node_namespace(node));
         let launch = daemon("batoff-proxy", &config, &[])
             .with(&plan.node_environment)
+            .with(&plan.environment_of(Place::Node(node)))
             .inside(plan.apart.then_some(namespace.as_str()));
         let mut service = Service::new(&pop, launch, &dir.join(format!("{pop}.log")));
         let text_of = |ports| node_config(dir, &pop, plan.on_lease_lost, grpc, &self.origin, ip, ports);
@@ -263,21 +283,21 @@ impl System {
         Edge { service, pop, proxy, metrics: format!("{metrics}/metrics") }
     }
 
-    /// A second process of the second replica, with listeners and a data folder of its own, that does not run yet.
-    pub fn twin_of_the_second(&self) -> Service {
+    /// A second process of the second replica, with listeners and a data folder of its own, that does not run yet; and where
+    /// it tells of its health.
+    pub fn twin_of_the_second(&self) -> (Service, String) {
         let (dir, data_dir) = (self.dir.path(), self.dir.path().join("control-twin"));
         copy_secrets(&self.data_dir, &data_dir);
         let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let mut text = control_config(dir, &data_dir, ip, self.apart, [0; 4]);
+        let monitor = free_port();
+        let mut text = control_config(dir, &data_dir, ip, self.apart, [0, 0, 0, monitor]);
         // Nodes go on to the one that they know.
         text += &several_config(2, &[1, 2, 3], &self.member_clients, &format!("{ip}:{}", free_port()));
         let config = dir.join("control-twin.toml");
         write(&config, &text);
-        Service::new(
-            "the second's twin",
-            daemon("batoff-control", &config, &[]),
-            &dir.join("control-twin.log"),
-        )
+        let launch = daemon("batoff-control", &config, &[]);
+        let twin = Service::new("the second's twin", launch, &dir.join("control-twin.log"));
+        (twin, format!("http://{ip}:{monitor}"))
     }
 
     /// A control plane like this system's on another data folder, to be started when this system's has ended.
@@ -326,6 +346,30 @@ impl System {
         nodes.into_iter().find(|entry| entry["pop"] == self.nodes[node].pop.as_str())
     }
 
+    /// A replica, by its number from 0.
+    pub fn replica(&mut self, number: usize) -> &mut Service {
+        match number {
+            0 => &mut self.control,
+            other => &mut self.others[other - 1],
+        }
+    }
+
+    /// What a replica says at `/readyz`: the status, and why.
+    pub async fn readiness(&self, replica: usize) -> (u16, String) {
+        readiness_at(&self.monitors[replica]).await.expect("a replica that runs tells of its health")
+    }
+
+    /// How often each node has dropped everything, as its metrics tell it.
+    pub async fn resets(&self) -> Vec<String> {
+        let mut all = Vec::new();
+        for node in &self.nodes {
+            let metrics = Dev::metrics(&node.metrics).await;
+            let line = metrics.lines().find(|line| line.starts_with("batoff_edge_resets_total"));
+            all.push(line.expect("resets are counted").to_owned());
+        }
+        all
+    }
+
     /// Waits until each replica says of each node that it is leased and has everything.
     pub async fn settled(&self) {
         for replica in 0..self.admins.len() {
@@ -352,63 +396,11 @@ impl System {
     }
 }
 
-/// The members of etcd of a system.
-struct Members {
-    clients: Vec<String>,
-    services: Vec<Service>,
-}
-
-impl Members {
-    /// None, where the control plane is alone.
-    fn plan(plan: &SystemPlan, dir: &Path) -> Self {
-        let members = if plan.replicas > 1 { plan.replicas } else { 0 };
-        let url = |member| {
-            let (ip, port) = (plan.ip(Place::Member(member)), free_port());
-            format!("http://{ip}:{port}")
-        };
-        let (clients, peers): (Vec<_>, Vec<_>) =
-            (0..members).map(|member| (url(member), url(member))).unzip();
-        let cluster: Vec<_> = peers.iter().enumerate().map(|(n, peer)| format!("n{n}={peer}")).collect();
-        let cluster = cluster.join(",");
-        let service = |member: usize| {
-            let (name, data) = (format!("n{member}"), dir.join(format!("etcd{member}")));
-            let (client, peer) = (&clients[member], &peers[member]);
-            let args = [
-                // What it listens on is known; the line is what every program here says first.
-                "-c",
-                "echo '{}'; exec \"$0\" \"$@\" >&2",
-                "etcd",
-                "--name",
-                &name,
-                "--listen-client-urls",
-                client,
-                "--advertise-client-urls",
-                client,
-                "--listen-peer-urls",
-                peer,
-                "--initial-advertise-peer-urls",
-                peer,
-                "--initial-cluster",
-                &cluster,
-                "--heartbeat-interval",
-                "50",
-                "--election-timeout",
-                "500",
-                "--pre-vote=true",
-                "--logger",
-                "zap",
-                "--log-level",
-                "warn",
-                "--data-dir",
-                data.to_str().expect("a path in UTF-8"),
-            ];
-            let namespace = Place::Member(member).namespace();
-            let launch = Launch::system("sh", &args, dir).inside(plan.apart.then_some(namespace.as_str()));
-            Service::new(&format!("etcd {member}"), launch, &dir.join(format!("etcd{member}.log")))
-        };
-        let services = (0..members).map(service).collect();
-        Self { clients, services }
-    }
+/// What a program that tells of its health at this address says at `/readyz`; nothing while it cannot be asked.
+pub async fn readiness_at(monitor: &str) -> Option<(u16, String)> {
+    let answer = crate::http().get(format!("{monitor}/readyz")).send().await.ok()?;
+    let status = answer.status().as_u16();
+    Some((status, answer.text().await.ok()?))
 }
 
 /// One replica of the control plane that runs.
@@ -428,6 +420,7 @@ impl Control {
         let (config, namespace) = (dir.join(format!("{name}.toml")), place.namespace());
         let launch = daemon("batoff-control", &config, &[])
             .with(&plan.control_environment)
+            .with(&plan.environment_of(place))
             .inside(plan.apart.then_some(namespace.as_str()));
         let called = format!("the control plane{}", suffix(replica));
         let mut service = Service::new(&called, launch, &dir.join(format!("{name}.log")));

@@ -1,0 +1,84 @@
+//! Replicas and members of etcd struck at the same time, more of them than the system can do without: then purges may be
+//! late and pages may be fetched, and nothing else is given up.
+
+use std::time::{Duration, Instant};
+
+use batoff_tests::{Dice, Recorder, Service, System, fault_time};
+
+use super::{Promise, RATE, RECOVERY, nobody_notices, strike, three};
+
+/// The longest quiet time of one program before it is struck again, in milliseconds.
+const QUIET_MS: u64 = 6_000;
+
+/// Strikes a program again and again; it runs when this ends.
+async fn strike_until(service: &mut Service, until: Instant, mut dice: Dice) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(dice.between(200, QUIET_MS))).await;
+        if Instant::now() >= until {
+            return;
+        }
+        let kills = dice.one_in(2);
+        strike(service, kills, &mut dice).await;
+    }
+}
+
+/// Every replica, member and node by itself, so that any of them may be away at once.
+#[tokio::test]
+async fn every_202_is_kept_while_replicas_members_and_nodes_are_killed_and_frozen_at_random() {
+    let mut dice = Dice::seeded("replicas, members and nodes killed and frozen");
+    let mut system = System::start(three()).await;
+    let recorder = Recorder::of(&system);
+    let (time, mut load) = (fault_time(), dice.fork());
+    let until = Instant::now() + time;
+    let System { control, others, members, nodes, .. } = &mut system;
+    let nodes = nodes.iter_mut().map(|edge| &mut edge.service);
+    let all = std::iter::once(control).chain(others).chain(members).chain(nodes);
+    let struck: Vec<_> = all.map(|service| strike_until(service, until, dice.fork())).collect();
+    tokio::join!(recorder.run(RATE, time, &mut load), futures_util::future::join_all(struck));
+    let accepted = recorder.ledger().len();
+    assert!(accepted as u64 > time.as_secs(), "only {accepted} purges: that was no load");
+    recorder.settle(system).await;
+}
+
+/// The same moment strikes a replica and a member; two of each are left, and that is enough.
+#[tokio::test]
+async fn a_replica_and_a_member_of_etcd_struck_at_once_take_no_lease_and_lose_no_purge() {
+    let system = System::start(three()).await;
+    let story = "a replica and a member of etcd struck at once";
+    nobody_notices(story, system, Promise::Kept, async |strikes, until, mut dice| {
+        while Instant::now() + RECOVERY < until {
+            let mut pick = || usize::try_from(dice.between(0, 3)).unwrap();
+            let (replica, member) = (pick(), pick());
+            let (mut one, mut other) = (dice.fork(), dice.fork());
+            let kills = [one.one_in(2), other.one_in(2)];
+            let System { control, others, members, .. } = &mut strikes.system;
+            let replica = if replica == 0 { control } else { &mut others[replica - 1] };
+            tokio::join!(
+                strike(replica, kills[0], &mut one),
+                strike(&mut members[member], kills[1], &mut other)
+            );
+            tokio::time::sleep(RECOVERY).await;
+        }
+    })
+    .await;
+}
+
+/// A replica that starts finds a member that does not answer, the one that it asks first or another.
+#[tokio::test]
+async fn a_replica_starts_while_a_member_of_etcd_is_frozen() {
+    let system = System::start(three()).await;
+    let story = "a replica starts while a member of etcd is frozen";
+    nobody_notices(story, system, Promise::Kept, async |strikes, until, mut dice| {
+        while Instant::now() + RECOVERY < until {
+            let mut pick = || usize::try_from(dice.between(0, 3)).unwrap();
+            let (replica, member) = (pick(), pick());
+            strikes.system.members[member].freeze();
+            let replica = strikes.system.replica(replica);
+            replica.kill();
+            replica.start().await.unwrap_or_else(|why| panic!("{why}"));
+            strikes.system.members[member].thaw();
+            tokio::time::sleep(RECOVERY).await;
+        }
+    })
+    .await;
+}
