@@ -113,6 +113,7 @@ impl Hit {
                 task: TaskId::from_bytes([1; 16]),
                 request_id: "bench".into(),
                 semantics: 1,
+                trace: None,
                 body,
             };
             drop(index.apply(&record));

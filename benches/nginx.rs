@@ -228,6 +228,7 @@ impl Node {
             task: TaskId::from_bytes([0; 16]),
             request_id: "bench".into(),
             semantics: 1,
+            trace: None,
             body,
         });
         let began = Instant::now();

@@ -25,7 +25,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("batoff-log-etcd", &["batoff-types", "batoff-log"]),
     ("batoff-delivery", &["batoff-types"]),
     ("batoff-index", &["batoff-types"]),
-    ("batoff-program", &[]),
+    ("batoff-program", &["batoff-types"]),
     (
         "batoff-control",
         &[

@@ -95,6 +95,7 @@ impl Node {
             task: TaskId::from_bytes([seq.get() as u8; 16]),
             request_id: "bench".into(),
             semantics: SEMANTICS_VERSION,
+            trace: None,
             body,
         }
     }

@@ -294,6 +294,7 @@ impl Commit {
             task: self.ids.next(),
             request_id,
             semantics: body.semantics(),
+            trace: None,
             body,
         }
     }

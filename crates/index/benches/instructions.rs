@@ -244,6 +244,7 @@ fn record(seq: u64, body: Body) -> Record {
         task: TaskId::from_bytes([seq as u8; 16]),
         request_id: "bench".into(),
         semantics: SEMANTICS_VERSION,
+        trace: None,
         body,
     }
 }

@@ -80,7 +80,7 @@ impl Cache {
         let task = TaskId::from_bytes([seq.get() as u8; 16]);
         let request_id = "example".into();
         let (accepted_at, semantics) = (UnixMillis(0), SEMANTICS_VERSION);
-        let record = Record { seq, accepted_at, task, request_id, semantics, body };
+        let record = Record { seq, accepted_at, task, request_id, semantics, trace: None, body };
         let mut matches = self.index.apply(&record);
         while let Some(batch) = matches.next_batch(100) {
             self.carry_out(batch);

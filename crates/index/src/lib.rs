@@ -31,7 +31,7 @@
 //!
 //! # fn record(seq: u64, body: Body) -> Record {
 //! #     let (seq, task) = (Seq::new(seq).unwrap(), TaskId::from_bytes([seq as u8; 16]));
-//! #     Record { seq, accepted_at: UnixMillis(0), task, request_id: "".into(), semantics: 1, body }
+//! #     Record { seq, accepted_at: UnixMillis(0), task, request_id: "".into(), semantics: 1, trace: None, body }
 //! # }
 //! // The cache, and its index: a locator is a key of the cache.
 //! let mut files: HashMap<u32, &str> = HashMap::new();

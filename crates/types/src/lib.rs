@@ -19,6 +19,7 @@ mod replicas;
 mod selector;
 mod site_table;
 mod tag;
+mod trace;
 mod url;
 
 pub use self::invisible::invisible;
@@ -34,6 +35,7 @@ pub use self::site_table::SiteTable;
 pub use self::tag::{
     CacheTags, InvalidTag, TAG_BYTES_MAX, TAGS_PER_RESPONSE_LIMIT, TAGS_PER_RESPONSE_MAX, Tag,
 };
+pub use self::trace::{CallersTrace, InvalidTraceParent, TraceParent};
 pub use self::url::{InvalidUrl, PurgeUrl, Scheme, URL_BYTES_MAX, UrlPrefix};
 
 /// The version of the semantics that this build understands: the set of selectors, the kinds of record, and the URL

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use crate::{HostPattern, NodeName, Purge, ReplicaSet, Selector, Seq, SiteId, TaskId, UnixMillis};
+use crate::{HostPattern, NodeName, Purge, ReplicaSet, Selector, Seq, SiteId, TaskId, TraceParent, UnixMillis};
 
 /// One accepted entry of the purge log, with its place in the order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct Record {
     pub request_id: Arc<str>,
     /// The lowest [`crate::SEMANTICS_VERSION`] that understands the record.
     pub semantics: u32,
+    /// Where what is done with it is written down, if that is traced. For people.
+    pub trace: Option<TraceParent>,
     /// What it says.
     pub body: Body,
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use batoff_types::{
     Body, HostPattern, Purge, Record, SEMANTICS_VERSION, Selector, Seq, SiteChange, SiteLimits, TaskId,
-    UnixMillis,
+    TraceParent, UnixMillis,
 };
 use bytes::Bytes;
 use prost::Message;
@@ -95,6 +95,7 @@ pub fn encode(record: &Record) -> pb::Record {
         semantics: record.semantics,
         body: encode_body(&record.body),
         requester: None,
+        trace: record.trace.map(|trace| trace.to_bytes().to_vec()).unwrap_or_default(),
     }
 }
 
@@ -114,6 +115,8 @@ pub fn decode(seq: Seq, record: &pb::Record) -> Result<Record, WireError> {
         task: field::ulid("task", &record.task, TaskId::from_bytes)?,
         request_id: record.request_id.as_str().into(),
         semantics: record.semantics,
+        // What it purges does not depend on it.
+        trace: TraceParent::from_bytes(&record.trace),
         body,
     })
 }

@@ -22,6 +22,7 @@ fn record(seq: u64, task: &str, mark: &str) -> Record {
         task: task.parse::<TaskId>().unwrap(),
         request_id: Arc::from("r"),
         semantics: SEMANTICS_VERSION,
+        trace: None,
         body: Body::Purge(Purge {
             site: "demo".parse().unwrap(),
             selectors: vec![Selector::Tag(mark.parse::<Tag>().unwrap())],

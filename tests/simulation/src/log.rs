@@ -42,6 +42,7 @@ impl Log {
             task: TaskId::from_bytes(u128::from(self.tasks).to_be_bytes()),
             request_id: Arc::from(""),
             semantics: SEMANTICS_VERSION,
+            trace: None,
             body,
         };
         self.records.push(record);

@@ -337,6 +337,7 @@ mod tests {
             task: TaskId::from_bytes([0; 16]),
             request_id: "req-1".into(),
             semantics: 2,
+            trace: None,
             body: Body::Purge(purge.clone()),
         };
         let identity = RequesterIdentity::Token([0; 16]);

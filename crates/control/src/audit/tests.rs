@@ -59,6 +59,7 @@ impl Rig {
             task: TaskId::from_bytes(number.to_be_bytes()),
             request_id: "request".into(),
             semantics: 1,
+            trace: None,
             body: Body::Purge(purge.clone()),
         };
         let identity = RequesterIdentity::Token(TOKEN);

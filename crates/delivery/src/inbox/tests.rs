@@ -25,6 +25,7 @@ fn record(number: u64) -> Record {
         task: task(number),
         request_id: Arc::from("r"),
         semantics: 1,
+        trace: None,
         body: Body::Unknown,
     }
 }

@@ -146,6 +146,7 @@ impl Rig {
             task: TaskId::from_bytes([1; 16]),
             request_id: "test".into(),
             semantics: 1,
+            trace: None,
             body: Body::Purge(Purge { site: "a".parse().unwrap(), selectors: vec![selector], soft: false }),
         };
         self.apply.orders.send(Order::Record(Received { record, at: boottime() })).await.unwrap();

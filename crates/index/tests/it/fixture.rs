@@ -52,6 +52,7 @@ pub fn record(seq: u64, body: Body) -> Record {
         task: TaskId::from_bytes([(seq % 251) as u8; 16]),
         request_id: "request".into(),
         semantics: SEMANTICS_VERSION,
+        trace: None,
         body,
     }
 }

@@ -91,6 +91,7 @@ impl Rig {
             task: TaskId::from_bytes([1; 16]),
             request_id: "test".into(),
             semantics: 1,
+            trace: None,
             body,
         }));
     }

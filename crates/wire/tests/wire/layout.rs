@@ -9,7 +9,7 @@ use batoff_types::message::{
 };
 use batoff_types::{
     Body, Cursor, InstanceId, LogId, Moment, NodeName, Purge, Record, Replica, ReplicaSet, Selector, Seq,
-    SiteChange, SiteLimits, SiteTable, TaskId, Term, UnixMillis,
+    SiteChange, SiteLimits, SiteTable, TaskId, Term, TraceParent, UnixMillis,
 };
 use batoff_wire::{
     Requester, RequesterIdentity, decode_from_node, decode_record, decode_requested, decode_to_node,
@@ -46,6 +46,7 @@ fn record(body: Body) -> Record {
         task: TaskId::from_bytes(ULID),
         request_id: "req-1".into(),
         semantics: 1,
+        trace: None,
         body,
     }
 }
@@ -136,6 +137,28 @@ fn who_asked_stands_behind_the_record_and_changes_nothing_for_who_does_not_read_
     for requester in [raw(), raw().bytes(1, "short"), raw().bytes(1, ULID).bytes(2, "five!")] {
         let odd = raw_record().bytes(5, &purge).bytes(15, requester);
         assert_eq!(decode_requested(Seq::FIRST, odd.as_ref()), Ok((record.clone(), None)));
+    }
+}
+
+#[test]
+fn a_trace_stands_behind_the_record_and_what_is_none_changes_nothing() {
+    let purge = Body::Purge(Purge {
+        site: "shop".parse().unwrap(),
+        selectors: vec![Selector::Everything],
+        soft: false,
+    });
+    let plain = record(purge);
+    let raw_purge = raw().bytes(1, "shop").bytes(2, raw().bytes(5, raw()));
+    let ids = *b"0123456789abcdefghijklmn";
+    let traced = Record { trace: TraceParent::from_bytes(&ids), ..plain.clone() };
+    let expected = raw_record().bytes(5, &raw_purge).bytes(16, ids);
+    let encoded = encode_record(&traced);
+    assert_eq!(encoded, expected.as_ref());
+    assert_eq!(encoded.len() - encode_record(&plain).len(), 27);
+    assert_eq!(decode_record(Seq::FIRST, &encoded), Ok(traced));
+    for odd in [&ids[..23], &[0; 24], b""] {
+        let odd = raw_record().bytes(5, &raw_purge).bytes(16, odd);
+        assert_eq!(decode_record(Seq::FIRST, odd.as_ref()), Ok(plain.clone()));
     }
 }
 

@@ -47,6 +47,7 @@ fn purge() -> Record {
         task: TaskId::from_bytes([7; 16]),
         request_id: "req-1".into(),
         semantics: 1,
+        trace: None,
         body: Body::Purge(Purge {
             site: "shop".parse().unwrap(),
             selectors: vec![Selector::Url(

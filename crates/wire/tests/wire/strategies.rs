@@ -10,7 +10,7 @@ use batoff_types::message::{
 use batoff_types::{
     Body, Cursor, HostPattern, InstanceId, LogId, Moment, NodeName, Parent, Purge, PurgeUrl, Record, Replica,
     ReplicaSet, SEMANTICS_VERSION, Selector, Seq, SiteChange, SiteId, SiteLimits, SiteTable, Tag, TaskId,
-    Term, UnixMillis, UrlPrefix,
+    Term, TraceParent, UnixMillis, UrlPrefix,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -93,13 +93,15 @@ fn body() -> impl Strategy<Value = Body> {
 
 /// A record with that number.
 pub fn record(seq: Seq) -> impl Strategy<Value = Record> {
-    (any::<u64>(), any::<[u8; 16]>(), ".{0,40}", 0..=SEMANTICS_VERSION, body()).prop_map(
-        move |(accepted_at, task, request_id, semantics, body)| Record {
+    (any::<u64>(), any::<[u8; 16]>(), ".{0,40}", 0..=SEMANTICS_VERSION, any::<[u8; 24]>(), body()).prop_map(
+        move |(accepted_at, task, request_id, semantics, trace, body)| Record {
             seq,
             accepted_at: UnixMillis(accepted_at),
             task: TaskId::from_bytes(task),
             request_id: request_id.into(),
             semantics,
+            // One in 256 has none.
+            trace: TraceParent::from_bytes(&trace).filter(|_| trace[0] != 0),
             body,
         },
     )

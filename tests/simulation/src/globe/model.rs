@@ -298,6 +298,7 @@ impl<'a> Model<'a> {
             task: TaskId::from_bytes((self.sent.len() as u128).to_be_bytes()),
             request_id: Arc::from(""),
             semantics: SEMANTICS_VERSION,
+            trace: None,
             body: Body::Purge(Purge {
                 site: parse("world"),
                 selectors: vec![Selector::Everything],

@@ -103,6 +103,7 @@ impl Engine {
                 task: task(seq),
                 request_id: "".into(),
                 semantics: SEMANTICS_VERSION,
+                trace: None,
                 body: batoff_types::Body::Unknown,
             })
         };

@@ -35,6 +35,7 @@ fn records(numbers: std::ops::RangeInclusive<u64>) -> ToNode {
         task: TaskId::from_bytes(u128::from(number).to_be_bytes()),
         request_id: Arc::from("r"),
         semantics: 1,
+        trace: None,
         body: Body::Unknown,
     };
     ToNode::Records(numbers.map(record).collect())

@@ -197,6 +197,7 @@ pub fn record(seq: u64) -> Record {
         task: task(seq),
         request_id: "test".into(),
         semantics: 1,
+        trace: None,
         body: Body::NodeRegistered(NodeName::new("fra1", "other").unwrap()),
     }
 }
