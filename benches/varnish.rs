@@ -143,7 +143,15 @@ impl Adapter {
 fn record(seq: u64, body: Body) -> anyhow::Result<Record> {
     let seq = Seq::new(seq).context("a seq")?;
     let task = TaskId::from_bytes([0; 16]);
-    Ok(Record { seq, accepted_at: UnixMillis(0), task, request_id: "bench".into(), semantics: 1, trace: None, body })
+    Ok(Record {
+        seq,
+        accepted_at: UnixMillis(0),
+        task,
+        request_id: "bench".into(),
+        semantics: 1,
+        trace: None,
+        body,
+    })
 }
 
 /// Fills, purges, and makes sure that everything is gone; how long the purge took.

@@ -5,6 +5,7 @@ use batoff_edge::config::{ControlSection, LeaseSection, NodeSection, PathSection
 use batoff_program::config::{ConfigError, ConfigFile};
 use batoff_program::logs::LogSection;
 use batoff_program::monitor::MetricsSection;
+use batoff_program::traces::TracesSection;
 use serde::Deserialize;
 
 use crate::kinds::CachesSection;
@@ -32,6 +33,9 @@ pub struct EdgeConfig {
     /// `[log]`
     #[serde(default)]
     pub log: LogSection,
+    /// `[traces]`
+    #[serde(default)]
+    pub traces: TracesSection,
     /// `[caches]`
     #[serde(default)]
     pub caches: CachesSection,
@@ -40,6 +44,7 @@ pub struct EdgeConfig {
 impl ConfigFile for EdgeConfig {
     fn validate(&self) -> Result<(), ConfigError> {
         self.log.filter()?;
+        self.traces.validate()?;
         self.path.parents(&self.node.name()?)?;
         self.control.validate()?;
         self.caches.validate(&self.beside_caches())

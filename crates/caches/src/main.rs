@@ -8,6 +8,7 @@ use batoff_caches::kinds::CacheKind;
 use batoff_caches::{Locator, Surroundings};
 use batoff_edge::{DaemonConfig, certs};
 use batoff_index::IndexConfig;
+use batoff_program::config::ConfigError;
 use batoff_program::exit::{Failure, end_on_panic, run};
 use batoff_program::flags::{self, Flags};
 use batoff_program::listen::bind;
@@ -15,8 +16,10 @@ use batoff_program::monitor;
 use batoff_program::monitored::Monitored;
 use batoff_program::signals::Signals;
 use batoff_program::supervisor::Supervisor;
+use batoff_program::traces::{Exporter, Traces};
 use clap::Parser;
 use serde_json::json;
+use tokio::runtime::Handle;
 
 const PROGRAM: &str = "batoff-edge";
 
@@ -61,20 +64,30 @@ async fn look_at(flags: Flags, cache: CacheKind) -> Result<(), Failure> {
 fn check(flags: &Flags) -> Result<(), Failure> {
     let config: EdgeConfig = flags.load()?;
     let mut lines = certs::checked(&DaemonConfig::try_from(&config)?)?;
+    exporter(&config)?;
     lines.push(format!("log     {}", config.log.level));
     lines.push(format!("metrics {}", config.metrics.listen));
+    lines.push(format!("traces  {}", config.traces.described()));
     flags::checked(&flags.config, &lines);
     Ok(())
+}
+
+/// What tells a collector of traced purges, if one is configured.
+fn exporter(config: &EdgeConfig) -> Result<(Traces, Exporter), ConfigError> {
+    let node = config.node.name()?.to_string();
+    Exporter::prepare(&config.traces, PROGRAM, env!("CARGO_PKG_VERSION"), &node)
 }
 
 async fn serve(flags: Flags) -> Result<(), Failure> {
     let config: EdgeConfig = flags.load()?;
     let daemon = DaemonConfig::try_from(&config)?;
+    let (traces, exporter) = exporter(&config)?;
     config.log.install()?;
     end_on_panic();
     let figures = batoff_program::figures::install(&[])
         .map_err(|error| Failure::internal("the metrics recorder", error))?;
     let signals = Signals::listen(flags.exit_with_parent)?;
+    exporter.run_on(&Handle::current());
 
     let opened = {
         let keys_have_ports = config.caches.keys_have_ports();
@@ -94,7 +107,7 @@ async fn serve(flags: Flags) -> Result<(), Failure> {
         stop: signals.stop.clone(),
     };
     let caches = config.caches.open(around).await?;
-    let handle = opened.start(caches);
+    let handle = opened.tell(traces).start(caches);
     let vital = handle.vital();
     let monitored: Arc<dyn Monitored> = Arc::new(handle.monitor());
     let router = monitor::router(PROGRAM, Some(figures), Arc::clone(&monitored));
@@ -115,6 +128,7 @@ async fn serve(flags: Flags) -> Result<(), Failure> {
     tracing::info!("stopping");
     supervisor.stopping();
     handle.shutdown().await;
+    exporter.finish().await;
     monitoring.abort();
     Ok(())
 }

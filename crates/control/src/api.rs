@@ -11,6 +11,7 @@
 //! | `apart` | On which threads is waited? |
 //! | `propagation` | How did a purge spread? |
 //! | `purging` | The way from a request into the log, for tokens and for the console |
+//! | `traced` | Which purges are traced, and what is told of their requests? |
 //! | `submit`, `waiting`, `task`, `list`, `events`, `sla` | The routes |
 //! | `openapi` | How is all of this described? |
 //! | [`problem`], `remedies`, `russian` | How do we say no, what can be done about it, and in which language? |
@@ -55,6 +56,7 @@ mod state;
 mod submit;
 mod task;
 mod timestamp;
+mod traced;
 mod waiting;
 
 use std::sync::Arc;
@@ -79,6 +81,7 @@ pub use self::purging::WantedPurge;
 pub use self::refusals::PurgeAttempt;
 pub use self::request_id::RequestId;
 pub use self::state::Api;
+pub use self::traced::RequestTrace;
 
 /// All routes of the API. To be served with `ConnectInfo<SocketAddr>`, which the bucket of failed authentications goes
 /// by.

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use batoff_log::{Appended, Dedupe, NewRecord, NewTask, Store, StoreError};
 use batoff_types::{
-    Body, HostPattern, Moment, Purge, Record, Selector, Seq, SiteChange, SiteTable, TaskId, UnixMillis,
+    Body, HostPattern, Moment, Purge, Record, Selector, Seq, SiteChange, SiteTable, TaskId, TraceParent,
+    UnixMillis,
 };
 use batoff_wire::Requester;
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
@@ -66,6 +67,8 @@ pub struct Submission {
     pub requester: Option<Requester>,
     /// What makes a later request a repeat of this one: the signature, and the `Idempotency-Key`.
     pub dedupe: Vec<Dedupe>,
+    /// Where what becomes of it is told, if it is traced.
+    pub trace: Option<TraceParent>,
 }
 
 /// A purge that is durable.
@@ -163,10 +166,10 @@ impl Commit {
         let sites = Arc::clone(&self.sites).read_owned().await;
         still_owned(&self.catalog.table(), &submission.purge)?;
 
-        let Submission { purge, request_id, requester, dedupe } = submission;
+        let Submission { purge, request_id, requester, dedupe, trace } = submission;
         let (site, items_total, soft) = (purge.site.clone(), purge.selectors.len(), purge.soft);
         let kinds: Vec<_> = purge.selectors.iter().map(Selector::kind).collect();
-        let record = self.record(Body::Purge(purge), Arc::clone(&request_id));
+        let record = Record { trace, ..self.record(Body::Purge(purge), Arc::clone(&request_id)) };
         let (task, accepted_at) = (record.task, record.accepted_at);
         let body = match &requester {
             Some(requester) => batoff_wire::encode_requested(&record, requester),
@@ -182,7 +185,8 @@ impl Commit {
         match self.append(vec![new], hold).await?.first().copied() {
             Some(Appended::New { seq }) => {
                 metrics::purge_accepted(&kinds);
-                tracing::info!(%site, %task, %seq, request_id = &*request_id, items = items_total, soft, "purge accepted");
+                let trace = trace.map(tracing::field::display);
+                tracing::info!(%site, %task, %seq, request_id = &*request_id, items = items_total, soft, trace, "purge accepted");
                 Ok(Accepted { task, seq, accepted_at, items_total, replayed: false })
             }
             Some(Appended::Duplicate { seq, task }) => self.replayed(seq, task).await,

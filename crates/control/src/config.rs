@@ -3,6 +3,7 @@
 
 mod check;
 mod store;
+mod traces;
 mod url;
 
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ use http::HeaderName;
 use serde::{Deserialize, Deserializer, de};
 
 pub use self::store::{Engine, EtcdSection, ReplicaConfig, StoreConfig};
+pub use self::traces::TracesConfig;
 
 /// The whole configuration.
 #[derive(Clone, Debug, Deserialize)]
@@ -63,6 +65,9 @@ pub struct Config {
     /// `[log]`
     #[serde(default)]
     pub log: LogSection,
+    /// `[traces]`
+    #[serde(default)]
+    pub traces: TracesConfig,
 }
 
 /// Where everything durable is.

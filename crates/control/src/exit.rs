@@ -16,7 +16,7 @@ impl Ends for StartError {
     fn exit(&self) -> Exit {
         match self {
             Self::Secrets(error) => error.exit(),
-            Self::Tls { .. } | Self::Revoked(_) => Exit::Usage,
+            Self::Tls { .. } | Self::Revoked(_) | Self::Traces(_) => Exit::Usage,
             Self::Listen(error) => error.exit(),
             Self::Threads(_) => Exit::Temporary,
             Self::Open(error) => of_engine(error),

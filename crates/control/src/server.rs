@@ -101,6 +101,7 @@ pub async fn start(
     init::first_operator(&dir, &parts.services.accounts).await??;
     let listeners = Listeners::bind(&parts.services.config).await?;
     certificates.all().for_each(|tls| parts.services.certificates.add(Arc::clone(tls)));
+    parts.services.exporter.run_on(observers.first());
     let addresses = listeners.addresses(&parts.services.config, metrics);
     parts.run_background(&background, recorder, streams.handles());
     background.close();
@@ -145,6 +146,7 @@ pub fn check(config: &Config) -> Result<Vec<String>, StartError> {
     Certificates::read(config)?;
     Revoked::check(config.grpc.revoked.as_deref())?;
     let store = engine::check(config)?;
+    config.traces.exporter(config.replica.replica())?;
     let tls = |files: Option<TlsFiles>| match files {
         Some(TlsFiles { cert, clients, .. }) => match clients {
             ClientCertificates::Required(ca) => {
@@ -168,5 +170,6 @@ pub fn check(config: &Config) -> Result<Vec<String>, StartError> {
         format!("metrics {}", config.metrics.listen),
         format!("lease   {} ms: its times keep the two seconds", config.lease.lease_ms),
         format!("log     {}", config.log.level),
+        format!("traces  {}", config.traces.described()),
     ])
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use batoff_log::Store;
+use batoff_program::traces::{Exporter, Traces};
 use batoff_types::LogId;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -55,6 +56,10 @@ pub struct Services {
     pub revoked: Arc<Revoked>,
     /// The newest records, encoded.
     pub hub: Arc<Hub>,
+    /// Where what became of traced purges is told.
+    pub traces: Traces,
+    /// Brings it to the collector.
+    pub exporter: Exporter,
     /// SHA-256 of the operator's token.
     pub admin_token: [u8; 32],
     /// The threads of customers who wait or listen, apart from those that accept purges and follow the log.

@@ -10,6 +10,7 @@
 //! | `sla` | How fast were purges? |
 //! | `standstill` | Did the process stand still a moment ago, so that what others did is still unread? |
 //! | `pulse` | How many were accepted in each of the last seconds? |
+//! | `told` | What is a collector told of a traced purge? |
 //! | `durable` | What is on the disk of all that, and what does a start make of it? |
 //!
 //! One plain state behind one lock, changed by small synchronous steps; beside it a task that makes completions durable
@@ -28,6 +29,7 @@ mod sla;
 mod standstill;
 mod state;
 mod tasks;
+mod told;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,6 +37,7 @@ use std::time::Duration;
 
 use batoff_delivery::{HelloRefused, LeaseTimes, Resume, SetHistory};
 use batoff_log::{LogState, Store, StoreError};
+use batoff_program::traces::Traces;
 use batoff_program::vital::Vital;
 use batoff_types::message::{Ack, Counted, Heartbeat, Hello, LeaseGrant, Parents, Trouble};
 use batoff_types::{
@@ -129,6 +132,7 @@ pub struct Tracker {
     stopping: CancellationToken,
     draining: CancellationToken,
     vital: Vital,
+    traces: Traces,
 }
 
 /// What a tracker is made with.
@@ -149,6 +153,8 @@ pub struct TrackerOptions {
     pub vital: Vital,
     /// Which replica's this is.
     pub tenure: Tenure,
+    /// Where traced purges are told of.
+    pub traces: Traces,
 }
 
 impl Tracker {
@@ -160,7 +166,7 @@ impl Tracker {
         clock: Clock,
         options: TrackerOptions,
     ) -> Result<Arc<Self>, StoreError> {
-        let TrackerOptions { times, several, live_max, draining, stopping, vital, tenure } = options;
+        let TrackerOptions { times, several, live_max, draining, stopping, vital, tenure, traces } = options;
         let replica = several.as_ref().map(|several| several.own);
         let (now, rows) = ((clock.now(), clock.wall()), (&store, &tenure));
         let found = recover::recover(rows, &catalog, log, times, several, now, live_max).await?;
@@ -190,6 +196,7 @@ impl Tracker {
             stopping,
             draining,
             vital,
+            traces,
             state: Mutex::new(found.state),
         });
         tracker.step(|_, _, _| ());
@@ -216,10 +223,13 @@ impl Tracker {
         let completed = state.completed_through();
         // Told under the lock, so that subscribers see events in the order in which they happened.
         let (news, finished) = state.tasks.take_news();
+        let handed = state.tasks.take_handed();
         self.events.push(news, state.told());
         drop(state);
         // Not under the lock: whoever reads the log may be slow.
         finished.iter().for_each(log_finished);
+        told::handed(&self.traces, &self.clock, &handed);
+        told::completed(&self.traces, &self.clock, &finished);
         if *self.completed.borrow() < completed {
             self.completed.send_if_modified(|told| {
                 *told < completed && {
@@ -538,13 +548,14 @@ fn origin(term: Term, replica: Option<Replica>) -> Term {
 }
 
 /// The end of a purge's story: one line, found by its request id or its task.
-fn log_finished(Finished { task, slowest }: &Finished) {
+fn log_finished(Finished { task, slowest, trace }: &Finished) {
     let (slowest, slowest_ms) = match slowest {
         Some((node, after)) => (&**node, Some(millis(*after))),
         None => ("-", None),
     };
+    let trace = trace.map(tracing::field::display);
     tracing::info!(
-        site = %task.site, task = %task.task, seq = %task.seq, request_id = &*task.request_id,
+        site = %task.site, task = %task.task, seq = %task.seq, trace, request_id = &*task.request_id,
         propagation_ms = task.propagation_ms, slowest, slowest_ms, nodes = task.nodes.total,
         confirmed = task.nodes.confirmed, fenced = task.nodes.fenced, objects = task.objects_evicted,
         "purge completed"

@@ -201,7 +201,8 @@ impl<L: Clone + Send + Sync + 'static> Applier<L> {
         let ticket = self.ticket();
         let mut matches = self.index.apply(&record);
         let in_force_after = boottime().since(at);
-        tracing::debug!(seq = %record.seq, task = %record.task, request_id = %record.request_id, "rule in force");
+        let trace = record.trace.map(tracing::field::display);
+        tracing::debug!(seq = %record.seq, task = %record.task, request_id = %record.request_id, trace, "rule in force");
         metrics::applied(self.index.applied());
         let mut report = RecordReport {
             seq: record.seq,

@@ -14,6 +14,7 @@ use batoff_delivery::{Feeds, InboxConfig};
 use batoff_index::{Index, IndexConfig};
 use batoff_program::certificates::LOOK_EVERY;
 use batoff_program::monitored::Monitored;
+use batoff_program::traces::Traces;
 use batoff_program::vital::Vital;
 use batoff_types::message::{LeasePolicy, Position};
 use batoff_types::{Cursor, FillToken, Generation, InstanceId, NodeName, Parent, ReplicaSet};
@@ -81,6 +82,7 @@ pub struct Opened<L: Clone> {
     config: DaemonConfig,
     endpoints: Vec<Endpoint>,
     dial: Option<Dial>,
+    traces: Traces,
     index: Arc<Index<L>>,
     state: Arc<StateDir>,
     position: Option<Position>,
@@ -150,6 +152,7 @@ impl DaemonConfig {
             config: self,
             endpoints,
             dial: None,
+            traces: Traces::default(),
             index: Arc::new(index),
             state: Arc::new(opened.state),
             position,
@@ -218,6 +221,13 @@ impl<L: Clone + Send + Sync + 'static> Opened<L> {
     #[must_use]
     pub fn dial_with(mut self, dial: Dial) -> Self {
         self.dial = Some(dial);
+        self
+    }
+
+    /// Tells of traced purges there; nowhere without it.
+    #[must_use]
+    pub fn tell(mut self, traces: Traces) -> Self {
+        self.traces = traces;
         self
     }
 
@@ -291,6 +301,7 @@ impl<L: Clone + Send + Sync + 'static> Opened<L> {
             wanted,
             durable: durable_seen,
             reload: Arc::clone(&reload),
+            traces: self.traces,
         };
         let following = follower.run(stop_following.clone());
         let following = tokio::spawn(vital.watch("follower", &stop_following, following));

@@ -29,6 +29,7 @@
 //! | `connect` | How is a stream opened: addresses, certificates, time limits? |
 //! | `backoff` | How long to wait before the next one? |
 //! | `index_size` | When is the control plane told how large the index is? |
+//! | `told` | What is a collector told of a traced purge? |
 //! | `counter` | How many objects would a purge hit here? (asked beside the stream, so that it never holds it up) |
 //!
 //! Here is the loop around them, until the daemon stops; then the lease is given up. What a
@@ -47,6 +48,7 @@ pub use self::connect::{Dial, Dialing};
 use self::counter::Counter;
 pub(crate) use self::following::Follower;
 use self::following::Following;
+use self::told::TracedPurges;
 use crate::boottime;
 
 mod backoff;
@@ -59,6 +61,7 @@ mod link;
 mod session;
 #[cfg(test)]
 mod tests;
+mod told;
 mod ways;
 
 impl<L: Clone + Send + Sync + 'static> Follower<L> {
@@ -71,6 +74,7 @@ impl<L: Clone + Send + Sync + 'static> Follower<L> {
         let counter = Counter::spawn(Arc::clone(&self.index), uncounted);
         let book = AddressBook::of(&self.known.endpoints, |text| self.control.endpoint(text).ok());
         let mut following = Following {
+            told: TracedPurges::new(self.traces.clone()),
             book,
             last_number: self.first_number,
             // Nodes that start together should not all ask the same replica first.

@@ -23,6 +23,7 @@
 //! | [`certificates`] | When does a certificate end, and have its files changed? |
 //! | [`handshake`] | Why did a TLS handshake come to nothing, and what helps? |
 //! | [`durable`] | How is a file replaced so that no crash leaves half of one? |
+//! | [`traces`] | What became of one purge, for a collector? `[traces]` |
 //! | `process` | Which build is it, and what does it use? |
 //! | [`descriptors`] | How many files may be open, and who gets them? |
 //!
@@ -62,6 +63,7 @@ pub mod process;
 pub mod signals;
 #[cfg(feature = "main")]
 pub mod supervisor;
+pub mod traces;
 pub mod vital;
 #[cfg(feature = "serve")]
 pub mod watched;

@@ -8,6 +8,7 @@ use batoff_program::config::{ConfigError, ConfigFile};
 use batoff_program::listen::ListenersSection;
 use batoff_program::logs::LogSection;
 use batoff_program::monitor::MetricsSection;
+use batoff_program::traces::TracesSection;
 use serde::Deserialize;
 
 use crate::origin::{Origins, Upstream};
@@ -38,6 +39,9 @@ pub struct ProxyConfig {
     /// `[log]`
     #[serde(default)]
     pub log: LogSection,
+    /// `[traces]`
+    #[serde(default)]
+    pub traces: TracesSection,
     /// `[proxy]`
     pub proxy: ProxySection,
     /// `[listeners]`: visitors' connections. Further ones than `connections_max` wait in the kernel's queue.
@@ -97,6 +101,7 @@ pub struct ShieldSection {
 impl ConfigFile for ProxyConfig {
     fn validate(&self) -> Result<(), ConfigError> {
         self.log.filter()?;
+        self.traces.validate()?;
         self.path.parents(&self.node.name()?)?;
         self.control.validate()?;
         let proxy = &self.proxy;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use batoff_edge::InProcess;
 use batoff_edge::{DaemonConfig, certs};
 use batoff_index::IndexConfig;
+use batoff_program::config::ConfigError;
 use batoff_program::exit::{Exit, Failure, run};
 use batoff_program::flags::{self, Flags};
 use batoff_program::listen::bind;
@@ -13,12 +14,14 @@ use batoff_program::monitor;
 use batoff_program::monitored::Monitored;
 use batoff_program::signals::Signals;
 use batoff_program::supervisor::Supervisor;
+use batoff_program::traces::{Exporter, Traces};
 use batoff_proxy::config::ProxyConfig;
 use batoff_proxy::figures;
 use batoff_proxy::monitor::Monitor;
 use batoff_proxy::{Locator, Proxy, Shield, Store};
 use clap::Parser;
 use serde_json::json;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 const PROGRAM: &str = "batoff-proxy";
@@ -45,11 +48,19 @@ fn main() -> ExitCode {
 fn check(flags: &Flags) -> Result<(), Failure> {
     let config: ProxyConfig = flags.load()?;
     let mut lines = certs::checked(&DaemonConfig::try_from(&config)?)?;
+    exporter(&config)?;
     lines.push(format!("log     {}", config.log.level));
     lines.push(format!("proxy   {}", config.proxy.listen));
     lines.push(format!("metrics {}", config.metrics.listen));
+    lines.push(format!("traces  {}", config.traces.described()));
     flags::checked(&flags.config, &lines);
     Ok(())
+}
+
+/// What tells a collector of traced purges, if one is configured.
+fn exporter(config: &ProxyConfig) -> Result<(Traces, Exporter), ConfigError> {
+    let node = config.node.name()?.to_string();
+    Exporter::prepare(&config.traces, PROGRAM, env!("CARGO_PKG_VERSION"), &node)
 }
 
 async fn serve(flags: Flags) -> Result<(), Failure> {
@@ -57,11 +68,13 @@ async fn serve(flags: Flags) -> Result<(), Failure> {
     let daemon = DaemonConfig::try_from(&config)?;
     let origins = config.proxy.origins()?;
     let children = config.children()?;
+    let (traces, exporter) = exporter(&config)?;
     config.log.install()?;
     let recorder = batoff_program::figures::install(&[])
         .map_err(|error| Failure::internal("the metrics recorder", error))?;
     figures::declare();
     let signals = Signals::listen(flags.exit_with_parent)?;
+    exporter.run_on(&Handle::current());
 
     let opened = DaemonConfig::open::<Locator>(daemon, IndexConfig::default())?;
     let proxy = &config.proxy;
@@ -82,7 +95,7 @@ async fn serve(flags: Flags) -> Result<(), Failure> {
 
     let shield = Shield::new(opened.standing(), children);
     let overflow = opened.overflow();
-    let handle = opened.start(vec![Box::new(InProcess::new("proxy", store))]);
+    let handle = opened.tell(traces).start(vec![Box::new(InProcess::new("proxy", store))]);
     let stop_monitoring = CancellationToken::new();
     let vital = handle.vital();
     let monitored: Arc<dyn Monitored> = Arc::new(Monitor { daemon: handle.monitor(), store });
@@ -111,6 +124,7 @@ async fn serve(flags: Flags) -> Result<(), Failure> {
     supervisor.stopping();
     // The fence first: what is still answered below comes from the origin.
     handle.shutdown().await;
+    exporter.finish().await;
     server.await.map_err(|error| Failure::internal("the accept loop", error))?;
     stop_monitoring.cancel();
     Ok(())

@@ -1,6 +1,8 @@
 use std::sync::Arc;
 
-use crate::{HostPattern, NodeName, Purge, ReplicaSet, Selector, Seq, SiteId, TaskId, TraceParent, UnixMillis};
+use crate::{
+    HostPattern, NodeName, Purge, ReplicaSet, Selector, Seq, SiteId, TaskId, TraceParent, UnixMillis,
+};
 
 /// One accepted entry of the purge log, with its place in the order.
 #[derive(Clone, Debug, PartialEq, Eq)]

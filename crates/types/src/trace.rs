@@ -26,7 +26,9 @@ pub struct CallersTrace {
 
 /// The field is not what W3C Trace Context says; it is then as if there were none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no traceparent as in W3C Trace Context: 00-<32 hex digits>-<16 hex digits>-<2 hex digits>, in small letters")]
+#[error(
+    "no traceparent as in W3C Trace Context: 00-<32 hex digits>-<16 hex digits>-<2 hex digits>, in small letters"
+)]
 pub struct InvalidTraceParent;
 
 impl TraceParent {

@@ -137,8 +137,15 @@ mod tests {
         ];
         let body = Body::Purge(Purge { site: "mine".parse().unwrap(), selectors, soft: false });
         let (seq, task) = (Seq::new(1).unwrap(), TaskId::from_bytes([1; 16]));
-        let record =
-            Record { seq, accepted_at: UnixMillis(0), task, request_id: "r".into(), semantics: 1, trace: None, body };
+        let record = Record {
+            seq,
+            accepted_at: UnixMillis(0),
+            task,
+            request_id: "r".into(),
+            semantics: 1,
+            trace: None,
+            body,
+        };
         let names =
             |_: &SiteId| BTreeSet::from(["c.example".parse().unwrap(), "*.d.example".parse().unwrap()]);
         let bumps: Vec<_> = of(&[Arc::new(record)], names).into_iter().collect();

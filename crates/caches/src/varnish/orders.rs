@@ -206,7 +206,15 @@ mod tests {
     fn record(body: Body) -> Arc<Record> {
         let seq = Seq::new(1).unwrap();
         let task = TaskId::from_bytes([1; 16]);
-        Arc::new(Record { seq, accepted_at: UnixMillis(0), task, request_id: "r".into(), semantics: 1, trace: None, body })
+        Arc::new(Record {
+            seq,
+            accepted_at: UnixMillis(0),
+            task,
+            request_id: "r".into(),
+            semantics: 1,
+            trace: None,
+            body,
+        })
     }
 
     fn purge(soft: bool, selectors: &[Selector]) -> Arc<Record> {

@@ -16,6 +16,7 @@ use super::purge_body::PurgeRequest;
 use super::quota::Rates;
 use super::slices::NotTaken;
 use super::state::Api;
+use super::traced::RequestTrace;
 use crate::commit::{Accepted, CommitError, RETRY_AFTER, Submission};
 use crate::tracker::Counts;
 
@@ -37,12 +38,17 @@ pub struct WantedPurge<'a> {
     pub requester: Requester,
     /// What makes a later request a repeat of this one.
     pub dedupe: Vec<Dedupe>,
+    /// What is told of it, if it is traced.
+    pub trace: Option<&'a mut RequestTrace>,
 }
 
 impl Api {
     /// Purges, or says why not. Durable when it returns; it may be that it was before.
     pub async fn purge(&self, asked: WantedPurge<'_>, rates: Rates) -> Result<Accepted, Problem> {
-        let WantedPurge { site, request, request_id, requester, dedupe } = asked;
+        let WantedPurge { site, request, request_id, requester, dedupe, mut trace } = asked;
+        if let Some(trace) = &mut trace {
+            trace.asked(site, &request_id);
+        }
         let table = self.services.catalog.table();
         let selectors = items::selectors(request, site, &table, rates.burst())?;
         let cost = Cost::of(&selectors);
@@ -59,13 +65,24 @@ impl Api {
         let turn = self.services.commit.turn().await.map_err(|error| refused(error, request, site))?;
         // From here on the purge may take effect even if the client goes away, so what it costs is spent.
         let cost = taken.spend();
+        if let Some(trace) = &mut trace {
+            trace.step("admit");
+        }
         let submission = Submission {
             purge: Purge { site: site.clone(), selectors, soft: request.soft },
             request_id,
             requester: Some(requester),
             dedupe,
+            trace: trace.as_ref().map(|trace| trace.at()),
         };
-        match self.services.commit.submit_in(turn, submission).await {
+        let outcome = self.services.commit.submit_in(turn, submission).await;
+        if let Some(trace) = trace {
+            trace.step("append");
+            if let Ok(accepted) = &outcome {
+                trace.accepted(accepted);
+            }
+        }
+        match outcome {
             Ok(accepted) => {
                 if accepted.replayed {
                     self.quotas.give_back(site, cost);

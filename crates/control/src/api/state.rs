@@ -11,6 +11,7 @@ use super::quota::Rates;
 use super::refusals::Refusals;
 use super::replays::Replays;
 use super::site_quotas::SiteQuotas;
+use super::traced::Sampler;
 use crate::catalog::TokenId;
 use crate::service::Services;
 
@@ -29,6 +30,8 @@ pub struct Api {
     pub replays: Replays,
     /// What the audit log is told of purges that changed nothing.
     pub refusals: Refusals,
+    /// Which purges are traced.
+    pub sampler: Sampler,
     /// The open event streams, by token.
     pub token_streams: Arc<Gate<TokenId>>,
     /// The open event streams, by site.
@@ -46,6 +49,7 @@ impl Api {
             auth_failures: AuthFailures::default(),
             replays: Replays::default(),
             refusals: Refusals::default(),
+            sampler: Sampler::new(&services),
             token_streams: Gate::new("event streams", of_token),
             site_streams: Gate::new("event streams", Limits::of(total)),
             services,

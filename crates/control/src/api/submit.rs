@@ -22,6 +22,7 @@ use super::replays::KnownRepeat;
 use super::reply::{json, with_header};
 use super::request_id::RequestId;
 use super::state::Api;
+use super::traced::RequestTrace;
 use super::waiting::Wait;
 use crate::catalog::Scope;
 use crate::commit::Accepted;
@@ -30,6 +31,9 @@ use crate::tracker::Counts;
 
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+/// The trace of a purge that is traced, for whoever asks what became of it.
+const TRACE: HeaderName = HeaderName::from_static("x-batoff-trace");
 
 const PARAMETERS: [&str; 2] = ["dry_run", "wait"];
 
@@ -55,6 +59,7 @@ const PARAMETERS: [&str; 2] = ["dry_run", "wait"];
             ("Location" = String, description = "Path of the task"),
             ("Preference-Applied" = String, description = "`wait=…` when `Prefer` was followed"),
             ("Idempotency-Replayed" = bool, description = "`true` when this is the reply of an earlier, equal submission"),
+            ("X-Batoff-Trace" = String, description = "The id of the trace, only of a purge that is traced (W3C Trace Context, 32 hex digits)"),
             ("RateLimit" = String, description = "What is left of the site's quotas"),
             ("RateLimit-Policy" = String, description = "The site's quotas"),
         )),
@@ -62,6 +67,7 @@ const PARAMETERS: [&str; 2] = ["dry_run", "wait"];
             ("Location" = String, description = "Path of the task; not of a dry run"),
             ("Preference-Applied" = String, description = "`wait=…` when `Prefer` was followed"),
             ("Idempotency-Replayed" = bool, description = "`true` when this is the task of an earlier, equal submission"),
+            ("X-Batoff-Trace" = String, description = "The id of the trace, only of a purge that is traced (W3C Trace Context, 32 hex digits)"),
             ("RateLimit" = String, description = "What is left of the site's quotas"),
             ("RateLimit-Policy" = String, description = "The site's quotas"),
         )),
@@ -74,10 +80,20 @@ pub async fn submit(State(api): State<Arc<Api>>, request: Request<Body>) -> Resp
     let is_dry_run = needed == Scope::Read;
     let uri = request.uri().clone();
     let request_id = request.extensions().get::<RequestId>().cloned();
+    let began = api.sampler.begin();
     match admit(&api, request, needed).await {
         Ok(admitted) => {
             let rates = api.rates(&admitted.site);
-            let outcome = accept(&api, &admitted, asked, rates).await;
+            let mut trace = if is_dry_run { None } else { api.sampler.sample(began, admitted.headers()) };
+            let outcome = accept(&api, &admitted, asked, rates, trace.as_mut()).await;
+            let outcome = match (trace, outcome) {
+                (Some(trace), Ok(response)) => Ok(with_header(response, TRACE, trace.at().to_string())),
+                (Some(mut trace), Err(problem)) => {
+                    trace.refused(&problem);
+                    Err(problem)
+                }
+                (None, outcome) => outcome,
+            };
             if let (Err(problem), false) = (&outcome, is_dry_run) {
                 api.refusals.refused(&api.services, &admitted.asked(), problem);
             }
@@ -121,7 +137,11 @@ async fn accept(
     admitted: &Admitted,
     asked: Result<SubmitQuery, Problem>,
     rates: Rates,
+    mut trace: Option<&mut RequestTrace>,
 ) -> Result<Response, Problem> {
+    if let Some(trace) = &mut trace {
+        trace.step("verify");
+    }
     check_media_type(admitted.headers())?;
     check_coding(admitted.headers())?;
     let SubmitQuery { query, dry_run } = asked?;
@@ -130,9 +150,18 @@ async fn accept(
     let keys = idempotency::keys(admitted, api.services.clock.wall())?;
     if !dry_run && let Some(known) = api.replays.find(&keys, api.services.clock.wall()) {
         return match known {
-            KnownRepeat::Repeat(accepted) => answer(api, admitted, &wait, &accepted).await,
+            KnownRepeat::Repeat(accepted) => {
+                if let Some(trace) = &mut trace {
+                    trace.asked(&admitted.site, admitted.request_id.as_str());
+                    trace.accepted(&accepted);
+                }
+                answer(api, admitted, &wait, &accepted).await
+            }
             KnownRepeat::Conflict => Err(key_reused()),
         };
+    }
+    if let Some(trace) = &mut trace {
+        trace.step("parse");
     }
     if dry_run {
         let (selectors, counts) = api.count(&admitted.site, &request, &admitted.requester().identity).await?;
@@ -144,6 +173,7 @@ async fn accept(
         request_id: admitted.request_id.shared(),
         requester: admitted.requester(),
         dedupe: keys.clone(),
+        trace,
     };
     let accepted = api.purge(asked, rates).await?;
     api.replays.remember(&keys, &accepted, accepted.accepted_at);

@@ -23,6 +23,7 @@ impl ConfigFile for Config {
         self.store.check()?;
         self.replica.check(self.store.engine)?;
         self.grpc.check()?;
+        self.traces.check()?;
         self.lease.times().validate().map_err(|error| invalid("lease", error.to_string()))?;
         self.check_bounds()
     }

@@ -100,6 +100,7 @@ impl Parts {
             ReplicaPlaces::default()
         };
         let Endings { draining, stopping, vital } = endings;
+        let (traces, exporter) = config.traces.exporter(config.replica.replica())?;
         let several =
             tenure.has_seat().then(|| Several { own: tenure.replica(), first: config.replica.first_set() });
         let ids = Arc::new(match &several {
@@ -134,6 +135,7 @@ impl Parts {
                 stopping: stopping.clone(),
                 vital: vital.clone(),
                 tenure: tenure.clone(),
+                traces: traces.clone(),
             },
         )
         .await?;
@@ -171,6 +173,8 @@ impl Parts {
             certificates,
             revoked: Arc::default(),
             hub,
+            traces,
+            exporter,
             admin_token: secrets.admin_token,
             followers,
             draining,

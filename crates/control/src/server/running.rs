@@ -131,7 +131,10 @@ impl Running {
             }
             self.services.store.close().await;
         };
-        if tokio::time::timeout(DRAIN_PATIENCE.saturating_sub(FAREWELL_PATIENCE), closing).await.is_err() {
+        let closing = tokio::time::timeout(DRAIN_PATIENCE.saturating_sub(FAREWELL_PATIENCE), closing);
+        // Beside it, so that a collector that is away takes no time from the store.
+        let (closed, ()) = tokio::join!(closing, self.services.exporter.finish());
+        if closed.is_err() {
             tracing::warn!("the store was not closed in time; nothing acknowledged is lost");
         }
     }

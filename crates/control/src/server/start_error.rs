@@ -3,6 +3,7 @@
 use std::io;
 
 use batoff_log::StoreError;
+use batoff_program::config::ConfigError;
 use batoff_program::listen::ListenError;
 use batoff_types::Cursor;
 
@@ -49,6 +50,9 @@ pub enum StartError {
     /// The list of revoked certificates cannot be used.
     #[error(transparent)]
     Revoked(#[from] RevokedError),
+    /// The collector of traces is not configured well.
+    #[error(transparent)]
+    Traces(#[from] ConfigError),
     /// An address cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),

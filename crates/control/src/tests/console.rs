@@ -113,6 +113,7 @@ async fn purge(plane: &Plane, label: &str, selectors: Vec<Selector>) -> String {
         request_id: "request-1".into(),
         requester: Some(Requester { identity: RequesterIdentity::Token(token.to_bytes()), address: home() }),
         dedupe: Vec::new(),
+        trace: None,
     };
     plane.services().commit.submit(submission).await.unwrap().task.to_string()
 }

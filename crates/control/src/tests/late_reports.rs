@@ -35,7 +35,13 @@ async fn purge(services: &Services) -> Accepted {
     let purge = Purge { site: shop(), selectors: vec![Selector::Everything], soft: false };
     let accepted = services
         .commit
-        .submit(Submission { purge, request_id: "r".into(), requester: None, dedupe: Vec::new() })
+        .submit(Submission {
+            purge,
+            request_id: "r".into(),
+            requester: None,
+            dedupe: Vec::new(),
+            trace: None,
+        })
         .await;
     let accepted = accepted.unwrap();
     services.tracker.knows(accepted.seq).await;

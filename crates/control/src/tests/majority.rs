@@ -14,6 +14,7 @@ use batoff_log::embedded::{EmbeddedConfig, EmbeddedStore};
 use batoff_log::{Store, system_clock};
 use batoff_log_etcd::EtcdStore;
 use batoff_log_etcd::testing::EtcdServers;
+use batoff_program::traces::Traces;
 use batoff_program::vital::Vital;
 use batoff_types::message::{Ack, Heartbeat, Hello, LeasePolicy, PROTOCOL_VERSION, RecordReport};
 use batoff_types::{
@@ -82,6 +83,7 @@ impl One {
         let catalog = Arc::new(catalog.unwrap());
         let (draining, stopping) = (CancellationToken::new(), CancellationToken::new());
         let options = TrackerOptions {
+            traces: Traces::default(),
             times: LeaseTimes::default(),
             several: Some(crate::tracker::Several { own: replica, first: first.clone() }),
             tenure: Tenure::alone(),
@@ -144,7 +146,8 @@ impl One {
     async fn purge(&self, path: &str) -> Accepted {
         let url = format!("https://www.example.com{path}").parse().unwrap();
         let purge = Purge { site: shop(), selectors: vec![Selector::Url(url)], soft: false };
-        let submission = Submission { purge, request_id: "r".into(), requester: None, dedupe: Vec::new() };
+        let submission =
+            Submission { purge, request_id: "r".into(), requester: None, dedupe: Vec::new(), trace: None };
         self.commit.submit(submission).await.unwrap()
     }
 }

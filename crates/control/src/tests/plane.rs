@@ -213,8 +213,13 @@ impl Plane {
     pub(super) async fn submit(&self, path: &str) -> Result<Accepted, CommitError> {
         let url = format!("https://www.example.com{path}").parse().unwrap();
         let purge = Purge { site: shop(), selectors: vec![batoff_types::Selector::Url(url)], soft: false };
-        let submission =
-            Submission { purge, request_id: "request-1".into(), requester: None, dedupe: Vec::new() };
+        let submission = Submission {
+            purge,
+            request_id: "request-1".into(),
+            requester: None,
+            dedupe: Vec::new(),
+            trace: None,
+        };
         self.services().commit.submit(submission).await
     }
 

@@ -97,6 +97,7 @@ async fn purge_of_long_urls(plane: &Plane, count: usize) -> Accepted {
         Selector::Url(format!("{front}{rest}").parse().unwrap())
     };
     let purge = Purge { site: shop(), selectors: (0..count).map(url).collect(), soft: false };
-    let submission = Submission { purge, request_id: "long".into(), requester: None, dedupe: Vec::new() };
+    let submission =
+        Submission { purge, request_id: "long".into(), requester: None, dedupe: Vec::new(), trace: None };
     plane.services().commit.submit(submission).await.unwrap()
 }

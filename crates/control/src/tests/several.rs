@@ -239,6 +239,7 @@ async fn a_purge_that_is_sent_to_another_again_is_the_first_one() {
         purge: Purge { site: "shop".parse().unwrap(), selectors: vec![Selector::Everything], soft: false },
         request_id: "request".into(),
         requester: None,
+        trace: None,
         dedupe: vec![Dedupe {
             key: [7; 32],
             body_hash: [1; 32],

@@ -13,6 +13,7 @@ use batoff_control::server::{self, Running};
 use batoff_control::service::Services;
 use batoff_program::gate::{Gate, Limits};
 use batoff_program::listen::ListenersSection;
+use batoff_program::traces::Exporter;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -94,6 +95,8 @@ fn with_faults(services: &Services, faults: Faults) -> Arc<Services> {
         certificates: Arc::clone(&services.certificates),
         revoked: Arc::clone(&services.revoked),
         hub: Arc::clone(&services.hub),
+        traces: services.traces.clone(),
+        exporter: Exporter::default(),
         admin_token: services.admin_token,
         followers: services.followers.clone(),
         draining: services.draining.clone(),

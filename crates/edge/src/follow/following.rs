@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use batoff_delivery::{Feeds, Received};
 use batoff_index::Index;
+use batoff_program::traces::Traces;
 use batoff_types::Replica;
 use batoff_types::message::{LeasePolicy, Trouble};
 use tokio::sync::{Notify, watch};
@@ -16,6 +17,7 @@ use super::book::AddressBook;
 use super::connect::{ConnectError, Dial, FromControl, Stream};
 use super::counter::Counter;
 use super::link::{Aim, FeedLink, Way};
+use super::told::TracedPurges;
 use crate::apply::{ApplyHandle, Outcome};
 use crate::cache::Cache;
 use crate::config::{ControlSection, Endpoint};
@@ -53,6 +55,7 @@ pub(crate) struct Follower<L: Clone> {
     pub(crate) wanted: watch::Sender<Wanted>,
     pub(crate) durable: watch::Receiver<Arc<KnownReplicas>>,
     pub(crate) reload: Arc<Notify>,
+    pub(crate) traces: Traces,
 }
 
 /// The state of the task of the streams.
@@ -77,6 +80,7 @@ pub(super) struct Following<L: Clone> {
     pub(super) counter: Counter,
     /// Caches in trouble, told again to each control plane that welcomes this node.
     pub(super) troubles: Vec<Trouble>,
+    pub(super) told: TracedPurges,
     /// Why nothing is known of the parents, as it was logged last.
     pub(super) parents_unknown: String,
 }
@@ -86,6 +90,7 @@ impl<L: Clone + Send + Sync + 'static> Following<L> {
     pub(super) fn handle_outcome(&mut self, outcome: Outcome) -> Option<Trouble> {
         match outcome {
             Outcome::Applied { seq, task, report } => {
+                self.told.applied(seq, &report);
                 if let Err(error) = self.with.feeds.handle_applied(seq, task, report) {
                     // Ours alone; the cursor stays, so nothing is claimed that is not so.
                     tracing::error!(%error, "defect: records were applied out of order");
@@ -99,6 +104,7 @@ impl<L: Clone + Send + Sync + 'static> Following<L> {
                 None
             }
             Outcome::Reset(reset) => {
+                self.told.reset();
                 self.with.feeds.handle_reset_applied(&reset);
                 self.moved();
                 None

@@ -172,6 +172,7 @@ impl<L: Clone + Send + Sync + 'static> Following<L> {
                 self.held = Some(received);
                 break;
             }
+            self.told.handed(&received);
             room.send(Order::Record(received));
         }
         let replicas: Vec<(u64, Replica)> =
@@ -252,11 +253,13 @@ impl<L: Clone + Send + Sync + 'static> Following<L> {
         }
         while let Ok(room) = outgoing.try_reserve() {
             let Some(ack) = feeds.poll_ack(replica) else { break };
+            self.told.acked(replica, ack.cursor);
             room.send(FromNode::Ack(ack));
         }
         let Ok(room) = outgoing.try_reserve() else { return false };
         let Some(mut heartbeat) = feeds.poll_heartbeat(boottime(), replica) else { return false };
         let index = &self.with.index;
+        self.told.acked(replica, heartbeat.cursor);
         heartbeat.index = link.told_size.poll_news(heartbeat.sent_at, || {
             let size = index.size();
             IndexSize { objects: size.entries, bytes: size.bytes }

@@ -128,7 +128,8 @@ impl Control {
         let number = self.told.lock().accepted.len();
         let url = format!("https://www.example.com/{number}").parse().unwrap();
         let purge = Purge { site: site(), selectors: vec![Selector::Url(url)], soft: false };
-        let submission = Submission { purge, request_id: "test".into(), requester: None, dedupe: Vec::new() };
+        let submission =
+            Submission { purge, request_id: "test".into(), requester: None, dedupe: Vec::new(), trace: None };
         let accepted = services.commit.submit(submission).await.unwrap();
         self.told.lock().accepted.insert(accepted.seq, (now(), accepted.task));
         self.follow(services, accepted.seq, accepted.task);

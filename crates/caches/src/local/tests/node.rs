@@ -121,7 +121,15 @@ impl Node {
     fn record(&self, body: Body) -> Record {
         let number = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         let (seq, task) = (Seq::new(number).unwrap(), TaskId::from_bytes([1; 16]));
-        Record { seq, accepted_at: UnixMillis(0), task, request_id: "".into(), semantics: 1, trace: None, body }
+        Record {
+            seq,
+            accepted_at: UnixMillis(0),
+            task,
+            request_id: "".into(),
+            semantics: 1,
+            trace: None,
+            body,
+        }
     }
 
     /// Puts a purge in force, and does with every cache what its lane does, until the record could be acknowledged.

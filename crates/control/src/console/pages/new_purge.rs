@@ -14,6 +14,7 @@ use axum::response::Response;
 use batoff_log::Dedupe;
 use batoff_types::{Selector, SiteId, TaskId, UnixMillis};
 use batoff_wire::{Requester, RequesterIdentity};
+use http::HeaderMap;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
@@ -223,14 +224,19 @@ async fn purge(
         identity: RequesterIdentity::Account(viewer.name.as_str().to_owned()),
         address: frame.address,
     };
+    let mut trace = api.sampler.sample(api.sampler.begin(), &HeaderMap::new());
     let asked = WantedPurge {
         site,
         request,
         request_id: frame.request_id.shared(),
         requester: requester.clone(),
         dedupe: vec![sent_before(viewer, request, key, console.services.clock.wall())],
+        trace: trace.as_mut(),
     };
     let outcome = api.purge(asked, api.rates(site)).await;
+    if let (Err(problem), Some(trace)) = (&outcome, &mut trace) {
+        trace.refused(problem);
+    }
     if let Err(problem) = &outcome {
         let attempt = PurgeAttempt { requester, site, request_id: &frame.request_id, path: "/purges/new" };
         api.refusals.refused(&console.services, &attempt, problem);

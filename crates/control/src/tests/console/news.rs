@@ -77,6 +77,7 @@ async fn a_row_comes_when_its_purge_does_and_only_to_those_whose_site_it_is() {
         request_id: "request-2".into(),
         requester: None,
         dedupe: Vec::new(),
+        trace: None,
     };
     let own = plane.services().commit.submit(submission).await.unwrap().task.to_string();
     of_blog.until(&own).await;

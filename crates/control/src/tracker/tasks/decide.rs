@@ -143,7 +143,11 @@ impl State {
                 if !is_told {
                     self.tasks.news.push(view.clone());
                 }
-                self.tasks.finished.push(Finished { task: view, slowest: task.slowest.take() });
+                self.tasks.finished.push(Finished {
+                    task: view,
+                    slowest: task.slowest.take(),
+                    trace: task.trace,
+                });
             }
             before => task.completion = before,
         }

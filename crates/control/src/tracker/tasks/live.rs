@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use batoff_types::message::RecordReport;
-use batoff_types::{Cursor, Moment, Purge, Record, Replica, Selector, Seq, SiteId, TaskId, UnixMillis};
+use batoff_types::{
+    Cursor, Moment, Purge, Record, Replica, Selector, Seq, SiteId, TaskId, TraceParent, UnixMillis,
+};
 
 use super::marks::{PopProgress, SlowNodes, WayMark};
 use super::progress::{TaskProgress, WAITING_MAX};
@@ -20,6 +22,7 @@ pub(in crate::tracker) struct LiveTask {
     pub task: TaskId,
     pub site: SiteId,
     pub request_id: Arc<str>,
+    pub trace: Option<TraceParent>,
     pub selectors: Arc<[Selector]>,
     pub soft: bool,
     pub accepted_at: UnixMillis,
@@ -69,6 +72,17 @@ pub(in crate::tracker) struct Finished {
     pub task: TaskView,
     /// The node that confirmed it last, and how long after it was durable; `None` when none has.
     pub slowest: Option<(Arc<str>, Duration)>,
+    /// Where that is told, if it is traced.
+    pub trace: Option<TraceParent>,
+}
+
+/// A traced task that some node's stream has been handed.
+#[derive(Debug)]
+pub(in crate::tracker) struct Handed {
+    pub seq: Seq,
+    pub task: TaskId,
+    pub trace: TraceParent,
+    pub durable_at: Moment,
 }
 
 /// Records that were completed together.
@@ -125,6 +139,7 @@ impl LiveTask {
             task: record.task,
             site: purge.site.clone(),
             request_id: Arc::clone(&record.request_id),
+            trace: record.trace,
             selectors: purge.selectors.as_slice().into(),
             soft: purge.soft,
             accepted_at: record.accepted_at,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use batoff_types::message::RecordReport;
 use batoff_types::{Cursor, NodeName, Seq, TaskId};
 
-use super::live::{DecidedSpan, Finished, LiveTask};
+use super::live::{DecidedSpan, Finished, Handed, LiveTask};
 use super::progress::TaskProgress;
 use super::view::TaskView;
 use crate::tracker::nodes::roll::NodeIndex;
@@ -41,6 +41,8 @@ pub(in crate::tracker) struct Tasks {
     pub(super) news: Vec<TaskView>,
     /// Tasks whose completion has just become durable.
     pub(super) finished: Vec<Finished>,
+    /// Traced tasks that have come to a stream since that was asked last.
+    pub(super) handed: Vec<Handed>,
 }
 
 impl Tasks {
@@ -63,6 +65,7 @@ impl Tasks {
             dirty: BTreeSet::new(),
             news: Vec::new(),
             finished: Vec::new(),
+            handed: Vec::new(),
         }
     }
 
@@ -77,6 +80,11 @@ impl Tasks {
     }
 
     /// What subscribers and the log's reader are to be told since the last call.
+    /// Traced tasks that have come to a stream since the last call.
+    pub(in crate::tracker) fn take_handed(&mut self) -> Vec<Handed> {
+        std::mem::take(&mut self.handed)
+    }
+
     pub(in crate::tracker) fn take_news(&mut self) -> (Vec<TaskView>, Vec<Finished>) {
         (std::mem::take(&mut self.news), std::mem::take(&mut self.finished))
     }

@@ -6,7 +6,7 @@ use batoff_types::message::RecordReport;
 use batoff_types::{Body, Cursor, Moment, NodeName, Purge, Record, Seq};
 
 use super::events::Told;
-use super::live::LiveTask;
+use super::live::{Handed, LiveTask};
 use super::progress::TaskProgress;
 use super::view::TaskState;
 use crate::tracker::state::State;
@@ -64,6 +64,10 @@ impl State {
             {
                 let counts = counts.unwrap_or_else(|| self.counts_at(*seq));
                 self.tasks.news.push(task.view(*seq, TaskState::InProgress, counts));
+                if let Some(trace) = task.trace {
+                    let (seq, task, durable_at) = (*seq, task.task, task.durable_at);
+                    self.tasks.handed.push(Handed { seq, task, trace, durable_at });
+                }
             }
         }
     }
