@@ -124,7 +124,7 @@ impl Fleet {
             };
             let cursor = Cursor::new(1);
             fleet.roster.handle_hello(fleet.now, &hello, &Resume::At(cursor), 1)?;
-            let heartbeat = Heartbeat { sent_at: fleet.now, cursor, index: None };
+            let heartbeat = Heartbeat { sent_at: fleet.now, cursor, index: None, fill_in_after: None };
             let grant = fleet.roster.handle_heartbeat(fleet.now, node, 1, &heartbeat);
             anyhow::ensure!(grant.is_some_and(|grant| !grant.duration.is_zero()), "{node} got no lease");
         }
@@ -163,7 +163,8 @@ impl Fleet {
             if round % (ACKS / HEARTBEATS) == 0 {
                 load.heartbeats.on(self.names.len() as u64, || {
                     for node in &self.names {
-                        let heartbeat = Heartbeat { sent_at: now, cursor: tail, index: None };
+                        let heartbeat =
+                            Heartbeat { sent_at: now, cursor: tail, index: None, fill_in_after: None };
                         black_box(self.roster.handle_heartbeat(now, node, 1, &heartbeat));
                     }
                 });

@@ -278,7 +278,15 @@ impl Subscriber for LeanNode {
         // Until its Welcome is there, it looks again soon.
         let Some(every) = self.heartbeat else { return Ok(Some(now_ns + 1_000_000)) };
         let sent_at = Moment::from_micros(now_ns / 1_000);
-        if self.send(&FromNode::Heartbeat(Heartbeat { sent_at, cursor: self.cursor, index: None }), out) {
+        if self.send(
+            &FromNode::Heartbeat(Heartbeat {
+                sent_at,
+                cursor: self.cursor,
+                index: None,
+                fill_in_after: None,
+            }),
+            out,
+        ) {
             self.acked = self.cursor;
             self.lease.sent(sent_at.as_micros(), due_ns);
         }

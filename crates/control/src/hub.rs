@@ -2,22 +2,30 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
-use batoff_types::{Cursor, Seq};
+use batoff_delivery::{Outbox, RecentTails};
+use batoff_types::{Cursor, Moment, Seq};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// Frames kept joined. Nodes that follow live stand at one of very few places, so the same frame goes to most of them.
 const FRAMES_MAX: usize = 8;
 
 /// The newest records, encoded once and shared by all streams. It holds no list of streams: each has a position of its
-/// own and asks. A stream that has fallen out of the tail reads from the log until it has caught up.
+/// own and asks. A stream that has fallen out of the tail reads from the log until it has caught up. One that only fills in,
+/// as its node has others that send at once, gets what has been there for as long as the node said.
 pub struct Hub {
     inner: Mutex<Newest>,
     tail: watch::Sender<Cursor>,
     /// Through where streams may send: the tail as it was when the last round began.
     round: watch::Sender<Cursor>,
+    /// Since when there was something in a round, for streams that fill in.
+    recent: Mutex<RecentTails>,
+    /// The times in there count from here.
+    origin: Instant,
     records_max: usize,
     bytes_max: usize,
 }
@@ -48,6 +56,8 @@ impl Hub {
             inner: Mutex::new(Newest { start, records: VecDeque::new(), bytes: 0, frames: VecDeque::new() }),
             tail: watch::Sender::new(start),
             round: watch::Sender::new(start),
+            recent: Mutex::new(RecentTails::new(start)),
+            origin: Instant::now(),
             records_max,
             bytes_max,
         })
@@ -63,6 +73,23 @@ impl Hub {
         *self.round.borrow()
     }
 
+    /// Through where a stream may send: what is in a round, and if it fills in, what has been there for long enough.
+    pub fn reach(&self, outbox: &Outbox) -> Cursor {
+        let round = self.round();
+        if outbox.fills_in() { outbox.reach(self.now(), &self.recent.lock(), round) } else { round }
+    }
+
+    /// How long until a stream that fills in may send what it holds back; `None`: it holds nothing back.
+    pub fn fills_in(&self, outbox: &Outbox) -> Option<Duration> {
+        let now = self.now();
+        let at = outbox.fills_in().then(|| outbox.fills_in_at(now, &self.recent.lock()))??;
+        Some(at.since(now))
+    }
+
+    fn now(&self) -> Moment {
+        Moment::from_micros(u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
     /// Tells when a round begins.
     pub fn subscribe(&self) -> watch::Receiver<Cursor> {
         self.round.subscribe()
@@ -76,6 +103,7 @@ impl Hub {
     /// Wakes every stream once, for all that has come since the last round; none when nothing has.
     pub(crate) fn begin_round(&self) {
         let tail = self.tail();
+        self.recent.lock().handle_tail(self.now(), tail);
         self.round.send_if_modified(|round| tail > std::mem::replace(round, tail));
     }
 
@@ -134,6 +162,8 @@ pub(crate) fn fitting(sizes: impl Iterator<Item = usize>, bytes_max: usize) -> u
 
 #[cfg(test)]
 mod tests {
+    use batoff_delivery::{OutboxLimits, Resume};
+
     use super::*;
 
     fn seq(number: u64) -> Seq {
@@ -162,6 +192,21 @@ mod tests {
         assert_eq!(hub.frame(seq(1), seq(5), 25).unwrap().last, seq(2));
         assert_eq!(hub.frame(seq(1), seq(5), 1).unwrap().last, seq(1));
         assert_eq!(hub.frame(seq(4), seq(4), 1_000).unwrap().last, seq(4));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_fills_in_may_send_what_has_been_in_a_round_for_long_enough() {
+        const WAIT: Duration = Duration::from_millis(150);
+        let hub = Hub::new(Cursor::new(4), 10, 1_000);
+        let mut outbox = Outbox::new(&Resume::At(Cursor::new(4)), OutboxLimits::default());
+        hub.push(records(2));
+        assert_eq!(hub.reach(&outbox), Cursor::new(4), "a record waits for its round");
+        hub.begin_round();
+        assert_eq!((hub.reach(&outbox), hub.fills_in(&outbox)), (Cursor::new(6), None));
+        outbox.handle_pace(Some(WAIT));
+        assert_eq!((hub.reach(&outbox), hub.fills_in(&outbox)), (Cursor::new(4), Some(WAIT)));
+        tokio::time::advance(WAIT).await;
+        assert_eq!((hub.reach(&outbox), hub.fills_in(&outbox)), (Cursor::new(6), None));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use batoff_types::message::{
 };
 use batoff_types::{Cursor, InstanceId, Moment, NodeName, Parent, Replica, Seq, TaskId, Term};
 
-pub use self::feeds::{Arrivals, FeedLine, Feeds, HelloSaid};
+pub use self::feeds::{Arrivals, FeedLine, Feeds, HelloSaid, InvalidPromptFeeds, PromptFeeds};
 pub use self::queue::Received;
 #[cfg(any(test, feature = "mutations"))]
 use crate::Rule;
@@ -48,6 +48,8 @@ pub struct InboxConfig {
     pub agreed: bool,
     /// Without an answer to heartbeats for so long the stream is dead.
     pub silence_max: Duration,
+    /// Of how many replicas the streams are to bring records at once; the others fill in.
+    pub prompt_feeds: PromptFeeds,
     /// The replicas that count where the node stands.
     pub set: ReplicaSet,
     /// Whether that is known. If not, `set` is not gone by, and the first replica that accepts the node's place says which count
@@ -57,7 +59,7 @@ pub struct InboxConfig {
 }
 
 impl InboxConfig {
-    /// With the default limits: 4,096 records, 8 MiB; 3 s of silence. Nothing is agreed, and the control plane is alone.
+    /// With the default limits: 4,096 records, 8 MiB; 3 s of silence; two prompt feeds. Nothing is agreed, and the control plane is alone.
     pub fn new(node: NodeName, policy: LeasePolicy) -> Self {
         Self {
             node,
@@ -69,6 +71,7 @@ impl InboxConfig {
             queue_bytes: 8 << 20,
             agreed: false,
             silence_max: SILENCE_MAX,
+            prompt_feeds: PromptFeeds::default(),
             set: ReplicaSet::only(),
             set_is_known: true,
             rules: RuleSet::default(),

@@ -122,7 +122,13 @@ mod tests {
     }
 
     fn grant(echo: u64, duration: Duration, term: u64) -> LeaseGrant {
-        LeaseGrant { echo: Moment::from_micros(echo), duration, term: Term(term), parents_through: None }
+        LeaseGrant {
+            echo: Moment::from_micros(echo),
+            duration,
+            term: Term(term),
+            parents_through: None,
+            tail: None,
+        }
     }
 
     #[test]

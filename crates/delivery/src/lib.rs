@@ -32,7 +32,7 @@
 //! Several control planes beside one log need no leader: each has a roster and leases of its own, a node serves while
 //! leases of a majority run, and a purge is completed when a majority has stated it. What each of them may say, and when,
 //! `replicas/seat.rs`; what follows from it, `replicas/statements.rs`; how a node makes one of their streams,
-//! `inbox/feeds.rs`. One that is alone is a majority of itself, by the same code.
+//! `inbox/feeds.rs`, and which of those bring records at once, `inbox/feeds/prompt.rs`. One that is alone is a majority of itself, by the same code.
 
 mod inbox;
 mod lease;
@@ -46,10 +46,11 @@ mod times;
 pub use batoff_types::{InvalidSet, REPLICAS_MAX, ReplicaSet};
 
 pub use self::inbox::{
-    Arrivals, FeedLine, Feeds, HelloSaid, Inbox, InboxConfig, InboxError, OutOfOrder, Received,
+    Arrivals, FeedLine, Feeds, HelloSaid, Inbox, InboxConfig, InboxError, InvalidPromptFeeds, OutOfOrder,
+    PromptFeeds, Received,
 };
 pub use self::lease::Lease;
-pub use self::outbox::{Outbox, OutboxLimits, ProtocolError, ToSend};
+pub use self::outbox::{FILL_IN_MAX, Outbox, OutboxLimits, ProtocolError, RecentTails, ToSend};
 pub use self::replicas::{
     SEAT, Seat, SeatAnswer, SeatConfig, SeatRecord, SeatRequest, SetHistory, Statements,
 };

@@ -1,8 +1,13 @@
 //! The control plane's end of one node's stream: how far it was sent, how far it has acknowledged, what may be sent next. A
 //! position, and never a queue of records.
 
-use batoff_types::{Cursor, Seq};
+mod recent_tails;
 
+use std::time::Duration;
+
+use batoff_types::{Cursor, Moment, Seq};
+
+pub use self::recent_tails::{FILL_IN_MAX, RecentTails};
 use crate::Resume;
 
 /// What one message, and one stream, may hold.
@@ -56,6 +61,8 @@ pub struct Outbox {
     base: Cursor,
     sent: Cursor,
     acked: Cursor,
+    /// It only fills in, this long after a record became known.
+    fill_in_after: Option<Duration>,
 }
 
 impl Outbox {
@@ -66,7 +73,29 @@ impl Outbox {
             Resume::At(cursor) => *cursor,
             Resume::Reset(_) => Cursor::START,
         };
-        Self { limits, base, sent: base, acked }
+        Self { limits, base, sent: base, acked, fill_in_after: None }
+    }
+
+    /// The node wants records at once (`None`), or only those that it has not confirmed so long after they became known,
+    /// since others send them at once. At most [`FILL_IN_MAX`]. What a stream begins with is "at once".
+    pub fn handle_pace(&mut self, fill_in_after: Option<Duration>) {
+        self.fill_in_after = fill_in_after.map(|after| after.min(FILL_IN_MAX));
+    }
+
+    /// Through where this stream may send, of a log that reaches to `tail`: for [`Outbox::poll_range`].
+    pub fn reach(&self, now: Moment, tails: &RecentTails, tail: Cursor) -> Cursor {
+        self.fill_in_after.map_or(tail, |after| tails.known_for(now, after).min(tail))
+    }
+
+    /// When the next record is to be filled in that is held back at `now`, unless the node confirms it before; `None`: none
+    /// is held back.
+    pub fn fills_in_at(&self, now: Moment, tails: &RecentTails) -> Option<Moment> {
+        tails.known_for_at(self.sent, self.fill_in_after?).filter(|at| *at > now)
+    }
+
+    /// Whether it only fills in.
+    pub const fn fills_in(&self) -> bool {
+        self.fill_in_after.is_some()
     }
 
     /// What to send next when the log reaches to `tail`; `None` when there is nothing, or too much is in flight.
@@ -169,6 +198,47 @@ mod tests {
         outbox.handle_ack(Cursor::new(9)).unwrap();
         assert_eq!(outbox.poll_range(Cursor::new(8)), None, "this one is behind the node");
         assert_eq!(outbox.poll_range(Cursor::new(10)), Some(ToSend { first: seq(10), last: seq(10) }));
+    }
+
+    #[test]
+    fn a_stream_that_fills_in_sends_only_what_the_node_still_has_not_confirmed() {
+        let (mut outbox, mut tails) = (outbox(4, OutboxLimits::default()), RecentTails::new(Cursor::new(4)));
+        let at = |millis: u64| Moment::from_micros(millis * 1_000);
+        let tail = Cursor::new(6);
+        tails.handle_tail(at(1_000), Cursor::new(5));
+        tails.handle_tail(at(1_100), tail);
+        assert_eq!(outbox.reach(at(1_100), &tails, tail), tail, "at once");
+        assert_eq!(outbox.fills_in_at(at(1_100), &tails), None);
+        outbox.handle_pace(Some(Duration::from_millis(150)));
+        assert_eq!(outbox.poll_range(outbox.reach(at(1_149), &tails, tail)), None);
+        assert_eq!(outbox.fills_in_at(at(1_149), &tails), Some(at(1_150)));
+        let due = outbox.poll_range(outbox.reach(at(1_150), &tails, tail));
+        assert_eq!(due, Some(ToSend { first: seq(5), last: seq(5) }));
+        // Others brought both.
+        outbox.handle_known(Cursor::new(6));
+        outbox.handle_ack(Cursor::new(6)).unwrap();
+        assert_eq!(outbox.poll_range(outbox.reach(at(9_000), &tails, tail)), None);
+        assert_eq!(outbox.fills_in_at(at(1_150), &tails), None);
+        // Both of them have gone silent.
+        tails.handle_tail(at(2_000), Cursor::new(8));
+        let due = outbox.poll_range(outbox.reach(at(2_150), &tails, Cursor::new(8)));
+        assert_eq!(due, Some(ToSend { first: seq(7), last: seq(8) }));
+        outbox.handle_pace(None);
+        assert_eq!(outbox.reach(at(2_001), &tails, Cursor::new(8)), Cursor::new(8));
+    }
+
+    #[test]
+    fn no_stream_is_held_back_for_long_and_what_is_old_is_sent_at_once() {
+        let (mut outbox, mut tails) = (outbox(1, OutboxLimits::default()), RecentTails::new(Cursor::new(4)));
+        outbox.handle_pace(Some(Duration::from_secs(3_600)));
+        let old = outbox.poll_range(outbox.reach(Moment::ZERO, &tails, Cursor::new(4)));
+        assert_eq!(
+            old,
+            Some(ToSend { first: seq(2), last: seq(4) }),
+            "a node that comes back is behind anyway"
+        );
+        tails.handle_tail(Moment::ZERO, Cursor::new(5));
+        assert_eq!(outbox.reach(Moment::ZERO + FILL_IN_MAX, &tails, Cursor::new(5)), Cursor::new(5));
     }
 
     #[test]

@@ -260,7 +260,7 @@ impl Roster {
         self.raise_watermark();
         let duration = if granted { self.times.lease } else { Duration::ZERO };
         let parents_through = self.path_of(node).map(|place| place.through);
-        Some(LeaseGrant { echo: heartbeat.sent_at, duration, term: self.term, parents_through })
+        Some(LeaseGrant { echo: heartbeat.sent_at, duration, term: self.term, parents_through, tail: None })
     }
 
     /// An ack came. It must have passed [`crate::Outbox::handle_ack`]. Costs O(log nodes). False when the connection is

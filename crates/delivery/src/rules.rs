@@ -68,6 +68,8 @@ pub enum Rule {
     ResetMajority,
     /// What comes on another connection than the present one is dropped.
     PresentConnection,
+    /// A stream that does not bring records at once brings those that the node still has not confirmed after a while.
+    FillsIn,
 }
 
 impl Rule {
@@ -94,7 +96,7 @@ impl Rule {
     ];
 
     /// Those that only several control planes beside one log need.
-    pub const OF_SEVERAL: [Self; 13] = [
+    pub const OF_SEVERAL: [Self; 14] = [
         Self::LeaseMajority,
         Self::StatementMajority,
         Self::OwnTail,
@@ -108,6 +110,7 @@ impl Rule {
         Self::AgreedWithSet,
         Self::ResetMajority,
         Self::PresentConnection,
+        Self::FillsIn,
     ];
 
     /// Its name, for command lines of simulations.
@@ -144,6 +147,7 @@ impl Rule {
             Self::AgreedWithSet => "agreed-with-set",
             Self::ResetMajority => "reset-majority",
             Self::PresentConnection => "present-connection",
+            Self::FillsIn => "fills-in",
         }
     }
 }

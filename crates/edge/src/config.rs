@@ -10,7 +10,7 @@ use serde::Deserialize;
 mod control;
 mod path;
 
-pub use self::control::{ControlSection, Endpoint};
+pub use self::control::{ControlSection, Endpoint, FeedsSetting};
 pub use self::path::PathSection;
 
 /// `[node]`: who this is. It must be what the certificate says.

@@ -259,6 +259,7 @@ impl<L: Clone + Send + Sync + 'static> Opened<L> {
 
         let mut inbox = InboxConfig::new(self.config.node, self.config.policy);
         inbox.parents = self.config.parents;
+        inbox.prompt_feeds = self.config.control.feeds.0;
         inbox.agreed = self.fence.is_agreed();
         inbox.version = env!("CARGO_PKG_VERSION").to_owned();
         inbox.caches = caches.iter().map(|cache| cache.name().to_owned()).collect();

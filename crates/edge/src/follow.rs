@@ -32,6 +32,9 @@
 //! | `told` | What is a collector told of a traced purge? |
 //! | `counter` | How many objects would a purge hit here? (asked beside the stream, so that it never holds it up) |
 //!
+//! Of several control planes the feeds choose which bring records at once (`[control] feeds`); each heartbeat tells its
+//! replica whether it does.
+//!
 //! Here is the loop around them, until the daemon stops; then the lease is given up. What a
 //! message means is `batoff_delivery`'s to say, what it does to caches is [`apply`](crate::apply)'s.
 

@@ -46,13 +46,17 @@ impl EvictReason {
 }
 
 /// Gauges that have no value until there is something to tell.
-const GAUGES: [(&str, &str); 7] = [
+const GAUGES: [(&str, &str); 8] = [
     ("batoff_edge_index_part_bytes", "Memory of the index in bytes, by what it is for, estimated"),
     ("batoff_edge_index_urls", "URLs of the objects in the index"),
     ("batoff_edge_index_tags", "Tags of the objects in the index"),
     ("batoff_edge_trouble", "1 while a cache cannot be reached or refuses"),
     ("batoff_edge_replica_connected", "1 while this control plane has welcomed this node"),
     ("batoff_edge_replica_lease_remaining_seconds", "Seconds until the lease of this control plane ends"),
+    (
+        "batoff_edge_replica_prompt",
+        "1 while this control plane is to bring records at once, 0 while it is only to fill in",
+    ),
     (
         "batoff_edge_replica_behind_seconds",
         "How much later than another one this control plane brought the last record that it brought; 0 when it was first",
@@ -100,6 +104,10 @@ pub(crate) fn declare() {
     describe_counter!(
         "batoff_edge_replica_first_total",
         "Records that this control plane was the first to bring"
+    );
+    describe_counter!(
+        "batoff_edge_replica_filled_in_total",
+        "Records that this control plane brought because those that were to bring them at once had not"
     );
     describe_gauge!(
         "batoff_edge_parents_seq",
@@ -155,12 +163,19 @@ pub(crate) fn replica_connected(replica: Replica, is_connected: bool) {
 }
 
 /// What one control plane grants and brings.
-pub(crate) fn replica(replica: Replica, leased_for: std::time::Duration, arrivals: Arrivals) {
+pub(crate) fn replica(
+    replica: Replica,
+    leased_for: std::time::Duration,
+    is_prompt: bool,
+    arrivals: Arrivals,
+) {
     let label = replica.0.to_string();
     gauge!("batoff_edge_replica_lease_remaining_seconds", "replica" => label.clone())
         .set(leased_for.as_secs_f64());
     gauge!("batoff_edge_replica_behind_seconds", "replica" => label.clone())
         .set(arrivals.behind.as_secs_f64());
+    gauge!("batoff_edge_replica_prompt", "replica" => label.clone()).set(f64::from(u8::from(is_prompt)));
+    counter!("batoff_edge_replica_filled_in_total", "replica" => label.clone()).absolute(arrivals.filled_in);
     counter!("batoff_edge_replica_first_total", "replica" => label).absolute(arrivals.first);
 }
 

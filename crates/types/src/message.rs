@@ -92,6 +92,9 @@ pub struct Heartbeat {
     pub cursor: Cursor,
     /// How large the node's index is, when that is news to whoever is at the other end.
     pub index: Option<IndexSize>,
+    /// This stream need not bring records at once, since others do: only those that are not confirmed so long after they
+    /// became known. `None`: at once. Not read by a control plane that is alone.
+    pub fill_in_after: Option<Duration>,
 }
 
 /// How large a node's index is. A figure for people.
@@ -226,6 +229,8 @@ pub struct LeaseGrant {
     pub term: Term,
     /// As in [`Parents`]; `None` for a node that names no parents, and from a control plane that knows of none.
     pub parents_through: Option<Cursor>,
+    /// Where the log ends as far as this control plane has read it; `None` from one that is alone.
+    pub tail: Option<Cursor>,
 }
 
 /// How far the nodes between a node and the origins are.

@@ -21,6 +21,7 @@ pub fn encode_from_node(message: &FromNode) -> Bytes {
             sent_at_micros: heartbeat.sent_at.as_micros(),
             cursor: heartbeat.cursor.get(),
             index: heartbeat.index.map(|IndexSize { objects, bytes }| pb::IndexSize { objects, bytes }),
+            fill_in_after_micros: heartbeat.fill_in_after.map(field::micros),
         }),
         FromNode::Ack(ack) => Body::Ack(pb::Ack {
             cursor: ack.cursor.get(),
@@ -51,6 +52,7 @@ pub fn decode_from_node(bytes: &[u8]) -> Result<FromNode, WireError> {
             sent_at: Moment::from_micros(heartbeat.sent_at_micros),
             cursor: Cursor::new(heartbeat.cursor),
             index: heartbeat.index.map(|pb::IndexSize { objects, bytes }| IndexSize { objects, bytes }),
+            fill_in_after: heartbeat.fill_in_after_micros.map(Duration::from_micros),
         }),
         Body::Ack(ack) => FromNode::Ack(decode_ack(&ack).map_err(|error| error.within("ack"))?),
         Body::Counted(pb::Counted { id, objects, uncounted }) => {

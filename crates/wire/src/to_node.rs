@@ -68,6 +68,7 @@ pub fn encode_to_node(message: &ToNode) -> Bytes {
             duration_micros: field::micros(grant.duration),
             term: grant.term.0,
             parents_through: grant.parents_through.map(Cursor::get),
+            tail: grant.tail.map(Cursor::get),
         }),
         ToNode::Reset(reset) => Body::Reset(pb::Reset {
             log_id: reset.log_id.to_bytes().to_vec(),
@@ -117,6 +118,7 @@ pub fn decode_to_node(bytes: &[u8]) -> Result<ToNode, WireError> {
             duration: Duration::from_micros(grant.duration_micros),
             term: Term(grant.term),
             parents_through: grant.parents_through.map(Cursor::new),
+            tail: grant.tail.map(Cursor::new),
         }),
         Body::Reset(reset) => ToNode::Reset(Reset {
             log_id: field::ulid("reset.log_id", &reset.log_id, LogId::from_bytes)?,

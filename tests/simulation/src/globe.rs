@@ -2,10 +2,14 @@
 //!
 //! Distance decides, and loss: a message takes the great circle at 200,000 km/s (light in glass) × 1.5 (cables are not
 //! straight) + 2 ms, with jitter; one in a thousand is lost and comes after a retransmission. `Roster`, `Outbox` and
-//! `Inbox` are the real ones, with the default times. Nodes put a purge in force 0.1 ms after it came, which is far more
+//! `Feeds` are the real ones, with the default times. Nodes put a purge in force 0.1 ms after it came, which is far more
 //! than the index takes; queues, disks and busy processors are not in it: this is what geography leaves.
+//!
+//! Several control planes stand in one city and know of a record at the same moment; the streams of a node to them lose
+//! messages independently of one another. What one states the others know at once.
 
 mod cities;
+mod feeds;
 mod model;
 mod path;
 mod plot;
@@ -13,7 +17,10 @@ mod table;
 
 use std::fmt;
 
+use batoff_delivery::PromptFeeds;
+
 use self::cities::{CITIES, City};
+pub use self::feeds::{ComparedFeeds, FeedsCase};
 
 /// A part of the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +81,10 @@ pub struct Globe {
     pub purges: usize,
     /// Share of messages that are lost, and come after a retransmission.
     pub loss: f64,
+    /// How many control planes stand there.
+    pub replicas: u8,
+    /// Of how many the streams bring records at once.
+    pub feeds: PromptFeeds,
     /// Decides everything else.
     pub seed: u64,
 }
@@ -121,6 +132,8 @@ pub struct Propagation {
     pub nodes: usize,
     /// Share of messages that were lost.
     pub loss: f64,
+    /// Records sent to nodes, each on each stream.
+    pub records_sent: u64,
     /// From acceptance until in force, at each node.
     pub at_each: Millis,
     /// From acceptance until in force at the last node.
@@ -161,7 +174,9 @@ mod tests {
 
     #[test]
     fn nothing_is_faster_than_light_and_nothing_takes_two_seconds() {
-        let globe = Globe { control: "Frankfurt".into(), purges: 40, loss: 0.001, seed: 1 };
+        let feeds = PromptFeeds::default();
+        let globe =
+            Globe { control: "Frankfurt".into(), purges: 40, loss: 0.001, replicas: 1, feeds, seed: 1 };
         let world = globe.run().unwrap();
         assert_eq!(world.nodes, 335);
         assert!(world.in_force.quantile(0.0) > world.in_force_by_light);
@@ -169,5 +184,23 @@ mod tests {
         assert!(world.completed.quantile(1.0) < 2_000.0);
         assert!(world.in_force.quantile(0.5) < world.completed.quantile(0.5));
         assert!(globe.run().unwrap().to_markdown() == world.to_markdown(), "a seed decides everything");
+    }
+
+    #[test]
+    fn two_feeds_cost_two_thirds_of_three_and_lose_hardly_anything_to_lost_packets() {
+        let run = |replicas, feeds| {
+            let feeds = PromptFeeds::count(feeds).unwrap();
+            let globe =
+                Globe { control: "Frankfurt".into(), purges: 40, loss: 0.02, replicas, feeds, seed: 1 };
+            globe.run().unwrap()
+        };
+        let (one, two, three) = (run(1, 1), run(3, 2), run(3, 3));
+        let slowest = |world: &Propagation| world.at_each.quantile(0.98);
+        assert!(slowest(&two) < slowest(&one) - 100.0, "{} {}", slowest(&two), slowest(&one));
+        assert!(slowest(&three) <= slowest(&two) + 1.0);
+        let share = |world: &Propagation| world.records_sent as f64 / (40.0 * 335.0);
+        assert!((0.99..1.01).contains(&share(&one)), "{}", share(&one));
+        assert!((1.9..2.4).contains(&share(&two)), "{}", share(&two));
+        assert!(share(&three) > 2.7, "{}", share(&three));
     }
 }

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Context;
-use batoff_simulation::globe::Globe;
+use batoff_delivery::PromptFeeds;
+use batoff_simulation::globe::{ComparedFeeds, Globe};
 use batoff_simulation::{
     Options, Profile, SeveralOptions, SeveralSummary, Summary, Switch, Temper, run, run_several,
 };
@@ -66,6 +67,9 @@ enum Command {
         /// How cruel; otherwise each seed chooses.
         #[arg(long)]
         temper: Option<Temper>,
+        /// How many streams of a node bring records at once, a number or "all"; otherwise each seed chooses.
+        #[arg(long)]
+        feeds: Option<PromptFeeds>,
         /// Stop at so many seeds with a violation.
         #[arg(long)]
         stop: Option<usize>,
@@ -84,6 +88,27 @@ enum Command {
         /// Share of messages that are lost.
         #[arg(long, default_value_t = 0.001)]
         loss: f64,
+        /// How many control planes stand there.
+        #[arg(long, default_value_t = 1)]
+        replicas: u8,
+        /// Of how many the streams bring records at once, a number or "all".
+        #[arg(long, default_value_t = PromptFeeds::default())]
+        feeds: PromptFeeds,
+        /// Decides everything else.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// One feed against several in that world, at 0.1 and 1 % of messages lost: a Markdown table, and a picture.
+    Feeds {
+        /// Write an SVG there.
+        #[arg(long)]
+        svg: Option<PathBuf>,
+        /// The city where the control planes stand.
+        #[arg(long, default_value = "Frankfurt")]
+        control: String,
+        /// How many purges.
+        #[arg(long, default_value_t = 2_100)]
+        purges: usize,
         /// Decides everything else.
         #[arg(long, default_value_t = 1)]
         seed: u64,
@@ -93,21 +118,31 @@ enum Command {
 fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
     match arguments.command {
-        Some(Command::World { svg, control, purges, loss, seed }) => {
-            let world = Globe { control, purges, loss, seed }.run()?;
+        Some(Command::World { svg, control, purges, loss, replicas, feeds, seed }) => {
+            let world = Globe { control, purges, loss, replicas, feeds, seed }.run()?;
             print!("{}", world.to_markdown());
-            if let Some(path) = svg {
-                std::fs::write(&path, world.to_svg())
-                    .with_context(|| format!("cannot write {}", path.display()))?;
-            }
-            Ok(ExitCode::SUCCESS)
+            draw(svg, || world.to_svg())
         }
-        Some(Command::Several { replicas, runs, temper, stop }) => {
+        Some(Command::Feeds { svg, control, purges, seed }) => {
+            // Each case has a loss and feeds of its own.
+            let (loss, replicas, feeds) = (0.0, 1, PromptFeeds::default());
+            let compared = ComparedFeeds::run(&Globe { control, purges, loss, replicas, feeds, seed })?;
+            print!("{}", compared.to_markdown());
+            draw(svg, || compared.to_svg())
+        }
+        Some(Command::Several { replicas, runs, temper, feeds, stop }) => {
             let (without, trace) = (runs.without, runs.is_traced());
-            simulate_several(runs.seeds(), stop, SeveralOptions { replicas, without, temper, trace })
+            simulate_several(runs.seeds(), stop, SeveralOptions { replicas, without, temper, feeds, trace })
         }
         None => simulate(&arguments.runs, arguments.profile),
     }
+}
+
+fn draw(svg: Option<PathBuf>, picture: impl FnOnce() -> String) -> anyhow::Result<ExitCode> {
+    if let Some(path) = svg {
+        std::fs::write(&path, picture()).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn can_leave_out(without: Option<Switch>) -> anyhow::Result<()> {

@@ -27,6 +27,8 @@ use std::fmt;
 use std::ops::AddAssign;
 use std::str::FromStr;
 
+use batoff_delivery::PromptFeeds;
+
 use crate::{Switch, Violation};
 
 /// How cruel a world is.
@@ -80,13 +82,15 @@ pub struct SeveralOptions {
     pub without: Option<Switch>,
     /// How cruel; `None`: the seed chooses.
     pub temper: Option<Temper>,
+    /// How many streams of a node bring records at once; `None`: the seed chooses between one, two and all.
+    pub feeds: Option<PromptFeeds>,
     /// Print what happens, a line each.
     pub trace: bool,
 }
 
 impl Default for SeveralOptions {
     fn default() -> Self {
-        Self { replicas: 3, without: None, temper: None, trace: false }
+        Self { replicas: 3, without: None, temper: None, feeds: None, trace: false }
     }
 }
 
@@ -134,6 +138,10 @@ pub struct SeveralOutcome {
     pub seats_lost: u64,
     /// Messages sent between nodes and replicas.
     pub messages: u64,
+    /// Records sent to nodes, each on each stream.
+    pub records_sent: u64,
+    /// Of those, on streams that only fill in.
+    pub filled_in: u64,
     /// What did not hold, in the order of discovery.
     pub violations: Vec<Violation>,
 }
@@ -164,6 +172,8 @@ impl AddAssign<SeveralOutcome> for SeveralSummary {
         total.changes += outcome.changes;
         total.seats_lost += outcome.seats_lost;
         total.messages += outcome.messages;
+        total.records_sent += outcome.records_sent;
+        total.filled_in += outcome.filled_in;
         if outcome.violations.is_empty() {
             return;
         }
@@ -206,6 +216,8 @@ impl fmt::Display for SeveralSummary {
         line("resets of nodes", total.resets.to_string())?;
         line("changes of the set", total.changes.to_string())?;
         line("seats lost to another process", total.seats_lost.to_string())?;
-        line("messages", total.messages.to_string())
+        line("messages", total.messages.to_string())?;
+        line("records sent to nodes", total.records_sent.to_string())?;
+        line("  by streams that fill in", total.filled_in.to_string())
     }
 }

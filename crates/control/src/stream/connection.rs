@@ -258,6 +258,7 @@ impl Connection {
             round.borrow_and_update();
             let ready = outgoing.is_ready();
             let room = outgoing.has_room();
+            let fills_in = outgoing.fills_in();
             tokio::select! {
                 message = inbound.message() => match message {
                     Ok(Some(message)) => {
@@ -281,6 +282,7 @@ impl Connection {
                     return StreamEnd::Failed(status);
                 },
                 _ = round.changed() => {}
+                () = tokio::time::sleep(fills_in.unwrap_or_default()), if fills_in.is_some() => {}
                 Ok(()) = revoked.changed() => if let Err(status) = identity.check(&revoked.borrow_and_update()) {
                     return StreamEnd::Failed(status);
                 },
@@ -314,7 +316,12 @@ impl Connection {
             FromNode::Heartbeat(heartbeat) => {
                 acked(outgoing, heartbeat.cursor)?;
                 let grant = tracker.handle_heartbeat(node, self.id, &heartbeat);
-                outgoing.push_grant(grant.ok_or(StreamEnd::GoAway(GoAwayReason::Replaced))?);
+                let mut grant = grant.ok_or(StreamEnd::GoAway(GoAwayReason::Replaced))?;
+                if several {
+                    outgoing.outbox.handle_pace(heartbeat.fill_in_after);
+                    grant.tail = Some(self.services.hub.round());
+                }
+                outgoing.push_grant(grant);
             }
             FromNode::Ack(ack) => {
                 acked(outgoing, ack.cursor)?;

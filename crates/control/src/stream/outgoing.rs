@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use batoff_delivery::{Outbox, OutboxLimits, Resume, ToSend};
 use batoff_log::{ReadError, Store};
@@ -88,8 +89,14 @@ impl Outgoing {
             || (self.fetching.is_none() && self.waiting().is_some())
     }
 
+    /// How long until something becomes ready by itself, for the node's other streams have not brought it; `None`: nothing
+    /// is held back for them.
+    pub(super) fn fills_in(&self) -> Option<Duration> {
+        self.hub.fills_in(&self.outbox)
+    }
+
     fn waiting(&self) -> Option<ToSend> {
-        self.outbox.poll_range(self.hub.round())
+        self.outbox.poll_range(self.hub.reach(&self.outbox))
     }
 
     /// What to hand to the stream now. Starts to read from the log when the records have left the tail.

@@ -81,7 +81,12 @@ async fn a_stream_that_does_not_begin_with_hello_or_breaks_the_rules_is_ended() 
 
     let mut node = Node::strict(&plane, "fra1/edge-2").await;
     let cursor = Cursor::new(plane.tail().get() + 1);
-    node.say(FromNode::Heartbeat(Heartbeat { sent_at: Moment::ZERO, cursor, index: None }));
+    node.say(FromNode::Heartbeat(Heartbeat {
+        sent_at: Moment::ZERO,
+        cursor,
+        index: None,
+        fill_in_after: None,
+    }));
     let status = node.end().await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
     assert!(status.message().contains("acknowledged"), "{status}");

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use batoff_types::message::LeasePolicy;
 use batoff_types::{HostPattern, Selector, SiteTable};
 
@@ -23,6 +25,15 @@ async fn a_purge_is_streamed_acknowledged_and_completed() {
     let pops = plane.tracker().pops(&shop(), accepted.task).await.unwrap().unwrap();
     assert_eq!((&*pops[0].pop, pops[0].objects_evicted, pops[0].nodes.confirmed), ("fra1", 3, 1));
     assert!(pops[0].slowest_ms.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_control_plane_that_is_alone_sends_at_once_whatever_the_node_asks_for() {
+    let plane = Plane::start().await;
+    let mut node = Node::strict(&plane, "fra1/edge-1").await;
+    node.beat_filling_in(Duration::from_secs(3_600));
+    assert_eq!(node.answer().await.tail, None);
+    node.receive_through(plane.purge("/a").await.seq).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

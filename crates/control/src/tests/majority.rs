@@ -331,7 +331,7 @@ impl Played {
             tracker.handle_heartbeat(
                 &self.hello.node,
                 *connection,
-                &Heartbeat { sent_at, cursor: self.cursor, index: None },
+                &Heartbeat { sent_at, cursor: self.cursor, index: None, fill_in_after: None },
             );
         }
     }

@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use batoff_types::message::{
-    Ack, FromNode, Heartbeat, Hello, IndexSize, LeasePolicy, PROTOCOL_VERSION, Position, RecordReport, Reset,
-    ToNode, Welcome,
+    Ack, FromNode, Heartbeat, Hello, IndexSize, LeaseGrant, LeasePolicy, PROTOCOL_VERSION, Position,
+    RecordReport, Reset, ToNode, Welcome,
 };
 use batoff_types::{Cursor, InstanceId, Moment, NodeName, Parent, SEMANTICS_VERSION, Seq, TaskId};
 use batoff_wire::grpc::client::PurgeStreamClient;
@@ -194,9 +194,27 @@ impl Node {
 
     /// A heartbeat that also says how large the index is.
     pub(super) fn beat_with(&mut self, index: Option<IndexSize>) {
+        self.beat_that_says(index, None);
+    }
+
+    /// A heartbeat by which this stream is to bring only what is not confirmed so long after it was there.
+    pub(super) fn beat_filling_in(&mut self, after: Duration) {
+        self.beat_that_says(None, Some(after));
+    }
+
+    fn beat_that_says(&mut self, index: Option<IndexSize>, fill_in_after: Option<Duration>) {
         self.beats += 1;
         let sent_at = Moment::from_micros(self.beats);
-        self.say(FromNode::Heartbeat(Heartbeat { sent_at, cursor: self.cursor, index }));
+        self.say(FromNode::Heartbeat(Heartbeat { sent_at, cursor: self.cursor, index, fill_in_after }));
+    }
+
+    /// Takes in what comes until a heartbeat is answered.
+    pub(super) async fn answer(&mut self) -> LeaseGrant {
+        loop {
+            if let ToNode::LeaseGrant(grant) = self.next().await {
+                return grant;
+            }
+        }
     }
 
     /// Sends heartbeats, and takes in what comes, until it has a lease.

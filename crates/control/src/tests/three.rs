@@ -107,6 +107,23 @@ async fn a_node_that_knows_of_one_control_plane_only_is_refused_by_name() {
     assert!(refused.message().contains("several control planes (1, 2, 3)"), "{refused}");
 }
 
+/// Longer than any test takes; it is taken for half a second.
+const FOR_EVER: Duration = Duration::from_secs(3_600);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_fills_in_brings_by_itself_what_nobody_confirms() {
+    let three = Three::start([true, true, false]).await;
+    let intro = Intro::new("fra1/edge-1", LeasePolicy::Revalidate);
+    let mut filling = Node::connect(three.plane(1), intro.clone()).await;
+    filling.beat_filling_in(FOR_EVER);
+    let told = filling.answer().await.tail.expect("one of several says where its log ends");
+    assert!(told >= filling.cursor);
+
+    // No heartbeat and no ack comes that would wake the stream.
+    let seq = three.plane(2).purge("/a").await.seq;
+    filling.receive_through(seq).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_comes_after_the_log_was_trimmed_waits_for_nodes_that_it_has_never_met() {
     let mut three = Three::start([true, true, false]).await;

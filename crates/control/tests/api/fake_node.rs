@@ -110,7 +110,7 @@ impl Run {
                 },
                 _ = heartbeat.tick() => {
                     let micros = u64::try_from(start.elapsed().as_micros()).unwrap() + 1;
-                    let beat = Heartbeat { sent_at: Moment::from_micros(micros), cursor: self.acked, index: None };
+                    let beat = Heartbeat { sent_at: Moment::from_micros(micros), cursor: self.acked, index: None, fill_in_after: None };
                     let _ = self.to_control.send(FromNode::Heartbeat(beat)).await;
                 }
                 _ = self.allowed.changed() => self.ack().await,

@@ -69,6 +69,18 @@ pub(super) struct ReplicaFeed {
     /// Which replicas count where the present stream goes on, by its `Welcome`.
     pub(super) set: Option<ReplicaSet>,
     pub(super) arrivals: Arrivals,
+    /// Since when it is to fill in only; `None`: it is to bring records at once.
+    pub(super) fills_in_since: Option<Moment>,
+    /// Not to be chosen before then if another one can be: it was late.
+    pub(super) slow_until: Moment,
+    /// From a heartbeat to its answer, smoothed.
+    pub(super) round_trip: Option<Duration>,
+    /// When the present stream was welcomed.
+    pub(super) since: Moment,
+    /// Through where it has shown to have read the log that is followed.
+    pub(super) knows: Cursor,
+    /// Its grants say where its log ends, so it understands what a stream that fills in is.
+    pub(super) tells_tail: bool,
 }
 
 impl ReplicaFeed {
@@ -96,6 +108,12 @@ impl ReplicaFeed {
             catch_up: CatchUp::default(),
             set: None,
             arrivals: Arrivals::default(),
+            fills_in_since: None,
+            slow_until: Moment::ZERO,
+            round_trip: None,
+            since: Moment::ZERO,
+            knows: Cursor::START,
+            tells_tail: false,
         }
     }
 
@@ -116,6 +134,8 @@ impl ReplicaFeed {
         self.last_heartbeat = None;
         self.refused = false;
         self.heard = None;
+        self.knows = Cursor::START;
+        self.tells_tail = false;
     }
 
     /// Nothing more is accepted on the present connection.

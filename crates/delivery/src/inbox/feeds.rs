@@ -1,10 +1,12 @@
 //! The node's end of its streams to all replicas, made one. Where a message leads is one function, `Feeds::dispatch`.
 //!
-//! Every replica sends every record, and the node takes whichever comes first. So a record that one stream lost or delays
-//! costs nothing, and each replica is told how far the node is, whoever brought it there.
+//! Some replicas send every record at once, two by default, and the node takes whichever comes first; the others send what it
+//! still has not confirmed after a while. So a record that one stream lost or delays costs nothing, and each replica is told
+//! how far the node is, whoever brought it there.
 
 mod arrivals;
 mod greeting;
+mod prompt;
 mod reset;
 
 use std::collections::BTreeMap;
@@ -19,6 +21,8 @@ use batoff_types::{Body, Cursor, InstanceId, Moment, Record, Replica, Seq, TaskI
 pub use self::arrivals::Arrivals;
 use self::arrivals::RecentArrivals;
 pub use self::greeting::HelloSaid;
+use self::prompt::Review;
+pub use self::prompt::{InvalidPromptFeeds, PromptFeeds};
 use super::feed::{COUNTS_MAX, HEARTBEAT_INTERVAL_MIN, Phase, ReplicaFeed};
 use super::queue::{Queue, Received};
 use super::{InboxConfig, InboxError, OutOfOrder};
@@ -68,6 +72,7 @@ pub struct Feeds {
     /// Streams that nobody has welcomed yet.
     awaited: usize,
     arrivals: RecentArrivals,
+    review: Review,
     replicas: BTreeMap<Replica, ReplicaFeed>,
 }
 
@@ -90,6 +95,7 @@ impl Feeds {
             resets: 0,
             awaited: 0,
             arrivals: RecentArrivals::default(),
+            review: Review::default(),
             config,
             instance,
             lease: Lease::default(),
@@ -200,6 +206,7 @@ impl Feeds {
         feed.phase = Phase::Welcomed { reset_due };
         feed.heartbeat_interval = welcome.heartbeat_interval.max(HEARTBEAT_INTERVAL_MIN);
         feed.next_heartbeat = Some(now);
+        feed.since = now;
         feed.catch_up.handle_welcome(&welcome, rules);
         feed.set = Some(welcome.set.clone());
         feed.welcome = Some(welcome);
@@ -213,7 +220,7 @@ impl Feeds {
     fn handle_following(&mut self, now: Moment, from: Replica, message: ToNode) -> Result<(), InboxError> {
         match message {
             ToNode::Records(records) => self.handle_records(now, from, records),
-            ToNode::LeaseGrant(grant) => self.handle_grant(from, &grant),
+            ToNode::LeaseGrant(grant) => self.handle_grant(now, from, &grant),
             ToNode::Count(count) => {
                 if let Some(feed) = self.replicas.get_mut(&from) {
                     if feed.counts.len() == COUNTS_MAX {
@@ -240,6 +247,9 @@ impl Feeds {
     }
 
     fn handle_records(&mut self, now: Moment, from: Replica, records: Vec<Record>) -> Result<(), InboxError> {
+        if let (Some(last), Some(feed)) = (records.last(), self.replicas.get_mut(&from)) {
+            feed.knows = feed.knows.max(Cursor::after(last.seq));
+        }
         for record in records {
             let expected = self.received.next();
             if self.received.covers(record.seq) {
@@ -257,7 +267,7 @@ impl Feeds {
         Ok(())
     }
 
-    fn handle_grant(&mut self, from: Replica, grant: &LeaseGrant) -> Result<(), InboxError> {
+    fn handle_grant(&mut self, now: Moment, from: Replica, grant: &LeaseGrant) -> Result<(), InboxError> {
         let rules = self.config.rules;
         let Some(feed) = self.replicas.get_mut(&from) else { return Ok(()) };
         if feed.last_heartbeat.is_none_or(|sent| grant.echo > sent) {
@@ -268,6 +278,7 @@ impl Feeds {
             return Ok(feed.granted.handle_term(grant.term)?);
         }
         feed.granted.handle_grant(grant, rules)?;
+        feed.handle_answer(now, grant);
         feed.refused = grant.duration.is_zero();
         // A control plane that says nothing knows nothing of parents.
         let through = grant.parents_through.unwrap_or(Cursor::START);
@@ -532,6 +543,7 @@ impl Feeds {
     /// The heartbeat to a replica, when it is due. Its time is `now`, so it must be sent at once: a lease counts from it.
     pub fn poll_heartbeat(&mut self, now: Moment, replica: Replica) -> Option<Heartbeat> {
         let applied = self.cursor();
+        self.choose_prompt(now);
         let feed = self.replicas.get_mut(&replica)?;
         if now < feed.next_heartbeat? {
             return None;
@@ -542,7 +554,7 @@ impl Feeds {
         if feed.phase == Phase::Following {
             feed.acked = Some(cursor);
         }
-        Some(Heartbeat { sent_at: now, cursor, index: None })
+        Some(Heartbeat { sent_at: now, cursor, index: None, fill_in_after: feed.fill_in_after() })
     }
 
     /// When [`Feeds::poll_heartbeat`] has something next for any replica; `None` while there is no stream.

@@ -63,7 +63,13 @@ fn reset(cursor: u64) -> Reset {
 }
 
 fn grant(echo: u64, duration: Duration, term: u64) -> ToNode {
-    ToNode::LeaseGrant(LeaseGrant { echo: at(echo), duration, term: Term(term), parents_through: None })
+    ToNode::LeaseGrant(LeaseGrant {
+        echo: at(echo),
+        duration,
+        term: Term(term),
+        parents_through: None,
+        tail: None,
+    })
 }
 
 /// Milliseconds.
@@ -278,7 +284,7 @@ fn heartbeats_keep_their_interval_and_double_as_acks() {
     inbox.handle(at(1_000), records(5..=5)).unwrap();
     apply_all(&mut inbox);
     inbox.poll_ack();
-    let first = Heartbeat { sent_at: at(1_000), cursor: Cursor::new(5), index: None };
+    let first = Heartbeat { sent_at: at(1_000), cursor: Cursor::new(5), index: None, fill_in_after: None };
     assert_eq!(inbox.poll_heartbeat(at(1_000)), Some(first));
     assert_eq!(inbox.poll_heartbeat(at(1_249)), None);
     assert_eq!(inbox.next_heartbeat_at(), Some(at(1_250)));

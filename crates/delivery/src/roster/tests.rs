@@ -95,8 +95,12 @@ impl Story {
 
     /// True: with a lease.
     fn beat(&mut self, node: u8, connection: u64, cursor: u64) -> bool {
-        let heartbeat =
-            Heartbeat { sent_at: Moment::from_micros(77), cursor: Cursor::new(cursor), index: None };
+        let heartbeat = Heartbeat {
+            sent_at: Moment::from_micros(77),
+            cursor: Cursor::new(cursor),
+            index: None,
+            fill_in_after: None,
+        };
         let grant = self.roster.handle_heartbeat(self.now, &name(node), connection, &heartbeat).unwrap();
         assert_eq!((grant.echo, grant.term), (Moment::from_micros(77), Term(3)));
         !grant.duration.is_zero()
@@ -474,7 +478,8 @@ fn what_a_replaced_connection_says_is_ignored() {
     let purge = story.purge().get();
     assert_eq!(story.hello(1, 1, 1, 2).replaced, Some(1));
     assert!(!story.ack(1, 1, purge));
-    let heartbeat = Heartbeat { sent_at: Moment::ZERO, cursor: Cursor::new(purge), index: None };
+    let heartbeat =
+        Heartbeat { sent_at: Moment::ZERO, cursor: Cursor::new(purge), index: None, fill_in_after: None };
     assert_eq!(story.roster.handle_heartbeat(story.now, &name(1), 1, &heartbeat), None);
     story.roster.handle_disconnected(story.now, &name(1), 1);
     assert!(story.view(1).connected);

@@ -1,8 +1,13 @@
+//! How the control plane is reached, and what is asked of it.
+
+use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use batoff_delivery::PromptFeeds;
 use batoff_program::config::ConfigError;
 use serde::Deserialize;
+use serde::de::{Deserializer, Error, Visitor};
 
 /// `[control]`: how the control plane is reached.
 #[derive(Clone, Debug, Deserialize)]
@@ -22,6 +27,49 @@ pub struct ControlSection {
     /// Speak without TLS. Loopback only.
     #[serde(default)]
     pub plaintext: bool,
+    /// Of how many control planes the streams bring records at once, when there are several; the others bring what is still
+    /// missing after a while. From 1, or `"all"`; 2 when absent.
+    #[serde(default)]
+    pub feeds: FeedsSetting,
+}
+
+/// `feeds`: a number, or `"all"`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FeedsSetting(pub PromptFeeds);
+
+impl<'de> Deserialize<'de> for FeedsSetting {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(FeedsVisitor)
+    }
+}
+
+struct FeedsVisitor;
+
+impl Visitor<'_> for FeedsVisitor {
+    type Value = FeedsSetting;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number from 1 to 255, or \"all\"")
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<FeedsSetting, E> {
+        let count = u8::try_from(number).ok().and_then(PromptFeeds::count);
+        let invalid = || E::invalid_value(serde::de::Unexpected::Signed(number), &self);
+        count.map(FeedsSetting).ok_or_else(invalid)
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<FeedsSetting, E> {
+        match i64::try_from(number) {
+            Ok(number) => self.visit_i64(number),
+            Err(_) => Err(E::invalid_value(serde::de::Unexpected::Unsigned(number), &self)),
+        }
+    }
+
+    /// Also a number in quotes, as environment variables give it.
+    fn visit_str<E: Error>(self, text: &str) -> Result<FeedsSetting, E> {
+        let invalid = |_| E::invalid_value(serde::de::Unexpected::Str(text), &self);
+        text.parse().map(FeedsSetting).map_err(invalid)
+    }
 }
 
 /// An endpoint that passed the rules of its section.
@@ -90,4 +138,33 @@ impl ControlSection {
 fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn feeds(line: &str) -> Result<PromptFeeds, String> {
+        let text = format!("endpoints = [\"https://a:7443\"]\n{line}");
+        let section: Result<ControlSection, _> = toml::from_str(&text);
+        section.map(|section| section.feeds.0).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn feeds_are_a_number_or_all() {
+        let count = |count| PromptFeeds::count(count).unwrap();
+        for (line, expected) in [
+            ("", PromptFeeds::default()),
+            ("feeds = 2", PromptFeeds::default()),
+            ("feeds = 1", count(1)),
+            ("feeds = \"3\"", count(3)),
+            ("feeds = \"all\"", PromptFeeds::All),
+        ] {
+            assert_eq!(feeds(line), Ok(expected), "{line}");
+        }
+        for line in ["feeds = 0", "feeds = -1", "feeds = 256", "feeds = \"some\"", "feeds = true"] {
+            let told = feeds(line).unwrap_err();
+            assert!(told.contains("a number from 1 to 255, or \"all\""), "{line}: {told}");
+        }
+    }
 }

@@ -266,7 +266,7 @@ impl<L: Clone + Send + Sync + 'static> Following<L> {
         });
         room.send(FromNode::Heartbeat(heartbeat));
         let leased_for = feeds.granted_until(replica).since(boottime());
-        metrics::replica(replica, leased_for, feeds.arrivals(replica));
+        metrics::replica(replica, leased_for, !feeds.fills_in(replica), feeds.arrivals(replica));
         true
     }
 

@@ -27,6 +27,7 @@ fn config(dir: &Path, endpoints: &[&ControlPlane], policy: LeasePolicy) -> Daemo
         key: None,
         server_name: None,
         plaintext: true,
+        feeds: crate::config::FeedsSetting::default(),
     };
     let node = NodeName::new("fra1", "edge-1").unwrap();
     DaemonConfig { node, policy, control, state_dir: dir.to_owned(), parents: Vec::new() }

@@ -208,6 +208,7 @@ fn messages_of_a_node_are_laid_out_as_the_contract_says() {
             sent_at: Moment::from_micros(1_000),
             cursor: Cursor::new(3),
             index: None,
+            fill_in_after: None,
         }),
         raw().bytes(2, raw().varint(1, 1_000).varint(2, 3)),
     );
@@ -216,11 +217,21 @@ fn messages_of_a_node_are_laid_out_as_the_contract_says() {
             sent_at: Moment::from_micros(1_000),
             cursor: Cursor::new(3),
             index: Some(IndexSize { objects: 300, bytes: 5_000_000 }),
+            fill_in_after: None,
         }),
         raw().bytes(
             2,
             raw().varint(1, 1_000).varint(2, 3).bytes(3, raw().varint(1, 300).varint(2, 5_000_000)),
         ),
+    );
+    check(
+        FromNode::Heartbeat(Heartbeat {
+            sent_at: Moment::from_micros(1_000),
+            cursor: Cursor::new(3),
+            index: None,
+            fill_in_after: Some(Duration::from_millis(150)),
+        }),
+        raw().bytes(2, raw().varint(1, 1_000).varint(2, 3).varint(4, 150_000)),
     );
     check(
         FromNode::Ack(Ack {
@@ -321,6 +332,7 @@ fn messages_to_a_node_are_laid_out_as_the_contract_says() {
             duration: Duration::from_secs(1),
             term: Term(4),
             parents_through: None,
+            tail: None,
         }),
         raw().bytes(3, raw().varint(1, 7).varint(2, 1_000_000).varint(3, 4)),
     );
@@ -330,8 +342,19 @@ fn messages_to_a_node_are_laid_out_as_the_contract_says() {
             duration: Duration::from_secs(1),
             term: Term(4),
             parents_through: Some(Cursor::START),
+            tail: None,
         }),
         raw().bytes(3, raw().varint(1, 7).varint(2, 1_000_000).varint(3, 4).varint(4, 0)),
+    );
+    check(
+        ToNode::LeaseGrant(LeaseGrant {
+            echo: Moment::from_micros(7),
+            duration: Duration::from_secs(1),
+            term: Term(4),
+            parents_through: None,
+            tail: Some(Cursor::new(300)),
+        }),
+        raw().bytes(3, raw().varint(1, 7).varint(2, 1_000_000).varint(3, 4).varint(5, 300)),
     );
     check(
         ToNode::Parents(Parents { through: Cursor::new(300), why: "w".to_owned() }),

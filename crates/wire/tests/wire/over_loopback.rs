@@ -59,7 +59,12 @@ fn purge() -> Record {
 }
 
 fn heartbeat(cursor: u64) -> FromNode {
-    FromNode::Heartbeat(Heartbeat { sent_at: Moment::ZERO, cursor: Cursor::new(cursor), index: None })
+    FromNode::Heartbeat(Heartbeat {
+        sent_at: Moment::ZERO,
+        cursor: Cursor::new(cursor),
+        index: None,
+        fill_in_after: None,
+    })
 }
 
 async fn serve(service: impl PurgeStream) -> Channel {

@@ -53,7 +53,8 @@ proptest! {
 #[test]
 fn a_lease_is_never_longer_on_the_wire_than_it_was_granted() {
     let grant = |duration| {
-        let grant = LeaseGrant { echo: Moment::ZERO, duration, term: Term(1), parents_through: None };
+        let grant =
+            LeaseGrant { echo: Moment::ZERO, duration, term: Term(1), parents_through: None, tail: None };
         match decode_to_node(&encode_to_node(&ToNode::LeaseGrant(grant))) {
             Ok(ToNode::LeaseGrant(grant)) => grant.duration,
             other => panic!("{other:?}"),

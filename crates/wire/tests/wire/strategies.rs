@@ -189,10 +189,11 @@ fn overflowed() -> impl Strategy<Value = Overflowed> {
 pub fn from_node() -> impl Strategy<Value = FromNode> {
     prop_oneof![
         hello().prop_map(FromNode::Hello),
-        (any::<u64>(), cursor(), option::of((any::<u64>(), any::<u64>()))).prop_map(
-            |(sent_at, cursor, index)| {
+        (any::<u64>(), cursor(), option::of((any::<u64>(), any::<u64>())), option::of(duration())).prop_map(
+            |(sent_at, cursor, index, fill_in_after)| {
                 let index = index.map(|(objects, bytes)| IndexSize { objects, bytes });
-                FromNode::Heartbeat(Heartbeat { sent_at: Moment::from_micros(sent_at), cursor, index })
+                let sent_at = Moment::from_micros(sent_at);
+                FromNode::Heartbeat(Heartbeat { sent_at, cursor, index, fill_in_after })
             }
         ),
         (cursor(), vec(report(), 0..4), vec(overflowed(), 0..4))
@@ -264,10 +265,10 @@ pub fn to_node() -> impl Strategy<Value = ToNode> {
     prop_oneof![
         welcome().prop_map(ToNode::Welcome),
         records().prop_map(ToNode::Records),
-        (any::<u64>(), duration(), any::<u64>(), option::of(cursor())).prop_map(
-            |(echo, duration, term, parents_through)| {
+        (any::<u64>(), duration(), any::<u64>(), option::of(cursor()), option::of(cursor())).prop_map(
+            |(echo, duration, term, parents_through, tail)| {
                 let (echo, term) = (Moment::from_micros(echo), Term(term));
-                ToNode::LeaseGrant(LeaseGrant { echo, duration, term, parents_through })
+                ToNode::LeaseGrant(LeaseGrant { echo, duration, term, parents_through, tail })
             }
         ),
         (cursor(), ".{0,20}").prop_map(|(through, why)| ToNode::Parents(Parents { through, why })),

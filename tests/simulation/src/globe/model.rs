@@ -3,10 +3,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use batoff_delivery::{
-    Inbox, InboxConfig, LeaseTimes, LogView, Outbox, OutboxLimits, Recovered, RecoveredNode, Roster,
-    judge_hello,
+    FeedLine, Feeds, InboxConfig, LeaseTimes, LogView, Outbox, OutboxLimits, RecentTails, Recovered,
+    RecoveredNode, Resume, Roster, judge_hello,
 };
-use batoff_types::message::{FromNode, LeasePolicy, RecordReport, ToNode, Welcome};
+use batoff_types::message::{
+    Ack, FromNode, Heartbeat, LeaseGrant, LeasePolicy, Position, RecordReport, ToNode, Welcome,
+};
 use batoff_types::{
     Body, Cursor, InstanceId, LogId, Moment, NodeName, Purge, Record, Replica, ReplicaSet, SEMANTICS_VERSION,
     Selector, Seq, SiteTable, TaskId, Term, UnixMillis,
@@ -30,18 +32,33 @@ const APPLY_MS: f64 = 0.1;
 const COOL_DOWN_MS: f64 = 5_000.0;
 
 enum Event {
-    Up(usize, FromNode),
-    Down(usize, ToNode),
+    Up(StreamPlace, FromNode),
+    Down(StreamPlace, ToNode),
     Beat(usize),
+    /// A stream may have to bring what others have not.
+    FillIn(StreamPlace),
     Purge,
+}
+
+/// A stream: of which node, to which replica.
+#[derive(Clone, Copy)]
+struct StreamPlace {
+    node: usize,
+    replica: usize,
 }
 
 struct Node {
     name: NodeName,
-    inbox: Inbox,
+    feeds: Feeds,
+    streams: Vec<WorldStream>,
+}
+
+/// Between a node and one replica.
+struct WorldStream {
     outbox: Outbox,
     up: Path,
     down: Path,
+    looks_at: f64,
 }
 
 /// The times of one purge, in milliseconds.
@@ -62,11 +79,18 @@ struct Model<'a> {
     queue: BTreeMap<(u64, u64), Event>,
     counter: u64,
     nodes: Vec<Node>,
-    roster: Roster,
+    /// Of each replica.
+    rosters: Vec<Roster>,
+    /// Through where each says that everything is completed.
+    watermarks: Vec<Cursor>,
+    completed: Cursor,
+    tails: RecentTails,
+    set: ReplicaSet,
     registered: u64,
     records: Vec<Record>,
     sent: Vec<Sent>,
     at_each: Vec<f64>,
+    records_sent: u64,
 }
 
 pub(super) fn run(globe: &Globe, control: &City) -> Propagation {
@@ -88,24 +112,31 @@ const fn moment(ms: f64) -> Moment {
 
 impl<'a> Model<'a> {
     fn new(globe: &'a Globe, control: &'a City) -> Self {
+        let members = (1..=globe.replicas.max(1)).map(Replica);
+        let set = ReplicaSet::new(members).unwrap_or_else(|_| ReplicaSet::only());
         let pops = CITIES.iter().flat_map(|city| (0..city.4).map(move |_| city));
+        let tail = Cursor::new(CITIES.iter().map(|city| u64::from(city.4)).sum());
+        // One control plane resets a node that stands nowhere; of several the second would have to be asked again.
+        let position =
+            (set.members().len() > 1).then_some(Position { log_id: LOG, cursor: tail, task: None });
         let mut nodes: Vec<Node> = Vec::new();
         for (number, city) in pops.enumerate() {
             let name: NodeName = parse(&format!("pop-{number}/edge-1"));
-            let config = InboxConfig::new(name.clone(), LeasePolicy::Revalidate);
+            let mut config = InboxConfig::new(name.clone(), LeasePolicy::Revalidate);
+            config.set = set.clone();
+            config.prompt_feeds = globe.feeds;
             let instance = InstanceId::from_bytes((number as u128 + 1).to_be_bytes());
-            let inbox = Inbox::new(config, instance, None, Term(0));
-            let resume = batoff_delivery::Resume::At(Cursor::START);
-            let outbox = Outbox::new(&resume, OutboxLimits::default());
-            nodes.push(Node {
-                name,
-                inbox,
-                outbox,
+            let terms = set.members().iter().map(|replica| (*replica, Term(0)));
+            let feeds = Feeds::new(config, instance, position, terms);
+            let resume = Resume::At(Cursor::START);
+            let stream = |_| WorldStream {
+                outbox: Outbox::new(&resume, OutboxLimits::default()),
                 up: Path::new(city, control),
                 down: Path::new(control, city),
-            });
+                looks_at: 0.0,
+            };
+            nodes.push(Node { name, feeds, streams: set.members().iter().map(stream).collect() });
         }
-        let tail = Cursor::new(nodes.len() as u64);
         let registered = nodes.iter().zip(1..).filter_map(|(node, seq)| {
             let (name, policy) = (node.name.clone(), Some(LeasePolicy::Revalidate));
             Some(RecoveredNode {
@@ -125,7 +156,8 @@ impl<'a> Model<'a> {
             completed: Cursor::START,
             nodes: registered.collect(),
         };
-        let roster = Roster::new(times, Moment::ZERO, recovered);
+        let rosters =
+            set.members().iter().map(|_| Roster::new(times, Moment::ZERO, recovered.clone())).collect();
         let mut model = Self {
             globe,
             control,
@@ -134,16 +166,24 @@ impl<'a> Model<'a> {
             queue: BTreeMap::new(),
             counter: 0,
             nodes,
-            roster,
+            rosters,
+            watermarks: vec![Cursor::START; set.members().len()],
+            completed: Cursor::START,
+            tails: RecentTails::new(tail),
+            set,
             registered: tail.get(),
             records: Vec::new(),
             sent: Vec::new(),
             at_each: Vec::new(),
+            records_sent: 0,
         };
         model.at(WARM_UP_MS, Event::Purge);
         for index in 0..model.nodes.len() {
-            let hello = model.nodes[index].inbox.hello();
-            model.send_up(index, FromNode::Hello(hello));
+            for replica in 0..model.rosters.len() {
+                let line = model.line(StreamPlace { node: index, replica });
+                let hello = model.nodes[index].feeds.hello(line);
+                model.send_up(StreamPlace { node: index, replica }, FromNode::Hello(hello));
+            }
             let soon = 250.0 * model.random.unit();
             model.at(soon, Event::Beat(index));
         }
@@ -155,26 +195,34 @@ impl<'a> Model<'a> {
         self.queue.insert(((ms * 1_000.0) as u64, self.counter), event);
     }
 
-    fn send_up(&mut self, index: usize, message: FromNode) {
-        let arrival = self.nodes[index].up.send(self.now, self.globe.loss, &mut self.random);
-        self.at(arrival, Event::Up(index, message));
+    fn line(&self, at: StreamPlace) -> FeedLine {
+        FeedLine { replica: self.set.members()[at.replica], connection: 1 }
     }
 
-    fn send_down(&mut self, index: usize, message: ToNode) {
-        let arrival = self.nodes[index].down.send(self.now, self.globe.loss, &mut self.random);
-        self.at(arrival, Event::Down(index, message));
+    fn send_up(&mut self, at: StreamPlace, message: FromNode) {
+        let up = &mut self.nodes[at.node].streams[at.replica].up;
+        let arrival = up.send(self.now, self.globe.loss, &mut self.random);
+        self.at(arrival, Event::Up(at, message));
+    }
+
+    fn send_down(&mut self, at: StreamPlace, message: ToNode) {
+        let down = &mut self.nodes[at.node].streams[at.replica].down;
+        let arrival = down.send(self.now, self.globe.loss, &mut self.random);
+        self.at(arrival, Event::Down(at, message));
     }
 
     fn dispatch(&mut self, event: Event) {
         match event {
-            Event::Up(index, message) => self.arrive_up(index, message),
-            Event::Down(index, message) => {
-                let handled = self.nodes[index].inbox.handle(moment(self.now), message);
+            Event::Up(at, message) => self.arrive_up(at, message),
+            Event::Down(at, message) => {
+                let line = self.line(at);
+                let handled = self.nodes[at.node].feeds.handle(moment(self.now), line, message);
                 debug_assert!(handled.is_ok(), "{handled:?}");
-                self.apply(index);
-                self.beat(index);
+                self.apply(at.node);
+                self.beat(at.node);
             }
             Event::Beat(index) => self.beat(index),
+            Event::FillIn(at) => self.push(at),
             Event::Purge => self.purge(),
         }
     }
@@ -183,67 +231,90 @@ impl<'a> Model<'a> {
         Cursor::new(self.registered + self.records.len() as u64)
     }
 
-    fn arrive_up(&mut self, index: usize, message: FromNode) {
-        let (now, connection) = (moment(self.now), index as u64 + 1);
-        let name = self.nodes[index].name.clone();
+    fn arrive_up(&mut self, at: StreamPlace, message: FromNode) {
+        let (now, connection, several) = (moment(self.now), at.node as u64 + 1, self.rosters.len() > 1);
+        let name = self.nodes[at.node].name.clone();
+        let tail = self.tail();
+        let roster = &mut self.rosters[at.replica];
+        let outbox = &mut self.nodes[at.node].streams[at.replica].outbox;
+        if let FromNode::Heartbeat(Heartbeat { cursor, .. }) | FromNode::Ack(Ack { cursor, .. }) = &message
+            && several
+        {
+            outbox.handle_known(*cursor);
+            let acked = outbox.handle_ack(*cursor);
+            debug_assert!(acked.is_ok(), "{acked:?}");
+        }
         match message {
             FromNode::Hello(hello) => {
-                let log = LogView { log_id: LOG, first: Seq::FIRST, tail: self.tail() };
+                let log = LogView { log_id: LOG, first: Seq::FIRST, tail };
                 let resume = judge_hello(&hello, &log, None);
-                let greeted = self.roster.handle_hello(now, &hello, &resume, connection);
+                let greeted = roster.handle_hello(now, &hello, &resume, connection);
                 debug_assert!(greeted.is_ok(), "{greeted:?}");
-                self.nodes[index].outbox = Outbox::new(&resume, OutboxLimits::default());
-                let times = *self.roster.times();
+                *outbox = Outbox::new(&resume, OutboxLimits::default());
+                let times = *roster.times();
                 let welcome = Welcome {
                     log_id: LOG,
                     term: Term(1),
-                    tail: self.tail(),
+                    tail,
                     lease: times.lease,
                     heartbeat_interval: times.heartbeat,
                     reconnect_min: Duration::from_millis(50),
                     reconnect_max: Duration::from_secs(5),
                     sites: SiteTable::default(),
-                    replica: Replica::ONLY,
-                    set: ReplicaSet::only(),
+                    replica: self.set.members()[at.replica],
+                    set: self.set.clone(),
                 };
-                self.send_down(index, ToNode::Welcome(welcome));
-                if let batoff_delivery::Resume::Reset(reset) = resume {
-                    self.send_down(index, ToNode::Reset(reset));
+                self.send_down(at, ToNode::Welcome(welcome));
+                if let Resume::Reset(reset) = resume {
+                    self.send_down(at, ToNode::Reset(reset));
                 }
             }
             FromNode::Heartbeat(heartbeat) => {
-                if let Some(grant) = self.roster.handle_heartbeat(now, &name, connection, &heartbeat) {
-                    self.send_down(index, ToNode::LeaseGrant(grant));
+                if several {
+                    outbox.handle_pace(heartbeat.fill_in_after);
+                }
+                if let Some(grant) = roster.handle_heartbeat(now, &name, connection, &heartbeat) {
+                    let tail = several.then_some(tail);
+                    self.send_down(at, ToNode::LeaseGrant(LeaseGrant { tail, ..grant }));
                 }
             }
             FromNode::Ack(ack) => {
-                self.roster.handle_ack(now, &name, connection, ack.cursor);
+                roster.handle_ack(now, &name, connection, ack.cursor);
             }
             FromNode::Counted(_) | FromNode::Trouble(_) => {}
         }
-        self.push(index);
-        self.collect();
+        self.push(at);
+        self.collect(at.replica);
     }
 
-    fn push(&mut self, index: usize) {
-        let outbox = &mut self.nodes[index].outbox;
-        let Some(range) = outbox.poll_range(Cursor::new(self.registered + self.records.len() as u64)) else {
+    fn push(&mut self, at: StreamPlace) {
+        let (now, tail) = (self.now, self.tail());
+        let stream = &mut self.nodes[at.node].streams[at.replica];
+        let reach = stream.outbox.reach(moment(now), &self.tails, tail);
+        let Some(range) = stream.outbox.poll_range(reach) else {
+            let due = stream.outbox.fills_in_at(moment(now), &self.tails);
+            let due = due.map(|due| due.as_micros() as f64 / 1_000.0 + 0.001);
+            if let Some(due) = due.filter(|due| stream.looks_at <= now || *due < stream.looks_at) {
+                stream.looks_at = due;
+                self.at(due, Event::FillIn(at));
+            }
             return;
         };
-        outbox.handle_sent(range.last);
+        stream.outbox.handle_sent(range.last);
+        self.records_sent += range.last.get() + 1 - range.first.get();
         let from = (range.first.get() - 1).saturating_sub(self.registered) as usize;
         let records = self.records[from..(range.last.get() - self.registered) as usize].to_vec();
-        self.send_down(index, ToNode::Records(records));
+        self.send_down(at, ToNode::Records(records));
     }
 
     /// A node does at once what came.
     fn apply(&mut self, index: usize) {
-        let inbox = &mut self.nodes[index].inbox;
-        inbox.poll_welcome();
-        if let Some(reset) = inbox.poll_reset() {
-            inbox.handle_reset_applied(&reset);
+        let feeds = &mut self.nodes[index].feeds;
+        self.set.members().iter().for_each(|replica| drop(feeds.poll_welcome(*replica)));
+        if let Some(reset) = feeds.poll_reset() {
+            feeds.handle_reset_applied(&reset);
         }
-        while let Some(received) = inbox.poll_record() {
+        while let Some(received) = feeds.poll_record() {
             let record = received.record;
             let report = RecordReport {
                 seq: record.seq,
@@ -252,27 +323,36 @@ impl<'a> Model<'a> {
                 in_force_after: Duration::ZERO,
                 evicted_after: Duration::ZERO,
             };
-            let applied = inbox.handle_applied(record.seq, record.task, report);
+            let applied = feeds.handle_applied(record.seq, record.task, report);
             debug_assert!(applied.is_ok(), "{applied:?}");
             let sent = &mut self.sent[(record.seq.get() - self.registered - 1) as usize];
             let took = self.now + APPLY_MS - sent.accepted;
             sent.in_force = sent.in_force.max(took);
             self.at_each.push(took);
         }
-        if let Some(ack) = self.nodes[index].inbox.poll_ack() {
-            let now = self.now;
-            self.now += APPLY_MS;
-            self.send_up(index, FromNode::Ack(ack));
-            self.now = now;
+        for replica in 0..self.rosters.len() {
+            let at = StreamPlace { node: index, replica };
+            let line = self.line(at);
+            if let Some(ack) = self.nodes[index].feeds.poll_ack(line.replica) {
+                let now = self.now;
+                self.now += APPLY_MS;
+                self.send_up(at, FromNode::Ack(ack));
+                self.now = now;
+            }
         }
     }
 
     fn beat(&mut self, index: usize) {
-        let inbox = &mut self.nodes[index].inbox;
-        if let Some(heartbeat) = inbox.poll_heartbeat(moment(self.now)) {
-            let next = inbox.next_heartbeat_at().map_or(250.0, |at| at.as_micros() as f64 / 1_000.0);
-            self.send_up(index, FromNode::Heartbeat(heartbeat));
-            self.at(next + 0.001, Event::Beat(index));
+        for replica in 0..self.rosters.len() {
+            let at = StreamPlace { node: index, replica };
+            let line = self.line(at);
+            let feeds = &mut self.nodes[index].feeds;
+            if let Some(heartbeat) = feeds.poll_heartbeat(moment(self.now), line.replica) {
+                let next = feeds.next_heartbeat_of(line.replica);
+                let next = next.map_or(250.0, |next| next.as_micros() as f64 / 1_000.0);
+                self.send_up(at, FromNode::Heartbeat(heartbeat));
+                self.at(next + 0.001, Event::Beat(index));
+            }
         }
     }
 
@@ -305,24 +385,32 @@ impl<'a> Model<'a> {
                 soft: false,
             }),
         });
-        self.roster.handle_appended(moment(self.now), self.tail());
-        for index in 0..self.nodes.len() {
-            self.push(index);
+        let (now, tail) = (moment(self.now), self.tail());
+        self.tails.handle_tail(now, tail);
+        self.rosters.iter_mut().for_each(|roster| roster.handle_appended(now, tail));
+        for node in 0..self.nodes.len() {
+            (0..self.rosters.len()).for_each(|replica| self.push(StreamPlace { node, replica }));
         }
         if self.sent.len() < self.globe.purges {
             self.at(self.now + BETWEEN_MS, Event::Purge);
         }
     }
 
-    fn collect(&mut self) {
-        self.roster.handle_tick(moment(self.now));
-        while let Some(completed) = self.roster.poll_completed() {
-            let (from, to) = (completed.after.get().max(self.registered), completed.through.get());
-            for seq in from..to {
-                let sent = &mut self.sent[(seq - self.registered) as usize];
-                sent.completed = self.now - sent.accepted;
-            }
+    /// What a majority says is completed, is.
+    fn collect(&mut self, replica: usize) {
+        let roster = &mut self.rosters[replica];
+        roster.handle_tick(moment(self.now));
+        while let Some(completed) = roster.poll_completed() {
+            self.watermarks[replica] = completed.through;
         }
+        let mut watermarks = self.watermarks.clone();
+        watermarks.sort_unstable_by_key(|through| std::cmp::Reverse(*through));
+        let completed = watermarks[self.set.majority() - 1].max(self.completed);
+        for seq in self.completed.get().max(self.registered)..completed.get() {
+            let sent = &mut self.sent[(seq - self.registered) as usize];
+            sent.completed = self.now - sent.accepted;
+        }
+        self.completed = completed;
     }
 
     fn report(self) -> Propagation {
@@ -342,6 +430,7 @@ impl<'a> Model<'a> {
         Propagation {
             control: self.control.0.to_owned(),
             nodes: self.nodes.len(),
+            records_sent: self.records_sent,
             loss: self.globe.loss,
             in_force: of(None, |sent| sent.in_force),
             completed: of(None, |sent| sent.completed),

@@ -13,10 +13,10 @@ const RIGHT: f64 = 930.0;
 const UPPER: (f64, f64) = (96.0, 330.0);
 const LOWER: (f64, f64) = (410.0, 560.0);
 
-const INK: &str = "#1f2933";
-const FAINT: &str = "#6b7785";
-const GRID: &str = "#e4e7eb";
-const LIGHT: &str = "#b7791f";
+pub(super) const INK: &str = "#1f2933";
+pub(super) const FAINT: &str = "#6b7785";
+pub(super) const GRID: &str = "#e4e7eb";
+pub(super) const LIGHT: &str = "#b7791f";
 
 /// Points of one curve, at most.
 const POINTS: usize = 400;
@@ -152,7 +152,7 @@ fn curve(svg: &mut String, millis: &Millis, colour: &str, scale: Scale, y: impl 
     );
 }
 
-fn line(svg: &mut String, from: (f64, f64), to: (f64, f64), colour: &str, more: &str) {
+pub(super) fn line(svg: &mut String, from: (f64, f64), to: (f64, f64), colour: &str, more: &str) {
     let ((x1, y1), (x2, y2)) = (from, to);
     let _ = writeln!(
         svg,
@@ -160,7 +160,7 @@ fn line(svg: &mut String, from: (f64, f64), to: (f64, f64), colour: &str, more: 
     );
 }
 
-fn text(svg: &mut String, x: f64, y: f64, anchor: &str, colour: &str, more: &str, what: &str) {
+pub(super) fn text(svg: &mut String, x: f64, y: f64, anchor: &str, colour: &str, more: &str, what: &str) {
     let _ = writeln!(
         svg,
         "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" fill=\"{colour}\" {more}>{what}</text>"

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 #[cfg(feature = "mutations")]
 use batoff_delivery::Rule;
-use batoff_delivery::{FeedLine, LeaseTimes, ReplicaSet, Word};
+use batoff_delivery::{FeedLine, LeaseTimes, PromptFeeds, ReplicaSet, Word};
 use batoff_types::message::{FromNode, LeasePolicy, Position, ToNode};
 use batoff_types::{Cursor, Replica, Term};
 
@@ -65,6 +65,10 @@ pub(super) enum Step {
     },
     Publish {
         process: usize,
+    },
+    FillIn {
+        process: usize,
+        connection: u64,
     },
     Tick {
         process: usize,
@@ -151,6 +155,7 @@ pub(super) struct Cluster {
     pub(super) without: Option<Switch>,
     pub(super) temper: Temper,
     pub(super) features: Features,
+    pub(super) feeds: PromptFeeds,
     pub(super) times: LeaseTimes,
     pub(super) random: Random,
     trace: Trace,
@@ -214,7 +219,12 @@ impl Cluster {
         let available = wild && !features.doubles && random.chance(0.5);
         features.turns = available && random.chance(0.5);
         let count = 2 + random.below(3);
+        // Drawn apart, so that it changes nothing else of a seed.
+        let feeds = Random::new(seed ^ 0xFEED).pick(&[Some(1), Some(2), Some(2), None]);
+        let feeds = feeds.map_or(PromptFeeds::All, |count| PromptFeeds::count(count).unwrap_or_default());
+        let feeds = options.feeds.unwrap_or(feeds);
         let mut cluster = Self {
+            feeds,
             without: options.without,
             temper,
             features,
@@ -245,7 +255,8 @@ impl Cluster {
             verdict: Verdict::default(),
             outcome: SeveralOutcome { seed, ..SeveralOutcome::default() },
         };
-        cluster.say("world", || format!("seed {seed}: {count} nodes, {temper:?}, {features:?}"));
+        cluster
+            .say("world", || format!("seed {seed}: {count} nodes, {temper:?}, {feeds} feeds, {features:?}"));
         cluster.begin(count, available);
         cluster
     }
@@ -318,6 +329,7 @@ impl Cluster {
             Step::DoneSeen { process, done } => self.done_seen(process, done),
             Step::Stated { process, from, watermark } => self.stated(process, from, watermark),
             Step::Publish { process } => self.publish(process),
+            Step::FillIn { process, connection } => self.fill_in(process, connection),
             Step::Tick { process } => self.tick(process),
             Step::Boot { replica, place } => self.boot(replica, place),
             Step::Restart { replica } => self.restart(replica),

@@ -131,6 +131,7 @@ impl Cluster {
         let Machine { position, .. } = self.machines[machine];
         let mut config = InboxConfig::new(name(node), self.policies[node]);
         config.silence_max = Duration::from_micros(seconds(SILENCE));
+        config.prompt_feeds = self.feeds;
         config.set = self.engine.set_at(position.map_or(Cursor::START, |at| at.cursor));
         config.agreed = self.machines[machine].agreed.as_ref() == Some(&config.set);
         #[cfg(feature = "mutations")]
@@ -253,7 +254,12 @@ impl Cluster {
         }
         let alive = self.processes.iter().enumerate().filter(|(_, it)| it.replica == replica && it.up);
         let alive: Vec<_> = alive.map(|(process, _)| process).collect();
-        let Some(&last) = alive.last() else { return };
+        let Some(&last) = alive.last() else {
+            // The attempt fails; nobody is waited for there.
+            let daemon = &mut self.daemons[index];
+            daemon.links.remove(&replica);
+            return daemon.await_welcomes();
+        };
         let process = if self.picks_any(index) { self.random.pick(&alive) } else { last };
         self.connections += 1;
         let connection = self.connections;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use batoff_delivery::{
-    LeaseTimes, Outbox, OutboxLimits, Recovered, RecoveredNode, Resume, Roster, Seat, SeatAnswer, SeatConfig,
-    Statements, judge_hello,
+    LeaseTimes, Outbox, OutboxLimits, RecentTails, Recovered, RecoveredNode, Resume, Roster, Seat,
+    SeatAnswer, SeatConfig, Statements, judge_hello,
 };
-use batoff_types::message::{FromNode, GoAway, GoAwayReason, Hello, ToNode, Welcome};
+use batoff_types::message::{FromNode, GoAway, GoAwayReason, Hello, LeaseGrant, ToNode, Welcome};
 use batoff_types::{Cursor, InstanceId, Moment, Replica, Seq, SiteTable, Term};
 
 use super::cluster::{Cluster, Step};
@@ -48,7 +48,8 @@ pub(super) struct OpenReplica {
     roster: Roster,
     pub(super) statements: Statements,
     tail: Cursor,
-    streams: BTreeMap<u64, (usize, Outbox)>,
+    tails: RecentTails,
+    streams: BTreeMap<u64, NodeStream>,
     /// Whose node is further than this process.
     waiting: Vec<(u64, usize, Hello)>,
     is_recording: bool,
@@ -57,9 +58,28 @@ pub(super) struct OpenReplica {
     was_member: bool,
 }
 
+/// A node's stream at this end.
+#[derive(Debug)]
+struct NodeStream {
+    daemon: usize,
+    outbox: Outbox,
+    /// When it looks next whether something is to be filled in.
+    looks_at: u64,
+}
+
+impl NodeStream {
+    fn new(daemon: usize, resume: &Resume) -> Self {
+        Self { daemon, outbox: Outbox::new(resume, LIMITS), looks_at: 0 }
+    }
+}
+
 impl Process {
     pub(super) fn clock(&self, time: u64) -> Moment {
         Moment::from_micros(self.offset + (time as f64 * self.rate) as u64)
+    }
+
+    fn time_of(&self, moment: Moment) -> u64 {
+        (moment.as_micros().saturating_sub(self.offset) as f64 / self.rate).ceil() as u64 + 1
     }
 }
 
@@ -227,6 +247,12 @@ impl Cluster {
         if let Some(rule) = self.rule() {
             statements = statements.without(rule);
         }
+        #[cfg_attr(not(feature = "mutations"), expect(unused_mut, reason = "mutations change it"))]
+        let mut tails = RecentTails::new(head);
+        #[cfg(feature = "mutations")]
+        if let Some(rule) = self.rule() {
+            tails = tails.without(rule);
+        }
         let mut roster = self.roster(moment, recovered);
         roster.handle_seated(process.seat.held_until());
         let was_member = statements.needs(replica);
@@ -234,6 +260,7 @@ impl Cluster {
             roster,
             statements,
             tail: head,
+            tails,
             streams: BTreeMap::new(),
             waiting: Vec::new(),
             is_recording: false,
@@ -297,10 +324,11 @@ impl Cluster {
             open.tail = Cursor::after(seq);
             open.roster.handle_appended(moment, open.tail);
         }
+        open.tails.handle_tail(moment, open.tail);
         open.statements.handle_tail(open.tail);
         let ended =
-            open.streams.extract_if(.., |_, (daemon, _)| removed.contains(&self.daemons[*daemon].node));
-        let ended: Vec<_> = ended.map(|(connection, (daemon, _))| (connection, daemon)).collect();
+            open.streams.extract_if(.., |_, stream| removed.contains(&self.daemons[stream.daemon].node));
+        let ended: Vec<_> = ended.map(|(connection, stream)| (connection, stream.daemon)).collect();
         let waiting = std::mem::take(&mut open.waiting);
         for (connection, daemon) in ended {
             let (reason, reconnect_after) = (GoAwayReason::Removed, Duration::from_secs(2));
@@ -442,15 +470,22 @@ impl Cluster {
         };
         // On a stream that was replaced, too, as the roster has to drop what comes there.
         let mut wrong = None;
-        if let Some((_, outbox)) = open.streams.get_mut(&connection) {
+        if let Some(NodeStream { outbox, .. }) = open.streams.get_mut(&connection) {
             if !alone {
                 outbox.handle_known(cursor);
             }
+            if let FromNode::Heartbeat(heartbeat) = &message
+                && !alone
+            {
+                outbox.handle_pace(heartbeat.fill_in_after);
+            }
             wrong = outbox.handle_ack(cursor).err();
         }
+        let tail = (!alone).then_some(open.tail);
         let grant = match message {
             FromNode::Heartbeat(heartbeat) => {
-                open.roster.handle_heartbeat(moment, &node, connection, &heartbeat)
+                let grant = open.roster.handle_heartbeat(moment, &node, connection, &heartbeat);
+                grant.map(|grant| LeaseGrant { tail, ..grant })
             }
             _ => {
                 open.roster.handle_ack(moment, &node, connection, cursor);
@@ -491,7 +526,7 @@ impl Cluster {
         if let Some(old) = greeting.replaced {
             open.streams.remove(&old);
         }
-        open.streams.insert(connection, (daemon, Outbox::new(&resume, LIMITS)));
+        open.streams.insert(connection, NodeStream::new(daemon, &resume));
         let welcome = Welcome {
             log_id: LOG,
             term: open.roster.term(),
@@ -524,15 +559,52 @@ impl Cluster {
 
     fn push(&mut self, index: usize, connection: u64) {
         loop {
-            let Some(open) = &mut self.processes[index].open else { return };
-            let tail = open.tail;
-            let Some((daemon, outbox)) = open.streams.get_mut(&connection) else { return };
-            let Some(range) = outbox.poll_range(tail) else { return };
+            let now = self.now;
+            let process = &mut self.processes[index];
+            let moment = process.clock(now);
+            let Some(open) = &mut process.open else { return };
+            let Some(NodeStream { daemon, outbox, .. }) = open.streams.get_mut(&connection) else { return };
+            let reach = outbox.reach(moment, &open.tails, open.tail);
+            let Some(range) = outbox.poll_range(reach) else { return self.look_again(index, connection) };
             outbox.handle_sent(range.last);
             let daemon = *daemon;
+            let count = range.last.get() + 1 - range.first.get();
+            self.outcome.records_sent += count;
+            self.outcome.filled_in += if outbox.fills_in() { count } else { 0 };
             let records = super::engine::Engine::records(range.first, range.last);
             self.send_down(index, daemon, connection, ToNode::Records(records));
         }
+    }
+
+    /// What a stream holds back, because others are to bring it, it sends itself once that has taken too long.
+    fn look_again(&mut self, index: usize, connection: u64) {
+        let now = self.now;
+        let process = &mut self.processes[index];
+        let moment = process.clock(now);
+        let Some(stream) = process.open.as_ref().and_then(|open| open.streams.get(&connection)) else {
+            return;
+        };
+        let Some(open) = &process.open else { return };
+        let Some(due) = stream.outbox.fills_in_at(moment, &open.tails) else { return };
+        let time = process.time_of(due);
+        if stream.looks_at > now && stream.looks_at <= time {
+            return;
+        }
+        if let Some(stream) = process.open.as_mut().and_then(|open| open.streams.get_mut(&connection)) {
+            stream.looks_at = time;
+        }
+        self.at(time, Step::FillIn { process: index, connection });
+    }
+
+    pub(super) fn fill_in(&mut self, index: usize, connection: u64) {
+        if !self.processes[index].up {
+            return;
+        }
+        if !self.acts(index) {
+            let thaws = self.processes[index].frozen_until;
+            return self.at(thaws, Step::FillIn { process: index, connection });
+        }
+        self.push(index, connection);
     }
 
     fn send_down(&mut self, index: usize, daemon: usize, connection: u64, message: ToNode) {

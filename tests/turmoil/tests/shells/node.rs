@@ -81,6 +81,7 @@ impl Node {
                 key: None,
                 server_name: None,
                 plaintext: true,
+                feeds: batoff_edge::config::FeedsSetting::default(),
             },
             state_dir: self.state.path().to_owned(),
         };

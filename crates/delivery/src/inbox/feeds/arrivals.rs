@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use batoff_types::{Moment, Replica, Seq};
+use batoff_types::{Cursor, Moment, Replica, Seq};
 
 use super::Feeds;
 
@@ -15,6 +15,8 @@ const RECENT_MAX: usize = 1_024;
 pub struct Arrivals {
     /// Records that it was the first to bring.
     pub first: u64,
+    /// Of those, how many it brought although it was only to fill in: others were too late.
+    pub filled_in: u64,
     /// How long before it the last record that it brought had come from another one; zero when it was the first.
     pub behind: Duration,
 }
@@ -36,6 +38,7 @@ impl Feeds {
         let Some(feed) = self.replicas.get_mut(&from) else { return };
         feed.arrivals.first += 1;
         feed.arrivals.behind = Duration::ZERO;
+        feed.arrivals.filled_in += u64::from(feed.is_filling_in(now));
         if is_alone {
             return;
         }
@@ -55,6 +58,13 @@ impl Feeds {
         {
             feed.arrivals.behind = now.since(*at);
         }
+    }
+
+    /// The first of the newest records after `place`: when whoever was first brought it.
+    pub(super) fn came_after(&self, place: Cursor) -> Option<Moment> {
+        let recent = &self.arrivals.recent;
+        let next = recent.partition_point(|(seq, _, _)| place.covers(*seq));
+        recent.get(next).map(|(_, at, _)| *at)
     }
 
     pub(super) fn forget_arrivals(&mut self) {

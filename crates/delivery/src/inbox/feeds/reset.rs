@@ -3,7 +3,7 @@
 //! may have read less of it than it should.
 
 use batoff_types::message::{Parents, Position, Reset, ResetReason};
-use batoff_types::{LogId, Replica};
+use batoff_types::{Cursor, LogId, Replica};
 
 use super::Feeds;
 use crate::SetHistory;
@@ -106,6 +106,7 @@ impl Feeds {
             feed.granted.void();
             // That was a place in another order.
             feed.parents = Parents::default();
+            feed.knows = Cursor::START;
             feed.acked = None;
             let agreed = agrees(feed).is_some();
             feed.asks = None;

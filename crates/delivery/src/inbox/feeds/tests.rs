@@ -4,6 +4,8 @@ use batoff_types::{Body, LogId, SiteTable, UnixMillis};
 
 use super::*;
 
+mod prompt;
+
 const LOG: LogId = LogId::from_bytes([9; 16]);
 const OTHER_LOG: LogId = LogId::from_bytes([8; 16]);
 
@@ -91,8 +93,13 @@ fn connected_without(cursor: u64, rule: Option<Rule>) -> Feeds {
 /// A heartbeat to a replica, and its answer with a lease of a second.
 fn lease(feeds: &mut Feeds, line: FeedLine, sent: u64) {
     feeds.poll_heartbeat(at(sent), line.replica).unwrap();
-    let grant =
-        LeaseGrant { echo: at(sent), duration: Duration::from_secs(1), term: Term(1), parents_through: None };
+    let grant = LeaseGrant {
+        echo: at(sent),
+        duration: Duration::from_secs(1),
+        term: Term(1),
+        parents_through: None,
+        tail: None,
+    };
     feeds.handle(at(sent + 5), line, ToNode::LeaseGrant(grant)).unwrap();
 }
 
@@ -508,7 +515,7 @@ fn it_is_known_who_brings_records_first_and_how_far_the_others_are_behind() {
     let mut feeds = connected(4);
     feeds.handle(at(1_001), B, records(5..=7)).unwrap();
     feeds.handle(at(1_031), A, records(5..=6)).unwrap();
-    let arrivals = |first, millis| Arrivals { first, behind: Duration::from_millis(millis) };
+    let arrivals = |first, millis| Arrivals { first, filled_in: 0, behind: Duration::from_millis(millis) };
     assert_eq!(feeds.arrivals(B.replica), arrivals(3, 0));
     assert_eq!(feeds.arrivals(A.replica), arrivals(0, 30));
     feeds.handle(at(1_040), A, records(7..=8)).unwrap();

@@ -268,7 +268,7 @@ fn is_leased_as(roster: &mut Roster, node: &str, number: u8, cursor: u64, now: u
     };
     let (connection, cursor) = (u64::from(number), Cursor::new(cursor));
     roster.handle_hello(at(now), &hello, &Resume::At(cursor), connection).unwrap();
-    let heartbeat = Heartbeat { sent_at: at(now), cursor, index: None };
+    let heartbeat = Heartbeat { sent_at: at(now), cursor, index: None, fill_in_after: None };
     let grant = roster.handle_heartbeat(at(now), &hello.node, connection, &heartbeat).unwrap();
     !grant.duration.is_zero()
 }

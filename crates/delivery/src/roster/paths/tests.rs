@@ -75,7 +75,8 @@ impl Story {
     }
 
     fn beat(&mut self, node: &str, connection: u64, cursor: u64) -> bool {
-        let heartbeat = Heartbeat { sent_at: self.now, cursor: Cursor::new(cursor), index: None };
+        let heartbeat =
+            Heartbeat { sent_at: self.now, cursor: Cursor::new(cursor), index: None, fill_in_after: None };
         let grant = self.roster.handle_heartbeat(self.now, &name(node), connection, &heartbeat).unwrap();
         !grant.duration.is_zero()
     }
@@ -120,7 +121,8 @@ fn a_path_is_where_the_last_of_its_nodes_is() {
     assert_eq!((story.news(), story.path("fra1/e1").0), (0, 3), "one of two");
     story.ack("lon1/s2", 1, purge);
     assert_eq!((story.news(), story.path("fra1/e1").0), (1, purge));
-    let grant = Heartbeat { sent_at: story.now, cursor: Cursor::new(purge), index: None };
+    let grant =
+        Heartbeat { sent_at: story.now, cursor: Cursor::new(purge), index: None, fill_in_after: None };
     let grant = story.roster.handle_heartbeat(story.now, &name("fra1/e1"), 2, &grant).unwrap();
     assert_eq!(grant.parents_through, Some(Cursor::new(purge)));
 }

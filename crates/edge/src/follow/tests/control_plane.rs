@@ -105,6 +105,7 @@ impl ControlPlane {
                         duration,
                         term: Term(term),
                         parents_through: parents_through.lock().map(Cursor::new),
+                        tail: None,
                     };
                     replies.send(Ok(encode_to_node(&ToNode::LeaseGrant(grant)))).await.ok();
                 }
@@ -152,6 +153,17 @@ impl Stream {
             };
             assert!(said <= Cursor::new(cursor), "{said} is beyond what was sent");
             if said == Cursor::new(cursor) {
+                return;
+            }
+        }
+    }
+
+    /// Reads until a heartbeat says whether this stream is to bring records at once.
+    pub async fn until_told(&mut self, at_once: bool) {
+        loop {
+            if let FromNode::Heartbeat(heartbeat) = self.next().await.expect("the stream goes on")
+                && heartbeat.fill_in_after.is_none() == at_once
+            {
                 return;
             }
         }

@@ -336,3 +336,32 @@ async fn a_node_that_nobody_answers_looks_at_its_configured_endpoints_again() {
     let _one = cluster.join(1, 0).await;
     until(|| node.may_serve()).await;
 }
+
+#[tokio::test]
+async fn two_streams_are_asked_to_bring_records_at_once_and_each_that_ends_is_replaced() {
+    let dir = TempDir::new().unwrap();
+    let (mut cluster, node, mut streams) = Cluster::serving(&dir, LeasePolicy::Revalidate).await;
+    // Whichever it is: each node has an order of its own.
+    let [one, two, three] = &mut streams;
+    let fills_in = tokio::select! {
+        () = one.until_told(false) => 0,
+        () = two.until_told(false) => 1,
+        () = three.until_told(false) => 2,
+    };
+    let prompt: Vec<usize> = (0..3).filter(|number| *number != fills_in).collect();
+    for number in &prompt {
+        streams[*number].until_told(true).await;
+    }
+    let gone = prompt[0];
+    let [one, two, three] = streams;
+    let mut streams = [Some(one), Some(two), Some(three)];
+    streams[gone] = None;
+    streams[fills_in].as_mut().unwrap().until_told(true).await;
+    let replica = u8::try_from(gone + 1).unwrap();
+    let mut again = cluster.join(replica, 0).await;
+    again.until_told(false).await;
+    // Its own record is as good as anybody's.
+    again.send(records(1..=1)).await;
+    again.until_cursor(1).await;
+    assert_eq!(node.applied(), Cursor::new(1));
+}

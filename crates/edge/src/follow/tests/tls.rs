@@ -64,6 +64,7 @@ fn secure(dir: &Path, control: &ControlPlane, server_name: &str) -> DaemonConfig
         key: Some(dir.join("key.pem")),
         server_name: Some(server_name.to_owned()),
         plaintext: false,
+        feeds: crate::config::FeedsSetting::default(),
     };
     config
 }
