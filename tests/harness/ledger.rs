@@ -88,6 +88,12 @@ impl Ledger {
         self.promises.values().filter_map(took).filter(|took| *took > 2_000).count()
     }
 
+    /// What the slowest purge took.
+    pub fn slowest(&self) -> Duration {
+        let took = |promise: &Promise| promise.completed.as_ref()?["propagation_ms"].as_u64();
+        Duration::from_millis(self.promises.values().filter_map(took).max().unwrap_or(0))
+    }
+
     /// A task of strict nodes was shown in a state on its way.
     pub fn on_its_way(&mut self, task: &str, shown: &Value) {
         if shown["state"] == "partial" {

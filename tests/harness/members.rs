@@ -1,7 +1,9 @@
 use std::path::Path;
 
+use tokio::net::TcpStream;
+
 use crate::system::{Place, SystemPlan};
-use crate::{Launch, Service, free_port};
+use crate::{Launch, Service, eventually, free_port};
 
 /// Names the program that the members are, where it is not the `etcd` in `PATH`: to run the same stories with another
 /// version.
@@ -16,6 +18,17 @@ pub(crate) struct Members {
 }
 
 impl Members {
+    /// Starts them, and waits until each listens: some releases take a while.
+    pub(crate) async fn start(&mut self) {
+        for member in &mut self.services {
+            member.start().await.unwrap_or_else(|why| panic!("{why}"));
+        }
+        for client in &self.clients {
+            let address = client.trim_start_matches("http://");
+            eventually("a member of etcd listens", || async { TcpStream::connect(address).await.ok() }).await;
+        }
+    }
+
     /// None, where the control plane is alone.
     pub(crate) fn plan(plan: &SystemPlan, dir: &Path) -> Self {
         let members = if plan.replicas > 1 { plan.replicas } else { 0 };

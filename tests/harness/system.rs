@@ -166,9 +166,7 @@ impl System {
         let origin = Origin::start(if plan.apart { address(0) } else { Ipv4Addr::LOCALHOST.into() }).await;
 
         let mut members = Members::plan(&plan, dir.path());
-        for member in &mut members.services {
-            member.start().await.unwrap_or_else(|why| panic!("{why}"));
-        }
+        members.start().await;
         let mut controls = Vec::new();
         for replica in 0..plan.replicas {
             controls.push(Control::start(replica, &plan, dir.path(), &data_dir, &members.clients).await);
@@ -213,9 +211,7 @@ impl System {
     pub async fn move_to_etcd(&mut self) {
         let plan = SystemPlan { replicas: 3, ..SystemPlan::default() };
         let mut members = Members::plan(&plan, self.dir.path());
-        for member in &mut members.services {
-            member.start().await.unwrap_or_else(|why| panic!("{why}"));
-        }
+        members.start().await;
         let config = self.dir.path().join("control.toml");
         let mut text = std::fs::read_to_string(&config).expect("the control plane's configuration");
         let grpc =

@@ -26,8 +26,12 @@ const KEEP_EVERY: Duration = Duration::from_secs(3);
 /// How long to wait before asking again a cluster that could not be asked.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
 
-/// How long a watch may say nothing before another is begun: replicas are worth a look every half minute.
-const SILENCE_MAX: Duration = Duration::from_secs(30);
+/// How often a watch that says nothing is asked how far it is. What replicas say of themselves completes purges, so a member
+/// that has stopped answering is left within a second or so.
+const ASK_EVERY: Duration = Duration::from_millis(500);
+
+/// Unanswered questions after which another endpoint is asked.
+const UNANSWERED_MAX: u32 = 2;
 
 /// Keys of replicas and their shards that are read by one request.
 const READ_MAX: i64 = 10_000;
@@ -142,6 +146,7 @@ impl Presence for Replicas {
             up: BTreeSet::new(),
             told: BTreeMap::new(),
             stream: None,
+            unanswered: 0,
             is_over: false,
         };
         let events = stream::unfold(listener, |mut listener| async {
@@ -159,6 +164,8 @@ struct PeersListener {
     up: BTreeSet<ReplicaId>,
     told: BTreeMap<(ReplicaId, u16), Bytes>,
     stream: Option<EtcdWatch>,
+    /// Questions that the present watch has not answered.
+    unanswered: u32,
     is_over: bool,
 }
 
@@ -189,7 +196,9 @@ impl PeersListener {
 
     async fn listen(&mut self) -> Result<Vec<PresenceEvent>, EtcdError> {
         let Some(stream) = &mut self.stream else { return self.look().await };
-        match tokio::time::timeout(SILENCE_MAX, stream.next(&self.shared.watcher)).await {
+        let news = tokio::time::timeout(ASK_EVERY, stream.next(&self.shared.watcher)).await;
+        self.unanswered = if news.is_ok() { 0 } else { self.unanswered + 1 };
+        match news {
             Ok(Ok(WatchNews::Progress { .. })) => Ok(Vec::new()),
             Ok(Ok(WatchNews::Events { events, .. })) => {
                 let mut news = Vec::new();
@@ -202,10 +211,11 @@ impl PeersListener {
                 Ok(news)
             }
             Ok(Err(error)) => Err(error),
-            Err(_) => {
-                self.stream = None;
+            Err(_) if self.unanswered <= UNANSWERED_MAX => {
+                stream.ask_for_progress();
                 Ok(Vec::new())
             }
+            Err(_) => Err(EtcdError::NotDone("a watch of replicas says nothing".to_owned())),
         }
     }
 
@@ -226,7 +236,7 @@ impl PeersListener {
         for kv in &answer.kvs {
             self.hear(kv, false, &mut news);
         }
-        self.stream = Some(stream);
+        (self.stream, self.unanswered) = (Some(stream), 0);
         Ok(news)
     }
 

@@ -82,3 +82,28 @@ async fn a_replica_starts_while_a_member_of_etcd_is_frozen() {
     })
     .await;
 }
+
+/// Longer than a watch is believed that says nothing.
+const FROZEN: Duration = Duration::from_secs(6);
+
+/// All replicas ask the same member first, and what they hear of one another comes by it.
+#[tokio::test]
+async fn a_member_of_etcd_that_everybody_listens_to_freezes_and_purges_are_late_for_a_moment_only() {
+    let system = System::start(three()).await;
+    let story = "the member that everybody listens to frozen";
+    nobody_notices(story, system, Promise::Kept, async |strikes, _, mut dice| {
+        strikes.system.members[0].freeze();
+        let begun = Instant::now();
+        // While it is frozen, purges are completed.
+        loop {
+            strikes.recorder.purge_one(dice.throw()).await;
+            if begun.elapsed() > FROZEN {
+                break;
+            }
+        }
+        strikes.system.members[0].thaw();
+        let most = strikes.recorder.ledger().slowest();
+        assert!(most < FROZEN, "nothing was completed before it woke: {most:?}");
+    })
+    .await;
+}
