@@ -3,14 +3,18 @@
 //! The machines that this runs on are shared and noisy, so each figure stands beside another one of the same run. Build the
 //! programs first: `cargo build --release --bins && BATOFF_BIN_DIR=target/release cargo bench -p batoff-benches`.
 
+mod clock;
 mod control;
 mod load;
 mod node;
+mod puts;
 mod usage;
 
+pub use clock::now_ns;
 pub use control::Control;
 pub use load::{Caller, Load, prepared};
 pub use node::follow;
+pub use puts::put_one;
 pub use usage::{cpu_seconds, machine_seconds, resident_mb, thread_cpu_seconds};
 
 use hdrhistogram::Histogram;

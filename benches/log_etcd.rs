@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use batoff_benches::{micros, percentiles};
+use batoff_benches::{micros, percentiles, put_one};
 use batoff_log::embedded::{EmbeddedConfig, EmbeddedStore};
-use batoff_log::{Dedupe, Expect, Key, NewRecord, NewTask, Store, Write, system_clock};
+use batoff_log::{Dedupe, NewRecord, NewTask, Store, system_clock};
 use batoff_log_etcd::EtcdStore;
 use batoff_log_etcd::testing::{EtcdServers, EtcdSettings};
 use batoff_types::{SiteId, TaskId, UnixMillis};
@@ -49,7 +49,7 @@ async fn compare() -> anyhow::Result<()> {
     for appenders in [APPENDERS, 4 * APPENDERS] {
         let mut ratios = Vec::new();
         for round in 0..=rounds {
-            let puts = drive(&alone, appenders, time, put_one).await?;
+            let puts = drive(&alone, appenders, time, |store| put_one(store, BODY_BYTES)).await?;
             let one = drive(&alone, appenders, time, append_one).await?;
             let three = drive(&stores, appenders, time, append_one).await?;
             let local = drive(&local, appenders, time, append_one).await?;
@@ -122,13 +122,6 @@ where
     }
     let rate = latency.len() as f64 / begin.elapsed().as_secs_f64();
     Ok(Measured { rate, latency })
-}
-
-async fn put_one(store: Arc<dyn Store>) -> anyhow::Result<()> {
-    let key = Key::from(format!("bench/{}", Ulid::generate()));
-    let write = Write::Put { value: Bytes::from(vec![b'x'; BODY_BYTES]), ttl: None };
-    store.kv().cas(&key, Expect::Any, write).await?;
-    Ok(())
 }
 
 async fn append_one(store: Arc<dyn Store>) -> anyhow::Result<()> {

@@ -1,18 +1,7 @@
 //! What subscribers have received, on one clock with whoever submitted it.
 
-use std::time::Duration;
-
-use rustix::time::{ClockId, clock_gettime};
+pub use batoff_benches::now_ns;
 use serde_json::{Value, json};
-
-/// Nanoseconds of `CLOCK_MONOTONIC`, which all processes of a machine share.
-pub fn now_ns() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    u64::try_from(
-        Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0)).as_nanos(),
-    )
-    .unwrap_or(u64::MAX)
-}
 
 /// When bytes came: into the kernel of this machine, and to whoever reads them. What lies between is the subscribers' own
 /// lateness, on the cores that they share with the server.
