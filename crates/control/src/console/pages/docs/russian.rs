@@ -54,6 +54,10 @@ const TEXTS: &[(&str, &str)] = &[
     ("Path of the task; not of a dry run", "Путь задачи; не у пробного запуска"),
     ("Path of the task", "Путь задачи"),
     ("`wait=…` when `Prefer` was followed", "`wait=…`, если просьба из `Prefer` исполнена"),
+    (
+        "The id of the trace, only of a purge that is traced (W3C Trace Context, 32 hex digits)",
+        "Идентификатор трассировки, только у прослеживаемой очистки (W3C Trace Context, 32 шестнадцатеричные цифры)",
+    ),
     ("What is left of the site's quotas", "Сколько осталось из запаса сайта"),
     ("The site's quotas", "Запас сайта"),
     ("The next page, with `rel=\"next\"`; absent on the last", "Следующая страница, с `rel=\"next\"`; на последней нет"),
