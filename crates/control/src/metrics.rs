@@ -49,6 +49,8 @@ const AUDIT_ENTRIES: &str = "batoff_control_audit_entries_total";
 const CERTIFICATE_ENDS: &str = "batoff_control_certificate_expires_timestamp_seconds";
 const NODE_CERTIFICATE_ENDS: &str = "batoff_control_node_certificate_expires_timestamp_seconds";
 const CERTIFICATE_REFUSED: &str = "batoff_control_certificate_refused";
+const REVOKED_ENTRIES: &str = "batoff_control_revoked_entries";
+const REVOKED_REFUSED: &str = "batoff_control_revoked_refused_total";
 const HANDSHAKES_FAILED: &str = "batoff_control_handshakes_failed_total";
 const AUDIT_FAILURES: &str = "batoff_control_audit_failures_total";
 const STATED: &str = "batoff_control_replica_stated_seq";
@@ -157,6 +159,11 @@ fn describe() {
         "Seconds for which this control plane may grant leases without hearing from the store; absent where it is alone"
     );
     describe_gauge!(SEAT_LOST, "1 once another process has taken this control plane's place");
+    describe_gauge!(REVOKED_ENTRIES, "Entries of the list of revoked certificates that is in force");
+    describe_counter!(
+        REVOKED_REFUSED,
+        "Streams and connections that were refused or ended by it, by listener"
+    );
     describe_counter!(HANDSHAKES_FAILED, "TLS handshakes that failed, by listener and reason");
     describe_counter!(UNREADABLE, "Times that a record of the purge log was there and could not be read");
 }
@@ -218,6 +225,16 @@ pub(crate) fn tls_listener(listener: &'static str) {
 /// Whether a listener's files cannot be used.
 pub(crate) fn certificate_refused(listener: &'static str, is_refused: bool) {
     gauge!(CERTIFICATE_REFUSED, "listener" => listener).set(f64::from(u8::from(is_refused)));
+}
+
+/// So many entries has the list of revoked certificates.
+pub(crate) fn revoked_entries(count: usize) {
+    gauge!(REVOKED_ENTRIES).set(count as f64);
+}
+
+/// Somebody with a revoked certificate was refused, or sent away.
+pub(crate) fn revoked_refused(listener: &'static str) {
+    counter!(REVOKED_REFUSED, "listener" => listener).increment(1);
 }
 
 /// A TLS handshake came to nothing.

@@ -97,7 +97,8 @@ pub async fn start(
             (parts.await?, address, ops, None)
         }
     };
-    parts.services.revoked.open(parts.services.config.grpc.revoked.clone())?;
+    let services = &parts.services;
+    services.revoked.open(services.config.grpc.revoked.clone(), &services.audit, &services.clock)?;
     init::first_operator(&dir, &parts.services.accounts).await??;
     let listeners = Listeners::bind(&parts.services.config).await?;
     certificates.all().for_each(|tls| parts.services.certificates.add(Arc::clone(tls)));

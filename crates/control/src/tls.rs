@@ -55,6 +55,7 @@ pub enum ClientCertificates {
 pub struct PeerCertificate {
     /// Its DNS names, in small letters, and its URIs: what stands in its subject alternative names.
     names: Arc<[String]>,
+    serial: Arc<[u8]>,
     ends: UnixMillis,
 }
 
@@ -70,7 +71,17 @@ impl PeerCertificate {
             GeneralName::URI(uri) => Some((*uri).to_owned()),
             _ => None,
         });
-        Some(Self { names: names.collect(), ends })
+        Some(Self { names: names.collect(), serial: certificate.raw_serial().into(), ends })
+    }
+
+    /// Its DNS names, in small letters, and its URIs.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Its serial, as it is encoded (RFC 5280, 4.1.2.2).
+    pub fn serial(&self) -> &[u8] {
+        &self.serial
     }
 
     /// Whether it has exactly this name, no pattern that fits it, and has not ended.

@@ -42,6 +42,8 @@ pub enum AuditAction {
     NodeRemove,
     /// It was written which control planes count.
     ReplicaSet,
+    /// The list of revoked certificates became another one: what was added, what was taken out.
+    CertificatesRevoked,
     /// Somebody signed in to the console, or tried to.
     UserSignIn,
     /// Somebody signed out, here or everywhere.
@@ -72,7 +74,7 @@ pub enum AuditAction {
 
 impl AuditAction {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Purge,
         Self::SiteCreate,
         Self::SiteChange,
@@ -82,6 +84,7 @@ impl AuditAction {
         Self::NodeAdmit,
         Self::NodeRemove,
         Self::ReplicaSet,
+        Self::CertificatesRevoked,
         Self::UserSignIn,
         Self::UserSignOut,
         Self::UserPassword,
@@ -109,6 +112,7 @@ impl AuditAction {
             Self::NodeAdmit => "node.admit",
             Self::NodeRemove => "node.remove",
             Self::ReplicaSet => "replica.set",
+            Self::CertificatesRevoked => "certificates.revoked",
             Self::UserSignIn => "user.sign_in",
             Self::UserSignOut => "user.sign_out",
             Self::UserPassword => "user.password",

@@ -274,7 +274,9 @@ impl Parts {
         background.spawn(vital.watch("certificates", stopping, async move {
             until.run_until_cancelled(certificates).await;
         }));
-        let (revoked, until) = (Arc::clone(&services.revoked).follow_file(), stopping.clone());
+        let revoked = Arc::clone(&services.revoked);
+        let revoked = revoked.follow_file(Arc::clone(&services.audit), services.clock.clone());
+        let until = stopping.clone();
         background.spawn(vital.watch("revocations", stopping, async move {
             until.run_until_cancelled(revoked).await;
         }));

@@ -70,10 +70,16 @@ impl Running {
             api: self.addresses.api,
             sign_on: services.config.console.sign_on(),
         };
-        let console =
-            Listening { gate: console_gate, patience, proxies: proxies.clone(), tls: certificates.console };
-        let api = Listening { gate: api_gate, patience, proxies, tls: certificates.api };
-        let admin = Listening { gate: admin_gate, patience, proxies: Vec::new(), tls: certificates.admin };
+        let listening = |gate, proxies, tls| Listening {
+            gate,
+            patience,
+            proxies,
+            tls,
+            revoked: services.revoked.subscribe(),
+        };
+        let console = listening(console_gate, proxies.clone(), certificates.console);
+        let api = listening(api_gate, proxies, certificates.api);
+        let admin = listening(admin_gate, Vec::new(), certificates.admin);
         // One for both: a site's quota is the same whoever purges.
         let customers = Arc::new(Api::new(Arc::clone(services)));
         // Customers on the threads of the log and of the feed, but for what they wait for; who looks on has one of its own,

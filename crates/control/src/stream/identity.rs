@@ -3,6 +3,7 @@ use tokio_rustls::server::TlsStream;
 use tonic::{Request, Status};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
+use crate::metrics;
 use crate::revoked::RevokedList;
 use crate::tls::end_of;
 
@@ -39,9 +40,12 @@ impl PeerIdentity {
         let Self::Certified(node, _, serial) = self else { return Ok(()) };
         match revoked.revokes(node, serial) {
             None => Ok(()),
-            Some(line) => Err(Status::permission_denied(format!(
-                "the certificate of node {node} was revoked (`{line}` in grpc.revoked): issue another one"
-            ))),
+            Some(line) => {
+                metrics::revoked_refused("grpc");
+                Err(Status::permission_denied(format!(
+                    "the certificate of node {node} was revoked (`{line}` in grpc.revoked): issue another one"
+                )))
+            }
         }
     }
 }

@@ -45,7 +45,8 @@ impl Assembly {
         let router = api::router(Arc::clone(&services));
         let gate = Gate::new("api", Limits::of(1_024));
         let patience = ListenersSection::default().patience();
-        let how = Listening { gate, patience, proxies: Vec::new(), tls: None };
+        let revoked = batoff_control::revoked::Revoked::default().subscribe();
+        let how = Listening { gate, patience, proxies: Vec::new(), tls: None, revoked };
         let serving = tokio::spawn(http_server::serve(listener, how, router, stop.clone()));
         (Self { api, grpc, running, serving, stop }, services, faults)
     }

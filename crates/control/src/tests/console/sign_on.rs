@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::super::plane::Plane;
+use super::super::plane::{PATIENCE, Plane};
 use super::super::tls::{Authority, authority, issue, write_server};
 use crate::audit::{AuditEntry, AuditFilter, LISTED_MAX};
 
@@ -314,4 +314,42 @@ fn a_certificate_that_has_ended_is_nobodys() {
     let shown = crate::tls::PeerCertificate::read(&der).unwrap();
     assert!(shown.is_of("sso.example.net", UnixMillis(1_776_672_751_000)));
     assert!(!shown.is_of("sso.example.net", UnixMillis(u64::MAX)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_of_the_proxy_that_is_revoked_opens_nothing_any_more() {
+    let behind = Behind::with("").await;
+    let (services, dir) = (behind.plane.services(), TempDir::new().unwrap());
+    let list = dir.path().join("revoked");
+    std::fs::write(&list, "# nobody yet\n").unwrap();
+    services.revoked.open(Some(list.clone()), &services.audit, &services.clock).unwrap();
+    let (stolen, other) = (behind.of_proxy(), behind.of_proxy());
+    let user = ["x-forwarded-user: anna", "x-forwarded-groups: ops"];
+    let before = behind.get(stolen.clone(), "/", &user).await;
+    assert!(!before.contains("was revoked"), "{before}");
+
+    let mut open = behind.connect(stolen.clone()).await.unwrap();
+    let (_, pem) = x509_parser::pem::parse_x509_pem(stolen.as_ref().unwrap().0.as_bytes()).unwrap();
+    let serial = pem.parse_x509().unwrap().raw_serial_as_string();
+    std::fs::write(&list, format!("serial {serial}\n")).unwrap();
+    // The connection is ended; nothing was asked on it.
+    let ended = tokio::time::timeout(PATIENCE, open.read_to_end(&mut Vec::new())).await;
+    assert!(ended.is_ok(), "an open connection goes on with a certificate that is revoked");
+    let refused = behind.get(stolen, "/", &user).await;
+    assert!(
+        refused.starts_with("HTTP/1.1 403") && refused.contains(&format!("`serial {serial}")),
+        "{refused}"
+    );
+    let spared = behind.get(other.clone(), "/", &user).await;
+    assert_eq!(spared.lines().next(), before.lines().next(), "another one of that name goes on");
+
+    std::fs::write(&list, "name sso.example.net\n").unwrap();
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !behind.get(other.clone(), "/", &user).await.starts_with("HTTP/1.1 403") {
+        assert!(tokio::time::Instant::now() < deadline, "all of that name are revoked");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let told = behind.told().await;
+    let changes = told.iter().filter(|entry| entry.contains("certificates.revoked")).count();
+    assert_eq!(changes, 2, "{told:?}");
 }
