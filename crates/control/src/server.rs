@@ -21,6 +21,7 @@ use std::sync::Arc;
 use batoff_program::figures::PrometheusHandle;
 use batoff_program::listen::{ListenError, bind};
 use batoff_program::monitor;
+use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
 use self::certificates::Certificates;
@@ -75,7 +76,7 @@ pub async fn start(
         background.spawn_on(endings.vital.watch("metrics", &endings.stopping, serving), &thread);
         Ok::<_, ListenError>((address, ops))
     };
-    let (parts, metrics, ops, embedded) = match opened {
+    let (parts, metrics, ops, embedded, seat) = match opened {
         OpenedStore::Embedded(embedded) => {
             let tenure = Tenure::alone();
             let (tenure, endings) = (tenure, endings.clone());
@@ -84,17 +85,20 @@ pub async fn start(
                 Parts::assemble_as(tenure.clone(), endings, config, clock.clone(), store, secrets, followers);
             let parts = parts.await?;
             let (address, ops) = monitor(tenure).await?;
-            (parts, address, ops, Some(embedded))
+            (parts, address, ops, Some(embedded), None)
         }
         OpenedStore::Etcd(_, lock) => {
             let (keeper, tenure) = seat_in(&store, &config, &clock, lock).await?;
             let (address, ops) = monitor(tenure.clone()).await?;
+            let (stopped, seat) = oneshot::channel();
             let keeping = keeper.run(endings.stopping.clone());
+            // Of a start that fails nobody wants it back: nothing was granted, and the seat is left to its proofs.
+            let keeping = async move { drop(stopped.send(keeping.await)) };
             background.spawn(endings.vital.watch("seat", &endings.stopping, keeping));
             tenure.seated().await?;
             let (endings, followers) = (endings.clone(), followers.first().clone());
             let parts = Parts::assemble_as(tenure, endings, config, clock.clone(), store, secrets, followers);
-            (parts.await?, address, ops, None)
+            (parts.await?, address, ops, None, Some(seat))
         }
     };
     let services = &parts.services;
@@ -118,6 +122,7 @@ pub async fn start(
         observers,
         _followers: followers,
         stopping,
+        seat,
         vital,
     };
     running.run_listeners(listeners, certificates, [api_gate, admin_gate, console_gate, grpc_gate]);

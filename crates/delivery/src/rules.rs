@@ -58,6 +58,8 @@ pub enum Rule {
     SeatWait,
     /// It need not, if the lock of that one is free; but only if that one had waited itself.
     SeatChain,
+    /// A process that says that it has released its seat has stopped to grant and to state before.
+    ReleaseLast,
     /// Where the log ends, a process that starts asks after that wait.
     HeadAfterWait,
     /// A node counts its leases by the set of replicas at its cursor.
@@ -105,6 +107,7 @@ impl Rule {
         Self::SeatStatements,
         Self::SeatWait,
         Self::SeatChain,
+        Self::ReleaseLast,
         Self::HeadAfterWait,
         Self::SetAtCursor,
         Self::AgreedWithSet,
@@ -142,6 +145,7 @@ impl Rule {
             Self::SeatStatements => "seat-statements",
             Self::SeatWait => "seat-wait",
             Self::SeatChain => "seat-chain",
+            Self::ReleaseLast => "release-last",
             Self::HeadAfterWait => "head-after-wait",
             Self::SetAtCursor => "set-at-cursor",
             Self::AgreedWithSet => "agreed-with-set",

@@ -77,27 +77,46 @@ impl SeatKeeper {
         (keeper, tenure)
     }
 
-    /// Takes the seat and keeps it, until `stop`. When it is lost that is told, and nothing more is done.
-    pub async fn run(mut self, stop: CancellationToken) {
+    /// Takes the seat and keeps it, until `stop`; then it can be released. When it is lost that is told, and nothing more
+    /// is done.
+    pub async fn run(mut self, stop: CancellationToken) -> Self {
         metrics::replica(self.seat.replica());
         stop.run_until_cancelled(self.keep()).await;
+        self
+    }
+
+    /// From now on this process grants and states nothing. Then that is written into the seat's row, so that a successor
+    /// need not wait, wherever it runs. It is the last row that this process can write as the replica. Goes on trying
+    /// until it is done; to be given up at any time.
+    pub async fn release(mut self) {
+        // What was asked when it was stopped gets no answer any more.
+        self.seat.handle_answer(self.clock.now(), SeatAnswer::Unknown);
+        self.seat.release(self.clock.now());
+        self.show();
+        while self.seat.next_timeout().is_some() {
+            self.turn().await;
+        }
     }
 
     async fn keep(&mut self) {
-        loop {
-            if let Some(request) = self.seat.poll_request(self.clock.now()) {
-                let answer = self.ask(&request).await;
-                self.seat.handle_answer(self.clock.now(), answer);
-                self.show();
-            } else if let Some(at) = self.seat.next_timeout() {
-                let pause = at.since(self.clock.now()).max(Duration::from_millis(1));
-                tokio::select! {
-                    () = tokio::time::sleep(pause) => {}
-                    () = self.held.hurry.notified() => self.seat.hurry(self.clock.now()),
-                }
-            } else {
-                // It is lost. Whoever started this decides when it ends.
-                std::future::pending::<()>().await;
+        while self.seat.next_timeout().is_some() {
+            self.turn().await;
+        }
+        // It is lost. Whoever started this decides when it ends.
+        std::future::pending::<()>().await;
+    }
+
+    /// Asks what is to be asked, or waits until something is.
+    async fn turn(&mut self) {
+        if let Some(request) = self.seat.poll_request(self.clock.now()) {
+            let answer = self.ask(&request).await;
+            self.seat.handle_answer(self.clock.now(), answer);
+            self.show();
+        } else if let Some(at) = self.seat.next_timeout() {
+            let pause = at.since(self.clock.now()).max(Duration::from_millis(1));
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.held.hurry.notified() => self.seat.hurry(self.clock.now()),
             }
         }
     }
@@ -170,6 +189,8 @@ impl SeatKeeper {
         }
         let stage = if self.seat.is_lost() {
             SeatStage::Lost
+        } else if self.seat.is_released() {
+            SeatStage::Released
         } else if let Some(floor) = self.seat.floor() {
             SeatStage::Seated { floor }
         } else if let Some(until) = self.seat.waits_until() {
@@ -206,6 +227,7 @@ impl SeatKeeper {
             SeatStage::Seated { floor } => {
                 tracing::info!(replica, term, %floor, "this process has the replica's seat");
             }
+            SeatStage::Released => tracing::info!(replica, "this process has released the replica's seat"),
             SeatStage::Lost => tracing::error!(
                 replica,
                 "another process has taken this replica's seat; this one sends its nodes away, stop it"
@@ -225,7 +247,7 @@ mod tests {
 
     struct Process {
         tenure: Tenure,
-        running: JoinHandle<()>,
+        running: JoinHandle<SeatKeeper>,
         stop: CancellationToken,
     }
 
@@ -282,6 +304,31 @@ mod tests {
         third.tenure.seated().await.unwrap();
         assert_eq!(third.tenure.term(), Some(Term(9)));
         third.tenure.put(store.kv(), &key, "third").await.unwrap();
+        store.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_seat_that_was_released_is_had_at_once_at_another_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = EmbeddedStore::open(EmbeddedConfig::new(dir.path(), system_clock())).unwrap();
+        let [here, there] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let key = Key::from("replica/2/lease-max-ms");
+        let first = start(&store, &here, 0);
+        first.tenure.seated().await.unwrap();
+        first.stop.cancel();
+        first.running.await.unwrap().release().await;
+        assert_eq!(first.tenure.held_until(), Some(Moment::ZERO));
+        let why = first.tenure.trouble(Moment::ZERO).unwrap();
+        assert!(why.contains("has released the seat of replica 2"), "{why}");
+        let refused = first.tenure.put(store.kv(), &key, "late").await;
+        assert!(matches!(refused, Err(StoreError::Invalid(_))), "{refused:?}");
+
+        let second = start(&store, &there, 0);
+        let mut stages = second.tenure.seat.as_ref().unwrap().stage.subscribe();
+        let first_news = stages.wait_for(|stage| !matches!(stage, SeatStage::Asking { .. })).await.unwrap();
+        assert!(matches!(&*first_news, SeatStage::Seated { .. }), "{first_news:?}");
+        drop(first_news);
+        assert_eq!(second.tenure.term(), Some(Term(2)));
         store.close().await;
     }
 

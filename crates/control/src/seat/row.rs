@@ -14,6 +14,9 @@ struct SeatRow {
     process: String,
     place: Option<String>,
     waited: bool,
+    /// Left out by programs that did not know it.
+    #[serde(default)]
+    released: bool,
 }
 
 pub(super) fn encode(record: &SeatRecord) -> Vec<u8> {
@@ -22,6 +25,7 @@ pub(super) fn encode(record: &SeatRecord) -> Vec<u8> {
         process: record.process.to_string(),
         place: record.place.as_deref().map(str::to_owned),
         waited: record.waited,
+        released: record.released,
     })
 }
 
@@ -32,6 +36,7 @@ pub(super) fn decode(value: &[u8]) -> Result<SeatRecord, &'static str> {
         process: row.process.parse().map_err(|_| "it names no process")?,
         place: row.place.map(Arc::from),
         waited: row.waited,
+        released: row.released,
     })
 }
 
@@ -43,11 +48,19 @@ mod tests {
 
     #[test]
     fn a_row_says_what_was_written() {
-        for place in [None, Some(Arc::from("boot 1:2"))] {
-            let record =
-                SeatRecord { term: Term(7), process: InstanceId::from_bytes([9; 16]), place, waited: true };
+        for (place, released) in [(None, false), (Some(Arc::from("boot 1:2")), true)] {
+            let process = InstanceId::from_bytes([9; 16]);
+            let record = SeatRecord { term: Term(7), process, place, waited: true, released };
             assert_eq!(decode(&encode(&record)), Ok(record));
         }
+    }
+
+    #[test]
+    fn the_row_of_a_program_that_released_nothing_is_read() {
+        let process = InstanceId::from_bytes([9; 16]);
+        let row = format!(r#"{{"term":7,"process":"{process}","place":null,"waited":true}}"#);
+        let record = SeatRecord { term: Term(7), process, place: None, waited: true, released: false };
+        assert_eq!(decode(row.as_bytes()), Ok(record));
         assert!(decode(b"{}").is_err() && decode(b"").is_err());
     }
 }

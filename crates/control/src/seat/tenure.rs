@@ -32,6 +32,8 @@ pub enum SeatStage {
         /// Where the log ended after the last predecessor had stopped.
         floor: Cursor,
     },
+    /// It has stopped to act, for good.
+    Released,
     /// Another process has registered.
     Lost,
 }
@@ -121,7 +123,8 @@ impl Tenure {
     pub async fn seated(&self) -> Result<(), SeatLost> {
         let Some(seat) = &self.seat else { return Ok(()) };
         let mut stage = seat.stage.subscribe();
-        let decided = |stage: &SeatStage| matches!(stage, SeatStage::Seated { .. } | SeatStage::Lost);
+        let decided =
+            |stage: &SeatStage| !matches!(stage, SeatStage::Asking { .. } | SeatStage::Waiting { .. });
         // The sender lives as long as `self`.
         let is_seated = match stage.wait_for(decided).await {
             Ok(stage) => matches!(&*stage, SeatStage::Seated { .. }),
@@ -159,6 +162,7 @@ impl Tenure {
                 "waits {} s more, until an earlier process of {replica} has certainly stopped",
                 until.since(now).as_secs() + 1
             )),
+            SeatStage::Released => Some(format!("has released the seat of {replica}, and ends")),
             SeatStage::Lost => Some(SeatLost(replica).to_string()),
             SeatStage::Seated { .. } if Moment::from_micros(seat.until.load(Ordering::Acquire)) <= now => {
                 Some(format!(

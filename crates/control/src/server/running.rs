@@ -8,6 +8,7 @@ use batoff_program::gate::Gate;
 use batoff_program::supervisor::Supervisor;
 use batoff_program::vital::Vital;
 use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -17,6 +18,7 @@ use crate::api::Api;
 use crate::console::ConsoleDoor;
 use crate::http_server::Listening;
 use crate::own_threads::OwnThreads;
+use crate::seat::SeatKeeper;
 use crate::service::Services;
 use crate::{admin, api, console, http_server, ops, stream};
 
@@ -39,6 +41,8 @@ pub struct Running {
     pub(super) observers: OwnThreads,
     pub(super) _followers: OwnThreads,
     pub(super) stopping: CancellationToken,
+    /// What keeps the seat, once that is stopped; `None` without a seat.
+    pub(super) seat: Option<oneshot::Receiver<SeatKeeper>>,
     /// Says when the process must not go on.
     pub(super) vital: Vital,
 }
@@ -113,7 +117,7 @@ impl Running {
         self.services.certificates.reload();
     }
 
-    /// Accepts nothing more, sends nodes away, finishes what was begun, closes the store. Takes at most
+    /// Accepts nothing more, sends nodes away, finishes what was begun, releases its seat, closes the store. Takes at most
     /// [`DRAIN_PATIENCE`].
     pub async fn drain(self) {
         self.services.draining.cancel();
@@ -134,6 +138,12 @@ impl Running {
             }
             if let Err(error) = self.services.catalog.save_uses().await {
                 tracing::warn!(%error, "the last uses of tokens were not saved");
+            }
+            // The last of what it writes as its replica.
+            if let Some(seat) = self.seat
+                && let Ok(keeper) = seat.await
+            {
+                keeper.release().await;
             }
             self.services.store.close().await;
         };

@@ -16,7 +16,7 @@ use super::node::{Intro, Node};
 use super::plane::{PATIENCE, Plane};
 
 /// A place of its own to look at the seat's row from: what was written to it, in order.
-async fn watch_seat(servers: &EtcdServers, key: &str) -> impl AsyncFnMut() -> (u64, bool) + use<> {
+async fn watch_seat(servers: &EtcdServers, key: &str) -> impl AsyncFnMut() -> (u64, bool, bool) + use<> {
     let store = EtcdStore::open(servers.config(system_clock())).await.unwrap();
     let mut watch = store.kv().watch(&Key::from(key));
     async move || {
@@ -25,7 +25,8 @@ async fn watch_seat(servers: &EtcdServers, key: &str) -> impl AsyncFnMut() -> (u
             let event = tokio::time::timeout(PATIENCE, watch.next()).await.unwrap().unwrap();
             if let KvEvent::Put { versioned, .. } = event {
                 let row: serde_json::Value = serde_json::from_slice(&versioned.value).unwrap();
-                return (row["term"].as_u64().unwrap(), row["waited"].as_bool().unwrap());
+                let is = |column: &str| row[column].as_bool().unwrap();
+                return (row["term"].as_u64().unwrap(), is("waited"), is("released"));
             }
         }
     }
@@ -61,13 +62,13 @@ async fn a_process_at_another_place_waits_and_the_one_before_it_stands_down_and_
     let seat = Some(Duration::from_secs(2));
     let first = Plane::start_over(&servers.endpoints(), "", None, seat).await;
     let mut seats = watch_seat(&servers, "seat").await;
-    let (term, waited) = seats().await;
+    let (term, waited, _) = seats().await;
     assert!(waited, "nobody was there before");
     let mut node = Node::strict(&first, "fra1/edge-1").await;
     let task = first.purge("/a").await.task;
 
     let second = Plane::start_over(&servers.endpoints(), "", Some(&first), seat).await;
-    assert_eq!((seats().await, seats().await), ((term + 1, false), (term + 1, true)));
+    assert_eq!((seats().await, seats().await), ((term + 1, false, false), (term + 1, true, false)));
     assert_eq!(second.tracker().term().0, term + 1);
     first.services().tenure.lost().await;
     let sent_away = tokio::time::timeout(PATIENCE, async {
@@ -89,6 +90,33 @@ async fn a_process_at_another_place_waits_and_the_one_before_it_stands_down_and_
     Node::connect(&second, intro).await.follow();
     second.completed(task).await;
     second.completed(purge.task).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_successor_of_one_that_was_stopped_in_order_waits_for_nobody_at_any_place() {
+    let servers = EtcdServers::start(1).await;
+    // Longer than anybody waits here.
+    let seat = Some(Duration::from_secs(3_600));
+    let mut first = Plane::start_over(&servers.endpoints(), "", None, seat).await;
+    let mut seats = watch_seat(&servers, "seat").await;
+    let (term, ..) = seats().await;
+    let node = Node::strict(&first, "fra1/edge-1").await;
+    let intro = node.intro(LeasePolicy::Revalidate);
+    node.follow();
+    let task = first.purge("/a").await.task;
+    first.completed(task).await;
+    first.drain().await;
+    assert_eq!(seats().await, (term, true, true));
+
+    let endpoints = servers.endpoints();
+    let starting = Plane::start_over(&endpoints, "", Some(&first), seat);
+    let second = tokio::time::timeout(PATIENCE, starting).await.unwrap();
+    assert_eq!(seats().await, (term + 1, true, false));
+    // The lease that the first one granted may still run, and is waited for.
+    let purge = second.purge("/b").await;
+    Node::connect(&second, intro).await.follow();
+    second.completed(purge.task).await;
+    second.completed(task).await;
 }
 
 fn at(replica: u8, endpoint: &str) -> ReplicaAt {

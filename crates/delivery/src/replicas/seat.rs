@@ -8,6 +8,11 @@
 //!
 //! After that wait, and not before, it asks the engine where the log ends: that place is the floor of every node, since
 //! whatever was completed on a predecessor's word lies before it.
+//!
+//! A process that is stopped in order *releases* its seat: it grants and states nothing from then on, whatever becomes of
+//! it, and then has that written into the record. Its successor, wherever it runs, knows by it what a free lock tells one
+//! in the same place, and need not wait for the seat either. The leases that were granted may still run: for those the
+//! roster waits after every start. A release that nobody knows the outcome of does no harm: it is true before it is sent.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,6 +63,8 @@ pub struct SeatRecord {
     pub place: Option<Arc<str>>,
     /// Whether it has waited until its predecessor had certainly stopped, or need not.
     pub waited: bool,
+    /// Whether it has said that it will never act again.
+    pub released: bool,
 }
 
 /// What the shell is to ask of the engine. All of it is linearizable.
@@ -123,6 +130,10 @@ enum Stage {
     Alone { own: SeatRecord },
     /// It may act.
     Seated { own: SeatRecord, floor: Cursor },
+    /// It does not act any more, and is about to say so.
+    Releasing { own: SeatRecord },
+    /// It does not act any more, and has said so if anybody is to hear it.
+    Released,
     /// Another process has registered.
     Lost,
 }
@@ -167,7 +178,11 @@ impl Seat {
             },
             Stage::Waiting { .. } => SeatRequest::Read,
             Stage::Alone { .. } => SeatRequest::Head,
-            Stage::Lost => return None,
+            Stage::Releasing { own } => SeatRequest::Replace {
+                expected: Some(own.clone()),
+                new: SeatRecord { released: true, ..own.clone() },
+            },
+            Stage::Released | Stage::Lost => return None,
         };
         self.asked = Some((request.clone(), now));
         Some(request)
@@ -178,10 +193,11 @@ impl Seat {
         let waited = match found {
             // Nobody has ever acted.
             None => true,
-            // The lock is held here now, so that process is gone. But what it was still waiting for may act.
+            // The lock is held here now, or that process has said so itself: it is gone. But what it was still waiting for
+            // may act.
             Some(last) => {
                 let here = last.place.is_some() && last.place == self.config.place;
-                here && (last.waited || !self.rules.in_force(Rule::SeatChain))
+                (here || last.released) && (last.waited || !self.rules.in_force(Rule::SeatChain))
             }
         };
         SeatRecord {
@@ -189,6 +205,7 @@ impl Seat {
             process: self.config.process,
             place: self.config.place.clone(),
             waited: waited || !self.rules.in_force(Rule::SeatWait),
+            released: false,
         }
     }
 
@@ -199,6 +216,20 @@ impl Seat {
         let stage = std::mem::replace(&mut self.stage, Stage::New);
         self.stage = match (stage, request, answer) {
             (Stage::Lost, _, _) => Stage::Lost,
+            // Nothing that comes now makes it act again.
+            (Stage::Released, _, _) => Stage::Released,
+            // In the way of it stands what an earlier try has written, or a successor, who has not waited for this.
+            (
+                Stage::Releasing { .. },
+                SeatRequest::Replace { .. },
+                SeatAnswer::Replaced | SeatAnswer::Conflict,
+            ) => Stage::Released,
+            (Stage::Releasing { own }, _, answer) => {
+                if answer == SeatAnswer::Unknown {
+                    self.next = now + RETRY_AFTER;
+                }
+                Stage::Releasing { own }
+            }
             (stage, _, SeatAnswer::Unknown) => {
                 self.next = now + RETRY_AFTER;
                 match stage {
@@ -283,9 +314,27 @@ impl Seat {
         }
     }
 
-    /// When to poll next; `None` while a request is under way, or the seat is lost.
+    /// This process stops in order: from now on it may not act, and as soon as no request is under way it asks for that
+    /// to be recorded, so that its successor need not wait. Of one that still waits for its own predecessor nothing is
+    /// recorded: what that one may do is not this one's to release.
+    pub fn release(&mut self, now: Moment) {
+        self.stage = match std::mem::replace(&mut self.stage, Stage::New) {
+            Stage::Alone { own } | Stage::Seated { own, .. } | Stage::Releasing { own } => {
+                Stage::Releasing { own }
+            }
+            Stage::New | Stage::Known(_) | Stage::Waiting { .. } | Stage::Released => Stage::Released,
+            Stage::Lost => Stage::Lost,
+        };
+        if self.rules.in_force(Rule::ReleaseLast) {
+            self.held_until = Moment::ZERO;
+        }
+        self.next = self.next.min(now);
+    }
+
+    /// When to poll next; `None` while a request is under way, or when there is nothing to ask any more.
     pub fn next_timeout(&self) -> Option<Moment> {
-        (self.asked.is_none() && self.stage != Stage::Lost).then_some(self.next)
+        let is_over = matches!(self.stage, Stage::Lost | Stage::Released);
+        (self.asked.is_none() && !is_over).then_some(self.next)
     }
 
     /// The floor of every node, once this process may act: where the log ended after its predecessor had stopped. The
@@ -300,8 +349,11 @@ impl Seat {
     /// The term of this process, once it is registered.
     pub const fn term(&self) -> Option<Term> {
         match &self.stage {
-            Stage::Waiting { own, .. } | Stage::Alone { own } | Stage::Seated { own, .. } => Some(own.term),
-            Stage::New | Stage::Known(_) | Stage::Lost => None,
+            Stage::Waiting { own, .. }
+            | Stage::Alone { own }
+            | Stage::Seated { own, .. }
+            | Stage::Releasing { own } => Some(own.term),
+            Stage::New | Stage::Known(_) | Stage::Released | Stage::Lost => None,
         }
     }
 
@@ -314,6 +366,11 @@ impl Seat {
     /// Another process has taken the seat. This one is to end: whatever it says from now on nobody may believe.
     pub fn is_lost(&self) -> bool {
         self.stage == Stage::Lost
+    }
+
+    /// It does not act any more, and has nothing left to ask.
+    pub fn is_released(&self) -> bool {
+        self.stage == Stage::Released
     }
 
     /// Until when a predecessor may act, while this process waits for that.

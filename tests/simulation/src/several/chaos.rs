@@ -150,7 +150,13 @@ impl Cluster {
         let who = replica.to_string();
         let full = self.times.held_for(self.times.lease).as_secs_f64();
         match self.random.below(100) {
-            0..30 => {
+            0..10 => {
+                let (gap, lingers) = (self.random.between(0.05, 0.6), self.random.between(0.0, 3.0));
+                self.leave(process, gap, lingers);
+                lasts = gap.max(lingers) + 1.3;
+                until = self.now + seconds(lasts);
+            }
+            10..30 => {
                 let gap = self.random.between(0.05, 0.6);
                 self.crash(process, gap);
                 lasts = gap + 1.3;
@@ -217,6 +223,16 @@ impl Cluster {
     fn crash(&mut self, process: usize, gap: f64) {
         let (replica, place) = (self.processes[process].replica, self.processes[process].place);
         self.stop(process, "crashes");
+        self.after(gap, Step::Boot { replica, place });
+    }
+
+    /// It is stopped in order, and starts again on another host: before it has ended, maybe, for what it still has to say
+    /// takes it a while.
+    fn leave(&mut self, process: usize, gap: f64, lingers: f64) {
+        self.release(process);
+        self.places += 1;
+        let (replica, place) = (self.processes[process].replica, self.places);
+        self.after(lingers, Step::End { process });
         self.after(gap, Step::Boot { replica, place });
     }
 

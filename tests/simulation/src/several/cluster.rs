@@ -80,6 +80,9 @@ pub(super) enum Step {
     Restart {
         replica: Replica,
     },
+    End {
+        process: usize,
+    },
     Thaw {
         process: usize,
     },
@@ -333,6 +336,11 @@ impl Cluster {
             Step::Tick { process } => self.tick(process),
             Step::Boot { replica, place } => self.boot(replica, place),
             Step::Restart { replica } => self.restart(replica),
+            Step::End { process } => {
+                if self.processes[process].up {
+                    self.stop(process, "has said everything");
+                }
+            }
             Step::Thaw { process } => self.thaw(process),
             Step::Supervise { daemon } => self.supervise(daemon),
             Step::Wake { daemon } => self.wake(daemon),

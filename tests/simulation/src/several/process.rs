@@ -197,6 +197,19 @@ impl Cluster {
         }
     }
 
+    /// It is to stop in order: it grants and states nothing any more, has that recorded, and goes on with all else.
+    pub(super) fn release(&mut self, index: usize) {
+        let now = self.now;
+        let process = &mut self.processes[index];
+        process.seat.release(process.clock(now));
+        if let Some(open) = &mut process.open {
+            open.roster.handle_seated(process.seat.held_until());
+        }
+        let replica = process.replica.to_string();
+        self.say(&replica, || format!("process {index} releases its seat"));
+        self.ask_for_the_seat(index);
+    }
+
     pub(super) fn stop(&mut self, index: usize, why: &str) {
         let process = &mut self.processes[index];
         process.up = false;

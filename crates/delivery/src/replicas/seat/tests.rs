@@ -123,6 +123,94 @@ fn whoever_replaces_one_that_was_still_waiting_waits_too() {
 }
 
 #[test]
+fn a_successor_of_one_that_was_stopped_in_order_need_not_wait_wherever_it_runs() {
+    let mut engine = Engine { record: None, head: 7 };
+    let mut first = process(1, Some("a"), at(0));
+    settle(&mut first, &mut engine, at(0));
+    first.release(at(1_000));
+    assert_eq!(first.held_until(), Moment::ZERO, "before anybody is told");
+    engine.head = 8;
+    settle(&mut first, &mut engine, at(1_000));
+    assert!(first.is_released() && !first.is_lost());
+    assert_eq!((first.next_timeout(), first.floor(), first.held_until()), (None, None, Moment::ZERO));
+    let mut second = process(2, Some("b"), at(1_100));
+    settle(&mut second, &mut engine, at(1_100));
+    assert_eq!((second.term(), second.floor()), (Some(Term(2)), Some(Cursor::new(8))));
+    assert!(engine.record.as_ref().is_some_and(|record| record.waited && !record.released));
+    // The word of the first was about itself: whoever comes after the second waits for that one.
+    let mut third = process(3, Some("c"), at(1_200));
+    settle(&mut third, &mut engine, at(1_200));
+    assert_eq!((third.floor(), third.waits_until()), (None, Some(at(1_200) + wait())));
+}
+
+#[test]
+fn one_that_still_waits_has_nothing_to_release() {
+    let mut engine = Engine::default();
+    settle(&mut process(1, Some("a"), at(0)), &mut engine, at(0));
+    let mut second = process(2, Some("b"), at(100));
+    settle(&mut second, &mut engine, at(100));
+    second.release(at(200));
+    settle(&mut second, &mut engine, at(200));
+    assert!(second.is_released() && engine.record.as_ref().is_some_and(|record| !record.released));
+    let mut third = process(3, Some("c"), at(300));
+    settle(&mut third, &mut engine, at(300));
+    assert!(third.floor().is_none() && third.waits_until().is_some());
+}
+
+/// Even if a record said so.
+#[test]
+fn the_word_of_one_that_had_not_waited_spares_nobody_the_wait() {
+    let record = SeatRecord {
+        term: Term(4),
+        process: InstanceId::from_bytes([9; 16]),
+        place: None,
+        waited: false,
+        released: true,
+    };
+    let mut engine = Engine { record: Some(record), head: 0 };
+    let mut seat = process(1, Some("a"), at(0));
+    settle(&mut seat, &mut engine, at(0));
+    assert_eq!((seat.floor(), seat.waits_until()), (None, Some(at(0) + wait())));
+}
+
+#[test]
+fn no_answer_makes_one_that_has_released_its_seat_act_again() {
+    let mut engine = Engine::default();
+    let mut seat = process(1, Some("a"), at(0));
+    settle(&mut seat, &mut engine, at(0));
+    // A proof is under way.
+    let read = seat.poll_request(at(1_000)).unwrap();
+    seat.release(at(1_100));
+    assert_eq!(seat.poll_request(at(1_100)), None, "one at a time");
+    seat.handle_answer(at(1_200), engine.carry_out(read));
+    assert_eq!(seat.held_until(), Moment::ZERO);
+    // It is written, and nobody hears of that.
+    let release = seat.poll_request(at(1_200)).unwrap();
+    assert_eq!(engine.carry_out(release), SeatAnswer::Replaced);
+    seat.handle_answer(at(1_300), SeatAnswer::Unknown);
+    assert!(!seat.is_released());
+    settle(&mut seat, &mut engine, at(1_500));
+    assert!(seat.is_released() && seat.held_until() == Moment::ZERO);
+    assert!(engine.record.as_ref().is_some_and(|record| record.released && record.term == Term(1)));
+}
+
+#[test]
+fn a_release_that_comes_late_takes_nothing_from_a_successor() {
+    let mut engine = Engine::default();
+    let mut first = process(1, Some("a"), at(0));
+    settle(&mut first, &mut engine, at(0));
+    first.release(at(1_000));
+    let release = first.poll_request(at(1_000)).unwrap();
+    let mut second = process(2, Some("b"), at(1_100));
+    settle(&mut second, &mut engine, at(1_100));
+    let registered = engine.record.clone();
+    first.handle_answer(at(1_200), engine.carry_out(release));
+    settle(&mut first, &mut engine, at(1_200));
+    assert_eq!((first.is_released(), &engine.record), (true, &registered));
+    assert!(second.waits_until().is_some());
+}
+
+#[test]
 fn a_proof_counts_from_when_it_was_asked_for() {
     let (mut engine, mut seat) = (Engine::default(), process(1, None, at(0)));
     settle(&mut seat, &mut engine, at(0));
