@@ -338,6 +338,22 @@ impl Commit {
         }
     }
 
+    /// What was accepted earlier of a request with these keys; `None` when it would be a new one. Asks the log, which knows
+    /// what every control plane beside it has accepted.
+    ///
+    /// # Errors
+    /// One of the keys was used with another body, or the log does not answer.
+    pub async fn repeat_of(&self, keys: &[Dedupe]) -> Result<Option<Accepted>, CommitError> {
+        if keys.is_empty() {
+            return Ok(None);
+        }
+        match self.store.log().recognise(keys.to_vec()).await.map_err(refused)? {
+            Some(Appended::Duplicate { seq, task }) => self.replayed(seq, task).await.map(Some),
+            Some(Appended::Conflict) => Err(CommitError::KeyReused),
+            Some(Appended::New { .. }) | None => Ok(None),
+        }
+    }
+
     async fn replayed(&self, seq: Seq, task: TaskId) -> Result<Accepted, CommitError> {
         let unknown = CommitError::OutcomeUnknown { retry_after: RETRY_AFTER };
         let row = self.store.log().find_task(task).await.map_err(refused)?.ok_or(unknown.clone())?;

@@ -64,6 +64,38 @@ struct Drafting<'i> {
     needs_newest: bool,
 }
 
+/// Whether a request with these keys was accepted before, or cannot be at `now`.
+fn recognise<'k, 's>(
+    keys: &'k [Dedupe],
+    now: UnixMillis,
+    seen: impl Fn(&[u8; 32]) -> Option<&'s SeenRequest>,
+) -> Recognition<'k> {
+    let (mut duplicate, mut absent) = (None, Vec::new());
+    for key in keys {
+        let Some(seen) = seen(&key.key).filter(|seen| now < seen.expires_at) else {
+            absent.push(key);
+            continue;
+        };
+        if seen.body_hash != key.body_hash {
+            return Recognition::Known(Appended::Conflict);
+        }
+        // A clock that is behind makes the first one fresh: a purge too many, never one too few.
+        let age_ms = now.0.saturating_sub(seen.first_at.0);
+        if age_ms >= key.fresh_for_ms && duplicate.is_none() {
+            duplicate = Some(Appended::Duplicate { seq: seen.seq, task: seen.task });
+        }
+    }
+    duplicate.map_or(Recognition::New(absent), Recognition::Known)
+}
+
+/// What an append with these keys would be answered, if it would not be new.
+pub(crate) fn look_up(keys: &[Dedupe], now: UnixMillis, index: &LogIndex) -> Option<Appended> {
+    match recognise(keys, now, |key| index.seen(key)) {
+        Recognition::Known(known) => Some(known),
+        Recognition::New(_) => None,
+    }
+}
+
 /// What the keys of a request say of it.
 enum Recognition<'k> {
     Known(Appended),
@@ -147,23 +179,7 @@ impl Drafting<'_> {
 
     /// Whether a request with these keys was accepted before, or cannot be now.
     fn recognise<'k>(&self, keys: &'k [Dedupe]) -> Recognition<'k> {
-        let (mut duplicate, mut absent) = (None, Vec::new());
-        for key in keys {
-            let seen = self.seen.get(&key.key).or_else(|| self.index.seen(&key.key));
-            let Some(seen) = seen.filter(|seen| self.now < seen.expires_at) else {
-                absent.push(key);
-                continue;
-            };
-            if seen.body_hash != key.body_hash {
-                return Recognition::Known(Appended::Conflict);
-            }
-            // A clock that is behind makes the first one fresh: a purge too many, never one too few.
-            let age_ms = self.now.0.saturating_sub(seen.first_at.0);
-            if age_ms >= key.fresh_for_ms && duplicate.is_none() {
-                duplicate = Some(Appended::Duplicate { seq: seen.seq, task: seen.task });
-            }
-        }
-        duplicate.map_or(Recognition::New(absent), Recognition::Known)
+        recognise(keys, self.now, |key| self.seen.get(key).or_else(|| self.index.seen(key)))
     }
 
     fn complete(&mut self, task: TaskId, completion: &Bytes) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use batoff_log::{
-    Appended, LIST_TASKS_MAX, LogState, NewRecord, PurgeLog, ReadError, StoreError, StoredRecord, TaskRow,
+    Appended, Dedupe, LIST_TASKS_MAX, LogState, NewRecord, PurgeLog, ReadError, StoreError, StoredRecord, TaskRow,
     check_batch, check_completions,
 };
 use batoff_types::{Seq, SiteId, TaskId, UnixMillis};
@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
 use crate::client::RETRY_AFTER;
+use crate::draft::look_up;
 use crate::queue::{LogWrite, RECORD_OVERHEAD_BYTES, WriteAnswer, WriteQueue};
 use crate::shared::StoreCore;
 use crate::tail::follow;
@@ -43,6 +44,13 @@ impl PurgeLog for EtcdLog {
             WriteAnswer::Appended(appended) => Ok(appended),
             other => Err(unexpected(&other)),
         }
+    }
+
+    async fn recognise(&self, keys: Vec<Dedupe>) -> Result<Option<Appended>, StoreError> {
+        self.shared.check_running()?;
+        // Another replica may have answered its append.
+        self.shared.catch_up().await?;
+        Ok(look_up(&keys, self.shared.now(), &self.shared.index.read()))
     }
 
     async fn read(

@@ -36,6 +36,7 @@ macro_rules! conformance_suite {
             any_conflict_wins_over_any_duplicate
             repeats_inside_one_batch_are_recognised
             concurrent_repeats_are_recognised
+            a_repeat_is_recognised_without_an_append
             a_key_can_be_used_again_once_it_has_expired
             keys_that_were_absent_are_stored_with_a_new_record
             pages_respect_their_bounds

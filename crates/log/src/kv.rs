@@ -139,6 +139,16 @@ pub enum GuardedError {
     Cas(#[from] CasError),
 }
 
+impl GuardedError {
+    /// Of a write that had no guard, so that nothing can have fenced it.
+    pub fn unguarded(self) -> CasError {
+        match self {
+            Self::Cas(error) => error,
+            Self::Fenced => CasError::Conflict(None),
+        }
+    }
+}
+
 impl From<StoreError> for GuardedError {
     fn from(error: StoreError) -> Self {
         Self::Cas(error.into())

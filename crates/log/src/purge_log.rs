@@ -166,6 +166,10 @@ pub trait PurgeLog: Send + Sync {
     /// may or may not be in the log. Repeat with the same keys.
     async fn append(&self, batch: Vec<NewRecord>) -> Result<Vec<Appended>, StoreError>;
 
+    /// What an append of a record with these keys would be answered now, if it would not be new; `None` when it would.
+    /// Writes nothing. Linearizable as [`PurgeLog::state`] is: knows of every append that was answered before the call.
+    async fn recognise(&self, keys: Vec<Dedupe>) -> Result<Option<Appended>, StoreError>;
+
     /// Records from `from` on, in order: at most `max_items`, and no more after `max_bytes` of bodies; at least one if
     /// `from` has been written (`max_items` 0 counts as 1), none if `from` is the next to be written. Capped at
     /// [`READ_RECORDS_MAX`] and [`READ_BYTES_MAX`].

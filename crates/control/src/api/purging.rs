@@ -57,6 +57,16 @@ impl Api {
             // In a box, so that who needs no slice does not carry it along.
             None => Box::pin(self.quotas.take_slice(site, rates, cost)).await,
         };
+        // What was accepted already costs nothing, wherever that was: a client that resends gets its reply, and goes on
+        // asking in vain otherwise. With quota left the append itself tells.
+        if let Err(NotTaken::Short(_)) = &taken {
+            match Box::pin(self.services.commit.repeat_of(&dedupe)).await {
+                Ok(None) => {}
+                Ok(Some(accepted)) => return Ok(accepted),
+                Err(CommitError::KeyReused) => return Err(key_reused()),
+                Err(error) => tracing::debug!(%error, %site, "a repeat cannot be looked for"),
+            }
+        }
         let taken = Taken::of(self, site, cost, taken)?;
         if let Some(max) = request.max_objects {
             let counts = self.services.tracker.count(site, &selectors).await;

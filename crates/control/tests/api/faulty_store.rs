@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use batoff_log::{
-    Appended, Health, Kv, LogState, NewRecord, Presence, PurgeLog, ReadError, Store, StoreError,
+    Appended, Dedupe, Health, Kv, LogState, NewRecord, Presence, PurgeLog, ReadError, Store, StoreError,
     StoredRecord, TaskRow,
 };
 use batoff_types::{Seq, SiteId, TaskId, UnixMillis};
@@ -146,6 +146,10 @@ impl PurgeLog for FaultyStore {
         let appended = self.inner.log().append(batch).await?;
         self.faults.forget(FORGET_ANSWERS)?;
         Ok(appended)
+    }
+
+    async fn recognise(&self, keys: Vec<Dedupe>) -> Result<Option<Appended>, StoreError> {
+        self.inner.log().recognise(keys).await
     }
 
     async fn read(

@@ -1,4 +1,5 @@
 use crate::checks::check;
+use crate::client::Request;
 use crate::rig::Rig;
 
 #[tokio::test]
@@ -34,6 +35,27 @@ async fn both_buckets_give_or_neither_does() {
     let mixed = rig.post(r#"{"tags":["a","b"],"hosts":["www.example.com"]}"#).send().await;
     check("no prefix left", &mixed, 429, "rate_limited");
     assert_eq!(rig.post(r#"{"tags":["a","b"]}"#).send().await.status, 202, "the items are still there");
+}
+
+#[tokio::test]
+async fn a_repeat_is_answered_although_the_quota_is_used_up_by_whichever_process_accepted_it() {
+    let rig = Rig::start().await;
+    rig.set_limits(100, 1).await;
+    let key = |request: Request, key: &str| request.header("idempotency-key", key);
+    let first = key(rig.post(r#"{"everything":true}"#), "first").send().await.task();
+    // Nothing of it is in this one's memory.
+    let rig = rig.restart().await;
+    let other = key(rig.post(r#"{"everything":true}"#), "other");
+    assert_eq!(other.send().await.status, 202);
+    check("used up", &rig.post(r#"{"everything":true}"#).send().await, 429, "rate_limited");
+
+    let again = key(rig.post(r#"{"everything":true}"#), "first").send().await;
+    assert_eq!((again.status, again.header("idempotency-replayed")), (202, Some("true")));
+    assert_eq!(again.task(), first);
+    let conflict = key(rig.post(r#"{"prefixes":["www.example.com/a/"]}"#), "first").send().await;
+    check("another body", &conflict, 409, "idempotency_key_reused");
+    check("used up", &rig.post(r#"{"everything":true}"#).send().await, 429, "rate_limited");
+    assert_eq!(rig.tasks().await.len(), 2);
 }
 
 #[tokio::test]

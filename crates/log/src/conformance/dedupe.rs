@@ -104,6 +104,31 @@ pub async fn concurrent_repeats_are_recognised(subject: Subject) {
     assert_eq!(news, 1);
 }
 
+/// A look-up says what an append would be answered, and leaves everything as it is.
+pub async fn a_repeat_is_recognised_without_an_append(subject: Subject) {
+    let now = subject.clock.now();
+    let signature = Dedupe { fresh_for_ms: 2_000, ..key(1, 1, now) };
+    let (idempotency, absent) = (key(2, 1, now), key(3, 1, now));
+    let recognise = async |keys: &[Dedupe]| {
+        subject.log().recognise(keys.to_vec()).await.expect("a sound store looks keys up")
+    };
+    assert_eq!(recognise(&[signature.clone(), idempotency.clone()]).await, None);
+    // It has stored none of them.
+    assert_eq!(subject.append_new(keyed(1, vec![signature.clone(), idempotency.clone()])).await, seq(1));
+    let first = Some(Appended::Duplicate { seq: seq(1), task: task_id(1) });
+    assert_eq!(recognise(&[absent.clone(), idempotency.clone()]).await, first);
+    assert_eq!(recognise(std::slice::from_ref(&signature)).await, None, "the first is fresh");
+    subject.clock.advance_ms(2_000);
+    assert_eq!(recognise(std::slice::from_ref(&signature)).await, first);
+    assert_eq!(recognise(&[signature, key(2, 2, now)]).await, Some(Appended::Conflict));
+    assert_eq!(recognise(&[absent]).await, None);
+    assert_eq!(recognise(&[]).await, None);
+    let state = subject.log().state().await.expect("the state can be read");
+    assert_eq!(state.tail.get(), 1);
+    subject.clock.advance_ms(600_000);
+    assert_eq!(recognise(&[idempotency]).await, None, "it has expired");
+}
+
 /// From `expires_at` on the key is as if it had never been seen, also for another body; and is remembered anew.
 pub async fn a_key_can_be_used_again_once_it_has_expired(subject: Subject) {
     let begin = subject.clock.now();

@@ -14,7 +14,7 @@ use super::read::{StoreView, Stretch};
 use super::tail::follow;
 use crate::error::{ReadError, StoreError};
 use crate::purge_log::{
-    Appended, LIST_TASKS_MAX, LogState, NewRecord, PurgeLog, READ_BYTES_MAX, READ_RECORDS_MAX, StoredRecord,
+    Appended, Dedupe, LIST_TASKS_MAX, LogState, NewRecord, PurgeLog, READ_BYTES_MAX, READ_RECORDS_MAX, StoredRecord,
     TaskRow, check_batch, check_completions,
 };
 
@@ -26,6 +26,14 @@ impl PurgeLog for EmbeddedStore {
         }
         let bytes = check_batch(&batch)? + batch.len() * RECORD_OVERHEAD_BYTES;
         self.requests.ask(|reply| Request::Append { batch, bytes, reply }).await
+    }
+
+    async fn recognise(&self, keys: Vec<Dedupe>) -> Result<Option<Appended>, StoreError> {
+        if keys.is_empty() {
+            return Ok(None);
+        }
+        // Only the writer knows where the keys are.
+        self.requests.ask(|reply| Request::Recognise { keys, reply }).await
     }
 
     async fn read(

@@ -32,11 +32,7 @@ impl Kv for EmbeddedStore {
     }
 
     async fn cas(&self, key: &Key, expect: Expect, write: Write) -> Result<Version, CasError> {
-        self.swap(key, expect, write, None).await.map_err(|error| match error {
-            GuardedError::Cas(error) => error,
-            // There is no guard.
-            GuardedError::Fenced => CasError::Conflict(None),
-        })
+        self.swap(key, expect, write, None).await.map_err(GuardedError::unguarded)
     }
 
     async fn cas_guarded(

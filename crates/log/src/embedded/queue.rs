@@ -13,7 +13,7 @@ use super::fault::unavailable;
 use super::shared::Shared;
 use crate::error::StoreError;
 use crate::kv::{Expect, Guard, GuardedError, Key, Version, Write};
-use crate::purge_log::{Appended, NewRecord};
+use crate::purge_log::{Appended, Dedupe, NewRecord};
 
 /// Requests that may wait for the writer. A further one is refused as [`StoreError::Unavailable`].
 pub(super) const QUEUE_REQUESTS_MAX: usize = 8_192;
@@ -46,6 +46,10 @@ pub(super) enum Request {
         batch: Vec<NewRecord>,
         bytes: usize,
         reply: ReplyTo<Vec<Appended>>,
+    },
+    Recognise {
+        keys: Vec<Dedupe>,
+        reply: ReplyTo<Option<Appended>>,
     },
     Trim {
         keep_from: Seq,
@@ -98,6 +102,7 @@ impl Request {
     pub(super) fn refuse(self, error: StoreError) {
         match self {
             Self::Append { reply, .. } => drop(reply.send(Err(error))),
+            Self::Recognise { reply, .. } => drop(reply.send(Err(error))),
             Self::Trim { reply, .. } => drop(reply.send(Err(error))),
             Self::PutCompletions { reply, .. } => drop(reply.send(Err(error))),
             Self::ForgetTasks { reply, .. } => drop(reply.send(Err(error))),

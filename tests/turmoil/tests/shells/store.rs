@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use batoff_log::embedded::{EmbeddedConfig, EmbeddedStore, OpenError};
 use batoff_log::{
-    Appended, CasError, Expect, Guard, GuardedError, Health, Key, Kv, KvEvent, LogState, NewRecord, Presence,
+    Appended, CasError, Dedupe, Expect, Guard, GuardedError, Health, Key, Kv, KvEvent, LogState, NewRecord, Presence,
     PurgeLog, ReadError, Store, StoreError, StoredRecord, TaskRow, Version, Versioned, Write,
 };
 use batoff_types::{Seq, SiteId, TaskId, UnixMillis};
@@ -84,6 +84,10 @@ impl Store for Timeless {
 impl PurgeLog for Timeless {
     async fn append(&self, batch: Vec<NewRecord>) -> Result<Vec<Appended>, StoreError> {
         wait(self.0.log().append(batch))
+    }
+
+    async fn recognise(&self, keys: Vec<Dedupe>) -> Result<Option<Appended>, StoreError> {
+        wait(self.0.log().recognise(keys))
     }
 
     async fn read(

@@ -61,6 +61,14 @@ impl GroupDraft<'_> {
         Ok(Appended::New { seq })
     }
 
+    /// What an append with these keys would be answered, if it would not be new.
+    pub(super) fn look_up(&self, keys: &[Dedupe]) -> Result<Option<Appended>, Fault> {
+        Ok(match self.recognise(keys)? {
+            Recognised::Known(known) => Some(known),
+            Recognised::New { .. } => None,
+        })
+    }
+
     /// Whether a request with these keys was accepted before, or cannot be now.
     fn recognise<'k>(&self, keys: &'k [Dedupe]) -> Result<Recognised<'k>, Fault> {
         let (mut duplicate, mut absent) = (None, Vec::new());

@@ -85,6 +85,7 @@ impl<'w> GroupDraft<'w> {
         }
         match request {
             Request::Append { batch, reply, .. } => answer!(reply, self.append(batch)),
+            Request::Recognise { keys, reply } => answer!(reply, self.look_up(&keys)),
             Request::Trim { keep_from, reply } => {
                 let first = self.trim(keep_from);
                 answers.push(HeldAnswer::new(reply, first));
