@@ -288,3 +288,17 @@ async fn a_replica_that_stood_still_calls_no_purge_late_that_the_others_complete
     assert_eq!(recorder.ledger().late(), 0, "nobody waited for it");
     recorder.settle(system).await;
 }
+
+/// It moves to another host, as far as it can tell, by a clean stop and a start there: without the wait for its seat.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_was_stopped_in_order_has_its_seat_at_once_on_another_host() {
+    let mut system = System::start(three()).await;
+    assert_eq!(system.others[0].stop().await, 0, "it ends well");
+    let log = system.others[0].log();
+    assert!(log.contains("this process has released the replica's seat"), "{log}");
+    let mut moved = system.twin_of_the_second();
+    moved.start().await.unwrap_or_else(|why| panic!("{why}"));
+    let log = moved.log();
+    assert!(log.contains("this process has the replica's seat"), "{log}");
+    assert!(!log.contains("waiting until an earlier process"), "{log}");
+}

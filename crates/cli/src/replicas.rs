@@ -1,6 +1,6 @@
 //! `batoff replicas`: the control planes beside one log, and which of them count.
 
-use batoff_client::{ReplicaReport, ReplicasReport};
+use batoff_client::{AdminClient, ReplicaReport, ReplicasReport};
 use clap::Subcommand;
 
 use crate::args::Format;
@@ -15,6 +15,24 @@ pub enum ReplicasCommand {
     List,
     /// Is everything that is accepted completed, and could it be if one more control plane failed?
     Status,
+    /// Let one more control plane count, which has started and follows the log
+    Add {
+        /// Its number
+        #[arg(value_parser = clap::value_parser!(u8).range(1..))]
+        id: u8,
+        /// Also when it is not ready, or strict nodes would go to the origin for a while
+        #[arg(long)]
+        force: bool,
+    },
+    /// Let a control plane count no more; stop it when the change is completed
+    Remove {
+        /// Its number
+        #[arg(value_parser = clap::value_parser!(u8).range(1..))]
+        id: u8,
+        /// Also when too few of the others are there
+        #[arg(long)]
+        force: bool,
+    },
     /// Write which control planes count from now on: a majority of them completes purges and keeps nodes serving
     Set {
         /// Their numbers, as 1 2 3
@@ -38,17 +56,73 @@ pub async fn run(command: ReplicasCommand, settings: &Settings) -> Result<(), Fa
             let replicas = admin.replicas().await.map_err(Failure::of_admin)?;
             status(&replicas, settings.format())
         }
-        ReplicasCommand::Set { members, force } => {
-            let written = admin.set_replicas(&members, force).await.map_err(Failure::of_admin)?;
-            match settings.format() {
-                Format::Json => output::json(&written),
-                Format::Human => {
-                    let members = numbers(&written.members);
-                    output::say(&format!("replicas {members} count after record {}", written.seq))
-                }
-            }
+        ReplicasCommand::Add { id, force } => {
+            let replicas = admin.replicas().await.map_err(Failure::of_admin)?;
+            let members = with(&replicas, id, force)?;
+            set(&admin, &members, force, settings.format()).await
+        }
+        ReplicasCommand::Remove { id, force } => {
+            let replicas = admin.replicas().await.map_err(Failure::of_admin)?;
+            let members = without(&replicas, id, force)?;
+            set(&admin, &members, force, settings.format()).await
+        }
+        ReplicasCommand::Set { members, force } => set(&admin, &members, force, settings.format()).await,
+    }
+}
+
+/// Writes the set. The control plane looks at it once more, and refuses what would stop purges or cost leases.
+async fn set(admin: &AdminClient, members: &[u8], force: bool, format: Format) -> Result<(), Failure> {
+    let written = admin.set_replicas(members, force).await.map_err(Failure::of_admin)?;
+    match format {
+        Format::Json => output::json(&written),
+        Format::Human => {
+            let members = numbers(&written.members);
+            output::say(&format!("replicas {members} count after record {}", written.seq))
         }
     }
+}
+
+/// The set with one more.
+fn with(replicas: &ReplicasReport, id: u8, force: bool) -> Result<Vec<u8>, Failure> {
+    settled(replicas, force)?;
+    if replicas.members.contains(&id) {
+        return Err(Failure::Failed(format!("replica {id} counts already; nothing was written")));
+    }
+    let found = replicas.replicas.iter().find(|one| one.id == id);
+    if !force && !found.is_some_and(|one| one.live && one.seated != Some(false)) {
+        return Err(Failure::Failed(format!(
+            "replica {id} is not ready: it has not said lately that it has its seat. Start it, wait until `batoff replicas \
+             list` calls it live, and repeat"
+        )));
+    }
+    let mut members = replicas.members.clone();
+    members.push(id);
+    members.sort_unstable();
+    Ok(members)
+}
+
+/// The set without one of them.
+fn without(replicas: &ReplicasReport, id: u8, force: bool) -> Result<Vec<u8>, Failure> {
+    settled(replicas, force)?;
+    let members: Vec<u8> = replicas.members.iter().copied().filter(|member| *member != id).collect();
+    if members.len() == replicas.members.len() {
+        let text = format!("replica {id} does not count now; nothing was written");
+        return Err(Failure::Failed(text));
+    }
+    if members.is_empty() {
+        let text = format!("replica {id} is the last one that counts: nothing would be completed without it");
+        return Err(Failure::Failed(text));
+    }
+    Ok(members)
+}
+
+/// What was read is what the next set is made of: one that is still changing may not be the one that was meant.
+fn settled(replicas: &ReplicasReport, force: bool) -> Result<(), Failure> {
+    if replicas.settled || force {
+        return Ok(());
+    }
+    let text = "the last change of the set is not completed yet: repeat when `batoff replicas status` does not say so";
+    Err(Failure::Temporary(text.to_owned()))
 }
 
 fn list(replicas: &ReplicasReport, format: Format) -> Result<(), Failure> {
@@ -128,6 +202,37 @@ fn numbers(members: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_is_added_when_it_is_ready_and_removed_when_others_are_left() {
+        let one = |id, live, seated| ReplicaReport { id, live, seated, ..ReplicaReport::default() };
+        let report = ReplicasReport {
+            members: vec![1, 3],
+            settled: true,
+            replicas: vec![
+                one(1, true, None),
+                one(2, true, Some(true)),
+                one(3, true, None),
+                one(4, false, Some(false)),
+            ],
+            ..ReplicasReport::default()
+        };
+        assert_eq!(with(&report, 2, false).unwrap(), [1, 2, 3]);
+        assert_eq!(with(&report, 4, true).unwrap(), [1, 3, 4]);
+        assert_eq!(without(&report, 3, false).unwrap(), [1]);
+        for (refused, says) in [
+            (with(&report, 3, true), "counts already"),
+            (with(&report, 4, false), "not ready"),
+            (with(&report, 5, false), "not ready"),
+            (without(&report, 2, true), "does not count now"),
+            (without(&ReplicasReport { members: vec![1], ..report.clone() }, 1, true), "the last one"),
+            (with(&ReplicasReport { settled: false, ..report.clone() }, 2, false), "not completed yet"),
+            (without(&ReplicasReport { settled: false, ..report.clone() }, 3, false), "not completed yet"),
+        ] {
+            let refused = refused.unwrap_err().to_string();
+            assert!(refused.contains(says), "{refused}");
+        }
+    }
 
     #[test]
     fn only_live_members_are_counted_on() {

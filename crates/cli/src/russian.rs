@@ -78,7 +78,7 @@ fn holes<'a>(text: &'a str, template: &str) -> Option<Vec<&'a str>> {
 }
 
 /// The more exact ones first.
-const CATALOGUE: [(&str, &str); 172] = [
+const CATALOGUE: [(&str, &str); 177] = [
     // Settings
     (
         "which {}? Give {}, set {}, or write {} in {}",
@@ -237,6 +237,25 @@ const CATALOGUE: [(&str, &str); 172] = [
     ("no nodes", "узлов нет"),
     ("no replicas", "управляющих серверов нет"),
     ("replicas {} count after record {}", "управляющие серверы {} считаются после записи {}"),
+    ("replica {} counts already; nothing was written", "сервер {} уже считается; ничего не записано"),
+    (
+        "replica {} is not ready: it has not said lately that it has its seat. Start it, wait until `batoff replicas list` \
+         calls it live, and repeat",
+        "сервер {} не готов: он давно не сообщал, что занимает своё место. Запустите его, подождите, пока `batoff replicas \
+         list` не покажет его на связи, и повторите",
+    ),
+    (
+        "replica {} does not count now; nothing was written",
+        "сервер {} сейчас не считается; ничего не записано",
+    ),
+    (
+        "replica {} is the last one that counts: nothing would be completed without it",
+        "сервер {} — последний, который считается: без него ничего не завершалось бы",
+    ),
+    (
+        "the last change of the set is not completed yet: repeat when `batoff replicas status` does not say so",
+        "последнее изменение состава ещё не завершено: повторите, когда `batoff replicas status` об этом не скажет",
+    ),
     ("replicas     {}", "серверы      {}"),
     ("live         {} of {}, {} needed", "на связи     {} из {}, нужно {}"),
     ("completed    through record {} of {}", "завершено    по запись {} из {}"),

@@ -55,6 +55,7 @@ const HANDSHAKES_FAILED: &str = "batoff_control_handshakes_failed_total";
 const AUDIT_FAILURES: &str = "batoff_control_audit_failures_total";
 const STATED: &str = "batoff_control_replica_stated_seq";
 const HEARD: &str = "batoff_control_replica_heard_seconds";
+const COUNTS: &str = "batoff_control_replica_counts";
 const DONE: &str = "batoff_control_done_seq";
 const DONE_LAG: &str = "batoff_control_done_lag_records";
 const DECLARED: &str = "batoff_control_records_declared_total";
@@ -135,6 +136,10 @@ fn describe() {
         "Of several control planes: the record through which each has stated that it is completed"
     );
     describe_gauge!(HEARD, "Of several control planes: seconds since each was heard of");
+    describe_gauge!(
+        COUNTS,
+        "Of several control planes: 1 for each that is in the set, 0 for one that was, or follows the log"
+    );
     describe_gauge!(DONE, "Of several control planes: the record through which all is recorded as completed");
     describe_gauge!(
         DONE_LAG,
@@ -332,6 +337,11 @@ pub(crate) fn replica_heard(replica: Replica, stated: Option<u64>, silent: Durat
         gauge!(STATED, "replica" => number.clone()).set(stated as f64);
     }
     gauge!(HEARD, "replica" => number).set(silent.as_secs_f64());
+}
+
+/// Of several control planes: whether one is in the newest set.
+pub(crate) fn replica_counts(replica: Replica, counts: bool) {
+    gauge!(COUNTS, "replica" => replica.0.to_string()).set(if counts { 1.0 } else { 0.0 });
 }
 
 /// Of several control planes: through where all is recorded as completed, and how much is not.

@@ -31,7 +31,7 @@ mod state;
 mod tasks;
 mod told;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -127,6 +127,8 @@ pub struct Tracker {
     tenure: Tenure,
     /// The sets of replicas that were saved last.
     saved_sets: Mutex<Option<SetHistory>>,
+    /// The replicas of which figures were ever told: one that leaves the set is told to have left.
+    shown_replicas: Mutex<BTreeSet<Replica>>,
     term: Term,
     times: LeaseTimes,
     stopping: CancellationToken,
@@ -191,6 +193,7 @@ impl Tracker {
             saved: Mutex::new(found.through),
             tenure,
             saved_sets: Mutex::default(),
+            shown_replicas: Mutex::default(),
             term,
             times,
             stopping,

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use batoff_log::{
-    Appended, Dedupe, LIST_TASKS_MAX, LogState, NewRecord, PurgeLog, ReadError, StoreError, StoredRecord, TaskRow,
-    check_batch, check_completions,
+    Appended, Dedupe, LIST_TASKS_MAX, LogState, NewRecord, PurgeLog, ReadError, StoreError, StoredRecord,
+    TaskRow, check_batch, check_completions,
 };
 use batoff_types::{Seq, SiteId, TaskId, UnixMillis};
 use bytes::Bytes;

@@ -1,7 +1,7 @@
 //! What `--help` says in Russian: the text of each command and flag. A test asks for each of them.
 
 /// English, as it stands at the argument, without what it says in square brackets at its end.
-pub const HELP: [(&str, &str); 152] = [
+pub const HELP: [(&str, &str); 157] = [
     (
         "Takes content back from a CDN's caches, everywhere, and waits until it is really gone",
         "Убирает содержимое из кэшей CDN, везде, и ждёт, пока его действительно не станет",
@@ -286,6 +286,20 @@ pub const HELP: [(&str, &str); 152] = [
         "Is everything that is accepted completed, and could it be if one more control plane failed?",
         "Завершено ли всё принятое и завершалось бы, если откажет ещё один управляющий сервер?",
     ),
+    (
+        "Let one more control plane count, which has started and follows the log",
+        "Считать ещё один управляющий сервер, который запущен и следует за журналом",
+    ),
+    ("Its number", "Его номер"),
+    (
+        "Also when it is not ready, or strict nodes would go to the origin for a while",
+        "И тогда, когда он не готов или строгим узлам придётся какое-то время обращаться к источнику",
+    ),
+    (
+        "Let a control plane count no more; stop it when the change is completed",
+        "Больше не считать управляющий сервер; остановите его, когда изменение завершится",
+    ),
+    ("Also when too few of the others are there", "И тогда, когда остальных слишком мало"),
     (
         "Write which control planes count from now on: a majority of them completes purges and keeps nodes serving",
         "Записать, какие управляющие серверы считаются впредь: их большинство завершает очистки и даёт узлам аренду",

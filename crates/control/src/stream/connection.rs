@@ -163,7 +163,16 @@ impl Connection {
 
     /// A node that is new here is registered by a record of the log, before anything is decided about it.
     async fn register(&self, node: &NodeName) -> Result<(), Status> {
-        match self.services.tracker.membership(node) {
+        let mut membership = self.services.tracker.membership(node);
+        if membership == Membership::Blocked {
+            let admitted = self.services.tracker.is_admitted(node).await.map_err(|error| {
+                Status::unavailable(format!("whether the node was admitted cannot be read: {error}"))
+            })?;
+            if admitted {
+                membership = self.services.tracker.membership(node);
+            }
+        }
+        match membership {
             Membership::Registered => Ok(()),
             Membership::Blocked => Err(refusal(HelloRefused::Removed)),
             Membership::Unknown => {
@@ -348,8 +357,12 @@ impl Connection {
                     GoAwayReason::Draining | GoAwayReason::Protocol => RECONNECT_SOON,
                     GoAwayReason::Replaced | GoAwayReason::Removed => RECONNECT_LATE,
                 };
-                // Where else it may go: nowhere, as long as there is one control plane. Nodes follow it already.
-                let message = ToNode::GoAway(GoAway { reason, reconnect_after, endpoints: Vec::new() });
+                // Where else it may go, should this one not come back. Whom the others refuse as well goes nowhere.
+                let endpoints = match reason {
+                    GoAwayReason::Draining | GoAwayReason::Protocol => self.others(),
+                    GoAwayReason::Replaced | GoAwayReason::Removed => Vec::new(),
+                };
+                let message = ToNode::GoAway(GoAway { reason, reconnect_after, endpoints });
                 self.say_last(Ok(batoff_wire::encode_to_node(&message))).await;
             }
             StreamEnd::Failed(status) => {
@@ -357,6 +370,14 @@ impl Connection {
                 self.say_last(Err(status)).await;
             }
         }
+    }
+
+    /// Where the other control planes beside this log are.
+    fn others(&self) -> Vec<Arc<str>> {
+        let (places, own) = (self.services.places.subscribe(), self.services.tenure.replica());
+        let known = places.borrow();
+        let others = known.replicas.iter().filter(|at| at.replica != own);
+        others.map(|at| Arc::clone(&at.endpoint)).collect()
     }
 
     /// A node that does not read is not waited for.

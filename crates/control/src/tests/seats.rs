@@ -165,6 +165,28 @@ async fn nodes_hear_where_the_control_planes_are_and_when_that_changes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_control_plane_that_stops_tells_its_nodes_where_the_others_are() {
+    let servers = EtcdServers::start(1).await;
+    let advertised = "advertise = 'http://127.0.0.1:7443'";
+    let mut plane = Plane::start_over(&servers.endpoints(), advertised, None, None).await;
+    let write = Write::Put { value: r#""http://127.0.0.1:7444""#.into(), ttl: None };
+    plane.services().store.kv().cas(&Key::from("replicas/at/2"), Expect::Any, write).await.unwrap();
+    let mut places = plane.services().places.subscribe();
+    places.wait_for(|known| known.replicas.len() == 2).await.unwrap();
+    let mut node = Node::connect(&plane, Intro::new("fra1/edge-1", LeasePolicy::Serve)).await;
+    let sent_away = async {
+        loop {
+            if let ToNode::GoAway(away) = node.next().await {
+                return away;
+            }
+        }
+    };
+    let ((), away) = tokio::join!(plane.drain(), sent_away);
+    let elsewhere: Vec<_> = away.endpoints.iter().map(AsRef::as_ref).collect();
+    assert_eq!((away.reason, elsewhere), (GoAwayReason::Draining, vec!["http://127.0.0.1:7444"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stream_with_a_lower_number_than_a_known_one_of_the_same_run_is_refused() {
     let plane = Plane::start().await;
     let connect = async |intro: &Intro, number: u64| {

@@ -19,6 +19,7 @@ use crate::init;
 use crate::server::Parts;
 use crate::service::Services;
 use crate::store::SharedStore;
+use crate::tracker::Membership;
 
 mod accounts;
 mod etcd;
@@ -277,11 +278,20 @@ async fn sites_and_nodes_are_the_same_on_all_whoever_changes_them() {
     until(async || names(0) == [node.clone()] && names(1) == [node.clone()], "registered on both").await;
     append(1, Body::NodeRemoved(node.clone())).await;
     until(async || names(0).is_empty() && names(1).is_empty(), "removed on both").await;
-    // Admitted on one: with its registration there it is let in by the other as well.
+    // Admitted on one: the other lets it in as well when it comes.
+    assert!(!several.services(1).tracker.is_admitted(&node).await.unwrap());
     until(async || several.services(0).tracker.admit(&node).await.unwrap(), "admitted").await;
+    let membership = |at: usize| several.services(at).tracker.membership(&node);
+    assert_eq!((membership(0), membership(1)), (Membership::Unknown, Membership::Blocked));
+    assert!(several.services(1).tracker.is_admitted(&node).await.unwrap());
+    assert_eq!(membership(1), Membership::Unknown);
     append(0, Body::NodeRegistered(node.clone())).await;
     until(async || names(0) == [node.clone()] && names(1) == [node.clone()], "back on both").await;
     assert!(!several.services(1).tracker.admit(&node).await.unwrap(), "nothing is blocked any more");
+    // What was admitted before a removal says nothing after it.
+    append(0, Body::NodeRemoved(node.clone())).await;
+    until(async || names(0).is_empty() && names(1).is_empty(), "removed once more").await;
+    assert!(!several.services(1).tracker.is_admitted(&node).await.unwrap());
     several.end().await;
 }
 

@@ -14,8 +14,8 @@ use super::read::{StoreView, Stretch};
 use super::tail::follow;
 use crate::error::{ReadError, StoreError};
 use crate::purge_log::{
-    Appended, Dedupe, LIST_TASKS_MAX, LogState, NewRecord, PurgeLog, READ_BYTES_MAX, READ_RECORDS_MAX, StoredRecord,
-    TaskRow, check_batch, check_completions,
+    Appended, Dedupe, LIST_TASKS_MAX, LogState, NewRecord, PurgeLog, READ_BYTES_MAX, READ_RECORDS_MAX,
+    StoredRecord, TaskRow, check_batch, check_completions,
 };
 
 #[async_trait]

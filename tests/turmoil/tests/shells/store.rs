@@ -10,8 +10,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use batoff_log::embedded::{EmbeddedConfig, EmbeddedStore, OpenError};
 use batoff_log::{
-    Appended, CasError, Dedupe, Expect, Guard, GuardedError, Health, Key, Kv, KvEvent, LogState, NewRecord, Presence,
-    PurgeLog, ReadError, Store, StoreError, StoredRecord, TaskRow, Version, Versioned, Write,
+    Appended, CasError, Dedupe, Expect, Guard, GuardedError, Health, Key, Kv, KvEvent, LogState, NewRecord,
+    Presence, PurgeLog, ReadError, Store, StoreError, StoredRecord, TaskRow, Version, Versioned, Write,
 };
 use batoff_types::{Seq, SiteId, TaskId, UnixMillis};
 use futures_util::stream::BoxStream;

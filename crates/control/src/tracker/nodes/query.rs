@@ -5,14 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use batoff_delivery::NodeState;
-use batoff_log::StoreError;
+use batoff_log::{Key, StoreError};
 use batoff_types::message::{LeasePolicy, Parents};
-use batoff_types::{Cursor, NodeName, SiteId, UnixMillis};
+use batoff_types::{Cursor, NodeName, Seq, SiteId, UnixMillis};
 
 use super::roll::NodeEntry;
 use super::status::{NodeStatus, RemoveRefused, TagOverflow, TroubleView};
 use crate::clock::millis;
+use crate::store::rows;
 use crate::tracker::Tracker;
+
+/// The row by which all control planes beside a log know that a removed name was let in again: the record that had removed
+/// it. A later removal counts all the same.
+fn admitted_key(node: &NodeName) -> Key {
+    Key::from(format!("admitted/{node}"))
+}
 
 impl Tracker {
     /// All nodes, removed ones that are still blocked included, by name.
@@ -102,12 +109,36 @@ impl Tracker {
         Ok(())
     }
 
-    /// Lets a removed name connect, and be registered, again. False when it is not blocked.
+    /// Lets a removed name connect, and be registered, again: here at once, and at every other control plane beside the log
+    /// as soon as it connects there. False when it is not blocked.
     pub async fn admit(self: &Arc<Self>, node: &NodeName) -> Result<bool, StoreError> {
+        let Some(removed) = self.removed_at(node) else { return Ok(false) };
+        rows::put(self.store.kv(), &admitted_key(node), rows::json(&removed.get())).await?;
         if !self.state.lock().roll.unblock(node) {
             return Ok(false);
         }
         self.save_node(node).await?;
         Ok(true)
+    }
+
+    /// Whether a name that is blocked here was let in again at another control plane, since it was removed last. Then it
+    /// is not blocked here either any more.
+    pub async fn is_admitted(self: &Arc<Self>, node: &NodeName) -> Result<bool, StoreError> {
+        let Some(removed) = self.removed_at(node) else { return Ok(true) };
+        let key = admitted_key(node);
+        let read = |row: &[u8]| serde_json::from_slice::<u64>(row).map_err(|_| "it is no number in JSON");
+        let admitted = rows::get(self.store.kv(), &key, read).await?;
+        if admitted.is_none_or(|admitted| admitted < removed.get()) {
+            return Ok(false);
+        }
+        if self.state.lock().roll.unblock(node) {
+            self.save_node(node).await?;
+            tracing::info!(%node, "node admitted again at another control plane");
+        }
+        Ok(true)
+    }
+
+    fn removed_at(&self, node: &NodeName) -> Option<Seq> {
+        self.state.lock().roll.row(node)?.removed
     }
 }

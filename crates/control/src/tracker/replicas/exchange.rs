@@ -86,7 +86,14 @@ impl Tracker {
         let (done, tail) = (state.quorum.statements().done(), state.roster.tail());
         let heard: Vec<_> =
             state.quorum.heard().map(|(of, heard)| (of, heard.said.through, now.since(heard.at))).collect();
+        let members = state.quorum.statements().sets().newest().1.clone();
         drop(state);
+        let mut shown = self.shown_replicas.lock();
+        shown.extend(members.members().iter().copied().chain(heard.iter().map(|(of, ..)| *of)));
+        for replica in &*shown {
+            metrics::replica_counts(*replica, members.contains(*replica));
+        }
+        drop(shown);
         metrics::done(done, tail.get().saturating_sub(done.get()));
         for (replica, stated, silent) in heard {
             metrics::replica_heard(replica, stated, silent);
