@@ -21,6 +21,10 @@ pub struct Ledger {
     answers: u64,
     hits: u64,
     unanswered: u64,
+    /// Accepted purges that had to be sent more than once.
+    repeated: u64,
+    /// How often the one was sent that was sent most often.
+    sent_most: u64,
 }
 
 /// An accepted purge.
@@ -49,6 +53,12 @@ impl Ledger {
         if self.promises.insert(task.to_owned(), promise).is_some() {
             self.violations.push(format!("task {task} was given to two purges"));
         }
+    }
+
+    /// Until a purge was accepted, it was sent so often.
+    pub fn sent(&mut self, times: u64) {
+        self.repeated += u64::from(times > 1);
+        self.sent_most = self.sent_most.max(times);
     }
 
     /// The API says that a task is completed, seen so long after its submission began. Its pages, which may be asked for now.
@@ -240,9 +250,11 @@ impl fmt::Display for Ledger {
         let at = |share: usize| took.get(took.len() * share / 100).or(took.last()).copied().unwrap_or(0);
         write!(
             f,
-            "{} purges accepted, {} completed (propagation p50 {} ms, p99 {} ms, max {} ms; {} within 2 s); {} answers \
+            "{} purges accepted ({} sent again, at most {} times), {} completed (propagation p50 {} ms, p99 {} ms, max {} ms; {} within 2 s); {} answers \
              to visitors, {} of them from a cache, {} not given; violations: {}",
             self.promises.len(),
+            self.repeated,
+            self.sent_most.saturating_sub(1),
             took.len(),
             at(50),
             at(99),

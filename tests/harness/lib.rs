@@ -30,7 +30,7 @@ pub use isolated::{isolated, mounted, run, unmounted};
 pub use ledger::{Ledger, Promise};
 pub use network::{Cut, Network};
 pub use origin::Origin;
-pub use program::{Launch, Program, binary, free_port, kill, scratch, scratch_on_disk};
+pub use program::{Launch, Program, binary, free_port, kill, programs, scratch, scratch_on_disk};
 pub use purge_log::{read_log, read_log_in_etcd, try_read_log};
 pub use recorded_disk::{Loss, RecordedDisk};
 pub use recorder::Recorder;

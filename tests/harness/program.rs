@@ -8,18 +8,24 @@ use rustix::process::{Pid, Signal, kill_process};
 /// # Panics
 /// When they have not been built.
 pub fn binary(name: &str) -> PathBuf {
-    let folder = std::env::var_os("BATOFF_BIN_DIR").map(PathBuf::from).unwrap_or_else(|| {
-        // Started by hand: the test itself lies in <target>/<profile>/deps.
-        let own = std::env::current_exe().expect("the test knows its own path");
-        own.ancestors().nth(2).expect("the test lies in target/<profile>/deps").to_path_buf()
-    });
-    let path = folder.join(name);
+    let path = programs().join(name);
     assert!(
         path.exists(),
         "{} is not built; run ./tests/run, or cargo build --workspace --bins",
         path.display()
     );
     path
+}
+
+/// The folder of the programs under test.
+pub fn programs() -> PathBuf {
+    let folder = std::env::var_os("BATOFF_BIN_DIR").map(PathBuf::from).unwrap_or_else(|| {
+        // Started by hand: the test itself lies in <target>/<profile>/deps.
+        let own = std::env::current_exe().expect("the test knows its own path");
+        own.ancestors().nth(2).expect("the test lies in target/<profile>/deps").to_path_buf()
+    });
+    // As /proc tells it of a process.
+    folder.canonicalize().unwrap_or(folder)
 }
 
 /// Where files are kept in memory, on Linux.
@@ -70,6 +76,8 @@ pub struct Launch {
     dir: PathBuf,
     environment: Vec<(String, String)>,
     namespace: Option<String>,
+    /// Where the program lies, when it is not one of those under test.
+    folder: Option<PathBuf>,
     /// Not one of ours: found by its name.
     is_of_the_system: bool,
 }
@@ -84,6 +92,7 @@ impl Launch {
             dir: dir.to_owned(),
             environment: Vec::new(),
             namespace: None,
+            folder: None,
             is_of_the_system: false,
         }
     }
@@ -112,8 +121,19 @@ impl Launch {
         self
     }
 
+    /// From this folder of programs, such as those of another release; from that of the programs under test without one.
+    #[must_use]
+    pub fn of(mut self, folder: Option<&Path>) -> Self {
+        self.folder = folder.map(Path::to_owned);
+        self
+    }
+
     fn command(&self) -> Command {
-        let program = if self.is_of_the_system { PathBuf::from(&self.name) } else { binary(&self.name) };
+        let program = match &self.folder {
+            _ if self.is_of_the_system => PathBuf::from(&self.name),
+            Some(folder) => folder.join(&self.name),
+            None => binary(&self.name),
+        };
         let mut command = match &self.namespace {
             None => Command::new(program),
             Some(namespace) => {

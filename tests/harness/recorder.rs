@@ -72,16 +72,26 @@ impl Recorder {
     /// Purges about `rate` times a second for as long as `time`, and follows each purge to its end.
     pub async fn run(&self, rate: u32, time: Duration, dice: &mut Dice) {
         let until = Instant::now() + time;
+        self.run_until(rate, move || Instant::now() >= until, dice).await;
+    }
+
+    /// The same until something is over.
+    pub async fn run_until(
+        &self,
+        rate: u32,
+        is_over: impl Fn() -> bool + Clone + Send + 'static,
+        dice: &mut Dice,
+    ) {
         let mut everybody = JoinSet::new();
         for node in 0..self.nodes.len() {
             for _ in 0..VISITORS {
-                let (recorder, dice) = (self.clone(), dice.fork());
-                everybody.spawn(async move { recorder.visit_until(node, until, dice).await });
+                let (recorder, is_over, dice) = (self.clone(), is_over.clone(), dice.fork());
+                everybody.spawn(async move { recorder.visit_until(node, is_over, dice).await });
             }
         }
         let mut stories = JoinSet::new();
         let mut tick = tokio::time::interval(Duration::from_secs(1) / rate);
-        while Instant::now() < until {
+        while !is_over() {
             tick.tick().await;
             let (recorder, choice) = (self.clone(), dice.throw());
             stories.spawn(async move { recorder.purge_one(choice).await });
@@ -113,17 +123,17 @@ impl Recorder {
 
     /// Sends a purge to one replica after the other, with one key, until it is accepted.
     async fn accepted_somewhere(&self, body: &Value, key: &str, choice: u64) -> String {
-        if let [customer] = self.customers.as_slice() {
-            return customer.purge_once_accepted(body, key).await.task();
-        }
+        let patience = if self.customers.len() == 1 { STORY_PATIENCE } else { REPLICA_PATIENCE };
+        let mut sent = 0_u64;
         let (path, body) = (format!("/v1/sites/{}/purge", self.customer.site), body.to_string());
         let mut turn = choice as usize % self.customers.len();
-        eventually("the purge is accepted by some replica", || {
+        let task = eventually("the purge is accepted by some replica", || {
+            sent += 1;
             let customer = &self.customers[turn];
             turn = (turn + 1) % self.customers.len();
             let request = customer.keyed_request("POST", &path, Some(body.as_bytes()), Some(key));
             async move {
-                match timeout(REPLICA_PATIENCE, customer.send(request)).await {
+                match timeout(patience, customer.send(request)).await {
                     Ok(Ok(reply)) if reply.status == 202 => Some(reply.task()),
                     Ok(Ok(reply)) if reply.status == 503 => None,
                     Ok(Ok(reply)) => panic!("refused: {}", reply.text),
@@ -131,7 +141,9 @@ impl Recorder {
                 }
             }
         })
-        .await
+        .await;
+        self.ledger().sent(sent);
+        task
     }
 
     /// The same, sent once, with so many further URLs of a thousand bytes; what was refused or not answered is not
@@ -251,8 +263,8 @@ impl Recorder {
         }
     }
 
-    async fn visit_until(&self, node: usize, until: Instant, mut dice: Dice) {
-        while Instant::now() < until {
+    async fn visit_until(&self, node: usize, is_over: impl Fn() -> bool, mut dice: Dice) {
+        while !is_over() {
             self.visit(node, &any_page(&mut dice)).await;
             tokio::time::sleep(VISITORS_PAUSE).await;
         }

@@ -78,6 +78,12 @@ impl Service {
         self.launch.add_arguments(arguments);
     }
 
+    /// From the next start on it is the program of this folder, on the same addresses with the same data: an upgrade, or the
+    /// way back.
+    pub fn becomes_that_of(&mut self, folder: &Path) {
+        self.launch = self.launch.clone().of(Some(folder));
+    }
+
     /// SIGSTOP.
     pub fn freeze(&self) {
         kill(self.pid(), Signal::STOP);

@@ -35,6 +35,8 @@ pub struct SystemPlan {
     pub member_arguments: Vec<String>,
     /// Whether each program is in a network namespace of its own, as [`crate::Network`] lays them out.
     pub apart: bool,
+    /// Where its programs lie at first, when they are not those under test.
+    pub programs: Option<PathBuf>,
 }
 
 impl Default for SystemPlan {
@@ -50,6 +52,7 @@ impl Default for SystemPlan {
             member_dirs: Vec::new(),
             member_arguments: Vec::new(),
             apart: false,
+            programs: None,
         }
     }
 }
@@ -89,6 +92,8 @@ pub struct System {
     pub data_dir: PathBuf,
     /// `/metrics` of the control plane.
     pub metrics: String,
+    /// Where the operator's command line tool lies, when it is not the one under test.
+    pub programs: Option<PathBuf>,
     /// Of each replica.
     admins: Vec<String>,
     /// Where each replica tells of its health.
@@ -194,6 +199,7 @@ impl System {
             admins,
             monitors,
             data_dir,
+            programs: plan.programs.clone(),
             apart: plan.apart,
             dir,
         };
@@ -268,6 +274,7 @@ impl System {
         let launch = daemon("batoff-proxy", &config, &[])
             .with(&plan.node_environment)
             .with(&plan.environment_of(Place::Node(node)))
+            .of(plan.programs.as_deref())
             .inside(plan.apart.then_some(namespace.as_str()));
         let mut service = Service::new(&pop, launch, &dir.join(format!("{pop}.log")));
         let text_of = |ports| node_config(dir, &pop, plan.on_lease_lost, grpc, &self.origin, ip, ports);
@@ -328,6 +335,7 @@ impl System {
         all.extend_from_slice(args);
         let namespace = self.apart.then(|| Place::Replica(replica).namespace());
         let launch = Launch::new("batoff", &all, self.dir.path()).inside(namespace.as_deref());
+        let launch = launch.of(self.programs.as_deref());
         let output = tokio::task::spawn_blocking(move || launch.run()).await.expect("it runs");
         if !output.status.success() {
             return Err(String::from_utf8_lossy(&output.stderr).into_owned());
@@ -417,6 +425,7 @@ impl Control {
         let launch = daemon("batoff-control", &config, &[])
             .with(&plan.control_environment)
             .with(&plan.environment_of(place))
+            .of(plan.programs.as_deref())
             .inside(plan.apart.then_some(namespace.as_str()));
         let called = format!("the control plane{}", suffix(replica));
         let mut service = Service::new(&called, launch, &dir.join(format!("{name}.log")));
@@ -471,7 +480,7 @@ fn suffix(replica: usize) -> String {
 
 fn make_keys(dir: &Path, data_dir: &Path, plan: &SystemPlan) {
     let run = |program: &str, args: &[&str]| {
-        let output = Launch::new(program, args, dir).run();
+        let output = Launch::new(program, args, dir).of(plan.programs.as_deref()).run();
         assert!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
     };
     let data_dir = data_dir.to_str().expect("a path in UTF-8");

@@ -1,4 +1,4 @@
-//! What an operator is given to run all this: units, alerts, and what the programs tell their supervisor.
+//! What an operator is given to run all this: units, alerts, packages, upgrades, and what the programs tell their supervisor.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
@@ -12,6 +12,7 @@ mod machine;
 mod rules;
 mod supervisor;
 mod units;
+mod upgrade;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
