@@ -260,6 +260,23 @@ fn what_the_compose_file_names_is_there() {
 }
 
 #[test]
+fn the_compose_file_is_one_by_the_specification() {
+    let python = kept_tool("deploy/bin/python");
+    if crate::lacks(&[&python], "the_compose_file_is_one_by_the_specification") {
+        return;
+    }
+    let read = root().join("tests/operate/compose.py");
+    let file = root().join("deploy/compose/compose.yaml");
+    run(&python, &[read.to_str().unwrap(), file.to_str().unwrap()]);
+    // That whoever reads it looks at it.
+    let (folder, text) = (scratch(), fs::read_to_string(file).unwrap());
+    let slip = folder.path().join("compose.yaml");
+    fs::write(&slip, text.replacen("healthcheck:", "heathcheck:", 1)).unwrap();
+    let read = Command::new(&python).args([&read, &slip]).output().unwrap();
+    assert!(!read.status.success(), "an unknown key was taken");
+}
+
+#[test]
 fn hadolint_has_nothing_to_say_of_the_dockerfile() {
     let hadolint = kept_tool("deploy/bin/hadolint");
     if crate::lacks(&[&hadolint], "hadolint_has_nothing_to_say_of_the_dockerfile") {

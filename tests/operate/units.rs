@@ -9,7 +9,7 @@ use crate::{root, tool};
 const PROGRAMS: [&str; 3] = ["batoff-control", "batoff-edge", "batoff-proxy"];
 
 /// What each cache adds to the daemon's unit.
-const BESIDE: [&str; 3] = ["nginx", "varnish", "trafficserver"];
+const BESIDE: [&str; 4] = ["haproxy", "nginx", "varnish", "trafficserver"];
 
 /// The largest exposure that `systemd-analyze security` may find: 0 is none, 10 the most.
 const EXPOSURE_MAX: f64 = 2.0;

@@ -9,6 +9,9 @@ use batoff_types::Moment;
 
 use super::charge::Allowance;
 
+/// Where the kernel shows processes.
+const PROC: &str = "/proc";
+
 /// Which process it is, as far as it can be seen from here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Process {
@@ -31,7 +34,7 @@ pub(super) enum Life {
 impl Process {
     /// The process that says this number of itself.
     pub(super) fn look_at(pid: u32) -> Self {
-        let started = match stat(pid) {
+        let started = match stat(Path::new(PROC), pid) {
             Ok(Stat { name, started, .. }) if name == "haproxy" => Some(started),
             _ => None,
         };
@@ -44,14 +47,20 @@ impl Process {
     }
 
     pub(super) fn life(&self) -> Life {
+        self.life_in(Path::new(PROC))
+    }
+
+    fn life_in(&self, proc: &Path) -> Life {
         if self.boot != boot_id() {
             return Life::Ended;
         }
         let Some(started) = self.started else { return Life::Unknown };
-        match stat(self.pid) {
+        match stat(proc, self.pid) {
             Ok(now) if now.started == started && !now.is_dead => Life::Runs,
             Ok(_) => Life::Ended,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Life::Ended,
+            // Of other users' processes a hidden `/proc` (a unit's `ProtectProc=`) shows none, not even the first of all. The
+            // daemon before this one may have seen what this one cannot.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && proc.join("1").exists() => Life::Ended,
             Err(_) => Life::Unknown,
         }
     }
@@ -74,8 +83,8 @@ struct Stat {
     started: u64,
 }
 
-fn stat(pid: u32) -> io::Result<Stat> {
-    let text = fs::read(Path::new("/proc").join(pid.to_string()).join("stat"))?;
+fn stat(proc: &Path, pid: u32) -> io::Result<Stat> {
+    let text = fs::read(proc.join(pid.to_string()).join("stat"))?;
     // `12 (haproxy) S 1 …`: the name may hold anything; the 22nd word is when it was started.
     let text = String::from_utf8_lossy(&text);
     let parsed = || {
@@ -122,7 +131,7 @@ mod tests {
     use batoff_edge::boottime;
 
     fn of(pid: u32) -> Process {
-        Process { pid, started: Some(stat(pid).unwrap().started), boot: boot_id() }
+        Process { pid, started: Some(stat(Path::new(PROC), pid).unwrap().started), boot: boot_id() }
     }
 
     #[test]
@@ -149,6 +158,15 @@ mod tests {
         let old = Predecessor { process, told: Allowance::Open, noticed: now };
         assert!(old.may_serve(now + Duration::from_secs(9), 0, Duration::from_secs(10)));
         assert!(!old.may_serve(now + Duration::from_secs(11), 0, Duration::from_secs(10)));
+    }
+
+    #[test]
+    fn one_that_was_seen_has_not_ended_because_it_is_hidden_now() {
+        let proc = tempfile::tempdir().unwrap();
+        let process = Process { pid: 4_711, started: Some(1), boot: boot_id() };
+        assert_eq!(process.life_in(proc.path()), Life::Unknown, "other users' processes are hidden");
+        fs::create_dir(proc.path().join("1")).unwrap();
+        assert_eq!(process.life_in(proc.path()), Life::Ended);
     }
 
     #[test]

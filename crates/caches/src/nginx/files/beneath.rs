@@ -89,9 +89,10 @@ pub(super) fn beneath(root: impl AsFd, name: &str, flags: OFlags, mode: Mode) ->
     let flags = if flags.contains(OFlags::PATH) { flags } else { flags | OFlags::NOCTTY };
     openat2(root, &name, flags, mode, ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS).map_err(|errno| {
         match errno {
-            Errno::NOSYS => {
-                io::Error::new(io::ErrorKind::Unsupported, "openat2 is missing; it came with Linux 5.6")
-            }
+            Errno::NOSYS => io::Error::new(
+                io::ErrorKind::Unsupported,
+                "openat2 is missing: it came with Linux 5.6, and a unit's RestrictSUIDSGID=true takes it away",
+            ),
             errno => errno.into(),
         }
     })
