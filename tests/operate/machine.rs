@@ -1,5 +1,6 @@
 //! A machine to install on: this one's files, or those of `BATOFF_DEBIAN_ROOT`, with whatever is written going to memory,
-//! and processes of its own.
+//! and processes of its own. With `BATOFF_SYSTEMD=1` it is booted ([`Booted`]), and systemd starts the units; without it a
+//! stand-in does, which needs less of the machine that the tests run on.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,18 +9,21 @@ use std::process::{Command, Output, Stdio};
 use batoff_tests::{mounted, run};
 use tempfile::TempDir;
 
+use crate::booted::Booted;
+
 /// What a shell of the machine begins with. Exports of former commands are there again, as in one session.
 const SESSION: &str = "cd /root/session; [ ! -e .exports ] || . ./.exports; trap 'export -p > .exports' EXIT";
 
 /// Only inside [`batoff_tests::isolated`], which ends what is mounted and started here.
 pub struct Machine {
+    booted: Option<Booted>,
+    root: PathBuf,
     /// The memory that holds what is written; mounted as long as the machine is there.
     _memory: TempDir,
-    root: PathBuf,
 }
 
 impl Machine {
-    /// With the stand-in for systemd in the place of `systemctl`.
+    /// Booted, or with the stand-in for systemd in the place of `systemctl`.
     pub fn new() -> Self {
         let memory = mounted(&["-t", "tmpfs", "none"]);
         let at = |name: &str| {
@@ -33,8 +37,25 @@ impl Machine {
         let layers = format!("lowerdir={below},upperdir={},workdir={}", upper.display(), work.display());
         let path = root.to_str().unwrap().to_owned();
         run("mount", &["-t", "overlay", "overlay", "-o", &layers, &path]);
-        let machine = Self { _memory: memory, root };
-        let of = |name: &str| machine.path(name).to_str().unwrap().to_owned();
+        let mut machine = Self { booted: None, root, _memory: memory };
+        // Another one's of this machine would be in the way.
+        for old in ["etc/batoff", "var/lib/batoff-control", "var/lib/batoff-edge"] {
+            drop(fs::remove_dir_all(machine.path(old)));
+        }
+        fs::create_dir_all(machine.path("root/session")).unwrap();
+        if std::env::var("BATOFF_SYSTEMD").is_ok_and(|value| value == "1") {
+            let booted = Booted::boot(&machine.root);
+            // What is mounted there is seen from there.
+            machine.root = booted.root();
+            machine.booted = Some(booted);
+        } else {
+            machine.stand_in();
+        }
+        machine
+    }
+
+    fn stand_in(&self) {
+        let of = |name: &str| self.path(name).to_str().unwrap().to_owned();
         run("mount", &["-t", "proc", "proc", &of("proc")]);
         run("mount", &["--rbind", "/dev", &of("dev")]);
         for memory in ["run", "tmp"] {
@@ -42,17 +63,12 @@ impl Machine {
         }
         run("chmod", &["755", &of("run")]);
         // Where systemd is, it is the one who is asked. (Its stand-in, whose folder this is.)
-        for folder in ["run/lock", "run/systemd/system", "root/session"] {
-            fs::create_dir_all(machine.path(folder)).unwrap();
+        for folder in ["run/lock", "run/systemd/system"] {
+            fs::create_dir_all(self.path(folder)).unwrap();
         }
         let systemctl = include_str!("systemctl.py");
-        machine.write("usr/bin/systemctl", systemctl);
+        self.write("usr/bin/systemctl", systemctl);
         run("chmod", &["755", &of("usr/bin/systemctl")]);
-        // Another one's of this machine would be in the way.
-        for old in ["etc/batoff", "var/lib/batoff-control", "var/lib/batoff-edge"] {
-            drop(fs::remove_dir_all(machine.path(old)));
-        }
-        machine
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -92,8 +108,15 @@ impl Machine {
     }
 
     pub fn try_sh(&self, command: &str) -> Output {
-        let mut chroot = Command::new("chroot");
-        chroot.arg(&self.root).args(["/bin/bash", "-c", &format!("{SESSION}\nexec 2>&1\n{command}")]);
+        let mut chroot = match &self.booted {
+            Some(booted) => booted.inside(),
+            None => {
+                let mut chroot = Command::new("chroot");
+                chroot.arg(&self.root);
+                chroot
+            }
+        };
+        chroot.args(["/bin/bash", "-c", &format!("{SESSION}\nexec 2>&1\n{command}")]);
         let variables = [
             ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
             ("HOME", "/root"),
@@ -111,13 +134,20 @@ impl Machine {
 
     /// The process of a unit, if there is one.
     pub fn pid(&self, unit: &str) -> Option<u32> {
-        fs::read_to_string(self.path(&format!("run/{unit}.pid"))).ok()?.trim().parse().ok()
+        let pid = match &self.booted {
+            Some(_) => self.sh(&format!("systemctl show --value --property MainPID {unit}")),
+            None => fs::read_to_string(self.path(&format!("run/{unit}.pid"))).ok()?,
+        };
+        pid.trim().parse().ok().filter(|pid| *pid != 0)
     }
 
     /// The end of what the programs wrote, for whoever has to find out why something is not as it should be.
     fn logs(&self) -> String {
         let logs = ["batoff-control", "batoff-edge"].map(|unit| {
-            let text = fs::read_to_string(self.path(&format!("var/log/{unit}.log"))).unwrap_or_default();
+            let text = match &self.booted {
+                Some(booted) => booted.journal(unit),
+                None => fs::read_to_string(self.path(&format!("var/log/{unit}.log"))).unwrap_or_default(),
+            };
             let lines: Vec<&str> = text.lines().collect();
             format!("{unit}:\n{}", lines[lines.len().saturating_sub(15)..].join("\n"))
         });
