@@ -296,7 +296,7 @@ async fn a_replica_that_was_stopped_in_order_has_its_seat_at_once_on_another_hos
     assert_eq!(system.others[0].stop().await, 0, "it ends well");
     let log = system.others[0].log();
     assert!(log.contains("this process has released the replica's seat"), "{log}");
-    let mut moved = system.twin_of_the_second();
+    let (mut moved, _) = system.twin_of_the_second();
     moved.start().await.unwrap_or_else(|why| panic!("{why}"));
     let log = moved.log();
     assert!(log.contains("this process has the replica's seat"), "{log}");

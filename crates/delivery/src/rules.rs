@@ -98,7 +98,7 @@ impl Rule {
     ];
 
     /// Those that only several control planes beside one log need.
-    pub const OF_SEVERAL: [Self; 14] = [
+    pub const OF_SEVERAL: [Self; 15] = [
         Self::LeaseMajority,
         Self::StatementMajority,
         Self::OwnTail,
