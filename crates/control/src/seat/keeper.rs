@@ -47,6 +47,8 @@ pub struct SeatKeeper {
     seat: Seat,
     held: Arc<HeldSeat>,
     trouble: Option<String>,
+    /// It releases the seat, or has.
+    is_leaving: bool,
 }
 
 impl SeatKeeper {
@@ -73,6 +75,7 @@ impl SeatKeeper {
             process,
             held,
             trouble: None,
+            is_leaving: false,
         };
         (keeper, tenure)
     }
@@ -92,6 +95,8 @@ impl SeatKeeper {
         // What was asked when it was stopped gets no answer any more.
         self.seat.handle_answer(self.clock.now(), SeatAnswer::Unknown);
         self.seat.release(self.clock.now());
+        self.is_leaving = true;
+        self.held.shown.lock().guard = None;
         self.show();
         while self.seat.next_timeout().is_some() {
             self.turn().await;
@@ -176,6 +181,10 @@ impl SeatKeeper {
     }
 
     fn guard_by(&self, version: batoff_log::Version) {
+        // What was released guards nothing: a successor may already read what this process would write.
+        if self.is_leaving {
+            return;
+        }
         self.held.shown.lock().guard = Some(Guard { key: self.key.clone(), version });
     }
 

@@ -53,7 +53,7 @@ async fn a_repeat_is_answered_although_the_quota_is_used_up_by_whichever_process
     assert_eq!((again.status, again.header("idempotency-replayed")), (202, Some("true")));
     assert_eq!(again.task(), first);
     let conflict = key(rig.post(r#"{"prefixes":["www.example.com/a/"]}"#), "first").send().await;
-    check("another body", &conflict, 409, "idempotency_key_reused");
+    check("another body", &conflict, 422, "idempotency_key_reused");
     check("used up", &rig.post(r#"{"everything":true}"#).send().await, 429, "rate_limited");
     assert_eq!(rig.tasks().await.len(), 2);
 }
