@@ -166,8 +166,15 @@ impl Ledger {
             tasks.collect()
         };
         let (one, other) = (of(one), of(other));
+        // Two that both wrote down what a third had declared, after the store refused rows for a while, may each have told
+        // their own figures, and say so.
+        let same = |one: &Value, other: &Value| {
+            let told = |member| one[member] == other[member];
+            let near = one["approximate"] == true && other["approximate"] == true;
+            one == other || near && ["task_id", "state", "started_at", "items_total"].into_iter().all(told)
+        };
         for (task, shown) in &one {
-            if other.get(task) != Some(shown) {
+            if !other.get(task).is_some_and(|other| same(shown, other)) {
                 let other = other.get(task);
                 self.violations.push(format!("one replica lists {shown}, another {other:?}"));
             }
