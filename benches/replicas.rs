@@ -56,5 +56,6 @@ fn main() -> anyhow::Result<()> {
 /// The middle one; of an even number the higher of both.
 fn median(mut all: Vec<f64>) -> f64 {
     all.sort_by(f64::total_cmp);
-    all.get(all.len() / 2).copied().unwrap_or(f64::NAN)
+    let (lower, upper) = (all.get(all.len().saturating_sub(1) / 2), all.get(all.len() / 2));
+    lower.zip(upper).map_or(f64::NAN, |(lower, upper)| f64::midpoint(*lower, *upper))
 }
