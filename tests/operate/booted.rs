@@ -18,9 +18,14 @@ const MASKED: [&str; 7] = [
     "systemd-remount-fs.service",
 ];
 
-/// Mounts what a machine has, and turns into its systemd: the folder, and the group of processes that it has for itself.
+/// The largest `LimitNOFILE=` of the units.
+const WANTED_FILES: u64 = 1_048_576;
+
+/// Mounts what a machine has, and turns into its systemd: the folder, and the group of processes that it has for itself. The
+/// folder becomes the root, for in a mere chroot systemd cannot give a unit a view of files of its own.
 const BOOT: &str = r#"
 set -e
+mount --rbind "$0" "$0"
 cd "$0"
 mount -t proc proc proc
 mount -t sysfs sysfs sys
@@ -34,8 +39,11 @@ ln -s pts/ptmx dev/ptmx
 ln -s /proc/self/fd dev/fd
 mount -t tmpfs -o mode=755 none run
 mount -t tmpfs -o mode=1777 none tmp
+mkdir -p oldroot
+pivot_root . oldroot
+umount -l /oldroot
 exec env -i container=other PATH=/usr/sbin:/usr/bin:/sbin:/bin \
-    chroot . /lib/systemd/systemd --unit=basic.target --log-target=console
+    /lib/systemd/systemd --unit=basic.target --log-target=console
 "#;
 
 /// It ends, with all that it has started, when the value is dropped.
@@ -56,6 +64,7 @@ impl Booted {
             drop(fs::remove_file(&path));
             std::os::unix::fs::symlink("/dev/null", path).unwrap();
         }
+        fit_limits(root);
         // Where the first version has the names, the second is beside it.
         let both = Path::new("/sys/fs/cgroup/unified");
         let groups = if both.exists() { both } else { Path::new("/sys/fs/cgroup") };
@@ -121,6 +130,19 @@ impl Drop for Booted {
         while remove_groups(&self.group).is_err() && since.elapsed() < PATIENCE {
             std::thread::sleep(Duration::from_millis(50));
         }
+    }
+}
+
+/// Nobody in there may have more files open than whoever starts it: where that is less than the units ask for, systemd would
+/// not start them at all.
+fn fit_limits(root: &Path) {
+    let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
+    let Some(most) = most.filter(|most| *most < WANTED_FILES) else { return };
+    eprintln!("this machine allows {most} open files; the units' LimitNOFILE= is lowered to that");
+    for unit in ["batoff-control", "batoff-edge"] {
+        let folder = root.join(format!("etc/systemd/system/{unit}.service.d"));
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("files.conf"), format!("[Service]\nLimitNOFILE={most}\n")).unwrap();
     }
 }
 

@@ -278,6 +278,7 @@ mod tests {
         quorum.handle_done(&theirs, false);
         assert_eq!(quorum.poll_ruling(Cursor::new(20)), None);
     }
+
     #[test]
     fn who_stood_still_leaves_it_to_others_to_write_down_what_it_declared() {
         for stood_still in [false, true] {

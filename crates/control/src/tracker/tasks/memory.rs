@@ -79,12 +79,12 @@ impl Tasks {
         self.sent_through.covers(through)
     }
 
-    /// What subscribers and the log's reader are to be told since the last call.
     /// Traced tasks that have come to a stream since the last call.
     pub(in crate::tracker) fn take_handed(&mut self) -> Vec<Handed> {
         std::mem::take(&mut self.handed)
     }
 
+    /// What subscribers and the log's reader are to be told since the last call.
     pub(in crate::tracker) fn take_news(&mut self) -> (Vec<TaskView>, Vec<Finished>) {
         (std::mem::take(&mut self.news), std::mem::take(&mut self.finished))
     }
