@@ -24,6 +24,9 @@ use crate::seat::{FolderLock, LockError};
 /// The file in the data folder with the identity of the log that was found in etcd.
 const LOG_ID_FILE: &str = "log.id";
 
+/// The file beside it in which the store notes what it has last seen of that log.
+const SEEN_FILE: &str = "log.seen";
+
 /// The store could not be opened. The text names the file, or the cluster, and the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -152,7 +155,8 @@ pub(crate) async fn open_etcd(
     batoff_log_etcd::describe_metrics();
     fits(dir)?;
     let known = remembered(dir)?;
-    let config = EtcdConfig { log_id: known, ..settings(section, clock)? };
+    let seen = Some(dir.join(SEEN_FILE));
+    let config = EtcdConfig { log_id: known, seen, ..settings(section, clock)? };
     let store = EtcdStore::open(config).await.map_err(|error| match error {
         EtcdOpenError::AnotherLog { .. } => {
             EngineError::OtherLog { file: dir.join(LOG_ID_FILE), source: error }
@@ -241,11 +245,14 @@ fn remembered(dir: &Path) -> Result<Option<LogId>, EngineError> {
 
 /// Notes that the log of the data folder is not in etcd any more.
 pub(crate) fn forget(dir: &Path) -> Result<(), EngineError> {
-    let file = dir.join(LOG_ID_FILE);
-    match fs::remove_file(&file) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(&file)(error)),
-        _ => Ok(()),
+    for name in [SEEN_FILE, LOG_ID_FILE] {
+        let file = dir.join(name);
+        match fs::remove_file(&file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(&file)(error)),
+            _ => {}
+        }
     }
+    Ok(())
 }
 
 /// Notes which log in etcd is that of the data folder.

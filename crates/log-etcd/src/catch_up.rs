@@ -6,7 +6,8 @@ use crate::envelope::VALUES_PER_READ;
 use crate::load::load;
 use crate::rpc::{Headed, KeyRange, TxnRequest, read};
 use crate::shared::StoreCore;
-use crate::stored::{First, Head, damaged, decode};
+use crate::stored::{Envelope, First, Head, damaged, decode};
+use crate::witness::GroupMark;
 
 /// Requests for groups that bring none before it is said that something is wrong: each means that they were trimmed just
 /// then.
@@ -70,9 +71,9 @@ impl StoreCore {
             }
             if next < ends.first.group || vain > VAIN_READS_MAX {
                 // Trimmed while this replica was away.
-                let loaded = load(&self.client, &self.names, self.now()).await;
+                let loaded = load(&self.client, &self.names, self.now(), None).await;
                 let loaded = loaded.map_err(|error| self.noted(error))?;
-                self.replace_index(loaded.index);
+                self.replace_index(loaded);
                 break;
             }
             if !self.read_on(next).await? {
@@ -82,6 +83,23 @@ impl StoreCore {
         }
         self.trimmed(&ends.first);
         Ok(ends)
+    }
+
+    /// Notices that another group is in the place of the last one that is known here: the members have come back with
+    /// older data, and others have written behind it since.
+    pub(crate) async fn check_last_group(&self) -> Result<(), StoreError> {
+        let Some(known) = *self.last_group.borrow() else { return Ok(()) };
+        let key = self.names.group(known.group);
+        let answer = self.client.range(&KeyRange::one(key.clone()).read(1)).await;
+        let answer = answer.map_err(|error| self.told(error, false))?;
+        // Where there is none it was trimmed, or the log has become shorter, which shows at its end.
+        let Some(kv) = answer.kvs.into_iter().next() else { return Ok(()) };
+        let found = Envelope::open(&key, kv.value).map_err(|error| self.noted(error))?;
+        if GroupMark::of(known.group, &found) == known {
+            return Ok(());
+        }
+        let why = "it is another group than it was: an older copy was put back";
+        Err(self.noted(damaged(&key, why)))
     }
 
     /// Takes in some groups from this one on; false when it is not there.

@@ -1,5 +1,6 @@
 //! Where the cluster is, and how it is spoken to.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use batoff_log::WallClock;
@@ -39,6 +40,9 @@ pub struct EtcdConfig {
     /// The members' quota (`--quota-backend-bytes`), in bytes, so that appends are refused while there is still room for
     /// trimming. Members from 3.6 on say it themselves. Unknown, a full cluster needs an operator.
     pub quota_bytes: Option<u64>,
+    /// A file on this machine in which the store notes what it has last seen of the log. An older copy of the log, put
+    /// back while the store was closed, is refused by it. `None` where that is somebody else's concern.
+    pub seen: Option<PathBuf>,
 }
 
 impl EtcdConfig {
@@ -54,6 +58,7 @@ impl EtcdConfig {
             write_time_max: WRITE_TIME_MAX,
             compact_after: Some(COMPACT_AFTER),
             quota_bytes: None,
+            seen: None,
         }
     }
 }

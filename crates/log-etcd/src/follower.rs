@@ -62,6 +62,10 @@ impl LogFollower {
                     tokio::time::sleep(BEGIN_AGAIN_AFTER).await;
                 }
             }
+            // Its members may all have been away, and have come back with older data.
+            if let Err(error) = self.shared.check_last_group().await {
+                tracing::debug!(%error, "whether the log is still the same cannot be told");
+            }
             // What the watch missed, and from where the next one has to go on.
             self.look().await;
         }

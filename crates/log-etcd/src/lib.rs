@@ -22,7 +22,8 @@
 //! its writer. Nothing is answered before etcd has said that it is done, which it says when a majority has flushed it.
 //!
 //! **How it is followed.** By a watch, and nothing rests on the watch (`follower`): groups have contiguous numbers, what
-//! is missing is read, and the log's end is read once a second. A replica has no disk; it reads the log when it starts.
+//! is missing is read, and the log's end is read once a second. A replica reads the log when it starts. All that it has on
+//! a disk is a note of the group that it saw last (`witness`), so that an older copy of the log is not taken for the log.
 //!
 //! **It is not:** fast for a lone appender (two flushes and a round trip each), a place for more than some gigabytes
 //! (etcd's suggested maximum is 8 GiB, so retention is hours or days), or a way to survive the loss of a majority:
@@ -65,6 +66,7 @@ mod store;
 mod stored;
 mod tail;
 mod trim;
+mod witness;
 
 #[cfg(any(test, feature = "testing"))]
 #[allow(clippy::expect_used, reason = "for tests; a cluster that cannot be started is a panic")]

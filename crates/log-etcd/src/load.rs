@@ -10,6 +10,7 @@ use crate::index::{Applied, GroupEntry, LogIndex};
 use crate::names::{KeyNames, PartsShelf};
 use crate::rpc::{Headed, KeyRange, KeyValue, TxnRequest, read};
 use crate::stored::{Envelope, First, Group, Head, Page, damaged, decode};
+use crate::witness::GroupMark;
 
 /// How often reading begins anew because etcd's history has been compacted, or the log trimmed, behind it.
 const ATTEMPTS_MAX: u32 = 5;
@@ -19,6 +20,10 @@ pub(crate) struct LoadedLog {
     pub(crate) index: LogIndex,
     /// When it was all that there was.
     pub(crate) revision: i64,
+    /// The last group; `None` when none is left.
+    pub(crate) last: Option<GroupMark>,
+    /// The group that was looked for.
+    pub(crate) found: Option<GroupMark>,
 }
 
 /// Why reading stopped.
@@ -34,14 +39,15 @@ impl From<StoreError> for Stopped {
     }
 }
 
-/// Reads the whole log, as it was at one moment since this was called.
+/// Reads the whole log, as it was at one moment since this was called, and notes which group has the number `look_for`.
 pub(crate) async fn load(
     client: &EtcdClient,
     names: &KeyNames,
     now: UnixMillis,
+    look_for: Option<u64>,
 ) -> Result<LoadedLog, StoreError> {
     for _ in 0..ATTEMPTS_MAX {
-        match (Loading { client, names, now }).load().await {
+        match (Loading { client, names, now, look_for }).load().await {
             Ok(loaded) => return Ok(loaded),
             Err(Stopped::Failed(error)) => return Err(error),
             Err(Stopped::Overtaken) => {
@@ -56,6 +62,7 @@ struct Loading<'c> {
     client: &'c EtcdClient,
     names: &'c KeyNames,
     now: UnixMillis,
+    look_for: Option<u64>,
 }
 
 impl Loading<'_> {
@@ -77,7 +84,7 @@ impl Loading<'_> {
 
         let mut index = LogIndex::beginning(&first);
         self.pages(&mut index, &first, revision).await?;
-        self.groups(&mut index, revision).await?;
+        let (last, found) = self.groups(&mut index, revision).await?;
         if index.group() != head.group || index.tail().get() != head.tail {
             let why = format!(
                 "it says that the log ends with group {} and record {}, but what is there ends with group {} and record {}",
@@ -90,7 +97,7 @@ impl Loading<'_> {
         }
         index.set_head_revision(head_revision);
         index.drop_expired(self.now);
-        Ok(LoadedLog { index, revision })
+        Ok(LoadedLog { index, revision, last, found })
     }
 
     async fn pages(&self, index: &mut LogIndex, first: &First, revision: i64) -> Result<(), Stopped> {
@@ -115,7 +122,13 @@ impl Loading<'_> {
         Ok(())
     }
 
-    async fn groups(&self, index: &mut LogIndex, revision: i64) -> Result<(), Stopped> {
+    /// Returns the last group, and the one that is looked for.
+    async fn groups(
+        &self,
+        index: &mut LogIndex,
+        revision: i64,
+    ) -> Result<(Option<GroupMark>, Option<GroupMark>), Stopped> {
+        let (mut last, mut found) = (None, None);
         let mut range = Some(self.names.groups_from(index.first_group()));
         while let Some(some) = range {
             let kvs = self.read(&some, revision).await?;
@@ -129,9 +142,14 @@ impl Loading<'_> {
                     parts: envelope.parts_range(PartsShelf::Groups, self.names),
                     ..GroupEntry::default()
                 };
+                let mark = self.names.group_of(&kv.key).map(|group| GroupMark::of(group, &envelope));
                 let group: Option<Group> =
                     envelope.unpack(PartsShelf::Groups, &kv.key, self.client, self.names).await?;
                 let group = group.ok_or(Stopped::Overtaken)?;
+                if self.look_for == Some(group.group) {
+                    found = mark;
+                }
+                last = mark;
                 match index.apply(group, kv.mod_revision, place) {
                     Ok(Applied::New(_)) => {}
                     Ok(Applied::Known | Applied::Gap) => {
@@ -141,7 +159,7 @@ impl Loading<'_> {
                 }
             }
         }
-        Ok(())
+        Ok((last, found))
     }
 
     async fn read(&self, range: &KeyRange, revision: i64) -> Result<Vec<KeyValue>, Stopped> {

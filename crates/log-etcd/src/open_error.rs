@@ -1,3 +1,6 @@
+use std::io;
+use std::path::PathBuf;
+
 use batoff_log::StoreError;
 use batoff_types::{LogId, UnixMillis};
 
@@ -61,6 +64,28 @@ pub enum EtcdOpenError {
     Restored {
         /// Of the log in the snapshot.
         log_id: LogId,
+    },
+    /// The members have come back with an older state than this machine has seen.
+    #[error(
+        "the log {log_id} in etcd is an older copy: {lacks}, as {} says; put the newer data back, or let it become a log \
+         of its own (--new-log-id), which makes every node begin anew",
+        file.display()
+    )]
+    Older {
+        /// Which log.
+        log_id: LogId,
+        /// What is missing.
+        lacks: String,
+        /// Where it was noted.
+        file: PathBuf,
+    },
+    /// What this machine has seen of the log cannot be read.
+    #[error("{}: {source}", file.display())]
+    Seen {
+        /// Where it is noted.
+        file: PathBuf,
+        /// Why it cannot be read.
+        source: io::Error,
     },
     /// It goes on in another engine.
     #[error("the log {log_id} has moved to {to} on {}; start the control plane there", date(*at))]

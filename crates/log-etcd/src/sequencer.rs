@@ -33,6 +33,7 @@ use crate::queue::LogWrite;
 use crate::rpc::{KeyRange, RequestOp, TxnRequest, TxnResponse, if_modified_at, put, read};
 use crate::shared::StoreCore;
 use crate::stored::{Envelope, Group, Head};
+use crate::witness::GroupMark;
 
 /// Records of a group beyond which what waits goes into the next one.
 const GROUP_RECORDS: usize = 1_000;
@@ -328,7 +329,8 @@ impl Sequencer {
         let revision = crate::rpc::Headed::revision(&answer);
         let key = self.shared.names.group(group.group);
         let place = sealed.place(&self.shared.names);
-        if self.shared.apply(&key, group.clone(), revision, place)? {
+        let mark = GroupMark::of(group.group, sealed.envelope());
+        if self.shared.apply(&key, group.clone(), revision, place, mark)? {
             return Ok(());
         }
         // The index stood at the group before when this one was decided, and never goes back.

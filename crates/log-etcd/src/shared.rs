@@ -16,7 +16,9 @@ use crate::envelope::PIECE_BYTES_MAX;
 use crate::index::{Applied, GroupEntry, LogIndex, damaged_group};
 use crate::names::{KeyNames, PartsShelf};
 use crate::rpc::{AlarmRequest, AlarmType};
+use crate::load::LoadedLog;
 use crate::stored::{Envelope, First, Group};
+use crate::witness::GroupMark;
 
 /// Groups that a live tail may lag behind before it reads from etcd instead.
 const FEED_GROUPS: usize = 256;
@@ -46,6 +48,8 @@ pub(crate) struct StoreCore {
     pub(crate) write_time_max: Duration,
     pub(crate) stopping: CancellationToken,
     pub(crate) index: RwLock<LogIndex>,
+    /// The group with which the index ends.
+    pub(crate) last_group: watch::Sender<Option<GroupMark>>,
     pub(crate) health: watch::Sender<Health>,
     feed: broadcast::Sender<FeedNews>,
     /// The cluster takes no writes for want of room.
@@ -63,7 +67,7 @@ impl StoreCore {
         clock: WallClock,
         identity: KnownIdentity,
         write_time_max: Duration,
-        index: LogIndex,
+        loaded: LoadedLog,
     ) -> Self {
         Self {
             client: clients.0,
@@ -73,7 +77,8 @@ impl StoreCore {
             identity,
             write_time_max,
             stopping: CancellationToken::new(),
-            index: RwLock::new(index),
+            index: RwLock::new(loaded.index),
+            last_group: watch::Sender::new(loaded.last),
             health: watch::Sender::new(Health::Ok),
             feed: broadcast::Sender::new(FEED_GROUPS),
             is_full: AtomicBool::new(false),
@@ -180,13 +185,17 @@ impl StoreCore {
         let parts = envelope.parts_range(PartsShelf::Groups, &self.names);
         let bytes = bytes + PIECE_BYTES_MAX * usize::try_from(envelope.parts).unwrap_or(usize::MAX);
         let place = GroupEntry { bytes, parts, ..GroupEntry::default() };
+        let Some(number) = self.names.group_of(key) else {
+            return Err(self.noted(damaged_group(key, "it is no group")));
+        };
+        let mark = GroupMark::of(number, &envelope);
         let unpacked = envelope.unpack::<Group>(PartsShelf::Groups, key, &self.client, &self.names).await;
         // Parts that are gone: the group was trimmed meanwhile.
         let Some(group) = unpacked.map_err(|error| self.noted(error))? else { return Ok(false) };
-        if self.names.group_of(key) != Some(group.group) {
+        if number != group.group {
             return Err(self.noted(damaged_group(key, "it says that it is another group")));
         }
-        self.apply(key, group, revision, place)
+        self.apply(key, group, revision, place, mark)
     }
 
     /// Applies a group; false when others before it are missing.
@@ -196,11 +205,13 @@ impl StoreCore {
         group: Group,
         revision: i64,
         place: GroupEntry,
+        mark: GroupMark,
     ) -> Result<bool, StoreError> {
         let mut index = self.index.write();
         match index.apply(group, revision, place) {
             Ok(Applied::New(records)) => {
                 crate::measure::tail(index.tail());
+                self.last_group.send_replace(Some(mark));
                 if !records.is_empty() {
                     // Under the lock, so that the feed is in order. Nobody may be listening.
                     let _ = self.feed.send(FeedNews::Records(records.into()));
@@ -217,10 +228,16 @@ impl StoreCore {
     }
 
     /// Goes on with an index that was loaded anew.
-    pub(crate) fn replace_index(&self, loaded: LogIndex) {
+    pub(crate) fn replace_index(&self, loaded: LoadedLog) {
         let mut index = self.index.write();
-        if loaded.group() >= index.group() {
-            *index = loaded;
+        if loaded.index.group() >= index.group() {
+            *index = loaded.index;
+            self.last_group.send_if_modified(|last| {
+                // None is left when all were trimmed.
+                let is_news = loaded.last.is_some();
+                *last = loaded.last.or(*last);
+                is_news
+            });
             let _ = self.feed.send(FeedNews::LookAgain);
         }
     }

@@ -22,6 +22,7 @@ use crate::queue::WriteQueue;
 use crate::room::watch_room;
 use crate::sequencer::Sequencer;
 use crate::shared::StoreCore;
+use crate::witness::{self, LogLife};
 
 /// A store in an etcd cluster, one of several over the same log.
 ///
@@ -48,11 +49,25 @@ impl EtcdStore {
         let cluster = inspect(&client).await?;
         client.expect_cluster(cluster);
         let identity = identify(&client, &names, cluster, config.log_id).await?;
-        let loaded = load(&client, &names, (config.clock)()).await?;
+        let life = LogLife { log_id: identity.log_id, cluster, revision: identity.revision };
+        let seen = match &config.seen {
+            Some(file) => witness::read(file)
+                .map_err(|source| EtcdOpenError::Seen { file: file.clone(), source })?,
+            None => None,
+        };
+        let look_for = seen.map(|seen| seen.mark.group);
+        let loaded = load(&client, &names, (config.clock)(), look_for).await?;
+        if let (Some(seen), Some(file)) = (seen, &config.seen)
+            && let Some(lacks) =
+                seen.refutes(life, loaded.index.first_group(), loaded.index.group(), loaded.found)
+        {
+            return Err(EtcdOpenError::Older { log_id: identity.log_id, lacks, file: file.clone() });
+        }
+        let loaded_at = loaded.revision;
         let watcher = client.twin();
         let clients = (client, watcher);
         let shared =
-            StoreCore::new(clients, names, config.clock, identity, config.write_time_max, loaded.index);
+            StoreCore::new(clients, names, config.clock, identity, config.write_time_max, loaded);
         let shared = Arc::new(shared);
 
         let (requests, receiver) = WriteQueue::new();
@@ -61,10 +76,13 @@ impl EtcdStore {
         let vital = |what| VitalTask { what, shared: Arc::clone(&shared) };
         let (appends, follows) = (vital("appends"), vital("follows the log"));
         tasks.spawn(appends.run(Sequencer::new(Arc::clone(&shared), receiver).run()));
-        tasks.spawn(follows.run(follow(Arc::clone(&shared), loaded.revision)));
+        tasks.spawn(follows.run(follow(Arc::clone(&shared), loaded_at)));
         tasks.spawn(watch_room(Arc::clone(&shared), config.quota_bytes));
         tasks.spawn(expire(Arc::clone(&shared)));
         tasks.spawn(Arc::clone(&replicas).run());
+        if let Some(file) = config.seen {
+            tasks.spawn(witness::keep(file, Arc::clone(&shared), life));
+        }
         if let Some(keep) = config.compact_after {
             tasks.spawn(compact(Arc::clone(&shared), keep));
         }

@@ -116,6 +116,11 @@ impl EtcdServers {
         EtcdConfig::new(self.endpoints(), clock)
     }
 
+    /// Where a member has its data.
+    pub fn data_dir(&self, member: usize) -> PathBuf {
+        self.dir.path().join(format!("n{member}"))
+    }
+
     /// Kills a member, as a machine that has lost its power does.
     pub fn kill(&mut self, member: usize) {
         if let Some(mut process) = self.members[member].process.take() {
@@ -130,7 +135,7 @@ impl EtcdServers {
     /// When etcd is not installed.
     pub fn restart(&mut self, member: usize) {
         let this = &self.members[member];
-        let dir = self.dir.path().join(format!("n{member}"));
+        let dir = self.data_dir(member);
         let log =
             File::options().create(true).append(true).open(self.dir.path().join(format!("n{member}.log")));
         let log = log.expect("a temporary file can be made");

@@ -4,6 +4,7 @@ mod large;
 mod lossy_proxy;
 mod model;
 mod moving;
+mod older;
 mod opening;
 mod replicas;
 mod secured;

@@ -47,7 +47,7 @@ fn a_member_of_etcd_whose_disk_is_full_loses_nothing_and_comes_back_when_there_i
     });
 }
 
-/// A replica over etcd writes nothing into its data folder but, once, which log is its own.
+/// A replica over etcd writes into its data folder which log is its own, once, and what it has last seen of it.
 #[test]
 fn a_replica_whose_data_folder_is_full_goes_on_and_starts_again() {
     isolated(&["etcd"], async || {

@@ -143,5 +143,31 @@ fn a_log_that_has_become_shorter_is_served_by_no_replica() {
         assert_eq!(system.resets().await, resets, "no node was sent back");
         let left = read_log_in_etcd(&system.member_clients).await;
         assert!(left.len() < written.len() && written.starts_with(&left), "nothing was written behind it");
+
+        // Nor by one that was started again, which knows it from its folder.
+        for replica in 0..3 {
+            system.replica(replica).kill();
+        }
+        for replica in 0..3 {
+            let refused = system.replica(replica).start().await.expect_err("it has seen more");
+            assert!(refused.contains("an older copy") && refused.contains("--new-log-id"), "{refused}");
+        }
+        assert_eq!(system.resets().await, resets, "no node was sent back");
+
+        // As the runbook has it: one makes it a log of its own, the others forget the old one.
+        let mut once = system.control_once(&["--new-log-id"]);
+        once.start().await.unwrap_or_else(|why| panic!("{why}"));
+        assert_eq!(once.stop().await, 0);
+        for replica in 1..3 {
+            let refused = system.replica(replica).start().await.expect_err("it belongs to the old log");
+            let file = refused.split_whitespace().find(|word| word.ends_with("/log.id"));
+            std::fs::remove_file(file.unwrap_or_else(|| panic!("{refused}"))).unwrap();
+        }
+        for replica in 0..3 {
+            system.replica(replica).start().await.unwrap_or_else(|why| panic!("{why}"));
+        }
+        system.settled().await;
+        assert_ne!(system.resets().await, resets, "every node has begun anew");
+        recorder.purge_one(dice.throw()).await;
     });
 }

@@ -101,7 +101,7 @@ impl EtcdMove {
         log_id: LogId,
         now: UnixMillis,
     ) -> Result<(LogOutline, LogParts), EtcdMoveError> {
-        let loaded = load(&self.way.client, &self.way.names, now).await?;
+        let loaded = load(&self.way.client, &self.way.names, now, None).await?;
         let first_group = loaded.index.first_group();
         let outline = loaded.index.into_outline(log_id, now);
         let (sender, parts) = parts();

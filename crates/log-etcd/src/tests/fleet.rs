@@ -204,10 +204,10 @@ fn place(record: &StoredRecord) -> (Seq, Bytes) {
 /// What a store is without the tasks that follow the log.
 pub(super) async fn stop_following(store: Arc<EtcdStore>) -> StoreCore {
     let shared = store.shared();
-    let index = crate::load::load(&shared.client, &shared.names, shared.now()).await.unwrap().index;
+    let loaded = crate::load::load(&shared.client, &shared.names, shared.now(), None).await.unwrap();
     let clients = (shared.client.twin(), shared.watcher.twin());
     let (names, clock, identity) = (shared.names.clone(), Arc::clone(&shared.clock), shared.identity);
-    let quiet = StoreCore::new(clients, names, clock, identity, shared.write_time_max, index);
+    let quiet = StoreCore::new(clients, names, clock, identity, shared.write_time_max, loaded);
     store.close().await;
     quiet
 }
