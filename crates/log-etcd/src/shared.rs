@@ -14,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 use crate::client::{EtcdClient, EtcdError, RETRY_AFTER};
 use crate::envelope::PIECE_BYTES_MAX;
 use crate::index::{Applied, GroupEntry, LogIndex, damaged_group};
+use crate::load::LoadedLog;
 use crate::names::{KeyNames, PartsShelf};
 use crate::rpc::{AlarmRequest, AlarmType};
-use crate::load::LoadedLog;
 use crate::stored::{Envelope, First, Group};
 use crate::witness::GroupMark;
 

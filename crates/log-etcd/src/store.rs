@@ -51,8 +51,9 @@ impl EtcdStore {
         let identity = identify(&client, &names, cluster, config.log_id).await?;
         let life = LogLife { log_id: identity.log_id, cluster, revision: identity.revision };
         let seen = match &config.seen {
-            Some(file) => witness::read(file)
-                .map_err(|source| EtcdOpenError::Seen { file: file.clone(), source })?,
+            Some(file) => {
+                witness::read(file).map_err(|source| EtcdOpenError::Seen { file: file.clone(), source })?
+            }
             None => None,
         };
         let look_for = seen.map(|seen| seen.mark.group);
@@ -66,8 +67,7 @@ impl EtcdStore {
         let loaded_at = loaded.revision;
         let watcher = client.twin();
         let clients = (client, watcher);
-        let shared =
-            StoreCore::new(clients, names, config.clock, identity, config.write_time_max, loaded);
+        let shared = StoreCore::new(clients, names, config.clock, identity, config.write_time_max, loaded);
         let shared = Arc::new(shared);
 
         let (requests, receiver) = WriteQueue::new();

@@ -153,7 +153,9 @@ impl SeenFile {
     fn write(&mut self, seen: &SeenGroup, flushes: bool) -> io::Result<()> {
         let file = match self.file.take() {
             Some(file) => file,
-            None => OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&self.path)?,
+            None => {
+                OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&self.path)?
+            }
         };
         file.write_all_at(&encode(seen), 0)?;
         if flushes {
