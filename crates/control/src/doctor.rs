@@ -1,31 +1,28 @@
 //! `batoff-control doctor`: looks at everything that a control plane stands on, beside one that runs or before one is
-//! started, changes nothing, and says what it would change.
+//! started, changes nothing, and says what it would change. What it looks at as each program's doctor does is in
+//! [`batoff_program::doctor`]: the clock, the disk, ports, descriptors.
 //!
 //! | module | looks at |
 //! | --- | --- |
-//! | `disk` | room, how long a flush takes, how the file system is mounted |
-//! | `time` | the clock: against what was written before, and whether anything keeps it right |
+//! | `needs` | what those are measured by |
 //! | `certificates` | each listener's: ends, keys, rights |
-//! | `cluster` | instead of disk and store: the members of etcd, and the files for them |
-//! | `sockets` | each listener's address, and descriptors for as many connections as are configured |
+//! | `cluster` | instead of disk and store: the members of etcd, their clocks, and the files for them |
 //! | `folder` | the data folder: rights, secrets, the store |
 
 mod certificates;
 mod cluster;
-mod disk;
 mod folder;
-mod report;
-mod sockets;
-mod time;
+mod needs;
 
 use std::path::Path;
 
 use batoff_program::config;
+use batoff_program::doctor::folder::FolderUse;
+use batoff_program::doctor::{Diagnosis, clock, disk};
 
-pub use self::report::{Diagnosis, DoctorFinding, Severity};
 use crate::config::{Config, Engine};
 
-/// Looks at all that the configuration at `path`, with what `set` overrides, names. Blocks for about a second.
+/// Looks at all that the configuration at `path`, with what `set` overrides, names. Blocks for a second or two.
 pub fn examine(path: &Path, set: &[String]) -> Diagnosis {
     let mut report = Diagnosis::default();
     let config: Config = match config::load(path, set) {
@@ -40,19 +37,21 @@ pub fn examine(path: &Path, set: &[String]) -> Diagnosis {
         }
     };
     report.fine("configuration", format!("{} is fine", path.display()));
-    time::examine(&config.data.dir, &mut report);
+    let dir = &config.data.dir;
+    let running = FolderUse::of(dir);
+    clock::examine(dir, needs::CLOCK, &mut report);
     match &config.store.etcd {
         Some(etcd) if config.store.engine == Engine::Etcd => {
-            folder::examine(&config.data.dir, &mut report);
-            cluster::examine(&config, &etcd.endpoints, &mut report);
+            folder::examine(dir, &mut report);
+            cluster::examine(&config, etcd, &mut report);
         }
         _ => {
-            disk::examine(&config.data.dir, &mut report);
-            folder::examine(&config.data.dir, &mut report);
-            folder::store(&config.data.dir, &mut report);
+            disk::examine(dir, &needs::DISK, &mut report);
+            folder::examine(dir, &mut report);
+            folder::store(dir, &mut report);
         }
     }
     certificates::examine(&config, &mut report);
-    sockets::examine(&config, &mut report);
+    needs::sockets(&config, &running, &mut report);
     report
 }

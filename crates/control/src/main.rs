@@ -179,16 +179,7 @@ fn initialize(data_dir: &Path, given: &Given) -> Result<(), Failure> {
 fn diagnose(config: &Path, set: &[String], json: bool) -> ExitCode {
     // Fails only when a provider is installed already, which is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let diagnosis = doctor::examine(config, set);
-    let printed = match json.then(|| serde_json::to_string(&diagnosis)) {
-        None => flags::print(&diagnosis),
-        Some(Ok(document)) => flags::print(&format!("{document}\n")),
-        Some(Err(error)) => Err(Failure::internal("the report", error)),
-    };
-    match printed {
-        Ok(()) => diagnosis.exit_code().into(),
-        Err(failure) => failure.exit().into(),
-    }
+    batoff_program::doctor::tell(&doctor::examine(config, set), json)
 }
 
 async fn back_up(data_dir: &Path, target: &Path) -> Result<(), Failure> {

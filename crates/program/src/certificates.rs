@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
+use x509_parser::prelude::{ASN1Time, FromDer, GeneralName, X509Certificate};
 
 /// How often the files are looked at. A change counts when it is still there at the next look: whoever replaces the
 /// certificate and then the key is not caught in between.
@@ -43,6 +43,18 @@ impl ValidTime {
         }
         Ok(())
     }
+}
+
+/// The URIs among the names of a certificate (DER): a node's is one of them. None of what is no certificate.
+pub fn uris(der: &[u8]) -> Vec<String> {
+    let Ok((_, certificate)) = X509Certificate::from_der(der) else { return Vec::new() };
+    let names = certificate.subject_alternative_name().ok().flatten();
+    let names = names.iter().flat_map(|names| &names.value.general_names);
+    let uri = |name: &GeneralName| match name {
+        GeneralName::URI(uri) => Some((*uri).to_owned()),
+        _ => None,
+    };
+    names.filter_map(uri).collect()
 }
 
 /// This machine's time of day, in seconds of Unix time.

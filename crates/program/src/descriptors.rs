@@ -3,7 +3,7 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Kept for files, listeners and what the runtime needs, whatever is connected.
-const FILES: usize = 96;
+pub const FILES: usize = 96;
 
 /// What a process counts on when the system sets no limit.
 const UNLIMITED: usize = 1 << 20;

@@ -6,6 +6,7 @@
 //! | [`config`] | Where does a configuration key come from, and how is a text read? |
 //! | `flags` | What may stand on the command line, and what is printed for whoever started it? (feature `main`) |
 //! | `manual` | What does a package ship about it? Completions and man pages (feature `manual`) |
+//! | `doctor` | Does this machine, as it is configured, carry the program? What both doctors look at (feature `main`) |
 //! | `probe` | Is a running one well, where there is no curl to ask it? (feature `main`) |
 //! | [`exit`] | Which exit code, and which last line, has an error? |
 //! | [`signals`] | When to stop, and when to read certificates again? |
@@ -35,6 +36,8 @@
 pub mod certificates;
 pub mod config;
 pub mod descriptors;
+#[cfg(feature = "main")]
+pub mod doctor;
 pub mod durable;
 pub mod exit;
 #[cfg(feature = "serve")]

@@ -1,11 +1,8 @@
 //! The certificates of each listener.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-
 use batoff_program::certificates::{span, unix_now};
+use batoff_program::doctor::{Diagnosis, folder};
 
-use super::report::Diagnosis;
 use crate::config::Config;
 use crate::server::tls_files;
 
@@ -47,12 +44,6 @@ pub(super) fn examine(config: &Config, report: &mut Diagnosis) {
             }
             Ok((None, _)) => report.fine("certificates", format!("{listener}: {cert} fits its key")),
         }
-        if fs::metadata(&files.key).is_ok_and(|meta| meta.permissions().mode() & 0o007 != 0) {
-            report.error(
-                "certificates",
-                format!("{listener}: {} may be read by everyone", files.key.display()),
-                "chmod 600 (or 640), and issue another one: whoever has read it can be this control plane",
-            );
-        }
+        folder::key("certificates", &format!("{listener}: "), &files.key, "this control plane", report);
     }
 }

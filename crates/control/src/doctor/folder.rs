@@ -5,19 +5,16 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use batoff_log::embedded::EmbeddedStore;
+use batoff_program::doctor::{Diagnosis, folder};
 
-use super::report::Diagnosis;
 use crate::backup;
 use crate::init::{ADMIN_TOKEN_FILE, MASTER_KEY_FILE};
 
 pub(super) fn examine(dir: &Path, report: &mut Diagnosis) {
-    let Ok(meta) = fs::metadata(dir) else { return };
-    if meta.permissions().mode() & 0o077 == 0 {
-        report.fine("data", format!("{} is its user's alone", dir.display()));
-    } else {
-        let remedy = "chmod 700: customers' hosts and purges stand in it (a start does it, too)";
-        report.warn("data", format!("{} is open to others", dir.display()), remedy);
+    if !dir.is_dir() {
+        return;
     }
+    folder::alone("data", dir, "customers' hosts and purges", report);
     for name in [MASTER_KEY_FILE, ADMIN_TOKEN_FILE] {
         secret(&dir.join(name), report);
     }
@@ -53,8 +50,9 @@ pub(super) fn store(dir: &Path, report: &mut Diagnosis) {
         return;
     }
     if backup::is_served(dir) {
-        report.fine("store", "a control plane runs on it");
-        return;
+        let log = EmbeddedStore::log_beside(dir).ok().flatten();
+        let log = log.map_or_else(String::new, |log_id| format!(": log {log_id}"));
+        return report.fine("store", format!("a control plane runs on it{log}"));
     }
     match EmbeddedStore::inspect(dir) {
         Ok(Some(state)) => report.fine(

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::Serialize;
@@ -11,7 +12,7 @@ pub enum Severity {
     Fine,
     /// It works, and will not for long, or not well.
     Warning,
-    /// The control plane does not start, or loses what it promised.
+    /// The program does not start, or does not keep what it promised.
     Error,
 }
 
@@ -26,7 +27,7 @@ pub struct DoctorFinding {
     pub found: String,
     /// What to change; empty when nothing is to be.
     #[serde(skip_serializing_if = "str::is_empty")]
-    pub remedy: &'static str,
+    pub remedy: Cow<'static, str>,
 }
 
 /// All that was found, in the order in which it was looked at.
@@ -39,21 +40,42 @@ pub struct Diagnosis {
 }
 
 impl Diagnosis {
-    pub(super) fn fine(&mut self, area: &'static str, found: impl Into<String>) {
-        self.add(area, Severity::Fine, found.into(), "");
+    /// This is as it should be.
+    pub fn fine(&mut self, area: &'static str, found: impl Into<String>) {
+        self.add(area, Severity::Fine, found, "");
     }
 
-    pub(super) fn warn(&mut self, area: &'static str, found: impl Into<String>, remedy: &'static str) {
-        self.add(area, Severity::Warning, found.into(), remedy);
+    /// This works, and will not for long, or not well.
+    pub fn warn(
+        &mut self,
+        area: &'static str,
+        found: impl Into<String>,
+        remedy: impl Into<Cow<'static, str>>,
+    ) {
+        self.add(area, Severity::Warning, found, remedy);
     }
 
-    pub(super) fn error(&mut self, area: &'static str, found: impl Into<String>, remedy: &'static str) {
-        self.add(area, Severity::Error, found.into(), remedy);
+    /// With this the program does not start, or does not keep what it promised.
+    pub fn error(
+        &mut self,
+        area: &'static str,
+        found: impl Into<String>,
+        remedy: impl Into<Cow<'static, str>>,
+    ) {
+        self.add(area, Severity::Error, found, remedy);
     }
 
-    fn add(&mut self, area: &'static str, severity: Severity, found: String, remedy: &'static str) {
+    /// Something that was found, and how bad it is.
+    pub fn add(
+        &mut self,
+        area: &'static str,
+        severity: Severity,
+        found: impl Into<String>,
+        remedy: impl Into<Cow<'static, str>>,
+    ) {
+        let remedy = if severity == Severity::Fine { Cow::Borrowed("") } else { remedy.into() };
         self.severity = self.severity.max(severity);
-        self.findings.push(DoctorFinding { area, severity, found, remedy });
+        self.findings.push(DoctorFinding { area, severity, found: found.into(), remedy });
     }
 
     /// The exit code: 0 when all is fine, 1 with warnings, 2 with errors.
