@@ -59,7 +59,7 @@ impl FolderUse {
         {
             let device = (rustix::fs::major(meta.dev()), rustix::fs::minor(meta.dev()));
             let of_file = locks.iter().find(|lock| {
-                matches!(lock.lock_type, LockType::FLock | LockType::ODF)
+                !matches!(lock.lock_type, LockType::Posix)
                     && matches!(lock.kind, LockKind::Write)
                     && (lock.inode, (lock.devmaj, lock.devmin)) == (meta.ino(), device)
             });
