@@ -2,16 +2,20 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use batoff_tests::{Customer, Dice, System, SystemPlan};
+use batoff_tests::{Customer, Dice, System, SystemPlan, fault_time};
 use serde_json::{Value, json};
 
 /// Customers that purge at one time.
 const CUSTOMERS: usize = 4;
 
-/// How often the control plane is killed.
+/// How often the control plane is killed at least.
 const KILLS: usize = 5;
+
+/// How long a life may last before the audit log has written for the first time, in milliseconds, and until it has.
+const BEFORE_A_WRITE_MS: [u64; 2] = [200, 1_200];
+const ABOUT_A_WRITE_MS: [u64; 2] = [4_500, 6_500];
 
 /// Purges until `stop`; the tasks of those that were accepted.
 async fn purge_until(stop: &AtomicBool, customer: &Customer, who: usize) -> Vec<String> {
@@ -34,13 +38,18 @@ async fn every_202_has_its_entry_in_the_audit_log_after_kills_in_the_middle_of_i
     let mut dice = Dice::seeded("the audit log");
     let mut accepted = Vec::new();
     let mut head = None;
-    for kill in 0..KILLS {
+    let (until, mut kills) = (Instant::now() + fault_time(), 0);
+    while kills < KILLS || Instant::now() < until {
+        let kill = kills;
+        kills += 1;
         let stop = AtomicBool::new(false);
         let (customer, control) = (&system.customer, &mut system.control);
         let load = (0..CUSTOMERS).map(|who| purge_until(&stop, customer, kill * CUSTOMERS + who));
-        // Longer and shorter than the audit log waits: there are entries on their way, and none yet.
+        // One life is about as long as the audit log waits: there are entries that are written, others on their way. The
+        // others are shorter: there are none yet.
+        let [least, most] = if kill % KILLS == 0 { ABOUT_A_WRITE_MS } else { BEFORE_A_WRITE_MS };
         let (tasks, ()) = tokio::join!(futures_util::future::join_all(load), async {
-            tokio::time::sleep(Duration::from_millis(dice.between(200, 6_500))).await;
+            tokio::time::sleep(Duration::from_millis(dice.between(least, most))).await;
             control.kill();
             control.start().await.unwrap_or_else(|why| panic!("{why}"));
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -52,7 +61,7 @@ async fn every_202_has_its_entry_in_the_audit_log_after_kills_in_the_middle_of_i
         let verdict = verdict.unwrap_or_else(|why| panic!("{why}")).remove(0);
         head = verdict["head"].as_str().map(str::to_owned);
     }
-    assert!(accepted.len() > KILLS * CUSTOMERS, "that was no load");
+    assert!(accepted.len() > kills * CUSTOMERS, "that was no load");
 
     let lines = system.batoff(&["audit", "export"]).await.unwrap_or_else(|why| panic!("{why}"));
     let mut told: HashMap<&str, usize> = HashMap::new();
@@ -65,7 +74,7 @@ async fn every_202_has_its_entry_in_the_audit_log_after_kills_in_the_middle_of_i
         assert_eq!(told.get(task.as_str()), Some(&1), "{task} of {} purges", accepted.len());
     }
     eprintln!(
-        "{} purges accepted over {KILLS} kills, each with one entry of {}",
+        "{} purges accepted over {kills} kills, each with one entry of {}",
         accepted.len(),
         lines.len() - 1
     );

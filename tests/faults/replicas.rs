@@ -4,6 +4,7 @@
 mod clocks;
 mod disks;
 mod power_cuts;
+mod rolling;
 mod seats;
 mod turmoil;
 
@@ -64,8 +65,18 @@ async fn nobody_notices(
     promise: Promise,
     strike: impl AsyncFnOnce(&mut Strikes, Instant, Dice),
 ) {
-    let mut dice = Dice::seeded(what);
-    let (time, began) = (fault_time(), Instant::now());
+    nobody_notices_for(fault_time(), what, system, promise, strike).await;
+}
+
+/// The same for as long as a story says that needs longer than others.
+async fn nobody_notices_for(
+    time: Duration,
+    what: &str,
+    system: System,
+    promise: Promise,
+    strike: impl AsyncFnOnce(&mut Strikes, Instant, Dice),
+) {
+    let (mut dice, began) = (Dice::seeded(what), Instant::now());
     let recorder = Recorder::of(&system);
     system.warm(STEADY).await;
     let nodes: Vec<_> = system.nodes.iter().map(|edge| (edge.pop.clone(), edge.proxy.clone())).collect();
@@ -149,22 +160,64 @@ async fn any_one_member_of_etcd_killed_or_frozen_takes_no_lease_and_loses_no_pur
     .await;
 }
 
-#[tokio::test]
-async fn all_replicas_are_restarted_one_after_the_other_and_nobody_notices() {
-    let system = System::start(three()).await;
-    let story = "replicas restarted one after the other";
-    nobody_notices(story, system, Promise::InTime, async |strikes, _, _| {
-        for replica in 0..3 {
-            let service = strikes.system.replica(replica);
-            assert_eq!(service.stop().await, 0, "it ends well");
-            service.start().await.unwrap_or_else(|why| panic!("{why}"));
-            tokio::time::sleep(Duration::from_secs(2)).await;
-        }
-    })
-    .await;
+/// What is cut, from where to where.
+struct CutLink(Vec<(Place, Place)>);
+
+impl CutLink {
+    /// Cuts the link between two places, one way, the other, or both.
+    fn cut(network: &Network, one: Place, other: Place, dice: &mut Dice) -> Self {
+        let ways = match dice.between(0, 3) {
+            0 => vec![(one, other), (other, one)],
+            1 => vec![(other, one)],
+            _ => vec![(one, other)],
+        };
+        ways.iter().for_each(|(from, to)| network.lose(*from, *to));
+        Self(ways)
+    }
+
+    /// A link between a replica and a node or a member of etcd.
+    fn of_replica(network: &Network, replica: usize, dice: &mut Dice) -> Self {
+        let at = dice.one_in(2);
+        let other = pick_of_three(dice);
+        let other = if at { Place::Node(other) } else { Place::Member(other) };
+        Self::cut(network, Place::Replica(replica), other, dice)
+    }
+
+    /// A link between two members of etcd.
+    fn of_members(network: &Network, dice: &mut Dice) -> Self {
+        let one = pick_of_three(dice);
+        let other = (one + 1 + usize::from(dice.one_in(2))) % 3;
+        Self::cut(network, Place::Member(one), Place::Member(other), dice)
+    }
+
+    fn mend(self, network: &Network) {
+        self.0.into_iter().for_each(|(from, to)| network.mend(from, to));
+    }
 }
 
-/// One link at a time, between a replica and a node or a member of etcd, is cut for a while, one way or both.
+fn pick_of_three(dice: &mut Dice) -> usize {
+    usize::try_from(dice.between(0, 3)).unwrap()
+}
+
+/// The longest time that a link is cut, in milliseconds.
+const CUT_MS: u64 = 4_000;
+
+/// One link at a time is cut for a while, one way or both.
+async fn cut_one_after_the_other(
+    network: &Network,
+    until: Instant,
+    mut dice: Dice,
+    cut: impl Fn(&Network, &mut Dice) -> CutLink,
+) {
+    while Instant::now() + RECOVERY < until {
+        let link = cut(network, &mut dice);
+        tokio::time::sleep(Duration::from_millis(dice.between(50, CUT_MS))).await;
+        link.mend(network);
+        tokio::time::sleep(RECOVERY).await;
+    }
+}
+
+/// Between a replica and a node or a member of etcd.
 #[test]
 fn any_one_link_of_a_replica_cut_is_noticed_by_nobody() {
     isolated(&["nft", "etcd"], async || {
@@ -172,22 +225,10 @@ fn any_one_link_of_a_replica_cut_is_noticed_by_nobody() {
         let network = Network::lay_for(plan.nodes, plan.replicas);
         let system = System::start(plan).await;
         let story = "links of replicas cut";
-        nobody_notices(story, system, Promise::InTime, async |_, until, mut dice| {
-            while Instant::now() + RECOVERY < until {
-                let mut pick = |count| usize::try_from(dice.between(0, count)).unwrap();
-                let replica = Place::Replica(pick(3));
-                let other = if pick(2) == 0 { Place::Node(pick(3)) } else { Place::Member(pick(3)) };
-                let ways = pick(3);
-                if ways != 1 {
-                    network.lose(replica, other);
-                }
-                if ways != 2 {
-                    network.lose(other, replica);
-                }
-                tokio::time::sleep(Duration::from_millis(dice.between(50, 4_000))).await;
-                network.heal();
-                tokio::time::sleep(RECOVERY).await;
-            }
+        nobody_notices(story, system, Promise::InTime, async |_, until, dice| {
+            let of_replica =
+                |network: &_, dice: &mut _| CutLink::of_replica(network, pick_of_three(dice), dice);
+            cut_one_after_the_other(&network, until, dice, of_replica).await;
         })
         .await;
     });
@@ -201,19 +242,8 @@ fn any_one_link_between_members_of_etcd_cut_takes_no_lease_and_loses_no_purge() 
         let network = Network::lay_for(plan.nodes, plan.replicas);
         let system = System::start(plan).await;
         let story = "links of members of etcd cut";
-        nobody_notices(story, system, Promise::Kept, async |_, until, mut dice| {
-            while Instant::now() + RECOVERY < until {
-                let mut pick = |count| usize::try_from(dice.between(0, count)).unwrap();
-                let one = pick(3);
-                let other = (one + 1 + pick(2)) % 3;
-                network.lose(Place::Member(one), Place::Member(other));
-                if pick(2) == 0 {
-                    network.lose(Place::Member(other), Place::Member(one));
-                }
-                tokio::time::sleep(Duration::from_millis(dice.between(50, 4_000))).await;
-                network.heal();
-                tokio::time::sleep(RECOVERY).await;
-            }
+        nobody_notices(story, system, Promise::Kept, async |_, until, dice| {
+            cut_one_after_the_other(&network, until, dice, CutLink::of_members).await;
         })
         .await;
     });

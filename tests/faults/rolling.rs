@@ -1,9 +1,10 @@
-//! Everything restarted one after the other, as an upgrade does it, while purges go on.
+//! Everything restarted one after the other, as an upgrade does it, while purges go on; over and over when there is time.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use batoff_tests::{Customer, Dice, Recorder, System, SystemPlan};
+use batoff_tests::{Customer, Dice, Recorder, Service, System, SystemPlan, fault_time};
 use serde_json::json;
 
 /// How long a client waits before its one retry.
@@ -40,27 +41,36 @@ async fn purge_until(
     tasks
 }
 
+/// Stops a program in order, and starts it after what a package takes to be replaced, now and then.
+async fn restart(service: &mut Service, dice: &mut Dice) {
+    assert_eq!(service.stop().await, 0, "{} ends well", service.name);
+    tokio::time::sleep(Duration::from_millis(dice.between(0, 500))).await;
+    service.start().await.unwrap_or_else(|why| panic!("{why}"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rolling_restart_under_load_fails_no_request_that_one_retry_does_not_heal() {
     let mut system = System::start(SystemPlan { nodes: 2, ..SystemPlan::default() }).await;
     let recorder = Recorder::of(&system);
     let mut dice = Dice::seeded("a rolling restart");
-    let (stop, retries) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let customer = system.customer.clone();
+    let (stop, retries) = (Arc::new(AtomicBool::new(false)), AtomicUsize::new(0));
+    let (customer, until) = (system.customer.clone(), Instant::now() + fault_time());
     let load = futures_util::future::join_all((0..2).map(|who| purge_until(&stop, &customer, who, &retries)));
-    let visits = recorder.run(4, Duration::from_secs(12), &mut dice);
+    let (mut pauses, is_over) = (dice.fork(), Arc::clone(&stop));
+    let visits = recorder.run_until(4, move || is_over.load(Ordering::Relaxed), &mut dice);
+    let mut rounds = 0;
     let restarts = async {
-        // Nodes first, as README has it; then the control plane, twice.
-        for node in 0..system.nodes.len() {
-            let service = &mut system.nodes[node].service;
-            assert_eq!(service.stop().await, 0, "a node ends well");
-            service.start().await.unwrap_or_else(|why| panic!("{why}"));
-            system.settled().await;
-        }
-        for _ in 0..2 {
-            assert_eq!(system.control.stop().await, 0, "the control plane ends well");
-            system.control.start().await.unwrap_or_else(|why| panic!("{why}"));
-            system.settled().await;
+        while rounds == 0 || Instant::now() < until {
+            // Nodes first, as README has it; then the control plane, twice.
+            for node in 0..system.nodes.len() {
+                restart(&mut system.nodes[node].service, &mut pauses).await;
+                system.settled().await;
+            }
+            for _ in 0..2 {
+                restart(&mut system.control, &mut pauses).await;
+                system.settled().await;
+            }
+            rounds += 1;
         }
         stop.store(true, Ordering::Relaxed);
     };
@@ -70,7 +80,8 @@ async fn a_rolling_restart_under_load_fails_no_request_that_one_retry_does_not_h
     for task in &tasks {
         system.customer.completed(task).await;
     }
-    println!("{} purges, of which {} were sent twice", tasks.len(), retries.load(Ordering::Relaxed));
+    let retries = retries.load(Ordering::Relaxed);
+    eprintln!("{rounds} rounds, {} purges, of which {retries} were sent twice", tasks.len());
     // No page that was purged was served, and the log holds each purge once.
     system.settled().await;
     recorder.visit_all().await;

@@ -14,6 +14,7 @@ mod ledger;
 mod members;
 mod network;
 mod origin;
+mod place;
 mod program;
 mod purge_log;
 mod recorded_disk;
@@ -30,15 +31,14 @@ pub use isolated::{isolated, mounted, run, unmounted};
 pub use ledger::{Ledger, Promise};
 pub use network::{Cut, Network};
 pub use origin::Origin;
+pub use place::{CONTROL_NAMESPACE, Place, address, node_namespace};
 pub use program::{Launch, Program, binary, free_port, kill, programs, scratch, scratch_on_disk};
 pub use purge_log::{read_log, read_log_in_etcd, try_read_log};
 pub use recorded_disk::{Loss, RecordedDisk};
 pub use recorder::Recorder;
 pub use service::Service;
 pub use signed::{Customer, Reply};
-pub use system::{
-    CONTROL_NAMESPACE, Edge, HOST, Place, SITE, System, SystemPlan, address, node_namespace, readiness_at,
-};
+pub use system::{Edge, HOST, SITE, System, SystemPlan, readiness_at};
 pub use visitor::{Answer, Visitor};
 
 use std::time::Duration;

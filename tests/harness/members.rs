@@ -2,8 +2,8 @@ use std::path::Path;
 
 use tokio::net::TcpStream;
 
-use crate::system::{Place, SystemPlan};
-use crate::{Launch, Service, eventually, free_port};
+use crate::system::SystemPlan;
+use crate::{Launch, Place, Service, eventually, free_port};
 
 /// Names the program that the members are, where it is not the `etcd` in `PATH`: to run the same stories with another
 /// version.

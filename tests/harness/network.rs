@@ -1,10 +1,14 @@
+use std::sync::{Mutex, PoisonError};
+
 use crate::isolated::run;
-use crate::system::{Place, address};
+use crate::place::{Place, address};
 
 /// A switch with a namespace on each port; the test itself sits at the switch. What is cut is cut in the switch, so
 /// neither end notices anything but silence.
 pub struct Network {
     places: Vec<Place>,
+    /// What gets lost, from where to where; twice where two cuts overlap.
+    lost: Mutex<Vec<(Place, Place)>>,
 }
 
 /// Which way packets between a node and the control plane get lost.
@@ -38,7 +42,7 @@ impl Network {
         places.iter().for_each(|place| plug(*place));
         run("nft", &["add table bridge cuts"]);
         run("nft", &["add chain bridge cuts forward { type filter hook forward priority 0; }"]);
-        Self { places }
+        Self { places, lost: Mutex::default() }
     }
 
     /// Cuts a node off, or half off, from the first control plane.
@@ -54,13 +58,35 @@ impl Network {
     /// What goes from one place to another gets lost.
     pub fn lose(&self, from: Place, to: Place) {
         assert!(self.places.contains(&from) && self.places.contains(&to), "{from:?} and {to:?} have cables");
-        let (from, to) = (port(&from.namespace()), port(&to.namespace()));
-        run("nft", &[&format!("add rule bridge cuts forward iifname {from} oifname {to} drop")]);
+        self.change(|lost| lost.push((from, to)));
+    }
+
+    /// Takes back one [`Self::lose`].
+    ///
+    /// # Panics
+    /// When nothing of that kind gets lost.
+    pub fn mend(&self, from: Place, to: Place) {
+        self.change(|lost| {
+            let found = lost.iter().position(|cut| *cut == (from, to));
+            lost.swap_remove(found.unwrap_or_else(|| panic!("what goes from {from:?} to {to:?} arrives")));
+        });
     }
 
     /// Mends every cut.
     pub fn heal(&self) {
-        run("nft", &["flush chain bridge cuts forward"]);
+        self.change(Vec::clear);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Vec<(Place, Place)>)) {
+        let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut lost);
+        // One call, which takes effect as a whole.
+        let mut script = "flush chain bridge cuts forward".to_owned();
+        for (from, to) in &*lost {
+            let (from, to) = (port(&from.namespace()), port(&to.namespace()));
+            script += &format!("; add rule bridge cuts forward iifname {from} oifname {to} drop");
+        }
+        run("nft", &[&script]);
     }
 }
 

@@ -10,6 +10,8 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod golden;
+
 fn stored(cursor: u64) -> Stored {
     let mut sites = SiteTable::default();
     sites.set(
