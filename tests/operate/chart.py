@@ -21,7 +21,16 @@ WRONG = {
     "a PoP that is no name": ({"edge": {"pops": [{"name": "FRA 1"}]}}, "name"),
     "an endpoint without TLS": ({"edge": {"endpoints": ["http://control:7443"]}}, "endpoints"),
     "a size without a unit": ({"control": {"storage": {"size": "10"}}}, "size"),
+    "a collector without a port": ({"traces": {"endpoint": "https://collector"}}, "endpoint"),
+    "a share that is none": ({"traces": {"ratio": 2}}, "ratio"),
     "a setting that is no key": ({"control": {"settings": {"listen": "x"}}}, "listen"),
+}
+
+# None of these may be rendered, though each value by itself is one; and the key must be named.
+UNFIT = {
+    "a token for everybody to read": {"traces": {"endpoint": "http://collector:4317", "headersSecret": "token"}},
+    "a token for nobody": {"traces": {"headersSecret": "token"}},
+    "an authority without TLS": {"traces": {"endpoint": "http://collector:4317", "caSecret": "ca"}},
 }
 
 
@@ -82,6 +91,15 @@ def main():
             assert named in str(error), f"{what}: {error}"
         else:
             raise AssertionError(f"{what} passes the schema")
+    for what, values in UNFIT.items():
+        loaded.validate_schema(values)
+        named = [key for key in values["traces"] if key != "endpoint"][0]
+        try:
+            loaded.render(values, name="purge", namespace="cdn")
+        except Exception as error:  # Whatever the renderer calls it.
+            assert f"traces.{named}" in str(error), f"{what}: {error}"
+        else:
+            raise AssertionError(f"{what} is rendered")
     print(json.dumps(made))
 
 

@@ -14,10 +14,13 @@
 //! | --- | --- |
 //! | `section` | What may an operator set? `[traces]` |
 //! | `export` | How do spans reach the collector? (feature `traces`) |
+//! | `way` | Where is it, who vouches for it, and which token does it want? (feature `traces`) |
 
 #[cfg(feature = "traces")]
 mod export;
 mod section;
+#[cfg(feature = "traces")]
+mod way;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -116,7 +116,10 @@ async fn serve(flags: Flags) -> Result<(), Failure> {
     loop {
         tokio::select! {
             () = signals.stop.cancelled() => break,
-            () = signals.reload.notified() => supervisor.reloading(|| handle.reload()),
+            () = signals.reload.notified() => supervisor.reloading(|| {
+                handle.reload();
+                exporter.reload();
+            }),
             () = vital.failed() => return Err(Failure::vital()),
         }
     }

@@ -40,3 +40,37 @@ seccompProfile: { type: RuntimeDefault }
 {{- define "batoff.edgeUser" -}}
 {{ .Values.edge.nginx.enabled | ternary (int .Values.edge.nginx.user) 10001 }}
 {{- end }}
+
+{{/* [traces] of any of our programs: (list $ "control") */}}
+{{- define "batoff.traces" -}}
+{{- $traces := (index . 0).Values.traces -}}
+[traces]
+{{- if $traces.endpoint }}
+{{- $secure := hasPrefix "https://" $traces.endpoint }}
+{{- if and $traces.headersSecret (not $secure) }}
+{{- fail "traces.headersSecret: a token goes over https only; see traces.endpoint" }}
+{{- end }}
+{{- if and $traces.caSecret (not $secure) }}
+{{- fail "traces.caSecret: says nothing without https; see traces.endpoint" }}
+{{- end }}
+endpoint = {{ $traces.endpoint | quote }}
+{{- if $secure }}
+ca = {{ empty $traces.caSecret | ternary "/etc/ssl/certs/ca-certificates.crt" "/etc/batoff/collector-ca/ca.crt" | quote }}
+{{- end }}
+{{- if $traces.headersSecret }}
+headers_file = "/etc/batoff/collector/headers"
+{{- end }}
+attributes = {{ $traces.attributes | toJson }}
+{{- if eq (index . 1) "control" }}
+ratio = {{ printf "%g" (float64 $traces.ratio) }}
+callers_per_minute = {{ int $traces.callersPerMinute }}
+{{- end }}
+{{- else }}
+# Off: traces.endpoint is empty.
+{{- range list "caSecret" "headersSecret" }}
+{{- if index $traces . }}
+{{- fail (printf "traces.%s: says nothing without traces.endpoint" .) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}

@@ -22,6 +22,9 @@ pub struct TracesConfig {
     pub endpoint: Option<String>,
     /// The authorities that may have signed the collector's certificate (PEM).
     pub ca: Option<PathBuf>,
+    /// A file with headers that go with each request, one a line as `name: value`, such as a token that the collector wants.
+    /// A file that everybody may read is refused, and so is sending what stands in it over a network without TLS.
+    pub headers_file: Option<PathBuf>,
     /// What this program is called there (`service.name`). Not set: `batoff-control`.
     pub service: Option<String>,
     /// What else is said of it, as `key=value`, such as `deployment.environment.name=production`.
@@ -49,6 +52,7 @@ impl TracesConfig {
         TracesSection {
             endpoint: self.endpoint.clone(),
             ca: self.ca.clone(),
+            headers_file: self.headers_file.clone(),
             service: self.service.clone(),
             attributes: self.attributes.clone(),
         }
@@ -57,7 +61,7 @@ impl TracesConfig {
     /// What tells the collector, for this replica.
     ///
     /// # Errors
-    /// It is not configured well, or the authority's file cannot be used.
+    /// It is not configured well, or a file that it names cannot be used.
     pub fn exporter(&self, replica: Replica) -> Result<(Traces, Exporter), ConfigError> {
         let (program, version) = ("batoff-control", env!("CARGO_PKG_VERSION"));
         Exporter::prepare(&self.section(), program, version, &format!("replica-{}", replica.0))

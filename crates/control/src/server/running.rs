@@ -112,9 +112,10 @@ impl Running {
         Supervisor::ready(self.vital.clone(), &others, Arc::clone(&self.ops) as _)
     }
 
-    /// Reads all certificates again. Those that cannot be used stay as they are.
+    /// Reads all certificates again, and what the collector of traces wants to be told. What cannot be used stays as it was.
     pub fn reload(&self) {
         self.services.certificates.reload();
+        self.services.exporter.reload();
     }
 
     /// Accepts nothing more, sends nodes away, finishes what was begun, releases its seat, closes the store. Takes at most

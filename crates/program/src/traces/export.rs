@@ -1,10 +1,12 @@
 //! The way of spans to the collector. What is lost on it is counted; nothing else comes of it.
 
-use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
 use opentelemetry_proto::tonic::resource::v1::Resource;
@@ -13,12 +15,13 @@ use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::Channel;
 
+use super::way::{CollectorWay, WatchedWay};
 use super::{LOST, LossReason, SpanSide, SpanValue, TraceSpan, Traces, TracesSection, lost};
 use crate::config::ConfigError;
 
@@ -27,12 +30,6 @@ const BATCH_SPANS: usize = 512;
 
 /// How long the first span of a request waits for others.
 const GATHER: Duration = Duration::from_millis(500);
-
-/// For a connection.
-const CONNECT_MAX: Duration = Duration::from_secs(2);
-
-/// For an answer.
-const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// Between attempts to deliver the same spans; after the last they are lost. A collector that is started again is waited for.
 const AGAIN_AFTER: [Duration; 4] =
@@ -50,6 +47,8 @@ const SAMPLED: u32 = 1;
 #[derive(Debug, Default)]
 pub struct Exporter {
     stop: CancellationToken,
+    /// `None`: there is no collector.
+    way: Option<Arc<WatchedWay>>,
     /// Until it runs.
     prepared: Mutex<Option<Export>>,
     running: Mutex<Option<JoinHandle<()>>>,
@@ -57,7 +56,7 @@ pub struct Exporter {
 
 #[derive(Debug)]
 struct Export {
-    endpoint: Endpoint,
+    way: watch::Receiver<CollectorWay>,
     resource: Resource,
     spans: mpsc::Receiver<TraceSpan>,
     stop: CancellationToken,
@@ -69,7 +68,7 @@ impl Exporter {
     /// Of a program of this name and version, of which there is this `instance`. Without an endpoint nothing goes anywhere.
     ///
     /// # Errors
-    /// The section is wrong, or the authority's file cannot be used.
+    /// The section is wrong, or a file that it names cannot be used.
     pub fn prepare(
         section: &TracesSection,
         program: &str,
@@ -77,17 +76,20 @@ impl Exporter {
         instance: &str,
     ) -> Result<(Traces, Self), ConfigError> {
         section.validate()?;
-        let Some(text) = &section.endpoint else { return Ok((Traces::default(), Self::default())) };
+        let Some(way) = WatchedWay::read(section)? else {
+            return Ok((Traces::default(), Self::default()));
+        };
         let stop = CancellationToken::new();
         let (traces, spans) = Traces::channel();
         let export = Export {
-            endpoint: endpoint(text, section.ca.as_deref())?,
+            way: way.subscribe(),
             resource: resource(section, program, version, instance)?,
             spans,
             stop: stop.clone(),
             is_away: false,
         };
-        Ok((traces, Self { stop, prepared: Mutex::new(Some(export)), running: Mutex::default() }))
+        let prepared = Mutex::new(Some(export));
+        Ok((traces, Self { stop, way: Some(way), prepared, running: Mutex::default() }))
     }
 
     /// From now on spans are delivered, on a task of this runtime. Call it once there is a recorder of metrics.
@@ -102,7 +104,18 @@ impl Exporter {
         for why in [LossReason::Queue, LossReason::Away, LossReason::Refused] {
             lost(why, 0);
         }
+        if let Some(way) = self.way.as_ref().filter(|way| way.has_files()) {
+            runtime.spawn(Arc::clone(way).follow_files(self.stop.clone()));
+        }
         *self.running.lock() = Some(runtime.spawn(export.run()));
+    }
+
+    /// Reads the authority and the headers again, for the next request. What cannot be used changes nothing. By themselves
+    /// they are read again when their files have changed.
+    pub fn reload(&self) {
+        if let Some(way) = self.way.as_ref().filter(|way| way.has_files()) {
+            way.reload();
+        }
     }
 
     /// Delivers what is there, if that is done within [`FAREWELL_MAX`].
@@ -115,30 +128,6 @@ impl Exporter {
         }
     }
 }
-
-fn endpoint(text: &str, ca: Option<&Path>) -> Result<Endpoint, ConfigError> {
-    let invalid = |key: &str, problem: String| ConfigError::invalid(format!("traces.{key}"), problem);
-    let endpoint = Channel::from_shared(text.to_owned())
-        .map_err(|error| invalid("endpoint", format!("{text:?}: {error}")))?
-        .connect_timeout(CONNECT_MAX)
-        .timeout(ANSWER_MAX);
-    let Some(path) = ca else { return Ok(endpoint) };
-    let unusable = |problem: String| {
-        invalid(
-            "ca",
-            format!("{} cannot be used: {problem}; name a file of certificates in PEM", path.display()),
-        )
-    };
-    let pem = std::fs::read(path).map_err(|error| unusable(error.to_string()))?;
-    if !pem.windows(BEGIN.len()).any(|bytes| bytes == BEGIN) {
-        return Err(unusable("there is no certificate in it".to_owned()));
-    }
-    let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem));
-    endpoint.tls_config(tls).map_err(|error| unusable(error.to_string()))
-}
-
-/// How a certificate begins in PEM (RFC 7468).
-const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
 /// Who speaks, with the names that OpenTelemetry's conventions have for it. What the operator says goes before.
 fn resource(
@@ -164,7 +153,7 @@ fn attribute(key: &str, value: Value) -> KeyValue {
 
 impl Export {
     async fn run(mut self) {
-        let mut client = TraceServiceClient::new(self.endpoint.connect_lazy());
+        let mut client = self.connect();
         while !self.stop.is_cancelled() {
             let batch = self.gather().await;
             if !batch.is_empty() {
@@ -180,13 +169,33 @@ impl Export {
                     return;
                 }
                 let spans = batch.len() as u64;
-                match client.export(self.request(batch)).await {
+                let request = self.request(batch);
+                match self.send(&mut client, request).await {
                     Ok(_) => metrics::counter!(SENT).increment(spans),
                     Err(_) => lost(LossReason::Away, spans),
                 }
             }
         };
         let _ = tokio::time::timeout(FAREWELL_MAX, farewell).await;
+    }
+
+    /// To where the files say now; the connection is made by the first request.
+    fn connect(&mut self) -> TraceServiceClient<Channel> {
+        TraceServiceClient::new(self.way.borrow_and_update().endpoint.connect_lazy())
+    }
+
+    /// By the way of now: with another token, or by another authority, than the request before, if the files were exchanged.
+    async fn send(
+        &mut self,
+        client: &mut TraceServiceClient<Channel>,
+        spans: ExportTraceServiceRequest,
+    ) -> Result<ExportTraceServiceResponse, tonic::Status> {
+        // An error says that nobody will exchange it any more.
+        if self.way.has_changed().unwrap_or(false) {
+            *client = self.connect();
+        }
+        let request = self.way.borrow().addressed(spans);
+        client.export(request).await.map(tonic::Response::into_inner)
     }
 
     /// The first span that comes, and what follows it soon; nothing when the process stops.
@@ -221,10 +230,9 @@ impl Export {
         let request = self.request(batch);
         let mut waits = AGAIN_AFTER.into_iter();
         loop {
-            let status = match client.export(request.clone()).await {
+            let status = match self.send(client, request.clone()).await {
                 Ok(answer) => {
-                    let refused =
-                        answer.into_inner().partial_success.map_or(0, |partial| partial.rejected_spans);
+                    let refused = answer.partial_success.map_or(0, |partial| partial.rejected_spans);
                     let refused = u64::try_from(refused).unwrap_or(0).min(spans);
                     lost(LossReason::Refused, refused);
                     metrics::counter!(SENT).increment(spans - refused);
@@ -236,8 +244,9 @@ impl Export {
                 Err(status) => status,
             };
             if !std::mem::replace(&mut self.is_away, true) {
-                let (code, reason) = (status.code(), told(&status));
-                tracing::warn!(endpoint = %self.endpoint.uri(), ?code, reason, "spans cannot be delivered; purges go on untold");
+                let way = self.way.borrow();
+                let (code, reason) = (status.code(), way.hide(told(&status)));
+                tracing::warn!(endpoint = %way.endpoint.uri(), ?code, reason, "spans cannot be delivered; purges go on untold");
             }
             if !is_passing(status.code()) {
                 return lost(LossReason::Refused, spans);
@@ -336,15 +345,6 @@ mod tests {
         assert_eq!(said, ["service.name", "service.version", "service.instance.id", "host.name"]);
         let value = resource.attributes[2].value.clone().and_then(|value| value.value);
         assert_eq!(value, Some(Value::StringValue("mine".to_owned())));
-    }
-
-    #[test]
-    fn an_authority_that_cannot_be_used_is_named() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        for ca in [file.path(), Path::new("/nowhere/ca.pem")] {
-            let error = endpoint("https://collector:4317", Some(ca)).unwrap_err().to_string();
-            assert!(error.contains("traces.ca") && error.contains(&ca.display().to_string()), "{error}");
-        }
     }
 
     /// The address is one that takes connections and never answers.

@@ -1,6 +1,7 @@
 //! What an operator may set of traces.
 
-use std::path::{Path, PathBuf};
+use std::net::IpAddr;
+use std::path::PathBuf;
 
 use serde::Deserialize;
 
@@ -15,6 +16,9 @@ pub struct TracesSection {
     pub endpoint: Option<String>,
     /// The authorities that may have signed the collector's certificate (PEM).
     pub ca: Option<PathBuf>,
+    /// A file with headers that go with each request, one a line as `name: value`, such as a token that the collector wants.
+    /// A file that everybody may read is refused, and so is sending what stands in it over a network without TLS.
+    pub headers_file: Option<PathBuf>,
     /// What this program is called there (`service.name`). Not set: the program's own name.
     pub service: Option<String>,
     /// What else is said of it, as `key=value`, such as `deployment.environment.name=production`.
@@ -32,6 +36,7 @@ impl TracesSection {
         let Some(endpoint) = &self.endpoint else {
             let idle = [
                 ("ca", self.ca.is_some()),
+                ("headers_file", self.headers_file.is_some()),
                 ("service", self.service.is_some()),
                 ("attributes", !self.attributes.is_empty()),
             ];
@@ -40,8 +45,8 @@ impl TracesSection {
                 None => Ok(()),
             };
         };
-        match scheme_of(endpoint) {
-            Some("https") if self.ca.is_none() => {
+        match place_of(endpoint) {
+            Some(("https", _)) if self.ca.is_none() => {
                 return invalid(
                     "ca",
                     format!(
@@ -50,8 +55,16 @@ impl TracesSection {
                     ),
                 );
             }
-            Some("http") if self.ca.is_some() => {
+            Some(("http", _)) if self.ca.is_some() => {
                 return invalid("ca", format!("says nothing for {endpoint:?}; write https:// or drop it"));
+            }
+            Some(("http", host)) if self.headers_file.is_some() && !is_this_machine(host) => {
+                return invalid(
+                    "headers_file",
+                    format!(
+                        "a token would go to {endpoint:?} for everybody on the way to read; write https:// and name `ca`"
+                    ),
+                );
             }
             Some(_) => {}
             None => {
@@ -86,26 +99,30 @@ impl TracesSection {
 
     /// For people: where spans go.
     pub fn described(&self) -> String {
-        match (&self.endpoint, self.ca.as_deref().map(Path::display)) {
-            (Some(endpoint), Some(ca)) => format!("{endpoint}, with {ca}"),
-            (Some(endpoint), None) => endpoint.clone(),
-            (None, _) => "off".to_owned(),
-        }
+        let Some(endpoint) = &self.endpoint else { return "off".to_owned() };
+        let files = [&self.ca, &self.headers_file].into_iter().flatten();
+        files.fold(endpoint.clone(), |told, file| format!("{told}, with {}", file.display()))
     }
 }
 
 /// Why a key beside `endpoint` is refused.
 pub const NO_ENDPOINT: &str = "says nothing without traces.endpoint; name the collector, or drop it";
 
-/// The scheme of an endpoint that is scheme, host and port.
-fn scheme_of(endpoint: &str) -> Option<&str> {
+/// Scheme and host of an endpoint that is scheme, host and port.
+fn place_of(endpoint: &str) -> Option<(&str, &str)> {
     let (scheme, rest) =
         endpoint.split_once("://").filter(|(scheme, _)| ["http", "https"].contains(scheme))?;
     let authority = rest.strip_suffix('/').unwrap_or(rest);
     let (host, port) = authority.rsplit_once(':')?;
     let is_host =
         !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._[]:".contains(&b));
-    (is_host && port.parse::<u16>().is_ok_and(|port| port > 0)).then_some(scheme)
+    (is_host && port.parse::<u16>().is_ok_and(|port| port > 0)).then_some((scheme, host))
+}
+
+/// Whether what is sent there stays on this machine.
+fn is_this_machine(host: &str) -> bool {
+    let host = host.trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
@@ -120,7 +137,8 @@ mod tests {
     fn nothing_is_traced_unless_there_is_an_endpoint() {
         assert_eq!(section("").validate().map_err(|error| error.to_string()), Ok(()));
         assert_eq!(section("").described(), "off");
-        for text in ["ca = \"/ca.pem\"", "service = \"x\"", "attributes = [\"a=b\"]"] {
+        for text in ["ca = \"/ca.pem\"", "headers_file = \"/h\"", "service = \"x\"", "attributes = [\"a=b\"]"]
+        {
             assert!(section(text).validate().unwrap_err().to_string().contains("traces.endpoint"), "{text}");
         }
     }
@@ -144,6 +162,22 @@ mod tests {
         assert!(of("https://collector:4317", "").unwrap_err().to_string().contains("traces.ca"));
         assert!(of("https://collector:4317", "ca = \"/ca.pem\"").is_ok());
         assert!(of("http://collector:4317", "ca = \"/ca.pem\"").is_err());
+    }
+
+    #[test]
+    fn a_token_goes_over_no_network_without_tls() {
+        let of = |endpoint: &str| section(&format!("endpoint = {endpoint:?}\nheaders_file = \"/h\""));
+        for endpoint in ["http://127.0.0.1:4317", "http://[::1]:4317", "http://localhost:4317/"] {
+            assert!(of(endpoint).validate().is_ok(), "{endpoint}");
+        }
+        for endpoint in ["http://collector:4317", "http://127.0.0.1.example:4317", "http://10.0.0.1:4317"] {
+            let error = of(endpoint).validate().unwrap_err().to_string();
+            assert!(error.starts_with("traces.headers_file") && error.contains("https://"), "{error}");
+        }
+        let section =
+            section("endpoint = \"https://collector:4317\"\nca = \"/ca.pem\"\nheaders_file = \"/headers\"");
+        assert!(section.validate().is_ok());
+        assert_eq!(section.described(), "https://collector:4317, with /ca.pem, with /headers");
     }
 
     #[test]
