@@ -329,7 +329,15 @@ fn encode(span: TraceSpan) -> Span {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
+        TraceService, TraceServiceServer,
+    };
+
+    use super::super::way::ANSWER_MAX;
     use super::*;
+    use crate::certificates::LOOK_EVERY;
     use crate::traces::tests::span;
 
     fn section(endpoint: &str) -> TracesSection {
@@ -357,6 +365,64 @@ mod tests {
         traces.record(span("purge"));
         tokio::time::timeout(FAREWELL_MAX * 5, exporter.finish()).await.unwrap();
         assert!(exporter.running.lock().is_none());
+    }
+
+    /// A collector that takes what comes with its token, and repeats any other.
+    struct Guarded(std::sync::Mutex<mpsc::UnboundedSender<String>>, Mutex<String>);
+
+    #[tonic::async_trait]
+    impl TraceService for Guarded {
+        async fn export(
+            &self,
+            request: tonic::Request<ExportTraceServiceRequest>,
+        ) -> Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status> {
+            let token = request.metadata().get("x-token").map_or("none", |token| token.to_str().unwrap());
+            self.0.lock().unwrap().send(token.to_owned()).unwrap();
+            if token == *self.1.lock() {
+                return Ok(tonic::Response::new(ExportTraceServiceResponse::default()));
+            }
+            Err(tonic::Status::unauthenticated(format!("no token of ours: {token}")))
+        }
+    }
+
+    #[tokio::test]
+    async fn each_request_goes_with_the_token_of_now() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("headers");
+        let put = |token: &str| {
+            std::fs::write(&file, format!("x-token: {token}\n")).unwrap();
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        };
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = free.local_addr().unwrap();
+        drop(free);
+        let (came, mut told) = mpsc::unbounded_channel();
+        let guarded = Arc::new(Guarded(std::sync::Mutex::new(came), Mutex::new("the-first".to_owned())));
+        let service = TraceServiceServer::from_arc(Arc::clone(&guarded));
+        tokio::spawn(tonic::transport::Server::builder().add_service(service).serve(at));
+        put("the-first");
+        let mut section = section(&format!("http://{at}"));
+        section.headers_file = Some(file.clone());
+        let (traces, exporter) = Exporter::prepare(&section, "test", "1", "one").unwrap();
+        exporter.run_on(&Handle::current());
+        let mut next = async || {
+            traces.record(span("purge"));
+            tokio::time::timeout(ANSWER_MAX * 2, told.recv()).await.unwrap().unwrap()
+        };
+        assert_eq!(next().await, "the-first");
+        // It is refused, and given up at once: another attempt would say the same.
+        "the-second".clone_into(&mut guarded.1.lock());
+        assert_eq!(next().await, "the-first");
+        put("the-second");
+        exporter.reload();
+        assert_eq!(next().await, "the-second");
+        // By itself, once the file has been the same for two looks.
+        put("the-third");
+        let begun = tokio::time::Instant::now();
+        while next().await != "the-third" {
+            assert!(begun.elapsed() < LOOK_EVERY * 10, "nobody looks at the file");
+        }
+        exporter.finish().await;
     }
 
     #[test]
