@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use batoff_tests::{Launch, Program, scratch};
@@ -113,25 +112,6 @@ fn a_text_that_looks_like_a_number_is_a_text_and_a_number_must_be_one() {
         bench.wrong(program, &[(name, "many")], &[], &[name, key, "a whole number"]);
     }
     bench.wrong("batoff-edge", &[("BATOFF_CACHES_NONE", "yes")], &[], &["caches.none", "true or false"]);
-}
-
-#[test]
-fn a_collectors_token_is_kept_from_others_on_the_disk_and_on_the_wire() {
-    let bench = Bench::new();
-    let headers = bench.path().join("headers");
-    fs::write(&headers, "authorization: Bearer of-the-tenant\n").unwrap();
-    let of = |endpoint: &'static str| {
-        [("BATOFF_TRACES_ENDPOINT", endpoint), ("BATOFF_TRACES_HEADERS_FILE", headers.to_str().unwrap())]
-    };
-    let (here, there) = (of("http://127.0.0.1:4317"), of("http://192.0.2.1:4317"));
-    for (program, _) in PROGRAMS {
-        fs::set_permissions(&headers, fs::Permissions::from_mode(0o644)).unwrap();
-        bench.wrong(program, &here, &[], &["traces.headers_file", headers.to_str().unwrap(), "chmod 600"]);
-        fs::set_permissions(&headers, fs::Permissions::from_mode(0o640)).unwrap();
-        let said = bench.fine(program, &here, &[]);
-        assert!(said.contains("http://127.0.0.1:4317, with") && !said.contains("of-the-tenant"), "{said}");
-        bench.wrong(program, &there, &[], &["traces.headers_file", "https://", "ca"]);
-    }
 }
 
 #[test]

@@ -4,13 +4,9 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::sync::Arc;
 
-use batoff_tests::{
-    Program, Reply, SITE, System, SystemPlan, eventually, free_port, kill, read_log, scratch,
-};
+use batoff_tests::{Reply, SITE, System, SystemPlan, eventually, free_port, read_log};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
 };
@@ -21,11 +17,9 @@ use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use parking_lot::Mutex;
-use rustix::process::Signal;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::service::Interceptor;
-use tonic::transport::{Identity, Server, ServerTlsConfig};
+use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
 /// A caller's trace, and its span in it.
@@ -234,159 +228,6 @@ async fn a_collector_that_is_away_is_noticed_by_no_purge_and_told_what_comes_onc
     eventually("spans are delivered again", || async {
         traced_purge(&system).await;
         (!collector.named("purge").is_empty() && !collector.named("apply").is_empty()).then_some(())
-    })
-    .await;
-    assert_eq!(system.control.stop().await, 0);
-}
-
-/// Takes spans from whoever knows its token, over TLS; to others it says which one they came with, as some do.
-#[derive(Clone)]
-struct Doorkeeper(Arc<Mutex<String>>);
-
-impl Interceptor for Doorkeeper {
-    fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
-        let shown = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
-        let shown = shown.unwrap_or_default().to_owned();
-        if shown == format!("Bearer {}", self.0.lock()) {
-            return Ok(request);
-        }
-        Err(Status::unauthenticated(format!("this is no token of ours: {shown}")))
-    }
-}
-
-/// With a certificate of this authority.
-async fn guarded(pki: &Path, token: &str) -> (Collector, SocketAddr, Doorkeeper) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (collector, at) = (Collector::default(), listener.local_addr().unwrap());
-    let doorkeeper = Doorkeeper(Arc::new(Mutex::new(token.to_owned())));
-    let read = |name: &str| std::fs::read(pki.join(name)).unwrap();
-    let identity = Identity::from_pem(read("control.pem"), read("control.key"));
-    let service = TraceServiceServer::with_interceptor(collector.clone(), doorkeeper.clone());
-    let mut server = Server::builder().tls_config(ServerTlsConfig::new().identity(identity)).unwrap();
-    let serving = server.add_service(service).serve_with_incoming(TcpListenerStream::new(listener));
-    tokio::spawn(serving);
-    (collector, at, doorkeeper)
-}
-
-/// The operator puts another token in the place of the one before.
-fn put_token(file: &Path, token: &str, mode: u32) {
-    let beside = file.with_extension("new");
-    std::fs::write(&beside, format!("authorization: Bearer {token}\n")).unwrap();
-    std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(mode)).unwrap();
-    std::fs::rename(beside, file).unwrap();
-}
-
-#[tokio::test]
-async fn a_collector_that_wants_a_token_gets_the_one_of_now_over_tls_and_no_log_has_any() {
-    const TOKENS: [&str; 3] =
-        ["the-first-of-the-tenant", "the-second-of-the-tenant", "the-third-of-the-tenant"];
-    let folder = scratch();
-    for words in [
-        &["certs", "init", "--dir", "pki"][..],
-        &["certs", "issue", "--dir", "pki", "--control", "127.0.0.1"],
-    ] {
-        assert!(Program::run("batoff", words, folder.path()).status.success(), "{words:?}");
-    }
-    let pki = folder.path().join("pki");
-    let headers = folder.path().join("headers");
-    put_token(&headers, TOKENS[0], 0o600);
-    let (collector, at, doorkeeper) = guarded(&pki, TOKENS[0]).await;
-    let settings = environment(&[
-        ("ENDPOINT", format!("https://{at}")),
-        ("CA", pki.join("ca.pem").display().to_string()),
-        ("HEADERS_FILE", headers.display().to_string()),
-    ]);
-    let mut system = System::start(SystemPlan {
-        nodes: 1,
-        control_environment: [settings.clone(), environment(&[("RATIO", "1".to_owned())])].concat(),
-        node_environment: settings,
-        ..SystemPlan::default()
-    })
-    .await;
-    let told = |name: &'static str| collector.named(name).len();
-    let (purges, applies) = (|| told("purge"), || told("apply"));
-
-    traced_purge(&system).await;
-    eventually("spans of both programs, by the first token", || async {
-        (purges() == 1 && applies() == 1).then_some(())
-    })
-    .await;
-
-    // The collector wants another one: what comes with the old one is lost, and counted.
-    TOKENS[1].clone_into(&mut doorkeeper.0.lock());
-    let refused = "batoff_trace_spans_lost_total{reason=\"refused\"}";
-    eventually("spans are refused", || async {
-        traced_purge(&system).await;
-        metric(&system.metrics, refused).await.filter(|spans| *spans > 0.0)
-    })
-    .await;
-    assert_eq!((purges(), applies()), (1, 1));
-
-    // A file that everybody may read is not believed, and says so; what was there before stays in use.
-    put_token(&headers, TOKENS[2], 0o644);
-    eventually("it is not taken up", || async {
-        let log = system.control.log();
-        log.lines().any(|line| line.contains("not reloaded") && line.contains("chmod 600")).then_some(())
-    })
-    .await;
-    put_token(&headers, TOKENS[1], 0o600);
-    eventually("spans of both programs, by the second token", || async {
-        traced_purge(&system).await;
-        (purges() > 1 && applies() > 1).then_some(())
-    })
-    .await;
-
-    // By hand, and at once.
-    put_token(&headers, TOKENS[2], 0o600);
-    TOKENS[2].clone_into(&mut doorkeeper.0.lock());
-    kill(system.control.pid(), Signal::HUP);
-    let reloaded = |log: String| log.matches("the collector's authority and headers reloaded").count();
-    let before = purges();
-    eventually("the signal is obeyed, and spans come by the third token", || async {
-        traced_purge(&system).await;
-        (reloaded(system.control.log()) >= 2 && purges() > before).then_some(())
-    })
-    .await;
-
-    let logs = [system.control.log(), system.nodes[0].service.log()];
-    assert!(logs[0].contains("this is no token of ours"), "{}", logs[0]);
-    for token in TOKENS {
-        assert!(logs.iter().all(|log| !log.contains(token)), "{token} stands in a log: {logs:?}");
-    }
-    assert_eq!(system.control.stop().await, 0);
-}
-
-#[tokio::test]
-async fn a_collector_of_another_authority_is_told_nothing_until_its_authority_is_named() {
-    let folder = scratch();
-    for (dir, words) in
-        [("ours", &["init"][..]), ("other", &["init"]), ("ours", &["issue", "--control", "127.0.0.1"])]
-    {
-        let words = [&["certs", words[0], "--dir", dir], &words[1..]].concat();
-        assert!(Program::run("batoff", &words, folder.path()).status.success(), "{words:?}");
-    }
-    let headers = folder.path().join("headers");
-    put_token(&headers, "of-the-tenant", 0o600);
-    let (collector, at, _) = guarded(&folder.path().join("ours"), "of-the-tenant").await;
-    let ca = folder.path().join("ca.pem");
-    std::fs::copy(folder.path().join("other/ca.pem"), &ca).unwrap();
-    let settings = environment(&[
-        ("ENDPOINT", format!("https://{at}")),
-        ("CA", ca.display().to_string()),
-        ("HEADERS_FILE", headers.display().to_string()),
-        ("RATIO", "1".to_owned()),
-    ]);
-    let plan = SystemPlan { nodes: 0, control_environment: settings, ..SystemPlan::default() };
-    let mut system = System::start(plan).await;
-    traced_purge(&system).await;
-    let lost = || metric(&system.metrics, "batoff_trace_spans_lost_total{reason=\"away\"}");
-    eventually("spans are given up", || async { lost().await.filter(|spans| *spans > 0.0) }).await;
-    assert!(collector.0.lock().is_empty());
-
-    std::fs::copy(folder.path().join("ours/ca.pem"), &ca).unwrap();
-    eventually("spans are delivered", || async {
-        traced_purge(&system).await;
-        (!collector.named("purge").is_empty()).then_some(())
     })
     .await;
     assert_eq!(system.control.stop().await, 0);

@@ -2,9 +2,7 @@
 //! taken by the programs that they are for.
 
 use std::fs;
-use std::io::Write;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use batoff_tests::{Program, binary, free_port, run, scratch};
@@ -13,7 +11,7 @@ use serde_json::Value;
 use crate::{kept_tool, lacks, root};
 
 /// What each values file makes, in the order of the alphabet.
-const MADE: [(&str, &[(&str, usize)]); 5] = [
+const MADE: [(&str, &[(&str, usize)]); 4] = [
     (
         "cdn",
         &[
@@ -47,17 +45,6 @@ const MADE: [(&str, &[(&str, usize)]); 5] = [
         ],
     ),
     ("nodes-only", &[("ConfigMap", 1), ("DaemonSet", 1), ("Service", 1)]),
-    (
-        "traced",
-        &[
-            ("ConfigMap", 2),
-            ("DaemonSet", 1),
-            ("NetworkPolicy", 2),
-            ("PodDisruptionBudget", 1),
-            ("Service", 3),
-            ("StatefulSet", 1),
-        ],
-    ),
 ];
 
 #[test]
@@ -83,36 +70,17 @@ fn the_chart_makes_what_kubernetes_takes_and_configurations_that_the_programs_ta
     }
 
     certificates(&pki);
-    let to_collector = "https://collector.example.net:4317, with";
-    for (values, traces) in
-        [("defaults", "off"), ("control-only", "off"), ("cdn", "off"), ("traced", to_collector)]
-    {
+    for values in ["defaults", "control-only", "cdn"] {
         let settings = settings(&made[values]["StatefulSet"][0], "control");
-        let file = rendered.join(values).join("purge-batoff-control/control.toml");
-        let said = control_is_fine(&file, &settings, &pki);
-        assert!(said.contains("traces  ") && said.contains(traces), "{values}: {said}");
+        control_is_fine(&rendered.join(values).join("purge-batoff-control/control.toml"), &settings, &pki);
     }
-    for (values, traces) in
-        [("cdn", "off"), ("nodes-only", "http://collector.observe:4317"), ("traced", to_collector)]
-    {
+    for values in ["cdn", "nodes-only"] {
         let edge = rendered.join(values).join("purge-batoff-edge");
         for daemons in made[values]["DaemonSet"].as_array().unwrap() {
-            let said = edge_is_fine(&edge.join("edge.toml"), daemons, &pki);
-            assert!(said.contains(&format!("traces  {traces}")), "{values}: {said}");
+            edge_is_fine(&edge.join("edge.toml"), daemons, &pki);
         }
     }
-    the_collector_is_let_in_on(&made);
     nginx_is_fine(&rendered.join("cdn/purge-batoff-edge"));
-}
-
-/// Where nothing is traced the control plane asks nobody; else the collector, at its port and nothing beyond.
-fn the_collector_is_let_in_on(made: &Value) {
-    let out = |values: &str| made[values]["NetworkPolicy"][0]["spec"]["egress"].clone();
-    assert_eq!(out("defaults"), serde_json::json!([]));
-    let [names, collector] = &out("traced").as_array().expect("rules")[..] else { panic!("two rules") };
-    assert!(names["ports"].as_array().unwrap().iter().all(|port| port["port"] == 53), "{names}");
-    assert_eq!(collector["ports"], serde_json::json!([{ "port": 4317 }]));
-    assert_eq!(collector["to"], serde_json::json!([{ "ipBlock": { "cidr": "192.0.2.0/24" } }]));
 }
 
 /// A container of a pod.
@@ -144,19 +112,16 @@ fn certificates(pki: &Path) {
     for (from, to) in [("ca.pem", "ca.crt"), ("control.pem", "tls.crt"), ("control.key", "tls.key")] {
         fs::copy(pki.join(from), pki.join(to)).unwrap();
     }
-    // As the control plane's pod has it: for its user and its group.
-    let headers = fs::OpenOptions::new().write(true).create_new(true).mode(0o440).open(pki.join("headers"));
-    headers.unwrap().write_all(b"authorization: Bearer of-the-tenant\n").unwrap();
 }
 
-/// What `--check` says of it, with the certificates in their place, and the collector's token as the pods have it.
+/// What `--check` says of it, with the certificates in their place.
 fn is_fine(
     program: &str,
     file: &Path,
     places: &[(&str, &Path)],
     flags: &[String],
     environment: &[(&str, &str)],
-) -> String {
+) {
     let mut text = fs::read_to_string(file).unwrap();
     for (there, here) in places {
         text = text.replace(there, here.to_str().unwrap());
@@ -165,12 +130,11 @@ fn is_fine(
     let mut check = Command::new(binary(program));
     check.arg("--config").arg(file).arg("--check").args(flags).envs(environment.iter().copied());
     let output = check.output().unwrap();
-    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    assert!(output.status.success(), "{}: {said}", file.display());
-    said
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{}: {}", file.display(), String::from_utf8_lossy(&said));
 }
 
-fn control_is_fine(file: &Path, settings: &[String], pki: &Path) -> String {
+fn control_is_fine(file: &Path, settings: &[String], pki: &Path) {
     let data = file.with_extension("data");
     let init = ["init", "--data-dir", data.to_str().unwrap(), "--if-missing"];
     assert!(Program::run("batoff-control", &init, pki).status.success());
@@ -178,13 +142,11 @@ fn control_is_fine(file: &Path, settings: &[String], pki: &Path) -> String {
         ("/var/lib/batoff-control", data.as_path()),
         ("/etc/batoff/certificate", pki),
         ("/etc/batoff/api", pki),
-        ("/etc/batoff/collector-ca", pki),
-        ("/etc/batoff/collector", pki),
     ];
-    is_fine("batoff-control", file, &places, settings, &[])
+    is_fine("batoff-control", file, &places, settings, &[]);
 }
 
-fn edge_is_fine(file: &Path, daemons: &Value, pki: &Path) -> String {
+fn edge_is_fine(file: &Path, daemons: &Value, pki: &Path) {
     let pop = container(daemons, "edge")["env"].as_array().unwrap();
     let pop = pop.iter().find(|variable| variable["name"] == "BATOFF_NODE_POP").expect("its PoP");
     let pop = pop["value"].as_str().unwrap();
@@ -193,39 +155,9 @@ fn edge_is_fine(file: &Path, daemons: &Value, pki: &Path) -> String {
         fs::copy(pki.join(format!("{pop}-machine-1.{from}")), pki.join(to)).unwrap();
     }
     let state = file.with_extension("state");
-    let token = token_of(daemons, pki, &file.with_extension("collector"));
-    let places = [
-        ("/var/lib/batoff-edge", state.as_path()),
-        ("/etc/batoff/certificate", pki),
-        ("/etc/batoff/collector-ca", pki),
-        ("/etc/batoff/collector", token.as_path()),
-    ];
+    let places = [("/var/lib/batoff-edge", state.as_path()), ("/etc/batoff/certificate", pki)];
     let environment = [("BATOFF_NODE_POP", pop), ("BATOFF_NODE_NODE", "machine-1")];
-    is_fine("batoff-edge", file, &places, &settings(daemons, "edge"), &environment)
-}
-
-/// The folder with the token that the pod's own step copies for the daemon, if it has that step. It does so again when the
-/// machine was started anew, over what lies there.
-fn token_of(daemons: &Value, given: &Path, folder: &Path) -> PathBuf {
-    let steps = daemons["spec"]["template"]["spec"]["initContainers"].as_array().expect("steps");
-    let Some(step) = steps.iter().find(|step| step["name"] == "token") else { return folder.to_owned() };
-    fs::create_dir_all(folder).unwrap();
-    let owner = format!("chown {}", fs::metadata(folder).unwrap().uid());
-    let words = [&step["command"], &step["args"]].map(|words| words.as_array().expect("words").clone());
-    let words: Vec<String> = words
-        .concat()
-        .iter()
-        .map(|word| word.as_str().expect("a word").to_owned())
-        .map(|word| word.replace("chown 101", &owner))
-        .map(|word| word.replace("/etc/batoff/given", given.to_str().unwrap()))
-        .map(|word| word.replace("/etc/batoff/collector", folder.to_str().unwrap()))
-        .collect();
-    let rest: Vec<&str> = words[1..].iter().map(String::as_str).collect();
-    for _ in 0..2 {
-        run(&words[0], &rest);
-    }
-    assert_eq!(fs::metadata(folder.join("headers")).unwrap().mode() & 0o777, 0o600);
-    folder.to_owned()
+    is_fine("batoff-edge", file, &places, &settings(daemons, "edge"), &environment);
 }
 
 /// What the pod's nginx is given, as nginx reads it.

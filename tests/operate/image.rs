@@ -181,9 +181,6 @@ fn the_image_runs_the_services_of_the_compose_file_with_a_root_that_nobody_can_w
         assert_eq!(plane.fine(USER, &words(&init["command"])), "", "the second start makes nothing anew");
         let check = [words(&control["command"]), vec!["--check".to_owned()]].concat();
         plane.fine(USER, &check);
-        let traced = plane.command(USER, &check).env("BATOFF_TRACES_ENDPOINT", "http://jaeger:4317").output();
-        let said = String::from_utf8_lossy(&traced.unwrap().stdout).into_owned();
-        assert!(said.contains("0.01 of all purges, to http://jaeger:4317"), "{said}");
         let log = fs::File::create(folder.path().join("control.log")).unwrap();
         let running = plane.command(USER, &words(&control["command"])).stderr(log).spawn().unwrap();
         becomes_well(&plane, control);
@@ -239,10 +236,6 @@ fn what_the_compose_file_names_is_there() {
     let services = compose["services"].as_object().unwrap();
     assert_eq!(services.keys().filter(|name| name.starts_with("nginx-")).count(), 3);
     for (name, service) in services {
-        if name == "control" || name.starts_with("edge-") {
-            let endpoint = &service["environment"]["BATOFF_TRACES_ENDPOINT"];
-            assert_eq!(endpoint, "${BATOFF_TRACES_ENDPOINT:-}", "{name} cannot be told of a collector");
-        }
         for source in sources(service, &compose["configs"]) {
             // Those are made by `prepare`.
             let there = source.starts_with("./pki/") || root().join("deploy/compose").join(&source).exists();
