@@ -28,15 +28,15 @@ fn announced(program: &mut Program) -> Value {
 }
 
 /// A control plane and a node with certificates of `pki`, and where their figures are.
-struct System {
+pub struct System {
     _control: Program,
-    _edge: Program,
+    pub edge: Program,
     addresses: Value,
-    edge_metrics: String,
+    pub edge_metrics: String,
 }
 
 impl System {
-    fn start(dir: &Path) -> Self {
+    pub fn start(dir: &Path) -> Self {
         done(dir, &["certs", "init", "--dir", "pki"]);
         done(dir, &["certs", "issue", "--dir", "pki", "--control", "localhost", "127.0.0.1"]);
         done(dir, &["certs", "issue", "--dir", "pki", "--node", "fra1/edge-1"]);
@@ -64,10 +64,10 @@ impl System {
         let arguments = ["--config", "edge.toml", "--announce"];
         let mut edge = Launch::new("batoff-edge", &arguments, dir).start_logging_to(&dir.join("edge.log"));
         let edge_metrics = announced(&mut edge)["metrics"].as_str().unwrap().to_owned();
-        Self { _control: control, _edge: edge, addresses, edge_metrics }
+        Self { _control: control, edge, addresses, edge_metrics }
     }
 
-    fn at(&self, listener: &str) -> &str {
+    pub fn at(&self, listener: &str) -> &str {
         self.addresses[listener].as_str().unwrap()
     }
 
@@ -80,7 +80,7 @@ impl System {
     }
 
     /// Waits until a figure is as it should be.
-    async fn until(&self, address: &str, name: &str, is_right: impl Fn(f64) -> bool) {
+    pub async fn until(&self, address: &str, name: &str, is_right: impl Fn(f64) -> bool) {
         let since = Instant::now();
         loop {
             let figure = self.figure(address, name).await;

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use batoff_tests::{Launch, Program, scratch};
@@ -13,18 +14,23 @@ use serde_json::Value;
 
 /// What the doctor says: its exit code and its report.
 fn doctor(dir: &Path, set: &[&str]) -> (i32, Value) {
-    let mut args = vec!["doctor", "--config", "control.toml", "--json"];
+    doctor_of("batoff-control", "control.toml", dir, set)
+}
+
+/// The same of any program.
+pub fn doctor_of(program: &str, config: &str, dir: &Path, set: &[&str]) -> (i32, Value) {
+    let mut args = vec!["doctor", "--config", config, "--json"];
     for set in set {
         args.extend(["--set", set]);
     }
-    let output = Program::run("batoff-control", &args, dir);
+    let output = Program::run(program, &args, dir);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let report = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
     (output.status.code().unwrap(), report)
 }
 
 /// That one of the findings is this bad, and is about that.
-fn finds(report: &Value, severity: &str, area: &str, words: &str) {
+pub fn finds(report: &Value, severity: &str, area: &str, words: &str) {
     let findings = report["findings"].as_array().unwrap();
     let is_it = |finding: &&Value| {
         finding["severity"] == severity
@@ -40,7 +46,7 @@ fn finds(report: &Value, severity: &str, area: &str, words: &str) {
 }
 
 /// The names in a folder, and what is known of each.
-fn state(dir: &Path) -> BTreeMap<String, (u64, u32, SystemTime)> {
+pub fn state(dir: &Path) -> BTreeMap<String, (u64, u32, SystemTime)> {
     let of = |entry: fs::DirEntry| {
         let meta = entry.metadata().unwrap();
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -162,4 +168,58 @@ fn the_doctor_looks_on_beside_a_control_plane_and_changes_nothing() {
     // Of another version.
     let text = Program::run("batoff-control", &["doctor", "--config", "control.toml"], dir);
     assert!(String::from_utf8_lossy(&text.stdout).contains("ok      store"), "for people, too");
+}
+
+/// Who runs the control plane where the test is root: nobody, who may not look into a process that others may not read.
+const NOBODY: u32 = 65_534;
+
+#[test]
+fn the_doctor_of_its_own_user_knows_the_ports_of_the_control_plane_that_runs() {
+    let dir = scratch();
+    let dir = dir.path();
+    prepared(dir);
+    // A program that may be run and not read, like one in a unit's sandbox, does not show whose its sockets are.
+    let program = dir.join("batoff-control");
+    fs::copy(batoff_tests::binary("batoff-control"), &program).unwrap();
+    let may = |mode| fs::set_permissions(&program, fs::Permissions::from_mode(mode)).unwrap();
+    let as_its_user = |args: &[&str]| {
+        let mut command = Command::new(&program);
+        command.args(args).current_dir(dir);
+        if rustix::process::geteuid().is_root() {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        command
+    };
+    if rustix::process::geteuid().is_root() {
+        let everything = Command::new("chown").args(["-R", &format!("{NOBODY}:{NOBODY}")]).arg(dir).status();
+        assert!(everything.unwrap().success());
+    }
+    may(0o111);
+    let mut starting = as_its_user(&["--config", "control.toml", "--announce", "--exit-with-parent"]);
+    starting.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut control = starting.spawn().unwrap();
+    let mut line = String::new();
+    let stdout = control.stdout.take().unwrap();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line).unwrap();
+    let announced: Value = serde_json::from_str(&line).unwrap();
+    may(0o755);
+    let mut args =
+        vec!["doctor".to_owned(), "--config".to_owned(), "control.toml".to_owned(), "--json".to_owned()];
+    let listeners = ["api", "admin", "console", "grpc", "metrics"];
+    for listener in listeners {
+        let address = announced[listener].as_str().unwrap();
+        args.extend(["--set".to_owned(), format!("{listener}.listen={address}")]);
+    }
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let said = as_its_user(&args).output().unwrap();
+    // Its input closes: it drains.
+    drop(control.stdin.take());
+    control.wait().unwrap();
+    let report: Value = serde_json::from_slice(&said.stdout).unwrap();
+    for listener in listeners {
+        let address = announced[listener].as_str().unwrap();
+        finds(&report, "fine", "ports", &format!("{listener}: {address} is held by"));
+    }
+    finds(&report, "fine", "ports", "as whom the batoff-control of this configuration runs");
+    finds(&report, "fine", "store", "a control plane runs on it");
 }

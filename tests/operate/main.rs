@@ -7,6 +7,7 @@ mod certificates;
 mod chapters;
 mod chart;
 mod doctor;
+mod edge_doctor;
 mod image;
 mod installed;
 mod machine;

@@ -17,6 +17,8 @@ use batoff_edge::cache::{Cache, CacheTrouble, Needs, Proof};
 use batoff_edge::config::ConfigError;
 use batoff_edge::{Fence, Path, Provenance, boottime};
 use batoff_index::Index;
+use batoff_program::doctor::Diagnosis;
+use batoff_program::doctor::folder::FolderUse;
 use batoff_types::{Cursor, Moment, Record, SiteTable};
 use tokio::sync::{Mutex, Notify};
 
@@ -37,6 +39,7 @@ mod bumps;
 mod charge;
 mod check;
 mod config;
+mod glance;
 mod identity;
 mod lease;
 mod link;
@@ -54,6 +57,10 @@ impl Section for HaproxySection {
 
     async fn open(&self, around: Surroundings) -> Result<Vec<Box<dyn Cache<Locator>>>, CacheOpenError> {
         Ok(vec![Box::new(Haproxy::open(self, around).await?)])
+    }
+
+    async fn examine(&self, _: &Beside<'_>, running: &FolderUse, report: &mut Diagnosis) {
+        glance::examine(self, running, report).await;
     }
 
     async fn check(&self, with: &VisitArgs, beside: &Beside<'_>) -> Result<Report, CheckError> {

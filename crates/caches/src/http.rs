@@ -2,6 +2,8 @@
 
 use batoff_edge::cache::Cache;
 use batoff_edge::config::ConfigError;
+use batoff_program::doctor::Diagnosis;
+use batoff_program::doctor::folder::FolderUse;
 
 use crate::section::{Beside, Section};
 use crate::shared::report::{CheckError, Report};
@@ -11,6 +13,7 @@ use crate::{CacheOpenError, Locator, Surroundings};
 mod adapter;
 mod check;
 mod config;
+mod glance;
 
 pub use self::adapter::Http;
 pub use self::config::{Header, HttpSection, Others};
@@ -24,6 +27,10 @@ impl Section for HttpSection {
 
     async fn open(&self, around: Surroundings) -> Result<Vec<Box<dyn Cache<Locator>>>, CacheOpenError> {
         Ok(vec![Box::new(Http::open(self, &around)?)])
+    }
+
+    async fn examine(&self, _: &Beside<'_>, _: &FolderUse, report: &mut Diagnosis) {
+        glance::examine(self, report).await;
     }
 
     async fn check(&self, with: &VisitArgs, _: &Beside<'_>) -> Result<Report, CheckError> {

@@ -1,12 +1,15 @@
 //! The kinds of caches, one row each. **Where a cache is added:** write its folder, in it a section of the configuration that
 //! implements [`Section`], and its row below. Everything that goes through the kinds (`[caches]`, `--check`, `check <kind>`,
-//! the start of the daemon) is made of these rows.
+//! the doctor, the start of the daemon) is made of these rows.
 
 use batoff_edge::cache::Cache;
 use batoff_edge::config::ConfigError;
+use batoff_program::doctor::folder::FolderUse;
+use batoff_program::doctor::{Diagnosis, Severity};
 use serde::Deserialize;
 
 use crate::section::{Beside, Section};
+use crate::shared::glance::AREA;
 use crate::shared::report::{CheckError, Report};
 use crate::{CacheOpenError, Locator, Surroundings};
 

@@ -9,6 +9,7 @@
 //! decides it; an adapter makes come true what it is told, and says when it has.
 
 pub mod config;
+pub mod doctor;
 mod exit;
 pub mod haproxy;
 pub mod http;

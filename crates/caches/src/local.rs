@@ -16,6 +16,8 @@ use std::time::Duration;
 use batoff_edge::cache::Cache;
 use batoff_edge::config::ConfigError;
 use batoff_edge::{PathChanges, boottime};
+use batoff_program::doctor::Diagnosis;
+use batoff_program::doctor::folder::FolderUse;
 use batoff_types::InstanceId;
 use tokio_util::sync::CancellationToken;
 use ulid::Ulid;
@@ -33,6 +35,7 @@ mod check;
 mod config;
 mod declared;
 mod figures;
+mod glance;
 mod member;
 mod object;
 mod page;
@@ -46,6 +49,7 @@ mod tests;
 
 pub use self::check::CheckArgs;
 pub use self::config::{LocalSection, Mode};
+pub(crate) use self::service::CONNECTIONS_MAX;
 
 impl Section for LocalSection {
     type Look = CheckArgs;
@@ -57,6 +61,10 @@ impl Section for LocalSection {
 
     async fn open(&self, around: Surroundings) -> Result<Vec<Box<dyn Cache<Locator>>>, CacheOpenError> {
         open(self, around).await
+    }
+
+    async fn examine(&self, _: &Beside<'_>, running: &FolderUse, report: &mut Diagnosis) {
+        glance::examine(self, running, report).await;
     }
 
     async fn check(&self, with: &CheckArgs, beside: &Beside<'_>) -> Result<Report, CheckError> {

@@ -1,15 +1,16 @@
 //! `batoff-edge`: the edge daemon of one node.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use batoff_caches::config::EdgeConfig;
 use batoff_caches::kinds::CacheKind;
-use batoff_caches::{Locator, Surroundings};
+use batoff_caches::{Locator, Surroundings, doctor};
 use batoff_edge::{DaemonConfig, certs};
 use batoff_index::IndexConfig;
 use batoff_program::config::ConfigError;
-use batoff_program::exit::{Failure, end_on_panic, run};
+use batoff_program::exit::{Exit, Failure, end_on_panic, run};
 use batoff_program::flags::{self, Flags};
 use batoff_program::listen::bind;
 use batoff_program::monitor;
@@ -28,10 +29,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The Batoff Purge edge daemon.
 #[derive(Parser)]
-#[command(name = PROGRAM, version)]
+#[command(name = PROGRAM, version, subcommand_negates_reqs = true)]
 struct Cli {
     #[command(flatten)]
-    flags: Flags,
+    flags: Option<Flags>,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -43,15 +44,54 @@ enum Command {
         #[command(subcommand)]
         cache: CacheKind,
     },
+    /// Look at all that a node stands on, and say what to change; changes nothing, works beside a daemon that runs
+    ///
+    /// Exits with 0 when all is fine, with 1 when there are warnings, with 2 when there are errors.
+    Doctor {
+        /// The configuration file (TOML)
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// Override a key of the file and of the environment; may be given several times
+        #[arg(long, value_name = "SECTION.KEY=VALUE")]
+        set: Vec<String>,
+        /// Print one JSON document instead
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 fn main() -> ExitCode {
     match flags::parse::<Cli>() {
-        Ok(Cli { flags, command: Some(Command::Check { cache }) }) => run(PROGRAM, look_at(flags, cache)),
-        Ok(Cli { flags, command: None }) if flags.check => run(PROGRAM, async move { check(&flags) }),
-        Ok(Cli { flags, command: None }) => run(PROGRAM, serve(flags)),
+        Ok(Cli { flags: None, command: Some(Command::Doctor { config, set, json }) }) => {
+            diagnose(&config, &set, json)
+        }
+        Ok(Cli { flags: Some(_), command: Some(Command::Doctor { .. }) }) => {
+            refused("what the doctor is to look at stands behind the word: batoff-edge doctor --config FILE")
+        }
+        Ok(Cli { flags: None, .. }) => refused("name the configuration with --config FILE"),
+        Ok(Cli { flags: Some(flags), command: Some(Command::Check { cache }) }) => {
+            run(PROGRAM, look_at(flags, cache))
+        }
+        Ok(Cli { flags: Some(flags), command: None }) if flags.check => {
+            run(PROGRAM, async move { check(&flags) })
+        }
+        Ok(Cli { flags: Some(flags), command: None }) => run(PROGRAM, serve(flags)),
         Err(exit) => exit,
     }
+}
+
+fn refused(why: &'static str) -> ExitCode {
+    run(PROGRAM, async move { Err(Failure::new(Exit::Usage, why)) })
+}
+
+/// Its exit code is the report's, unless nothing could be looked at.
+fn diagnose(config: &Path, set: &[String], json: bool) -> ExitCode {
+    let told = std::cell::Cell::new(None);
+    let ended = run(PROGRAM, async {
+        told.set(Some(batoff_program::doctor::tell(&doctor::examine(config, set).await, json)));
+        Ok(())
+    });
+    told.take().unwrap_or(ended)
 }
 
 async fn look_at(flags: Flags, cache: CacheKind) -> Result<(), Failure> {

@@ -15,6 +15,7 @@ mod config;
 mod figures;
 mod files;
 mod gate;
+mod glance;
 mod ground;
 mod header;
 mod held;
@@ -48,6 +49,8 @@ use batoff_edge::PathChanges;
 use batoff_edge::cache::{Cache, CacheTrouble, Needs, Proof};
 use batoff_edge::config::ConfigError;
 use batoff_index::{Effect, Match};
+use batoff_program::doctor::Diagnosis;
+use batoff_program::doctor::folder::FolderUse;
 use batoff_types::message::LeasePolicy;
 use batoff_types::{Cursor, Moment, Record, Seq};
 use parking_lot::Mutex;
@@ -71,6 +74,7 @@ use self::setup::setup;
 use self::trust::Trust;
 use self::watch::{Audience, Watch, WatchError};
 use crate::section::{Beside, Section};
+use crate::shared::glance::is_on_tmpfs;
 use crate::shared::report::{CheckError, Report};
 use crate::shared::slots::{SlotNames, Slots, SlotsConfig};
 use crate::{CacheOpenError, Locator, Surroundings};
@@ -86,6 +90,10 @@ impl Section for NginxSection {
 
     async fn open(&self, around: Surroundings) -> Result<Vec<Box<dyn Cache<Locator>>>, CacheOpenError> {
         Ok(vec![Box::new(Nginx::open(self, around).await?)])
+    }
+
+    async fn examine(&self, _: &Beside<'_>, running: &FolderUse, report: &mut Diagnosis) {
+        glance::examine(self, running, report);
     }
 
     async fn check(&self, with: &CheckArgs, beside: &Beside<'_>) -> Result<Report, CheckError> {
@@ -449,7 +457,7 @@ fn prepare(section: &NginxSection, state: &std::path::Path) -> Result<Prepared, 
             section.run_dir.display()
         ))
     })?;
-    if !run_dir::is_on_tmpfs(&section.run_dir) {
+    if !is_on_tmpfs(&section.run_dir) {
         tracing::warn!(
             run_dir = %section.run_dir.display(),
             "caches.nginx.run_dir is not on a tmpfs: twenty files a second are made and removed there"

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use batoff_edge::cache::Cache;
 use batoff_edge::config::ConfigError;
+use batoff_program::doctor::Diagnosis;
+use batoff_program::doctor::folder::FolderUse;
 use batoff_types::message::LeasePolicy;
 use serde::Deserialize;
 
@@ -36,6 +38,15 @@ pub trait Section: for<'de> Deserialize<'de> {
         &self,
         around: Surroundings,
     ) -> impl Future<Output = Result<Vec<Box<dyn Cache<Locator>>>, CacheOpenError>>;
+
+    /// Looks at what can be seen of the cache without storing, removing or changing anything, for the doctor. `running`: who has
+    /// the state directory.
+    fn examine(
+        &self,
+        beside: &Beside,
+        running: &FolderUse,
+        report: &mut Diagnosis,
+    ) -> impl Future<Output = ()>;
 
     /// Shows on the running set-up that the cache is configured so that what the daemon promises is so.
     ///

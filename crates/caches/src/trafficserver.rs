@@ -26,6 +26,8 @@ use batoff_edge::cache::{Cache, CacheTrouble, Needs, Proof};
 use batoff_edge::config::ConfigError;
 use batoff_edge::metrics;
 use batoff_index::{Index, Place, Rule, Snapshot};
+use batoff_program::doctor::Diagnosis;
+use batoff_program::doctor::folder::FolderUse;
 use batoff_types::{Body, Cursor, Moment, Record};
 use parking_lot::Mutex;
 
@@ -41,6 +43,7 @@ use crate::{CacheOpenError, Locator, Surroundings};
 mod check;
 mod config;
 mod epochs;
+mod glance;
 mod layout;
 mod lease;
 mod places;
@@ -60,6 +63,10 @@ impl Section for TrafficServerSection {
 
     async fn open(&self, around: Surroundings) -> Result<Vec<Box<dyn Cache<Locator>>>, CacheOpenError> {
         Ok(vec![Box::new(TrafficServer::open(self, around).await?)])
+    }
+
+    async fn examine(&self, _: &Beside<'_>, running: &FolderUse, report: &mut Diagnosis) {
+        glance::examine(self, running, report);
     }
 
     async fn check(&self, with: &VisitArgs, beside: &Beside<'_>) -> Result<Report, CheckError> {

@@ -23,6 +23,8 @@ use batoff_edge::cache::{Cache, CacheTrouble, Needs, Proof};
 use batoff_edge::config::ConfigError;
 use batoff_edge::{Path, Provenance};
 use batoff_index::Index;
+use batoff_program::doctor::Diagnosis;
+use batoff_program::doctor::folder::FolderUse;
 use batoff_types::{Cursor, Moment, Record, SiteTable};
 use tokio::sync::Mutex;
 
@@ -40,6 +42,7 @@ mod ban;
 mod check;
 mod cli;
 mod config;
+mod glance;
 mod link;
 mod orders;
 mod owned;
@@ -58,6 +61,10 @@ impl Section for VarnishSection {
 
     async fn open(&self, around: Surroundings) -> Result<Vec<Box<dyn Cache<Locator>>>, CacheOpenError> {
         Ok(vec![Box::new(Varnish::open(self, around).await?)])
+    }
+
+    async fn examine(&self, _: &Beside<'_>, _: &FolderUse, report: &mut Diagnosis) {
+        glance::examine(self, report).await;
     }
 
     async fn check(&self, with: &CheckArgs, beside: &Beside<'_>) -> Result<Report, CheckError> {

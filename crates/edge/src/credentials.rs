@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use batoff_program::certificates::{ValidTime, WatchedFiles, unix_now};
+use batoff_program::certificates::{ValidTime, WatchedFiles, unix_now, uris};
 use batoff_program::config::ConfigError;
 use parking_lot::Mutex;
 use rustls::RootCertStore;
@@ -127,6 +127,17 @@ pub(crate) fn examine(control: &ControlSection) -> Result<PemEnds, ConfigError> 
     let ends = Pem::read(control)?.check(control)?;
     ends.check_now(control)?;
     Ok(ends)
+}
+
+/// The same of files that may have ended, and the URIs that the node's certificate names.
+///
+/// # Errors
+/// What is wrong with which of them.
+pub(crate) fn read(control: &ControlSection) -> Result<(PemEnds, Vec<String>), ConfigError> {
+    let pem = Pem::read(control)?;
+    let ends = pem.check(control)?;
+    let leaf = CertificateDer::from_pem_slice(&pem.cert).ok();
+    Ok((ends, leaf.map_or_else(Vec::new, |leaf| uris(&leaf))))
 }
 
 impl PemEnds {

@@ -27,6 +27,7 @@
 //! | `link` | What belongs to one stream, and to those that follow one another? |
 //! | `book` | Where is each control plane? |
 //! | `connect` | How is a stream opened: addresses, certificates, time limits? |
+//! | `greeting` | Does a control plane answer, and what time has it? (for whoever diagnoses a node; no stream is opened) |
 //! | `backoff` | How long to wait before the next one? |
 //! | `index_size` | When is the control plane told how large the index is? |
 //! | `told` | What is a collector told of a traced purge? |
@@ -51,6 +52,7 @@ pub use self::connect::{Dial, Dialing};
 use self::counter::Counter;
 pub(crate) use self::following::Follower;
 use self::following::Following;
+pub use self::greeting::ControlAnswer;
 use self::told::TracedPurges;
 use crate::boottime;
 
@@ -59,6 +61,7 @@ mod book;
 mod connect;
 mod counter;
 mod following;
+mod greeting;
 mod index_size;
 mod link;
 mod session;

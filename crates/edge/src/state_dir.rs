@@ -24,10 +24,12 @@ mod owner;
 mod private;
 mod rules;
 mod runs;
+mod seen;
 #[cfg(test)]
 mod tests;
 
 pub use self::codec::{KnownReplicas, Stored};
+pub use self::seen::StateSeen;
 
 /// The file that holds everything but the generation's own mark.
 const STATE: &str = "state";

@@ -61,6 +61,21 @@ macro_rules! kinds {
                 Ok(caches)
             }
 
+            /// Looks at each that is configured, for the doctor.
+            pub async fn examine(&self, beside: &Beside<'_>, running: &FolderUse, report: &mut Diagnosis) {
+                $(if let Some(section) = &self.$name {
+                    let before = report.findings.len();
+                    Section::examine(section, beside, running, report).await;
+                    if report.findings[before..].iter().all(|finding| finding.severity == Severity::Fine) {
+                        let rest = concat!("`batoff-edge check ", stringify!($name), "` shows the rest on the running set-up");
+                        report.fine(AREA, rest);
+                    }
+                })*
+                if self.none {
+                    report.fine(AREA, "none, on purpose (caches.none)");
+                }
+            }
+
             /// Looks at one of them.
             ///
             /// # Errors

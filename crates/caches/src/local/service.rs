@@ -31,7 +31,7 @@ use crate::Surroundings;
 const STREAMS_MAX: u32 = 4_096;
 
 /// Connections at one time.
-const CONNECTIONS_MAX: usize = 256;
+pub(crate) const CONNECTIONS_MAX: usize = 256;
 
 /// Of them, of one process.
 const OF_PROCESS_MAX: usize = 64;

@@ -178,12 +178,6 @@ fn make_visible(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether files there cost no disk.
-pub(super) fn is_on_tmpfs(path: &Path) -> bool {
-    const TMPFS_MAGIC: i64 = 0x0102_1994;
-    rustix::fs::statfs(path).is_ok_and(|about| about.f_type == TMPFS_MAGIC)
-}
-
 fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -23,8 +23,18 @@ pub(super) fn temporary(message: impl Into<String>) -> CacheOpenError {
     CacheOpenError::Temporary { cache: "nginx", message: message.into() }
 }
 
-/// Looks at the directory as a whole.
+/// Looks at the directory as a whole, and tries it.
 pub(super) fn check_directory(root: &Path, levels: Levels) -> Result<(), CacheOpenError> {
+    let inside = look_at_directory(root, levels)?;
+    let files = Files::new(root.to_owned(), levels);
+    for folder in [Some(""), inside.as_deref()].into_iter().flatten() {
+        probe(&files, folder).map_err(|error| denied(&root.join(folder), &error))?;
+    }
+    Ok(())
+}
+
+/// Looks at the directory without trying it; a folder of the first level, if there is one.
+pub(super) fn look_at_directory(root: &Path, levels: Levels) -> Result<Option<String>, CacheOpenError> {
     match fs::metadata(root) {
         Ok(about) if about.is_dir() => {}
         Ok(_) => return Err(setup(format!("{} is no directory", root.display()))),
@@ -57,11 +67,7 @@ pub(super) fn check_directory(root: &Path, levels: Levels) -> Result<(), CacheOp
         }
         inside = Some(name.into_owned());
     }
-    let files = Files::new(root.to_owned(), levels);
-    for folder in [Some(""), inside.as_deref()].into_iter().flatten() {
-        probe(&files, folder).map_err(|error| denied(&root.join(folder), &error))?;
-    }
-    Ok(())
+    Ok(inside)
 }
 
 /// Whether files can be made and removed there. Nobody else can have put anything under the name; nginx takes no notice.

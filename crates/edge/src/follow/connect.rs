@@ -67,9 +67,7 @@ pub(super) async fn open(
     dial: Option<&Dial>,
     hello: Hello,
 ) -> Result<Stream, ConnectError> {
-    let channel = tokio::time::timeout(CONNECT_MAX, connect(credentials, endpoint, dial))
-        .await
-        .map_err(|_| ConnectError::ConnectTimedOut)??;
+    let channel = in_time(connect(credentials, endpoint, dial)).await?;
     let (outgoing, messages) = mpsc::channel(OUTGOING_MESSAGES);
     // There is room: the channel is new.
     let _ = outgoing.try_send(FromNode::Hello(hello));
@@ -83,7 +81,14 @@ pub(super) async fn open(
     Ok(Stream { outgoing, incoming: Box::pin(incoming) })
 }
 
-async fn connect(
+/// A connection, or that it takes too long.
+pub(super) async fn in_time(
+    connecting: impl Future<Output = Result<Channel, ConnectError>>,
+) -> Result<Channel, ConnectError> {
+    tokio::time::timeout(CONNECT_MAX, connecting).await.map_err(|_| ConnectError::ConnectTimedOut)?
+}
+
+pub(super) async fn connect(
     credentials: Option<&NodeCredentials>,
     endpoint: &Endpoint,
     dial: Option<&Dial>,
