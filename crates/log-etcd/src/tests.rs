@@ -1,5 +1,6 @@
 mod faults;
 mod fleet;
+mod golden;
 mod large;
 mod lossy_proxy;
 mod model;
