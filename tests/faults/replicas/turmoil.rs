@@ -3,12 +3,30 @@
 
 use std::time::{Duration, Instant};
 
-use batoff_tests::{Dice, Recorder, Service, System, fault_time};
+use batoff_tests::{Dice, Network, Recorder, Service, System, SystemPlan, fault_time, isolated};
 
-use super::{Promise, RATE, RECOVERY, nobody_notices, strike, three};
+use super::{CUT_MS, CutLink, Promise, RATE, RECOVERY, nobody_notices, pick_of_three, strike, three};
 
 /// The longest quiet time of one program before it is struck again, in milliseconds.
 const QUIET_MS: u64 = 6_000;
+
+/// How often a program is started before the story gives up.
+const STARTS_MAX: u32 = 40;
+
+/// Starts a program as a supervisor does, again while it ends with 75: whoever starts while etcd has no majority gives up for
+/// this time, and says so.
+async fn supervise(service: &mut Service) {
+    for _ in 0..STARTS_MAX {
+        match service.start().await {
+            Ok(_) => return,
+            // `None`: it has closed its output, and ends.
+            Err(why) if why.contains("(Some(75))") || why.contains("(None)") => {}
+            Err(why) => panic!("{why}"),
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    panic!("{} did not start {STARTS_MAX} times", service.name);
+}
 
 /// Strikes a program again and again; it runs when this ends.
 async fn strike_until(service: &mut Service, until: Instant, mut dice: Dice) {
@@ -17,16 +35,41 @@ async fn strike_until(service: &mut Service, until: Instant, mut dice: Dice) {
         if Instant::now() >= until {
             return;
         }
-        let kills = dice.one_in(2);
-        strike(service, kills, &mut dice).await;
+        if dice.one_in(2) {
+            service.kill();
+            tokio::time::sleep(Duration::from_millis(dice.between(0, 1_500))).await;
+            supervise(service).await;
+        } else {
+            strike(service, false, &mut dice).await;
+        }
     }
 }
 
-/// Every replica, member and node by itself, so that any of them may be away at once.
-#[tokio::test]
-async fn every_202_is_kept_while_replicas_members_and_nodes_are_killed_and_frozen_at_random() {
-    let mut dice = Dice::seeded("replicas, members and nodes killed and frozen");
-    let mut system = System::start(three()).await;
+/// Links that are cut at one time.
+const CUTS: usize = 2;
+
+/// Cuts one link after another between those that talk to each other: replicas, nodes and members of etcd. All are whole when
+/// this ends.
+async fn cut_until(network: &Network, until: Instant, mut dice: Dice) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(dice.between(200, QUIET_MS / 2))).await;
+        if Instant::now() >= until {
+            return;
+        }
+        let link = if dice.one_in(3) {
+            CutLink::of_members(network, &mut dice)
+        } else {
+            CutLink::of_replica(network, pick_of_three(&mut dice), &mut dice)
+        };
+        tokio::time::sleep(Duration::from_millis(dice.between(50, CUT_MS))).await;
+        link.mend(network);
+    }
+}
+
+/// Every replica, member and node is struck by itself, and links between them where there is a network, so that any of them
+/// may be away at once.
+async fn every_202_is_kept(what: &str, mut system: System, network: Option<&Network>) {
+    let mut dice = Dice::seeded(what);
     let recorder = Recorder::of(&system);
     let (time, mut load) = (fault_time(), dice.fork());
     let until = Instant::now() + time;
@@ -34,10 +77,34 @@ async fn every_202_is_kept_while_replicas_members_and_nodes_are_killed_and_froze
     let nodes = nodes.iter_mut().map(|edge| &mut edge.service);
     let all = std::iter::once(control).chain(others).chain(members).chain(nodes);
     let struck: Vec<_> = all.map(|service| strike_until(service, until, dice.fork())).collect();
-    tokio::join!(recorder.run(RATE, time, &mut load), futures_util::future::join_all(struck));
+    let cut = network.into_iter().flat_map(|network| std::iter::repeat_n(network, CUTS));
+    let cut: Vec<_> = cut.map(|network| cut_until(network, until, dice.fork())).collect();
+    tokio::join!(
+        recorder.run(RATE, time, &mut load),
+        futures_util::future::join_all(struck),
+        futures_util::future::join_all(cut)
+    );
     let accepted = recorder.ledger().len();
     assert!(accepted as u64 > time.as_secs(), "only {accepted} purges: that was no load");
+    eprintln!("{what}: {} purges late", recorder.ledger().late());
     recorder.settle(system).await;
+}
+
+#[tokio::test]
+async fn every_202_is_kept_while_replicas_members_and_nodes_are_killed_and_frozen_at_random() {
+    let system = System::start(three()).await;
+    every_202_is_kept("replicas, members and nodes killed and frozen", system, None).await;
+}
+
+#[test]
+fn every_202_is_kept_while_links_are_cut_and_replicas_members_and_nodes_killed_and_frozen_at_random() {
+    isolated(&["nft", "etcd"], async || {
+        let plan = SystemPlan { apart: true, ..three() };
+        let network = Network::lay_for(plan.nodes, plan.replicas);
+        let system = System::start(plan).await;
+        let story = "links cut, and replicas, members and nodes killed and frozen";
+        every_202_is_kept(story, system, Some(&network)).await;
+    });
 }
 
 /// The same moment strikes a replica and a member; two of each are left, and that is enough.
