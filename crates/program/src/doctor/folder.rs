@@ -58,14 +58,16 @@ impl FolderUse {
             fs::read_dir(dir).into_iter().flatten().flatten().filter_map(|entry| entry.metadata().ok())
         {
             let device = (rustix::fs::major(meta.dev()), rustix::fs::minor(meta.dev()));
-            let of_file = locks.iter().find(|lock| {
+            let of_file = locks.iter().filter(|lock| {
                 !matches!(lock.lock_type, LockType::Posix)
                     && matches!(lock.kind, LockKind::Write)
                     && (lock.inode, (lock.devmaj, lock.devmin)) == (meta.ino(), device)
             });
-            if let Some(lock) = of_file {
+            // A store holds locks of both kinds, and only one of them names its process.
+            let pids: Vec<Option<i32>> = of_file.map(|lock| lock.pid.filter(|pid| *pid > 0)).collect();
+            if !pids.is_empty() {
                 found.locked.push((meta.dev(), meta.ino()));
-                found.pid = found.pid.or(lock.pid.filter(|pid| *pid > 0));
+                found.pid = found.pid.or(pids.into_iter().flatten().next());
                 found.user = found.user.or(Some(meta.uid()));
             }
         }
