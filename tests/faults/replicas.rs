@@ -1,6 +1,7 @@
 //! Three control planes over three members of etcd: whichever of them is killed, frozen or cut off, nothing is late and
 //! nobody has to go to the origin.
 
+mod any_one;
 mod clocks;
 mod disks;
 mod power_cuts;
