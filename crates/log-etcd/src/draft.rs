@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use batoff_log::{Appended, Dedupe, NewRecord};
+use batoff_log::{Appended, CompletionChange, Dedupe, NewRecord};
 use batoff_types::{Cursor, TaskId, UnixMillis};
 use bytes::Bytes;
 
@@ -38,6 +38,7 @@ pub(crate) fn draft(index: &LogIndex, requests: &[LogWrite], now: UnixMillis) ->
         entries: Vec::new(),
         seen: HashMap::new(),
         tasks: HashMap::new(),
+        completions: HashMap::new(),
         records: 0,
         needs_newest: false,
     };
@@ -60,6 +61,7 @@ struct Drafting<'i> {
     /// What the requests before have added.
     seen: HashMap<[u8; 32], SeenRequest>,
     tasks: HashMap<TaskId, u64>,
+    completions: HashMap<TaskId, Bytes>,
     records: usize,
     needs_newest: bool,
 }
@@ -112,6 +114,9 @@ impl Drafting<'_> {
             LogWrite::PutCompletions { rows, .. } => {
                 rows.iter().for_each(|(task, row)| self.complete(*task, row));
                 WriteAnswer::Done
+            }
+            LogWrite::ChangeCompletions { changes, .. } => {
+                WriteAnswer::Changed(changes.iter().map(|change| self.change(change)).collect())
             }
             LogWrite::ForgetTasks { older_than, .. } => {
                 let forgotten = self.index.older_than(*older_than);
@@ -186,10 +191,24 @@ impl Drafting<'_> {
         match self.seq_of(task) {
             Some(seq) => {
                 let completion = Completion { seq, completion: completion.clone() };
+                self.completions.insert(task, completion.completion.clone());
                 self.entries.push(Decision::Completion(completion));
             }
             None => self.needs_newest = true,
         }
+    }
+
+    /// Whether it is written: the row says what its writer found there. That it says something else is decided on what is in
+    /// the index, which is true.
+    fn change(&mut self, change: &CompletionChange) -> bool {
+        let CompletionChange { task, before, after } = change;
+        let is_known = self.seq_of(*task).is_some();
+        let now = self.completions.get(task).or_else(|| self.index.completion(*task));
+        if is_known && now != before.as_ref() {
+            return false;
+        }
+        self.complete(*task, after);
+        is_known
     }
 
     fn seq_of(&self, task: TaskId) -> Option<u64> {

@@ -276,6 +276,11 @@ impl LogIndex {
         self.tasks.find(task)
     }
 
+    /// What the row of this task says became of it.
+    pub(crate) fn completion(&self, task: TaskId) -> Option<&Bytes> {
+        self.tasks.completion(task)
+    }
+
     pub(crate) fn tasks_of(&self, site: &SiteId, before: Option<TaskId>, limit: usize) -> Vec<TaskRow> {
         self.tasks.of_site(site, before, limit)
     }

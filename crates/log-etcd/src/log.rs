@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use batoff_log::{
-    Appended, Dedupe, LIST_TASKS_MAX, LogState, NewRecord, PurgeLog, ReadError, StoreError, StoredRecord,
-    TaskRow, check_batch, check_completions,
+    Appended, CompletionChange, Dedupe, LIST_TASKS_MAX, LogState, NewRecord, PurgeLog, ReadError, StoreError,
+    StoredRecord, TaskRow, check_batch, check_changes, check_completions,
 };
 use batoff_types::{Seq, SiteId, TaskId, UnixMillis};
 use bytes::Bytes;
@@ -111,6 +111,18 @@ impl PurgeLog for EtcdLog {
         self.shared.check_running()?;
         match self.requests.ask(bytes, |waiting| LogWrite::PutCompletions { rows, waiting }).await? {
             WriteAnswer::Done => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn change_completions(&self, changes: Vec<CompletionChange>) -> Result<Vec<bool>, StoreError> {
+        if changes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let bytes = check_changes(&changes)?;
+        self.shared.check_running()?;
+        match self.requests.ask(bytes, |waiting| LogWrite::ChangeCompletions { changes, waiting }).await? {
+            WriteAnswer::Changed(written) => Ok(written),
             other => Err(unexpected(&other)),
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use batoff_log::{Appended, NewRecord, StoreError};
+use batoff_log::{Appended, CompletionChange, NewRecord, StoreError};
 use batoff_types::{TaskId, UnixMillis};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
@@ -28,6 +28,7 @@ const QUEUE_FULL_RETRY: Duration = Duration::from_millis(100);
 pub(crate) enum LogWrite {
     Append { batch: Vec<NewRecord>, waiting: WaitingCaller },
     PutCompletions { rows: Vec<(TaskId, Bytes)>, waiting: WaitingCaller },
+    ChangeCompletions { changes: Vec<CompletionChange>, waiting: WaitingCaller },
     ForgetTasks { older_than: UnixMillis, waiting: WaitingCaller },
 }
 
@@ -44,6 +45,7 @@ pub(crate) struct WaitingCaller {
 pub(crate) enum WriteAnswer {
     Appended(Vec<Appended>),
     Done,
+    Changed(Vec<bool>),
     Forgotten(u64),
 }
 
@@ -52,6 +54,7 @@ impl LogWrite {
         match self {
             Self::Append { batch, .. } => batch.len(),
             Self::PutCompletions { rows, .. } => rows.len(),
+            Self::ChangeCompletions { changes, .. } => changes.len(),
             Self::ForgetTasks { .. } => 1,
         }
     }
@@ -75,6 +78,7 @@ impl LogWrite {
         let waiting = match self {
             Self::Append { waiting, .. }
             | Self::PutCompletions { waiting, .. }
+            | Self::ChangeCompletions { waiting, .. }
             | Self::ForgetTasks { waiting, .. } => waiting,
         };
         waiting.queued_bytes.fetch_sub(waiting.bytes, Ordering::Relaxed);
@@ -85,6 +89,7 @@ impl LogWrite {
         match self {
             Self::Append { waiting, .. }
             | Self::PutCompletions { waiting, .. }
+            | Self::ChangeCompletions { waiting, .. }
             | Self::ForgetTasks { waiting, .. } => waiting,
         }
     }

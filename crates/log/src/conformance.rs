@@ -51,6 +51,7 @@ macro_rules! conformance_suite {
             a_tail_begins_at_the_next_record
             tasks_are_listed_newest_first_in_pages
             completions_are_found_with_their_tasks
+            a_completion_is_changed_only_by_who_knows_what_it_says
             tasks_outlive_trimming_until_they_are_forgotten
             the_first_record_of_a_task_keeps_it
             of_many_swaps_one_wins_each_round

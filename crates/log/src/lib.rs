@@ -30,8 +30,8 @@ pub use self::kv::{
 };
 pub use self::presence::{Presence, PresenceEvent, ReplicaId};
 pub use self::purge_log::{
-    Appended, BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Dedupe, LIST_TASKS_MAX, LogState, NewRecord, NewTask,
-    PurgeLog, READ_BYTES_MAX, READ_RECORDS_MAX, RECORD_BYTES_MAX, StoredRecord, TaskRow, check_batch,
-    check_completions,
+    Appended, BATCH_BYTES_MAX, BATCH_RECORDS_MAX, CompletionChange, Dedupe, LIST_TASKS_MAX, LogState,
+    NewRecord, NewTask, PurgeLog, READ_BYTES_MAX, READ_RECORDS_MAX, RECORD_BYTES_MAX, StoredRecord, TaskRow,
+    check_batch, check_changes, check_completions,
 };
 pub use self::store::{Health, Store, WallClock, system_clock};

@@ -136,6 +136,17 @@ pub struct TaskRow {
     pub completion: Option<Bytes>,
 }
 
+/// What a task's row is to say of what became of it, if nobody else has written there meanwhile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CompletionChange {
+    /// Whose row.
+    pub task: TaskId,
+    /// What stood there when its writer looked; `None` when nothing did.
+    pub before: Option<Bytes>,
+    /// What is to stand there.
+    pub after: Bytes,
+}
+
 /// One durable, totally ordered sequence of records, and what must be written together with them.
 ///
 /// ```text
@@ -213,6 +224,12 @@ pub trait PurgeLog: Send + Sync {
     /// rows of unknown tasks are passed over.
     async fn put_completions(&self, rows: Vec<(TaskId, Bytes)>) -> Result<(), StoreError>;
 
+    /// The same for those rows alone that still say what their writer found there; durable before `Ok`. Returns of each, in
+    /// order, whether it was written: one that another has changed is left as it is, and so is that of an unknown task.
+    ///
+    /// After [`StoreError::Unknown`] it may have been written; asked again, it is then told not to be, and is found there.
+    async fn change_completions(&self, changes: Vec<CompletionChange>) -> Result<Vec<bool>, StoreError>;
+
     /// Forgets tasks whose record was accepted before `older_than`, and keys that have expired. Returns how many tasks
     /// were forgotten.
     async fn forget_tasks(&self, older_than: UnixMillis) -> Result<u64, StoreError>;
@@ -242,10 +259,22 @@ pub fn check_batch(batch: &[NewRecord]) -> Result<usize, StoreError> {
 
 /// For engines: the bytes of these rows with their ids, if they keep the rules of [`PurgeLog::put_completions`].
 pub fn check_completions(rows: &[(TaskId, Bytes)]) -> Result<usize, StoreError> {
-    if rows.iter().any(|(_, row)| row.len() > RECORD_BYTES_MAX) {
-        return Err(StoreError::TooLarge { limit: RECORD_BYTES_MAX });
+    check_rows(rows.iter().map(|(_, row)| row))
+}
+
+/// For engines: the same of these changes, if they keep the rules.
+pub fn check_changes(changes: &[CompletionChange]) -> Result<usize, StoreError> {
+    check_rows(changes.iter().map(|change| &change.after))
+}
+
+fn check_rows<'r>(rows: impl Iterator<Item = &'r Bytes>) -> Result<usize, StoreError> {
+    let mut bytes = 0;
+    for row in rows {
+        if row.len() > RECORD_BYTES_MAX {
+            return Err(StoreError::TooLarge { limit: RECORD_BYTES_MAX });
+        }
+        bytes += row.len() + 16;
     }
-    let bytes = rows.iter().map(|(_, row)| row.len() + 16).sum();
     if bytes > BATCH_BYTES_MAX {
         return Err(StoreError::TooLarge { limit: BATCH_BYTES_MAX });
     }

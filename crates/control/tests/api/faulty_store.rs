@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use batoff_log::{
-    Appended, Dedupe, Health, Kv, LogState, NewRecord, Presence, PurgeLog, ReadError, Store, StoreError,
-    StoredRecord, TaskRow,
+    Appended, CompletionChange, Dedupe, Health, Kv, LogState, NewRecord, Presence, PurgeLog, ReadError,
+    Store, StoreError, StoredRecord, TaskRow,
 };
 use batoff_types::{Seq, SiteId, TaskId, UnixMillis};
 use futures_util::stream::BoxStream;
@@ -195,6 +195,13 @@ impl PurgeLog for FaultyStore {
         self.faults.refuse(REFUSE_COMPLETIONS)?;
         self.inner.log().put_completions(rows).await?;
         self.faults.forget(FORGET_COMPLETIONS)
+    }
+
+    async fn change_completions(&self, changes: Vec<CompletionChange>) -> Result<Vec<bool>, StoreError> {
+        self.faults.refuse(REFUSE_COMPLETIONS)?;
+        let written = self.inner.log().change_completions(changes).await?;
+        self.faults.forget(FORGET_COMPLETIONS)?;
+        Ok(written)
     }
 
     async fn forget_tasks(&self, older_than: UnixMillis) -> Result<u64, StoreError> {

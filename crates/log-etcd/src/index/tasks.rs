@@ -64,6 +64,10 @@ impl TaskIndex {
         self.rows.get(&self.seq_of(task)?).cloned()
     }
 
+    pub(super) fn completion(&self, task: TaskId) -> Option<&Bytes> {
+        self.rows.get(&self.seq_of(task)?)?.completion.as_ref()
+    }
+
     /// Newest first, those before `before`; none when that is not known.
     pub(super) fn of_site(&self, site: &SiteId, before: Option<TaskId>, limit: usize) -> Vec<TaskRow> {
         let end = match before {

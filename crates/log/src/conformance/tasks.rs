@@ -1,8 +1,9 @@
 use batoff_types::{SiteId, TaskId, UnixMillis};
 use bytes::Bytes;
+use futures_util::future::join_all;
 
 use super::subject::{Subject, seq, site, task_id, task_record};
-use crate::purge_log::NewRecord;
+use crate::purge_log::{CompletionChange, NewRecord};
 
 async fn list(subject: &Subject, site: &SiteId, before: Option<TaskId>, limit: usize) -> Vec<TaskId> {
     let rows = subject.log().list_tasks(site, before, limit).await.expect("tasks can be listed");
@@ -61,6 +62,38 @@ pub async fn completions_are_found_with_their_tasks(subject: Subject) {
         [None, Some(Bytes::from("late"))]
     );
     assert_eq!(subject.log().put_completions(Vec::new()).await, Ok(()));
+}
+
+/// Of several that write what became of a task the first does, and the others are told that they did not.
+pub async fn a_completion_is_changed_only_by_who_knows_what_it_says(subject: Subject) {
+    subject.append_new(task_record("a", "shop", 1)).await;
+    subject.append_new(task_record("b", "shop", 2)).await;
+    let change = |task, before: Option<&'static str>, after: &'static str| CompletionChange {
+        task: task_id(task),
+        before: before.map(Bytes::from),
+        after: Bytes::from(after),
+    };
+    let written =
+        async |changes| subject.log().change_completions(changes).await.expect("rows can be changed");
+    assert_eq!(written(vec![change(1, None, "one"), change(9, None, "?")]).await, [true, false]);
+    // In one request, too.
+    let second = vec![change(1, None, "two"), change(2, None, "first"), change(2, None, "second")];
+    assert_eq!(written(second).await, [false, true, false]);
+    assert_eq!(
+        written(vec![change(2, Some("second"), "?"), change(2, Some("first"), "third")]).await,
+        [false, true]
+    );
+    subject.log().put_completions(vec![(task_id(1), Bytes::from("put"))]).await.expect("it can be written");
+    assert_eq!(written(vec![change(1, Some("one"), "late")]).await, [false]);
+    let at_once = (0..8).map(|_| written(vec![change(1, Some("put"), "last")]));
+    let winners = join_all(at_once).await.into_iter().filter(|written| written[0]).count();
+    assert_eq!(winners, 1, "one of those that write at once");
+    for (task, says) in [(1, "last"), (2, "third")] {
+        let row = subject.log().find_task(task_id(task)).await.expect("a task can be found");
+        assert_eq!(row.and_then(|row| row.completion), Some(Bytes::from(says)), "{task}");
+    }
+    assert_eq!(subject.log().find_task(task_id(9)).await, Ok(None));
+    assert_eq!(written(Vec::new()).await, Vec::<bool>::new());
 }
 
 /// Trimming leaves tasks; forgetting removes those that are older than asked, and counts them.

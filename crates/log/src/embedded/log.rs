@@ -14,8 +14,8 @@ use super::read::{StoreView, Stretch};
 use super::tail::follow;
 use crate::error::{ReadError, StoreError};
 use crate::purge_log::{
-    Appended, Dedupe, LIST_TASKS_MAX, LogState, NewRecord, PurgeLog, READ_BYTES_MAX, READ_RECORDS_MAX,
-    StoredRecord, TaskRow, check_batch, check_completions,
+    Appended, CompletionChange, Dedupe, LIST_TASKS_MAX, LogState, NewRecord, PurgeLog, READ_BYTES_MAX,
+    READ_RECORDS_MAX, StoredRecord, TaskRow, check_batch, check_changes, check_completions,
 };
 
 #[async_trait]
@@ -88,6 +88,14 @@ impl PurgeLog for EmbeddedStore {
         }
         let bytes = check_completions(&rows)?;
         self.requests.ask(|reply| Request::PutCompletions { rows, bytes, reply }).await
+    }
+
+    async fn change_completions(&self, changes: Vec<CompletionChange>) -> Result<Vec<bool>, StoreError> {
+        if changes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let bytes = check_changes(&changes)?;
+        self.requests.ask(|reply| Request::ChangeCompletions { changes, bytes, reply }).await
     }
 
     async fn forget_tasks(&self, older_than: UnixMillis) -> Result<u64, StoreError> {

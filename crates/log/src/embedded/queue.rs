@@ -13,7 +13,7 @@ use super::fault::unavailable;
 use super::shared::Shared;
 use crate::error::StoreError;
 use crate::kv::{Expect, Guard, GuardedError, Key, Version, Write};
-use crate::purge_log::{Appended, Dedupe, NewRecord};
+use crate::purge_log::{Appended, CompletionChange, Dedupe, NewRecord};
 
 /// Requests that may wait for the writer. A further one is refused as [`StoreError::Unavailable`].
 pub(super) const QUEUE_REQUESTS_MAX: usize = 8_192;
@@ -60,6 +60,11 @@ pub(super) enum Request {
         bytes: usize,
         reply: ReplyTo<()>,
     },
+    ChangeCompletions {
+        changes: Vec<CompletionChange>,
+        bytes: usize,
+        reply: ReplyTo<Vec<bool>>,
+    },
     ForgetTasks {
         older_than: UnixMillis,
         from: u64,
@@ -91,7 +96,9 @@ impl Request {
 
     pub(super) fn bytes(&self) -> usize {
         match self {
-            Self::Append { bytes, .. } | Self::PutCompletions { bytes, .. } => *bytes,
+            Self::Append { bytes, .. }
+            | Self::PutCompletions { bytes, .. }
+            | Self::ChangeCompletions { bytes, .. } => *bytes,
             Self::Cas { key, write: Write::Put { value, .. }, .. } => key.as_bytes().len() + value.len(),
             _ => 0,
         }
@@ -105,6 +112,7 @@ impl Request {
             Self::Recognise { reply, .. } => drop(reply.send(Err(error))),
             Self::Trim { reply, .. } => drop(reply.send(Err(error))),
             Self::PutCompletions { reply, .. } => drop(reply.send(Err(error))),
+            Self::ChangeCompletions { reply, .. } => drop(reply.send(Err(error))),
             Self::ForgetTasks { reply, .. } => drop(reply.send(Err(error))),
             Self::Cas { reply, .. } => drop(reply.send(Err(error))),
             Self::Mend { .. } => {}

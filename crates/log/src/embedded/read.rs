@@ -224,9 +224,14 @@ impl TaskTables {
     fn row_below(&self, seq: u64) -> Result<TaskRow, Fault> {
         let row = self.tasks.get(seq)?;
         let row = row.ok_or_else(|| Fault::Damaged(format!("the task row of record {seq} is missing")))?;
-        let completion = self.completions.get(seq)?;
-        let completion = completion.map(|row| rows::read_completion(seq, row.value())).transpose()?;
+        let completion = self.completion_below(seq)?;
         Ok(TaskRow { completion, ..rows::read_task(seq, row.value())? })
+    }
+
+    /// What the row of record `seq` said of its end when the checkpoint was written.
+    pub(super) fn completion_below(&self, seq: u64) -> Result<Option<Bytes>, Fault> {
+        let completion = self.completions.get(seq)?;
+        completion.map(|row| rows::read_completion(seq, row.value())).transpose()
     }
 
     /// Tasks in the database from record `from` on, oldest first, forgotten or not.

@@ -10,8 +10,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use batoff_log::embedded::{EmbeddedConfig, EmbeddedStore, OpenError};
 use batoff_log::{
-    Appended, CasError, Dedupe, Expect, Guard, GuardedError, Health, Key, Kv, KvEvent, LogState, NewRecord,
-    Presence, PurgeLog, ReadError, Store, StoreError, StoredRecord, TaskRow, Version, Versioned, Write,
+    Appended, CasError, CompletionChange, Dedupe, Expect, Guard, GuardedError, Health, Key, Kv, KvEvent,
+    LogState, NewRecord, Presence, PurgeLog, ReadError, Store, StoreError, StoredRecord, TaskRow, Version,
+    Versioned, Write,
 };
 use batoff_types::{Seq, SiteId, TaskId, UnixMillis};
 use futures_util::stream::BoxStream;
@@ -130,6 +131,10 @@ impl PurgeLog for Timeless {
 
     async fn put_completions(&self, rows: Vec<(TaskId, bytes::Bytes)>) -> Result<(), StoreError> {
         wait(self.0.log().put_completions(rows))
+    }
+
+    async fn change_completions(&self, changes: Vec<CompletionChange>) -> Result<Vec<bool>, StoreError> {
+        wait(self.0.log().change_completions(changes))
     }
 
     async fn forget_tasks(&self, older_than: UnixMillis) -> Result<u64, StoreError> {

@@ -91,6 +91,9 @@ impl<'w> GroupDraft<'w> {
                 answers.push(HeldAnswer::new(reply, first));
             }
             Request::PutCompletions { rows, reply, .. } => answer!(reply, self.put_completions(rows)),
+            Request::ChangeCompletions { changes, reply, .. } => {
+                answer!(reply, self.change_completions(changes))
+            }
             Request::ForgetTasks { older_than, from, reply } => {
                 answer!(reply, self.forget_tasks(older_than, from))
             }

@@ -5,6 +5,7 @@ use super::super::fault::Fault;
 use super::super::queue::ForgottenPiece;
 use super::super::segments::{put_completions, put_forgotten};
 use super::draft::GroupDraft;
+use crate::purge_log::CompletionChange;
 
 /// Tasks looked at by one group. Bounds how long forgetting keeps appends waiting.
 const FORGET_ROWS_PER_GROUP: usize = 2_048;
@@ -26,6 +27,32 @@ impl GroupDraft<'_> {
             self.group.completions.extend(known);
         }
         Ok(())
+    }
+
+    /// Of each, in order, whether it is written: its row says what the writer found there.
+    pub(super) fn change_completions(&mut self, changes: Vec<CompletionChange>) -> Result<Vec<bool>, Fault> {
+        let mut written = Vec::with_capacity(changes.len());
+        for CompletionChange { task, before, after } in changes {
+            let seq = self.seq_of(task)?;
+            let is_as_found = match seq {
+                Some(seq) => self.completion_of(seq)? == before,
+                None => false,
+            };
+            if is_as_found {
+                self.put_completions(vec![(task, after)])?;
+            }
+            written.push(is_as_found);
+        }
+        Ok(written)
+    }
+
+    /// What the row of record `seq`, a task that is known, says by now.
+    fn completion_of(&mut self, seq: u64) -> Result<Option<Bytes>, Fault> {
+        let drafted = self.group.completions.iter().rev().find(|(of, _)| *of == seq);
+        if let Some(completion) = drafted.map(|(_, completion)| completion).or(self.layers.completion(seq)) {
+            return Ok(Some(completion.clone()));
+        }
+        self.tables()?.completion_below(seq)
     }
 
     /// Forgets a piece of the tasks from record `from` on that are older than `older_than`.
