@@ -30,6 +30,7 @@ const CONTROL: &[(&str, &[&str])] = &[
     ("init", &["accounts", "catalog", "store"]),
     ("backup", &["audit", "clock", "engine", "init"]),
     ("tracker", &["catalog", "clock", "ids", "metrics", "seat", "store"]),
+    ("alike", &["config", "init", "tracker"]),
     ("commit", &["catalog", "clock", "ids", "metrics", "store"]),
     ("overview", &["clock", "tls", "tracker"]),
     ("feed", &["catalog", "hub", "store", "tracker"]),
@@ -63,6 +64,7 @@ const CONTROL: &[(&str, &[&str])] = &[
         &[
             "accounts",
             "admin",
+            "alike",
             "api",
             "audit",
             "backup",

@@ -27,6 +27,10 @@ const STORY_PATIENCE: Duration = Duration::from_secs(90);
 /// How long one of several replicas may take to answer before another is asked; it may be frozen.
 const REPLICA_PATIENCE: Duration = Duration::from_millis(1_500);
 
+/// How long it may take until it is written down what became of each task, also of one whose replica was frozen before it
+/// could: the others wait for it, one after the other.
+const WRITTEN_DOWN_WITHIN: Duration = Duration::from_secs(15);
+
 /// How long an answer to a visitor may take: a frozen node answers when it wakes.
 const VISIT_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -270,6 +274,22 @@ impl Recorder {
         }
     }
 
+    /// What each replica lists, once all list the same, or after as long as it may take another one to write down what became
+    /// of tasks in the place of a replica that does not.
+    async fn lists(&self) -> Vec<Vec<Value>> {
+        let since = Instant::now();
+        loop {
+            let mut lists = Vec::new();
+            for customer in &self.customers {
+                lists.push(customer.tasks().await);
+            }
+            if since.elapsed() > WRITTEN_DOWN_WITHIN || lists.iter().all(|listed| *listed == lists[0]) {
+                return lists;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
     /// When everything runs again: looks at every page, at the list of tasks of each replica, and at the
     /// log itself.
     ///
@@ -278,12 +298,10 @@ impl Recorder {
     pub async fn settle(&self, mut system: System) {
         system.settled().await;
         self.visit_all().await;
-        let first = self.customer.tasks().await;
-        self.ledger().compare_tasks(&first);
-        for other in &self.customers[1..] {
-            let listed = other.tasks().await;
-            self.ledger().compare_tasks(&listed);
-            self.ledger().compare_lists(&first, &listed);
+        let lists = self.lists().await;
+        for listed in &lists {
+            self.ledger().compare_tasks(listed);
+            self.ledger().compare_lists(&lists[0], listed);
         }
         assert_eq!(system.control.stop().await, 0, "the control plane ends well");
         for other in &mut system.others {

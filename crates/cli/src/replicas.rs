@@ -1,5 +1,7 @@
 //! `batoff replicas`: the control planes beside one log, and which of them count.
 
+use std::collections::BTreeMap;
+
 use batoff_client::{AdminClient, ReplicaReport, ReplicasReport};
 use clap::Subcommand;
 
@@ -165,6 +167,7 @@ fn status(replicas: &ReplicasReport, format: Format) -> Result<(), Failure> {
         return output::json(&serde_json::json!({
             "members": replicas.members, "members_from": replicas.members_from, "settled": replicas.settled,
             "live": live, "needed": needed, "spare": spare, "tail": replicas.tail, "done": replicas.done,
+            "differs": differing(replicas),
         }));
     }
     let mut text = format!("replicas     {}\n", numbers(&replicas.members));
@@ -177,7 +180,26 @@ fn status(replicas: &ReplicasReport, format: Format) -> Result<(), Failure> {
         (true, Some(_)) => "one more may fail",
     };
     text.push_str(remark);
+    let differing = differing(replicas);
+    if !differing.is_empty() {
+        text.push_str(&format!(
+            "\nthese settings are not the same on all of them: {}\n",
+            differing.join(", ")
+        ));
+        text.push_str("what one answers, another may refuse: give all the same, and start those again that were changed");
+    }
     output::say(&text)
+}
+
+/// Which settings differ, and on which replicas from the one that answers: `admin.token (2, 3)`. Of those that are there.
+fn differing(replicas: &ReplicasReport) -> Vec<String> {
+    let mut by_setting: BTreeMap<&str, Vec<u8>> = BTreeMap::new();
+    for one in replicas.replicas.iter().filter(|one| one.live) {
+        for setting in &one.differs {
+            by_setting.entry(setting).or_default().push(one.id);
+        }
+    }
+    by_setting.into_iter().map(|(setting, of)| format!("{setting} ({})", numbers(&of))).collect()
 }
 
 /// How many are there, how many have to be, and how many more may fail; `None` when too few are there.
@@ -232,6 +254,26 @@ mod tests {
             let refused = refused.unwrap_err().to_string();
             assert!(refused.contains(says), "{refused}");
         }
+    }
+
+    #[test]
+    fn settings_that_differ_are_told_with_those_that_have_them_otherwise() {
+        let one = |id, live, differs: &[&str]| ReplicaReport {
+            id,
+            live,
+            differs: differs.iter().map(|name| (*name).to_owned()).collect(),
+            ..ReplicaReport::default()
+        };
+        let report = ReplicasReport {
+            replicas: vec![
+                one(1, true, &[]),
+                one(2, true, &["admin.token"]),
+                one(3, true, &["admin.token", "retention"]),
+                one(4, false, &["api.public_prefix"]),
+            ],
+            ..ReplicasReport::default()
+        };
+        assert_eq!(differing(&report), ["admin.token (2, 3)", "retention (3)"], "the last one is gone");
     }
 
     #[test]

@@ -266,6 +266,11 @@ const CATALOGUE: [(&str, &str); 177] = [
     ),
     ("one more that fails, and nothing is completed", "откажет ещё один, и ничего не будет завершаться"),
     ("one more may fail", "может отказать ещё один"),
+    ("these settings are not the same on all of them: {}", "эти настройки не у всех одинаковы: {}"),
+    (
+        "what one answers, another may refuse: give all the same, and start those again that were changed",
+        "на что один отвечает, другой может отказать: задайте всем одно и то же и перезапустите изменённые",
+    ),
     ("no PoPs", "площадок нет"),
     ("no items", "элементов нет"),
     // The audit log

@@ -224,6 +224,12 @@ pub async fn recognise(
     Ok(Err(InitError::OtherKey { file: dir.join(MASTER_KEY_FILE), expected, found }))
 }
 
+/// The fingerprint of the master key that the store's tokens are issued with, if it knows one.
+pub(crate) async fn known_fingerprint(kv: &dyn Kv) -> Result<Option<String>, StoreError> {
+    let read = |value: &[u8]| Ok(String::from_utf8_lossy(value).into_owned());
+    rows::get(kv, &Key::from(FINGERPRINT_KEY), read).await
+}
+
 /// Forgets which master key the store's tokens were issued with, so that the next start takes the one that is there.
 pub async fn forget_master_key(kv: &dyn Kv) -> Result<(), StoreError> {
     rows::delete(kv, &Key::from(FINGERPRINT_KEY)).await

@@ -16,6 +16,7 @@
 //! | [`revoked`] | Which certificates are not believed any more? |
 //! | `rounds` | When are the streams woken? |
 //! | [`stream`] | The nodes' end: gRPC, identities, one position a node. |
+//! | `alike` | Which settings must all replicas have alike, and how is that found out without telling them? |
 //! | [`tracker`] | Which purge is where, and when is it completed? The clocked shell of `batoff_delivery::Roster`. |
 //! | [`overview`] | Is all well, and if not, what needs attention? |
 //! | [`backup`] | How is the data folder copied while this runs, and one made of the copy? |
@@ -28,6 +29,7 @@
 
 pub mod accounts;
 pub mod admin;
+mod alike;
 pub mod api;
 pub mod audit;
 pub mod backup;

@@ -56,6 +56,7 @@ const AUDIT_FAILURES: &str = "batoff_control_audit_failures_total";
 const STATED: &str = "batoff_control_replica_stated_seq";
 const HEARD: &str = "batoff_control_replica_heard_seconds";
 const COUNTS: &str = "batoff_control_replica_counts";
+const DIFFERS: &str = "batoff_control_replica_setting_differs";
 const DONE: &str = "batoff_control_done_seq";
 const DONE_LAG: &str = "batoff_control_done_lag_records";
 const DECLARED: &str = "batoff_control_records_declared_total";
@@ -136,6 +137,10 @@ fn describe() {
         "Of several control planes: the record through which each has stated that it is completed"
     );
     describe_gauge!(HEARD, "Of several control planes: seconds since each was heard of");
+    describe_gauge!(
+        DIFFERS,
+        "Of several control planes: whether one has a setting that all must have alike, and another than the one that tells this"
+    );
     describe_gauge!(
         COUNTS,
         "Of several control planes: 1 for each that is in the set, 0 for one that was, or follows the log"
@@ -342,6 +347,12 @@ pub(crate) fn replica_heard(replica: Replica, stated: Option<u64>, silent: Durat
 /// Of several control planes: whether one is in the newest set.
 pub(crate) fn replica_counts(replica: Replica, counts: bool) {
     gauge!(COUNTS, "replica" => replica.0.to_string()).set(if counts { 1.0 } else { 0.0 });
+}
+
+/// Of several control planes: whether another has this setting, which all must have alike, not as it is here.
+pub(crate) fn replica_differs(replica: Replica, setting: &str, differs: bool) {
+    let (replica, setting) = (replica.0.to_string(), setting.to_owned());
+    gauge!(DIFFERS, "replica" => replica, "setting" => setting).set(if differs { 1.0 } else { 0.0 });
 }
 
 /// Of several control planes: through where all is recorded as completed, and how much is not.

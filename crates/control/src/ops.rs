@@ -50,6 +50,18 @@ impl Monitored for Ops {
         }
     }
 
+    fn remark(&self) -> Option<String> {
+        let apart = self.services.get()?.tracker.settings_apart();
+        let mut settings: Vec<String> =
+            apart.iter().map(|(replica, setting)| format!("{setting} of {replica}")).collect();
+        settings.dedup();
+        let settings = (!settings.is_empty()).then(|| settings.join(", "))?;
+        Some(format!(
+            "{settings} differs from what is set here: what one control plane answers, another may refuse; give all the same, \
+             and start those again that were changed"
+        ))
+    }
+
     fn refresh(&self) {
         if let Some(until) = self.tenure.held_until() {
             metrics::seat_held_for(until.since(self.clock.now()).max(Duration::ZERO));

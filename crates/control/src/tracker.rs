@@ -71,6 +71,8 @@ pub use self::nodes::roll::Membership;
 pub(crate) use self::nodes::sent::{NodeLink, SentTimes};
 pub use self::nodes::status::{NodeStatus, RemoveRefused, TagOverflow, TroubleView};
 pub use self::pulse::PULSE_SECONDS;
+pub(crate) use self::replicas::settings::MASTER_KEY;
+pub use self::replicas::settings::SettingMarks;
 pub use self::replicas::several::Several;
 pub use self::replicas::view::{LIVE_WITHIN, ReplicaSaid, ReplicaView, ReplicasView, SetRefused};
 pub use self::sla::ledger::SLA_SLOT;
@@ -129,6 +131,10 @@ pub struct Tracker {
     saved_sets: Mutex<Option<SetHistory>>,
     /// The replicas of which figures were ever told: one that leaves the set is told to have left.
     shown_replicas: Mutex<BTreeSet<Replica>>,
+    /// The settings of others that were told to differ.
+    shown_apart: Mutex<BTreeSet<(Replica, String)>>,
+    /// Those of this replica that all must have alike.
+    settings: Arc<SettingMarks>,
     term: Term,
     times: LeaseTimes,
     stopping: CancellationToken,
@@ -170,6 +176,7 @@ impl Tracker {
     ) -> Result<Arc<Self>, StoreError> {
         let TrackerOptions { times, several, live_max, draining, stopping, vital, tenure, traces } = options;
         let replica = several.as_ref().map(|several| several.own);
+        let settings = several.as_ref().map(|several| Arc::clone(&several.settings)).unwrap_or_default();
         let (now, rows) = ((clock.now(), clock.wall()), (&store, &tenure));
         let found = recover::recover(rows, &catalog, log, times, several, now, live_max).await?;
         let term = found.state.roster.term();
@@ -194,6 +201,8 @@ impl Tracker {
             tenure,
             saved_sets: Mutex::default(),
             shown_replicas: Mutex::default(),
+            shown_apart: Mutex::default(),
+            settings,
             term,
             times,
             stopping,

@@ -71,7 +71,10 @@ pub async fn serve(listener: TcpListener, gate: Arc<Gate<IpAddr>>, router: Route
 
 fn readiness(monitored: &dyn Monitored) -> Response {
     match monitored.ready() {
-        Ok(()) => "ready\n".into_response(),
+        Ok(()) => match monitored.remark() {
+            None => "ready\n".into_response(),
+            Some(remark) => format!("ready, but: {remark}\n").into_response(),
+        },
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
     }
 }

@@ -57,6 +57,9 @@ pub struct ReplicaReport {
     /// Those of them that hold a lease of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strict_leased: Option<u32>,
+    /// Settings that all replicas must have alike, and that it has not as the one that answers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub differs: Vec<String>,
 }
 
 /// The record that says which replicas count.

@@ -77,6 +77,10 @@ struct ReplicaDocument {
     /// Those of them that it has granted a lease.
     #[serde(skip_serializing_if = "Option::is_none")]
     strict_leased: Option<u32>,
+    /// Settings that all replicas must have alike, and that this one has not as the replica that answers: what one of them
+    /// answers, the other may refuse.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    differs: Vec<String>,
 }
 
 /// The replicas that are to count.
@@ -202,6 +206,7 @@ fn document(view: ReplicasView, endpoints: &BTreeMap<Replica, String>) -> Replic
             version: said.map(|said| said.version.clone()),
             strict_nodes: said.map(|said| said.strict),
             strict_leased: said.map(|said| said.leased),
+            differs: said.map(|said| said.apart.clone()).unwrap_or_default(),
         }
     };
     ReplicasDocument {

@@ -58,6 +58,17 @@ impl MasterKey {
         hex::encode(bytes)
     }
 
+    /// Tells `message` from another one, and nothing about it to who has not the key: HKDF-SHA-256 with `salt`, of which
+    /// half as many bytes are kept as of a fingerprint.
+    pub fn mark(&self, salt: &[u8], message: &[u8]) -> String {
+        let mut bytes = [0; FINGERPRINT_BYTES / 2];
+        #[expect(clippy::expect_used, reason = "HKDF-SHA-256 yields up to 8,160 bytes; 8 are asked for")]
+        Hkdf::<Sha256>::new(Some(salt), self.0.as_slice())
+            .expand(&[b"batoff mark v1 ".as_slice(), message].concat(), &mut bytes)
+            .expect("8 bytes are within HKDF's bound");
+        hex::encode(bytes)
+    }
+
     /// The signing secret of a token: HKDF-SHA-256 over its id.
     pub fn signing_secret(&self, token: TokenId) -> Zeroizing<String> {
         let mut bytes = Zeroizing::new([0; SECRET_BYTES]);

@@ -33,7 +33,7 @@ use crate::service::Services;
 use crate::store::rows;
 use crate::tls::OwnCertificates;
 use crate::tracker::{Several, Tracker, TrackerOptions, least_term};
-use crate::{rounds, stream};
+use crate::{alike, rounds, stream};
 
 /// How often the metrics' recorder sorts what it has collected.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
@@ -46,6 +46,8 @@ pub struct Parts {
     /// What its APIs answer from.
     pub services: Arc<Services>,
     log: LogState,
+    /// Of the master key.
+    fingerprint: String,
     stopping: CancellationToken,
     vital: Vital,
 }
@@ -101,13 +103,17 @@ impl Parts {
         };
         let Endings { draining, stopping, vital } = endings;
         let (traces, exporter) = config.traces.exporter(config.replica.replica())?;
-        let several =
-            tenure.has_seat().then(|| Several { own: tenure.replica(), first: config.replica.first_set() });
+        let several = tenure.has_seat().then(|| Several {
+            own: tenure.replica(),
+            first: config.replica.first_set(),
+            settings: Arc::new(alike::marks(&config, &secrets, log.log_id)),
+        });
         let ids = Arc::new(match &several {
             Some(several) => TaskIds::of(clock.clone(), several.own),
             None => TaskIds::new(clock.clone()),
         });
         let totp_key = secrets.master.clone();
+        let fingerprint = secrets.master.fingerprint();
         let catalog =
             Catalog::load(Arc::clone(&store), clock.clone(), Arc::clone(&ids), secrets.master).await?;
         let catalog = Arc::new(catalog);
@@ -179,7 +185,7 @@ impl Parts {
             followers,
             draining,
         });
-        Ok(Self { services, log, stopping, vital })
+        Ok(Self { services, log, fingerprint, stopping, vital })
     }
 
     /// Runs all that needs no listener, and serves nodes on connections that were accepted elsewhere; until it drains.
@@ -230,6 +236,11 @@ impl Parts {
             let until = stopping.clone();
             background.spawn(vital.watch("places", stopping, async move {
                 until.run_until_cancelled(places.follow(store.kv())).await;
+            }));
+            let (fingerprint, store) = (self.fingerprint.clone(), Arc::clone(&services.store));
+            let until = stopping.clone();
+            background.spawn(vital.watch("master.key", stopping, async move {
+                until.run_until_cancelled(alike::outlived(&fingerprint, store.kv())).await;
             }));
         }
         let (draining, tenure) = (services.draining.clone(), services.tenure.clone());

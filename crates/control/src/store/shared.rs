@@ -1,17 +1,20 @@
 //! A store that several control planes of one test share, and can be cut off from.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use batoff_log::{
-    CasError, Expect, Guard, GuardedError, Health, Key, Kv, KvEvent, Presence, PurgeLog, Store, StoreError,
-    Version, Versioned, Write,
+    Appended, CasError, CompletionChange, Dedupe, Expect, Guard, GuardedError, Health, Key, Kv, KvEvent,
+    LogState, NewRecord, Presence, PurgeLog, ReadError, Store, StoreError, StoredRecord, TaskRow, Version,
+    Versioned, Write,
 };
+use batoff_types::{Seq, SiteId, TaskId, UnixMillis};
+use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// What one control plane has of a store that it shares.
 pub(crate) struct SharedStore {
@@ -20,6 +23,10 @@ pub(crate) struct SharedStore {
     /// Only watches are.
     is_silent: Arc<AtomicBool>,
     writes: AtomicU64,
+    /// What became of tasks is not written while nobody has a permit.
+    rows: Semaphore,
+    /// How many wait for one.
+    held_rows: AtomicUsize,
 }
 
 impl SharedStore {
@@ -30,7 +37,33 @@ impl SharedStore {
             is_cut_off: Arc::default(),
             is_silent: Arc::default(),
             writes: AtomicU64::default(),
+            rows: Semaphore::new(Semaphore::MAX_PERMITS),
+            held_rows: AtomicUsize::default(),
         })
+    }
+
+    /// From now on rows of tasks are held back on their way to the store.
+    pub(crate) fn hold_rows(&self) {
+        self.rows.forget_permits(Semaphore::MAX_PERMITS);
+    }
+
+    /// Waits until some are.
+    pub(crate) async fn holds_rows(&self) {
+        while self.held_rows.load(Ordering::SeqCst) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Lets them go.
+    pub(crate) fn let_rows_go(&self) {
+        self.rows.add_permits(Semaphore::MAX_PERMITS);
+    }
+
+    async fn rows_may_go(&self) {
+        self.held_rows.fetch_add(1, Ordering::SeqCst);
+        // It is never closed.
+        drop(self.rows.acquire().await);
+        self.held_rows.fetch_sub(1, Ordering::SeqCst);
     }
 
     /// From now on small records cannot be reached, and watches say nothing; or they can again.
@@ -60,7 +93,7 @@ impl SharedStore {
 #[async_trait]
 impl Store for SharedStore {
     fn log(&self) -> &dyn PurgeLog {
-        self.inner.log()
+        self
     }
 
     fn kv(&self) -> &dyn Kv {
@@ -81,6 +114,64 @@ impl Store for SharedStore {
 
     /// Others go on with it.
     async fn close(&self) {}
+}
+
+#[async_trait]
+impl PurgeLog for SharedStore {
+    async fn append(&self, batch: Vec<NewRecord>) -> Result<Vec<Appended>, StoreError> {
+        self.inner.log().append(batch).await
+    }
+
+    async fn recognise(&self, keys: Vec<Dedupe>) -> Result<Option<Appended>, StoreError> {
+        self.inner.log().recognise(keys).await
+    }
+
+    async fn read(&self, from: Seq, items: usize, bytes: usize) -> Result<Vec<StoredRecord>, ReadError> {
+        self.inner.log().read(from, items, bytes).await
+    }
+
+    fn tail(&self, from: Seq) -> BoxStream<'static, Result<Arc<[StoredRecord]>, ReadError>> {
+        self.inner.log().tail(from)
+    }
+
+    async fn state(&self) -> Result<LogState, StoreError> {
+        self.inner.log().state().await
+    }
+
+    async fn trim(&self, keep_from: Seq) -> Result<Seq, StoreError> {
+        self.inner.log().trim(keep_from).await
+    }
+
+    async fn find_by_time(&self, at: UnixMillis) -> Result<Seq, StoreError> {
+        self.inner.log().find_by_time(at).await
+    }
+
+    async fn find_task(&self, task: TaskId) -> Result<Option<TaskRow>, StoreError> {
+        self.inner.log().find_task(task).await
+    }
+
+    async fn list_tasks(
+        &self,
+        site: &SiteId,
+        before: Option<TaskId>,
+        limit: usize,
+    ) -> Result<Vec<TaskRow>, StoreError> {
+        self.inner.log().list_tasks(site, before, limit).await
+    }
+
+    async fn put_completions(&self, rows: Vec<(TaskId, Bytes)>) -> Result<(), StoreError> {
+        self.rows_may_go().await;
+        self.inner.log().put_completions(rows).await
+    }
+
+    async fn change_completions(&self, changes: Vec<CompletionChange>) -> Result<Vec<bool>, StoreError> {
+        self.rows_may_go().await;
+        self.inner.log().change_completions(changes).await
+    }
+
+    async fn forget_tasks(&self, older_than: UnixMillis) -> Result<u64, StoreError> {
+        self.inner.log().forget_tasks(older_than).await
+    }
 }
 
 #[async_trait]

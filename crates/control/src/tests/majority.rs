@@ -85,7 +85,11 @@ impl One {
         let options = TrackerOptions {
             traces: Traces::default(),
             times: LeaseTimes::default(),
-            several: Some(crate::tracker::Several { own: replica, first: first.clone() }),
+            several: Some(crate::tracker::Several {
+                own: replica,
+                first: first.clone(),
+                settings: Arc::default(),
+            }),
             tenure: Tenure::alone(),
             live_max: 10_000,
             draining: draining.clone(),
@@ -208,6 +212,11 @@ impl Several {
             Some(servers) => EtcdStore::open(servers.config(system_clock())).await.unwrap(),
             None => Arc::clone(&self.store),
         };
+        self.add_over(replica, doing, store).await
+    }
+
+    /// The same over this store.
+    async fn add_over(&mut self, replica: u8, doing: Doing, store: Arc<dyn Store>) -> &mut One {
         let one = One::start(&store, &self.first, replica, doing).await;
         self.up.lock().push(Arc::clone(&one.tracker));
         self.ones.push(one);

@@ -1,15 +1,20 @@
 //! Three control planes over one etcd, as the program starts them, and nodes that have a stream to each.
 
+use std::path::Path;
 use std::time::Duration;
 
 use batoff_log_etcd::testing::EtcdServers;
 use batoff_types::message::{FromNode, Hello, LeasePolicy, PROTOCOL_VERSION_ALONE};
 use batoff_types::{Replica, ReplicaSet, Seq};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tonic::Code;
 
 use super::node::{Intro, Node};
 use super::plane::{PATIENCE, Plane};
+use crate::catalog::{ADMIN_PREFIX, MasterKey, generate};
+use crate::init::{forget_master_key, recognise};
 use crate::tracker::TaskState;
 
 struct Three {
@@ -149,4 +154,73 @@ async fn a_replica_that_comes_after_the_log_was_trimmed_waits_for_nodes_that_it_
     let nodes = three.plane(3).tracker().nodes();
     let known: Vec<_> = nodes.iter().map(|node| (node.node.to_string(), node.policy)).collect();
     assert_eq!(known, [("fra1/edge-1".to_owned(), None), ("fra1/edge-2".to_owned(), None)]);
+}
+
+/// The settings of others that differ from this one's, once they are these.
+async fn apart(plane: &Plane, expected: &[(u8, &str)]) {
+    let expected: Vec<_> =
+        expected.iter().map(|(of, setting)| (Replica(*of), (*setting).to_owned())).collect();
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let told = plane.tracker().settings_apart();
+        if told == expected {
+            return;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{told:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn readiness(plane: &Plane) -> String {
+    let mut connection = TcpStream::connect(plane.running().addresses.metrics).await.unwrap();
+    connection.write_all(b"GET /readyz HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_setting_that_is_not_the_same_on_all_is_told_by_each_until_it_is() {
+    let mut three = Three::start([true, true, false]).await;
+    for (replica, other) in [(1, 2), (2, 1)] {
+        apart(three.plane(replica), &[]).await;
+        let heard = three.plane(replica).tracker().replicas().unwrap().replicas;
+        let said = heard.iter().find(|one| one.replica == Replica(other)).and_then(|one| one.said.as_ref());
+        assert!(said.is_some(), "or nothing would differ");
+    }
+    assert!(readiness(three.plane(1)).await.ends_with("ready\n"));
+
+    let (file, right) = (three.plane(2).file("admin.token"), three.plane(1).admin_token());
+    std::fs::write(&file, generate(ADMIN_PREFIX).as_bytes()).unwrap();
+    three.planes[1].as_mut().unwrap().crash().await;
+    apart(three.plane(1), &[(2, "admin.token")]).await;
+    apart(three.plane(2), &[(1, "admin.token")]).await;
+    let ready = readiness(three.plane(1)).await;
+    assert!(
+        ready.starts_with("HTTP/1.1 200") && ready.contains("admin.token of replica 2 differs"),
+        "{ready}"
+    );
+
+    std::fs::write(&file, right).unwrap();
+    three.planes[1].as_mut().unwrap().crash().await;
+    apart(three.plane(1), &[]).await;
+    apart(three.plane(2), &[]).await;
+    // Of another kind, on a third.
+    let lines = format!("{}\n[limits]\nitems_per_minute = 7", lines(3));
+    let seat = Some(Duration::from_secs(2));
+    let third = Plane::start_over(&three.servers.endpoints(), &lines, three.planes[0].as_ref(), seat).await;
+    apart(three.plane(1), &[(3, "limits.items_per_minute")]).await;
+    apart(&third, &[(1, "limits.items_per_minute"), (2, "limits.items_per_minute")]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_control_plane_ends_when_the_tokens_of_its_store_are_issued_with_another_master_key() {
+    let three = Three::start([true, false, false]).await;
+    let failed = three.plane(1).running().failed();
+    assert!(tokio::time::timeout(Duration::from_secs(6), failed).await.is_err(), "the key is the store's");
+    // As a start with --new-master-key does.
+    let kv = three.plane(1).services().store.kv();
+    forget_master_key(kv).await.unwrap();
+    recognise(Path::new("/elsewhere"), &MasterKey::new([9; 32]), kv).await.unwrap().unwrap();
+    tokio::time::timeout(PATIENCE, three.plane(1).running().failed()).await.expect("it ends");
 }

@@ -8,12 +8,15 @@
 //! | [`done`] | How is it recorded, and how is it heard that another one has? |
 //! | [`exchange`] | How do they tell one another what each has stated? |
 //! | [`adopt`] | How does the same become of tasks here that another one has written down, and who writes in its place? |
+//! | [`settings`] | Have all of them the settings alike that they must? |
+//! | [`clocks`] | When was it here, when another's clock showed a time? |
 //! | [`view`], [`query`] | How do they look from outside, and may others count from now on? |
 //! | [`fresh`], [`shared_reads`] | How is an answer not older than its question? |
 //!
 //! Where a control plane is alone, none of it runs but [`quorum`], which then passes on what the roster says.
 
 mod adopt;
+pub(super) mod clocks;
 mod done;
 mod exchange;
 mod fresh;
@@ -21,6 +24,7 @@ mod query;
 pub(super) mod quorum;
 pub(super) mod recover;
 pub(super) mod rows;
+pub(super) mod settings;
 pub(super) mod several;
 pub(super) mod shared_reads;
 pub(super) mod view;

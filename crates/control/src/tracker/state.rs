@@ -97,7 +97,7 @@ impl State {
 
     /// Everything through what the row says is completed.
     pub(super) fn handle_done(&mut self, now: Moment, row: &DoneRow) -> bool {
-        self.quorum.handle_done(row, self.standstill.is_catching_up(now))
+        self.quorum.handle_done(now, row, self.standstill.is_catching_up(now))
     }
 
     /// Time has passed: leases end, and what the roster found completed is decided.
@@ -110,13 +110,13 @@ impl State {
     pub(super) fn settle(&mut self, now: Moment, wall: UnixMillis) {
         self.quorum.handle_roster(now, &mut self.roster);
         while let Some(Ruling { range, is_ours }) = self.quorum.poll_ruling(self.roster.tail()) {
-            let recorded_at = range.through.last().and_then(|last| self.quorum.done_at(last));
+            let raised = range.through.last().and_then(|last| self.quorum.raised_over(last)).copied();
             self.decide(DecidedSpan {
                 after: range.after,
                 through: range.through,
                 at: wall,
                 moment: now,
-                recorded_at,
+                raised,
                 is_ours,
             });
         }

@@ -9,6 +9,7 @@
 //! | [`progress`] | What does its row in the log say? |
 //! | [`rows`] | Of what is that row made? |
 //! | [`decide`] | Who says `completed`, and what is late? |
+//! | [`took`] | How long did it take, where several clocks tell of it? |
 //! | [`spill`] | What leaves memory? |
 //! | [`resolve`] | Which completions are durable, and may be told? |
 //! | [`lines`] | What is told and kept of that, PoP by PoP? |
@@ -37,4 +38,5 @@ mod rows;
 mod spill;
 mod steps;
 mod strip;
+mod took;
 pub(super) mod view;

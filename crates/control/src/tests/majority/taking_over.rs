@@ -1,6 +1,8 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{ALL, Doing, Several};
+use crate::store::SharedStore;
 use crate::tests::plane::{PATIENCE, shop};
 use crate::tracker::{SlaView, TaskState};
 
@@ -41,6 +43,47 @@ async fn what_became_of_a_task_is_written_by_another_one_if_the_replica_that_com
     assert_eq!((sla.purges, sla.judged), (1, 1));
     let theirs = several.one(3).until(&accepted, |view| *view == written).await;
     assert_eq!(theirs.state, TaskState::Completed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_that_write_down_at_one_time_what_became_of_a_task_the_first_is_told_by_all() {
+    let (declares, hears) = (Doing { done: true, rows: false }, Doing { done: false, rows: true });
+    let mut several = Several::start(&[1, 2, 3], &[(1, declares)]).await;
+    let stores = [2, 3].map(|_| SharedStore::over(Arc::clone(&several.store)));
+    for (replica, store) in [2, 3].into_iter().zip(&stores) {
+        store.hold_rows();
+        several.add_over(replica, hears, Arc::clone(store) as _).await;
+    }
+    let accepted = several.one(1).purge("/a").await;
+    several.one(2).keep_done();
+    several.one(1).completed(&accepted).await;
+    several.kill(1);
+    several.one(2).completed(&accepted).await;
+    // It hears of it later, so its figures are others.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    several.one(3).keep_done();
+    let own = several.one(2).task(&accepted).await;
+    let late = several.one(3).completed(&accepted).await;
+    assert_ne!(own.propagation_ms, late.propagation_ms, "else nothing can be seen here");
+
+    // Both have found that nobody has written it down, and are about to.
+    for store in &stores {
+        store.holds_rows().await;
+    }
+    let written = async |several: &mut Several, replica| {
+        let tracker = Arc::clone(&several.one(replica).tracker);
+        while tracker.stored_through() < tracker.tail() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        several.one(replica).until(&accepted, |view| view.objects_final).await
+    };
+    stores[1].let_rows_go();
+    let first = written(&mut several, 3).await;
+    stores[0].let_rows_go();
+    assert_eq!(written(&mut several, 2).await, first, "the second takes over what is written");
+    assert_eq!(several.agree(&accepted).await, first);
+    let sla = counted(&mut several, 3, 1).await;
+    assert_eq!((sla.purges, sla.judged), (1, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

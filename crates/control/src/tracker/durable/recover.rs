@@ -111,7 +111,7 @@ pub(in crate::tracker) async fn recover(
         Some(Several { own, first }) => {
             let seen = Cursor::new(through.nodes);
             let sets = replicas::recover::sets(store.as_ref(), &first, seen, log).await?;
-            replicas::recover::quorum(store.kv(), own, sets, tail, completed).await?
+            replicas::recover::quorum(store.kv(), now, own, sets, (tail, completed)).await?
         }
     };
     // What all together have completed is no word of this one's.

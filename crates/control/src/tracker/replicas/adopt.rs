@@ -1,11 +1,15 @@
 //! What became of tasks is written down by the replica that recorded them as done; the others take over what it says, and
 //! write in its place if it does not.
+//!
+//! Two may write at one time: one that was slow, because the store refused its rows for a while, and one that has given it
+//! up. **The first row that says what became of a task stays**: whoever comes later is told so by the store, and takes over
+//! what it says. So all tell the same of a task from then on.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use batoff_log::{StoreError, TaskRow};
+use batoff_log::{CompletionChange, StoreError, TaskRow};
 use batoff_types::{Moment, Seq, TaskId};
 use bytes::Bytes;
 
@@ -45,7 +49,7 @@ impl Tracker {
                     RowState::Completed(said) => {
                         self.step(|state, _, _| state.handle_adopted(seq, *said));
                     }
-                    RowState::Open => _ = missing.insert(seq),
+                    RowState::Open(_) => _ = missing.insert(seq),
                     // It was forgotten: nobody can ask for it any more.
                     RowState::Nowhere => {}
                 }
@@ -58,23 +62,51 @@ impl Tracker {
             if !spilled.is_empty() && !is_due {
                 return Ok(());
             }
-            let mut rows: Vec<(TaskId, Bytes)> = self.state.lock().take_over(&missing);
-            rows.extend(spilled.into_iter().map(|(_, row)| row));
+            let mut rows: Vec<(Seq, CompletionChange)> = self.state.lock().take_over(&missing);
+            rows.extend(spilled.into_iter().map(|(completed, row)| (completed.seq, row)));
             if !rows.is_empty() {
                 tracing::info!(
                     tasks = rows.len(),
                     "what became of tasks is written down here, for the replica that completed them has not"
                 );
-                self.store.log().put_completions(rows).await?;
             }
-            self.step(|state, _, _| state.handle_foreign_done(&span, &missing));
+            let theirs = self.write_first(rows).await?;
+            self.step(|state, _, _| {
+                theirs.into_iter().for_each(|(seq, said)| state.handle_adopted(seq, said));
+                state.handle_foreign_done(&span, &missing);
+            });
         }
+    }
+
+    /// Writes down what became of tasks, of each if nobody else has; returns of the others what their rows say.
+    pub(in crate::tracker) async fn write_first(
+        &self,
+        mut rows: Vec<(Seq, CompletionChange)>,
+    ) -> Result<Vec<(Seq, TaskProgress)>, StoreError> {
+        let mut theirs = Vec::new();
+        while !rows.is_empty() {
+            let changes = rows.iter().map(|(_, change)| change.clone()).collect();
+            let written = self.store.log().change_completions(changes).await?;
+            let refused = rows.into_iter().zip(written).filter(|(_, is_written)| !is_written);
+            let mut again = Vec::new();
+            for ((seq, change), _) in refused {
+                match self::written(self.store.log().find_task(change.task).await?) {
+                    RowState::Completed(said) => theirs.push((seq, *said)),
+                    // As it was when this control plane was alone: how far the task was when it left memory.
+                    RowState::Open(before) => again.push((seq, CompletionChange { before, ..change })),
+                    RowState::Nowhere => {}
+                }
+            }
+            rows = again;
+        }
+        Ok(theirs)
     }
 }
 
 enum RowState {
     Completed(Box<TaskProgress>),
-    Open,
+    /// With what it says.
+    Open(Option<Bytes>),
     Nowhere,
 }
 
@@ -82,7 +114,7 @@ fn written(row: Option<TaskRow>) -> RowState {
     let Some(row) = row else { return RowState::Nowhere };
     match row.completion.as_deref().and_then(TaskProgress::decode) {
         Some(said) if said.completed.is_some() => RowState::Completed(Box::new(said)),
-        _ => RowState::Open,
+        _ => RowState::Open(row.completion),
     }
 }
 
@@ -121,11 +153,20 @@ impl State {
     }
 
     /// A task's row says what became of it.
-    fn handle_adopted(&mut self, seq: Seq, said: TaskProgress) {
+    pub(in crate::tracker) fn handle_adopted(&mut self, seq: Seq, said: TaskProgress) {
+        let own = self.quorum.own();
         let Some(task) = self.tasks.live_mut(seq) else { return };
         let Some((at, took)) = said.completed else { return };
         let fences = match &task.completion {
-            Completion::Decided(decided) => Arc::clone(&decided.fences),
+            Completion::Decided(decided) => {
+                let figures = (decided.at, crate::clock::millis(decided.took), decided.nodes);
+                if said.by == Some(own) && figures == (at, took, said.nodes) {
+                    // It was written here, and the answer was lost.
+                    task.row_is_ours = true;
+                    return self.handle_row_stored(seq);
+                }
+                Arc::clone(&decided.fences)
+            }
             Completion::Open | Completion::Stored(_) => return,
         };
         task.row_is_ours = false;
@@ -145,12 +186,13 @@ impl State {
     }
 
     /// What is to be written in another one's place.
-    fn take_over(&mut self, missing: &HashSet<Seq>) -> Vec<(TaskId, Bytes)> {
+    fn take_over(&mut self, missing: &HashSet<Seq>) -> Vec<(Seq, CompletionChange)> {
         let mut rows = Vec::with_capacity(missing.len());
         for seq in missing {
             if let Some(task) = self.tasks.live_mut(*seq) {
                 task.row_is_ours = true;
-                rows.push((task.task, task.progress(&self.roll).encode().into()));
+                let after = task.progress(&self.roll).encode().into();
+                rows.push((*seq, CompletionChange { task: task.task, before: None, after }));
             }
         }
         rows

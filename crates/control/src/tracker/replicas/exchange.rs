@@ -1,16 +1,19 @@
 //! How replicas tell one another what each has stated: in passing, through the store. What is lost, late or repeated does no
 //! harm, for a statement stays true.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use batoff_delivery::NodeState;
 use batoff_log::PresenceEvent;
+use batoff_types::Replica;
 use batoff_types::message::LeasePolicy;
 use bytes::Bytes;
 use futures_util::StreamExt;
 
 use super::rows::StatementRow;
+use super::settings::SettingMarks;
 use crate::metrics;
 use crate::store::rows::json;
 use crate::tracker::Tracker;
@@ -36,7 +39,10 @@ impl Tracker {
         loop {
             tokio::select! {
                 () = self.publish.notified() => {}
-                _ = tick.tick() => self.count_strict(&mut said),
+                _ = tick.tick() => {
+                    self.count_strict(&mut said);
+                    said.settings = Some(SettingMarks::clone(&self.settings));
+                }
                 () = self.stopping.cancelled() => return,
             }
             {
@@ -47,12 +53,14 @@ impl Tracker {
                 said.term = state.roster.term().0;
             }
             said.beat += 1;
+            said.at = self.clock.wall().0;
             // Each replica's shard is its own number: so those of one process, in tests, do not overwrite one another.
             let shard = u16::from(said.replica);
             if let Err(error) = self.store.presence().publish(shard, Bytes::from(json(&said))).await {
                 tracing::debug!(%error, "what this replica states is not told yet");
             }
             self.state.lock().quorum.handle_published(said.clone(), self.clock.now());
+            said.settings = None;
             tokio::select! {
                 () = tokio::time::sleep(COALESCE) => {}
                 () = self.stopping.cancelled() => return,
@@ -98,6 +106,29 @@ impl Tracker {
         for (replica, stated, silent) in heard {
             metrics::replica_heard(replica, stated, silent);
         }
+        self.show_settings();
+    }
+
+    /// Tells figures and the log which settings of other replicas differ from those here.
+    fn show_settings(&self) {
+        let apart: BTreeSet<(Replica, String)> = self.settings_apart().into_iter().collect();
+        let mut shown = self.shown_apart.lock();
+        for (replica, setting) in shown.difference(&apart) {
+            metrics::replica_differs(*replica, setting, false);
+            tracing::info!(%replica, setting, "this control plane and another have a setting alike again, or the other is gone");
+        }
+        for (replica, setting) in &apart {
+            metrics::replica_differs(*replica, setting, true);
+        }
+        for (replica, setting) in apart.difference(&shown) {
+            tracing::warn!(
+                %replica,
+                setting,
+                "this control plane and another differ in a setting that all must have alike: what one answers, the other may \
+                 refuse; give all the same, and start those again that were changed"
+            );
+        }
+        *shown = apart;
     }
 
     /// Hears what the others state; until the process stops.

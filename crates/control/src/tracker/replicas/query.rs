@@ -6,7 +6,7 @@ use batoff_delivery::NodeState;
 use batoff_types::message::LeasePolicy;
 use batoff_types::{Cursor, Replica, ReplicaSet};
 
-use super::view::{ReplicaSaid, ReplicaView, ReplicasView, SetRefused, check_set};
+use super::view::{LIVE_WITHIN, ReplicaSaid, ReplicaView, ReplicasView, SetRefused, check_set};
 use crate::tracker::Tracker;
 
 impl Tracker {
@@ -32,6 +32,9 @@ impl Tracker {
                 strict: heard.said.strict,
                 leased: heard.said.leased,
                 untold: heard.said.untold,
+                apart: heard.said.settings.as_ref().map_or_else(Vec::new, |theirs| {
+                    self.settings.apart_from(theirs).into_iter().map(str::to_owned).collect()
+                }),
             })
         };
         let view = |replica| {
@@ -53,6 +56,18 @@ impl Tracker {
             set_from,
             replicas: all.into_iter().map(view).collect(),
         })
+    }
+
+    /// Settings that must be alike, and that another replica, heard of lately, has not as they are here.
+    pub fn settings_apart(&self) -> Vec<(Replica, String)> {
+        let now = self.clock.now();
+        let state = self.state.lock();
+        let mut apart = Vec::new();
+        for (replica, heard) in state.quorum.heard().filter(|(_, heard)| now.since(heard.at) <= LIVE_WITHIN) {
+            let settings = heard.said.settings.as_ref().map(|theirs| self.settings.apart_from(theirs));
+            apart.extend(settings.unwrap_or_default().into_iter().map(|name| (replica, name.to_owned())));
+        }
+        apart
     }
 
     /// Whether these may count from now on. `known` are those that have ever started; `force` passes over what would only

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, VecDeque};
 use batoff_delivery::{Completed, Roster, SetHistory, Statements};
 use batoff_types::{Cursor, InstanceId, Moment, Replica, ReplicaSet, Seq, UnixMillis};
 
+use super::clocks::HeardClocks;
 use super::rows::{DoneRow, StatementRow};
 
 /// Rises of `done` that are remembered, so that it can be said when a purge was completed whose row does not say so yet.
@@ -28,13 +29,27 @@ pub(in crate::tracker) struct Quorum {
     decided: Cursor,
     /// What this process has raised `done` over and has not passed on, oldest first.
     declared: VecDeque<(Cursor, Cursor)>,
-    /// When `done` was raised to where, newest last.
-    rises: VecDeque<(Cursor, UnixMillis)>,
+    /// How `done` was raised, newest last.
+    rises: VecDeque<Rise>,
+    clocks: HeardClocks,
     /// What is to be published next; `None` while this process may state nothing.
     stated: Option<Cursor>,
     /// The last that the others were told.
     published: Option<Cursor>,
     heard: BTreeMap<Replica, HeardReplica>,
+}
+
+/// `done` was raised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::tracker) struct Rise {
+    /// To here.
+    pub through: Cursor,
+    /// Who did …
+    pub by: Replica,
+    /// … and what his clock showed just before.
+    pub at: UnixMillis,
+    /// When that was, at the latest, by the clock of this process.
+    pub until: Moment,
 }
 
 /// The last that was heard of another replica.
@@ -73,6 +88,7 @@ impl Quorum {
             decided,
             declared: VecDeque::new(),
             rises: VecDeque::new(),
+            clocks: HeardClocks::default(),
             stated: None,
             published: None,
             heard: BTreeMap::new(),
@@ -116,16 +132,37 @@ impl Quorum {
         if replica == self.own {
             return;
         }
+        self.hear_clock(now, &said);
         if let Some(through) = said.through {
             self.statements.handle_stated(replica, Cursor::new(through));
         }
-        self.heard.insert(replica, HeardReplica { at: now, said });
+        self.note(now, replica, said);
     }
 
     /// What this replica has told the others last.
     pub(in crate::tracker) fn handle_published(&mut self, said: StatementRow, now: Moment) {
         self.published = said.through.map(Cursor::new);
-        self.heard.insert(self.own, HeardReplica { at: now, said });
+        self.hear_clock(now, &said);
+        self.note(now, self.own, said);
+    }
+
+    fn note(&mut self, now: Moment, replica: Replica, mut said: StatementRow) {
+        // Not each time that it speaks does it tell its settings, which change with a start alone.
+        if let Some(before) = self.heard.get(&replica).filter(|before| before.said.term == said.term) {
+            said.settings = said.settings.or_else(|| before.said.settings.clone());
+        }
+        self.heard.insert(replica, HeardReplica { at: now, said });
+    }
+
+    fn hear_clock(&mut self, now: Moment, said: &StatementRow) {
+        if said.at != 0 {
+            self.clocks.handle_said(now, Replica(said.replica), said.term, UnixMillis(said.at));
+        }
+    }
+
+    /// What the others' clocks show.
+    pub(in crate::tracker) const fn clocks(&self) -> &HeardClocks {
+        &self.clocks
     }
 
     /// Whether there is something to tell the others.
@@ -155,9 +192,9 @@ impl Quorum {
         })
     }
 
-    /// What `done` says. True when it is for this process to write down what that means: it has written the row, and has not
+    /// What `done` says, as it is heard now. True when it is for this process to write down what that means: it has written the row, and has not
     /// stood still meanwhile. If it has, others have known for longer when that was.
-    pub(in crate::tracker) fn handle_done(&mut self, row: &DoneRow, stood_still: bool) -> bool {
+    pub(in crate::tracker) fn handle_done(&mut self, now: Moment, row: &DoneRow, stood_still: bool) -> bool {
         let through = Cursor::new(row.through);
         let is_ours = row.process == self.process.to_string() && !stood_still;
         if through > self.statements.done() {
@@ -167,16 +204,18 @@ impl Quorum {
             if self.rises.len() == RISES_MAX {
                 self.rises.pop_front();
             }
-            self.rises.push_back((through, UnixMillis(row.at)));
+            let (by, at) = (Replica(row.by), UnixMillis(row.at));
+            let until = self.clocks.moment(by, at).map_or(now, |until| until.min(now));
+            self.rises.push_back(Rise { through, by, at, until });
         }
         self.statements.handle_done(through);
         is_ours
     }
 
-    /// When `done` was raised over a record that it covers, as far as that is remembered.
-    pub(in crate::tracker) fn done_at(&self, seq: Seq) -> Option<UnixMillis> {
-        let first = self.rises.partition_point(|(through, _)| !through.covers(seq));
-        self.rises.get(first).map(|(_, at)| *at)
+    /// How `done` was raised over a record that it covers, as far as that is remembered.
+    pub(in crate::tracker) fn raised_over(&self, seq: Seq) -> Option<&Rise> {
+        let first = self.rises.partition_point(|rise| !rise.through.covers(seq));
+        self.rises.get(first)
     }
 
     /// Takes in what the roster knows by now. To be called after every step.
@@ -229,6 +268,10 @@ mod tests {
         StatementRow { replica, through: Some(through), ..StatementRow::default() }
     }
 
+    fn at(ms: u64) -> Moment {
+        Moment::ZERO + std::time::Duration::from_millis(ms)
+    }
+
     fn range(after: u64, through: u64) -> Completed {
         Completed { after: Cursor::new(after), through: Cursor::new(through) }
     }
@@ -242,15 +285,33 @@ mod tests {
         assert_eq!(quorum.poll_ruling(Cursor::new(20)), None, "not recorded");
         let row = quorum.to_record(UnixMillis(7), Cursor::START).unwrap();
         assert_eq!((row.after, row.through, row.by), (0, 6, 1));
-        assert!(quorum.handle_done(&row, false));
+        assert!(quorum.handle_done(at(9), &row, false));
         let ruling = quorum.poll_ruling(Cursor::new(20));
         assert_eq!(ruling, Some(Ruling { range: range(0, 6), is_ours: true }));
         assert_eq!(
             (quorum.poll_ruling(Cursor::new(20)), quorum.to_record(UnixMillis(8), Cursor::new(6))),
             (None, None)
         );
-        assert_eq!(quorum.done_at(Seq::new(6).unwrap()), Some(UnixMillis(7)));
-        assert_eq!(quorum.done_at(Seq::new(7).unwrap()), None);
+        let rise = Rise { through: Cursor::new(6), by: Replica(1), at: UnixMillis(7), until: at(9) };
+        assert_eq!(quorum.raised_over(Seq::new(6).unwrap()), Some(&rise));
+        assert_eq!(quorum.raised_over(Seq::new(7).unwrap()), None);
+    }
+
+    #[test]
+    fn when_it_was_done_is_told_by_what_was_heard_of_the_clock_that_says_so() {
+        let mut quorum = three(1);
+        // Its clock is an hour behind, and shows the second second when this process is 90 s old.
+        let tick = |ms| StatementRow { at: ms, ..said(2, 3) };
+        quorum.handle_statement(at(90_005), tick(2_000));
+        let row = DoneRow { after: 0, through: 3, at: 4_000, by: 2, process: String::new() };
+        quorum.handle_done(at(99_000), &row, true);
+        let until = |seq| quorum.raised_over(Seq::new(seq).unwrap()).unwrap().until;
+        assert_eq!(until(3), at(92_005));
+        // Not after it was heard, whatever a clock says that was set forward.
+        let row = DoneRow { after: 3, through: 4, at: 4_000_000, by: 2, process: String::new() };
+        quorum.handle_done(at(99_000), &row, true);
+        let until = |seq| quorum.raised_over(Seq::new(seq).unwrap()).unwrap().until;
+        assert_eq!(until(4), at(99_000));
     }
 
     #[test]
@@ -263,19 +324,19 @@ mod tests {
         }
         other.statements.handle_stated(Replica(2), Cursor::new(5));
         let theirs = other.to_record(UnixMillis(1), Cursor::START).unwrap();
-        quorum.handle_done(&theirs, false);
+        quorum.handle_done(at(9), &theirs, false);
         quorum.handle_statement(Moment::ZERO, a(9));
         quorum.handle_statement(Moment::ZERO, b(9));
         let ours = quorum.to_record(UnixMillis(2), Cursor::new(5)).unwrap();
-        quorum.handle_done(&ours, false);
+        quorum.handle_done(at(9), &ours, false);
         // It knows the log through 8 only.
         let rulings: Vec<_> = std::iter::from_fn(|| quorum.poll_ruling(Cursor::new(8))).collect();
         let of = |range, is_ours| Ruling { range, is_ours };
         assert_eq!(rulings, [of(range(0, 5), false), of(range(5, 8), true)]);
         assert_eq!(quorum.poll_ruling(Cursor::new(20)), Some(of(range(8, 9), true)));
         // The same row again, and an older one.
-        quorum.handle_done(&ours, false);
-        quorum.handle_done(&theirs, false);
+        quorum.handle_done(at(9), &ours, false);
+        quorum.handle_done(at(9), &theirs, false);
         assert_eq!(quorum.poll_ruling(Cursor::new(20)), None);
     }
 
@@ -286,7 +347,7 @@ mod tests {
             quorum.handle_statement(Moment::ZERO, said(2, 9));
             quorum.handle_statement(Moment::ZERO, said(3, 6));
             let row = quorum.to_record(UnixMillis(7), Cursor::START).unwrap();
-            assert_eq!(quorum.handle_done(&row, stood_still), !stood_still);
+            assert_eq!(quorum.handle_done(at(9), &row, stood_still), !stood_still);
             let ruling = quorum.poll_ruling(Cursor::new(20));
             assert_eq!(ruling, Some(Ruling { range: range(0, 6), is_ours: !stood_still }));
         }

@@ -2,7 +2,7 @@
 
 use batoff_delivery::{SetHistory, Statements};
 use batoff_log::{Kv, LogState, Store, StoreError};
-use batoff_types::{Body, Cursor, Replica, ReplicaSet};
+use batoff_types::{Body, Cursor, Moment, Replica, ReplicaSet};
 
 use super::quorum::Quorum;
 use super::rows;
@@ -32,19 +32,19 @@ pub(in crate::tracker) async fn sets(
     Ok(sets)
 }
 
-/// What is known of completions. What became of tasks through `stored` is in their rows.
+/// What is known of completions now, with the log known through `tail`. What became of tasks through `stored` is in their rows.
 pub(in crate::tracker) async fn quorum(
     kv: &dyn Kv,
+    now: Moment,
     own: Replica,
     sets: SetHistory,
-    tail: Cursor,
-    stored: Cursor,
+    (tail, stored): (Cursor, Cursor),
 ) -> Result<Quorum, StoreError> {
     let row = rows::done(kv).await?.map(|(row, _)| row);
     let done = row.as_ref().map(|row| Cursor::new(row.through)).unwrap_or_default();
     let mut quorum = Quorum::among(own, Statements::new(sets, tail, Cursor::START), stored.min(done));
     if let Some(row) = row {
-        quorum.handle_done(&row, false);
+        quorum.handle_done(now, &row, false);
     }
     Ok(quorum)
 }

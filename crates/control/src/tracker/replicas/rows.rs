@@ -13,6 +13,7 @@ use batoff_log::{CasError, Expect, Key, Kv, StoreError, Version, Write};
 use batoff_types::{Cursor, Replica, ReplicaSet};
 use serde::{Deserialize, Serialize};
 
+use super::settings::SettingMarks;
 use crate::store::rows;
 
 /// Through where all is completed.
@@ -66,6 +67,12 @@ pub(in crate::tracker) struct StatementRow {
     pub untold: u32,
     /// Rises each time that it is said.
     pub beat: u64,
+    /// The settings that all must have alike; told once a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<SettingMarks>,
+    /// What its clock showed then, in milliseconds since 1970; 0 of one that did not say so.
+    #[serde(default)]
+    pub at: u64,
 }
 
 /// That what is done cannot be read; it is logged.

@@ -63,6 +63,8 @@ pub struct ReplicaSaid {
     pub leased: u32,
     /// How many nodes have not told it what they do without a lease: each counts as one that serves on.
     pub untold: u32,
+    /// Settings that must be alike and that it has not as the one has that says this.
+    pub apart: Vec<String>,
 }
 
 /// Why a set of replicas is not written.
@@ -197,6 +199,7 @@ mod tests {
             strict: 7,
             leased,
             untold: 0,
+            apart: Vec::new(),
         };
         ReplicaView {
             replica: Replica(replica),

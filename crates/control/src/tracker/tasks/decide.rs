@@ -33,6 +33,7 @@ use batoff_types::{Cursor, Moment, Seq, SiteId, UnixMillis};
 
 use super::live::{Completion, CountsByPop, Decided, DecidedSpan, Finished, LiveTask};
 use super::propagation::Fences;
+use super::took::{SeenWhen, TaskBegan, TaskEnded, took};
 use super::view::{AwaitedNode, NodeCounts, TaskState};
 use crate::metrics;
 use crate::tracker::sla::ledger::Judged;
@@ -68,7 +69,7 @@ impl State {
         let alike = at_first == at_last;
         let fences_at_last = self.fences_with(span.moment, last, &at_last);
         let stood_still = !span.is_ours && self.standstill.is_catching_up(span.moment);
-        let heard_late = span.recorded_at.filter(|_| stood_still);
+        let heard_late = span.raised.filter(|_| stood_still);
         let seqs: Vec<Seq> = self.tasks.live.range(first..=last).map(|(seq, _)| *seq).collect();
         for seq in seqs {
             let (by_pop, is_heard_here) =
@@ -77,19 +78,19 @@ impl State {
             let fences =
                 if alike { Arc::clone(&fences_at_last) } else { self.fences_with(span.moment, seq, &by_pop) };
             let Some(task) = self.tasks.live.get_mut(&seq) else { continue };
-            let mut took = span.moment.since(task.durable_at);
             let alone = self.quorum.is_alone();
             let is_near = !alone && !task.accepted_here;
-            let mut approximate = is_near || !is_heard_here;
-            if is_near && task.seen_late {
-                // Only who accepted it knows the moment. What is seen here came later, so the record's time counts, too.
-                took = took.max(Duration::from_millis(span.at.0.saturating_sub(task.accepted_at.0)));
-            }
-            if let Some(recorded_at) = heard_late {
-                // This process stood still. The purge did not, and others have told so meanwhile.
-                let by_record = Duration::from_millis(recorded_at.0.saturating_sub(task.accepted_at.0));
-                (took, approximate) = (took.min(by_record), true);
-            }
+            let approximate = is_near || !is_heard_here || heard_late.is_some();
+            let took = if alone {
+                span.moment.since(task.durable_at)
+            } else {
+                let seen = if task.accepted_here { SeenWhen::Soon } else { task.seen };
+                // This process may have stood still. The purge did not, and others have told so meanwhile.
+                let end = TaskEnded { heard: span.moment, wall: span.at, raised: heard_late };
+                let maker = crate::ids::maker_of(task.task);
+                let accepted = self.quorum.clocks().moment(maker, task.accepted_at);
+                took(seen, TaskBegan { seen_at: task.durable_at, wall: task.accepted_at, accepted }, &end)
+            };
             // Among several by the clock that the record's time is of, for theirs may be hours apart.
             let at = if alone { span.at } else { after(task.accepted_at, took) };
             if span.is_ours {
@@ -151,7 +152,7 @@ impl State {
             }
             before => task.completion = before,
         }
-        if task.dirty {
+        if task.dirty && task.row_is_ours {
             self.tasks.dirty.insert(seq);
         } else if task.is_settled() {
             self.forget(seq);
@@ -171,15 +172,14 @@ impl State {
     }
 
     /// Looks at tasks whose target has passed. To be called before every step: what completes a task late must not hide
-    /// which nodes it was waiting for. One of several that stood still hears first what the others did meanwhile.
+    /// which nodes it was waiting for. One of several that stood still hears first what the others did meanwhile, for which it
+    /// is given a second of its own running.
     pub(in crate::tracker) fn judge_overdue(&mut self, now: Moment) {
         self.standstill.handle_step(now);
-        if !self.quorum.is_alone() && self.standstill.is_catching_up(now) {
-            return;
-        }
-        let is_overdue = |task: &LiveTask| now.since(task.durable_at) >= PURGE_TARGET;
+        let is_alone = self.quorum.is_alone();
         while let Some((&seq, task)) = self.tasks.live.range(self.tasks.overdue_through.next()..).next()
-            && is_overdue(task)
+            && now.since(task.durable_at) >= PURGE_TARGET
+            && (is_alone || self.standstill.has_read(task.durable_at + PURGE_TARGET, now))
         {
             self.tasks.overdue_through = Cursor::after(seq);
             if task.is_open() {

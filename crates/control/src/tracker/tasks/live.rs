@@ -12,9 +12,11 @@ use batoff_types::{
 use super::marks::{PopProgress, SlowNodes, WayMark};
 use super::progress::{TaskProgress, WAITING_MAX};
 use super::propagation::Fences;
+use super::took::SeenWhen;
 use super::view::{AwaitedNode, NodeCounts, PopView, TaskState, TaskView};
 use crate::clock::millis;
 use crate::tracker::nodes::roll::{NodeIndex, NodeSet, PopIndex, Roll};
+use crate::tracker::replicas::quorum::Rise;
 
 /// A task whose progress is in memory.
 #[derive(Debug)]
@@ -47,9 +49,8 @@ pub(in crate::tracker) struct LiveTask {
     pub dirty: bool,
     /// Whether this control plane writes its row. Always, where it is alone.
     pub row_is_ours: bool,
-    /// Whether it may have been seen here long after it became durable: it was there when this process started, or came after
-    /// one that had stood still. The record's time counts only then, for another replica's clock may be hours off.
-    pub seen_late: bool,
+    /// How soon after it became durable it was seen here. Of no interest where it is alone.
+    pub seen: SeenWhen,
     /// Whether it was accepted by this process, so that `durable_at` is when it became durable. Of no interest where it is
     /// alone.
     pub accepted_here: bool,
@@ -93,9 +94,8 @@ pub(in crate::tracker) struct DecidedSpan {
     pub at: UnixMillis,
     /// When, by the monotonic clock.
     pub moment: Moment,
-    /// When it was recorded in the store, as far as that is known and there are several control planes. By the wall clock of
-    /// whoever did, just before.
-    pub recorded_at: Option<UnixMillis>,
+    /// How it was recorded in the store, as far as that is known and there are several control planes.
+    pub raised: Option<Rise>,
     /// Whether this control plane writes down what became of them.
     pub is_ours: bool,
 }
@@ -155,7 +155,7 @@ impl LiveTask {
             dirty: false,
             row_is_ours: true,
             accepted_here: false,
-            seen_late: false,
+            seen: SeenWhen::Soon,
         }
     }
 

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use batoff_log::{LIST_TASKS_MAX, StoreError, TaskRow};
-use batoff_types::{Seq, SiteId, TaskId};
+use batoff_types::{Moment, Seq, SiteId, TaskId};
 use futures_util::stream::{self, BoxStream, StreamExt};
 
+use super::decide::after;
 use super::events::{EventPlace, Next};
 use super::live::LiveTask;
 use super::progress::TaskProgress;
 use super::view::{NodeCounts, PopView, TaskEvent, TaskFilter, TaskPage, TaskState, TaskView};
+use crate::clock::millis;
 use crate::store::task_record;
 use crate::tracker::Tracker;
 use crate::tracker::state::State;
@@ -262,7 +264,8 @@ impl Tracker {
         };
         let mut progress = progress_of(row).unwrap_or_default();
         if progress.completed.is_none() {
-            self.state.lock().complete_row(row, &mut progress);
+            let now = self.clock.now();
+            self.state.lock().complete_row(now, row, &mut progress);
         }
         let (state, nodes) = match progress.completed {
             Some(_) => (TaskState::Completed, progress.nodes),
@@ -293,12 +296,19 @@ impl Tracker {
 impl State {
     /// What may be said of a task that has left memory, is recorded as done among several control planes, and whose row does
     /// not say so yet.
-    pub(super) fn complete_row(&self, row: &TaskRow, progress: &mut TaskProgress) {
+    pub(super) fn complete_row(&self, now: Moment, row: &TaskRow, progress: &mut TaskProgress) {
         if self.quorum.is_alone() || !self.quorum.decided().covers(row.seq) {
             return;
         }
-        let at = self.quorum.done_at(row.seq).unwrap_or(row.accepted_at);
-        progress.completed = Some((at, at.0.saturating_sub(row.accepted_at.0)));
+        // By the clock of this process, and told by that of the record: two replicas' clocks may be hours apart. Of what was
+        // done before this process started it knows no better.
+        let rise = self.quorum.raised_over(row.seq);
+        let by_clocks = rise.map_or(0, |rise| rise.at.0.saturating_sub(row.accepted_at.0));
+        let took = match rise.map_or(now, |rise| rise.until).since(self.roster.durable_at(row.seq)) {
+            Duration::ZERO => Duration::from_millis(by_clocks),
+            took => took,
+        };
+        progress.completed = Some((after(row.accepted_at, took), millis(took)));
         progress.nodes = self.counts_at(row.seq);
         progress.approximate = true;
     }

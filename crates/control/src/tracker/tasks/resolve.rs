@@ -1,16 +1,15 @@
 //! Makes completions durable, and then says so.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use batoff_log::{StoreError, TaskRow};
+use batoff_log::{CompletionChange, StoreError, TaskRow};
 use batoff_types::message::RecordReport;
-use batoff_types::{Body, NodeName, TaskId};
-use bytes::Bytes;
+use batoff_types::{Body, NodeName, Seq, TaskId};
 
 use super::decide::{after, sum};
-use super::live::DecidedSpan;
+use super::live::{DecidedSpan, LiveTask};
 use super::progress::TaskProgress;
 use super::propagation::PopLine;
 use crate::clock::millis;
@@ -79,8 +78,12 @@ impl Tracker {
                 }
                 let Some(span) = state.next_decided(BATCH) else { return Ok(()) };
                 let live = state.tasks.live.range(span.after.next()..span.through.next());
-                let rows: Vec<(TaskId, Bytes)> =
-                    live.map(|(_, task)| (task.task, task.progress(&state.roll).encode().into())).collect();
+                let row = |task: &LiveTask| CompletionChange {
+                    task: task.task,
+                    before: None,
+                    after: task.progress(&state.roll).encode().into(),
+                };
+                let rows: Vec<(Seq, CompletionChange)> = live.map(|(seq, task)| (*seq, row(task))).collect();
                 let spilled = state.is_spilled(span.after.next());
                 (span, rows, spilled)
             };
@@ -88,15 +91,24 @@ impl Tracker {
             let mut late: Vec<Judged> = Vec::new();
             if spilled {
                 for (completed, row) in self.spilled_rows(&span).await? {
-                    rows.push(row);
+                    rows.push((completed.seq, row));
                     late.push(completed);
                 }
             }
-            if !rows.is_empty() {
+            let theirs = if self.is_alone() {
+                let rows = rows.into_iter().map(|(_, row)| (row.task, row.after)).collect();
                 self.store.log().put_completions(rows).await?;
-            }
+                Vec::new()
+            } else {
+                self.write_first(rows).await?
+            };
+            let written_by_others: HashSet<Seq> = theirs.iter().map(|(seq, _)| *seq).collect();
+            late.retain(|completed| !written_by_others.contains(&completed.seq));
             late.iter().for_each(|completed| metrics::propagation(completed.took));
-            self.step(|state, _, _| state.handle_stored(&span, &late));
+            self.step(|state, _, _| {
+                theirs.into_iter().for_each(|(seq, said)| state.handle_adopted(seq, said));
+                state.handle_stored(&span, &late);
+            });
         }
     }
 
@@ -106,7 +118,7 @@ impl Tracker {
     pub(in crate::tracker) async fn spilled_rows(
         &self,
         span: &DecidedSpan,
-    ) -> Result<Vec<(Judged, (TaskId, Bytes))>, StoreError> {
+    ) -> Result<Vec<(Judged, CompletionChange)>, StoreError> {
         let mut rows = Vec::new();
         let mut pages = pages(self.store.log(), span.after.next(), span.through);
         while let Some(page) = pages.next().await? {
@@ -123,9 +135,12 @@ impl Tracker {
                 if known.as_ref().is_some_and(|known| known.completed.is_some()) {
                     continue;
                 }
-                let (progress, took) = self.late_completion(&row, known.unwrap_or_default(), span);
+                // Of several, none writes a row before its task is completed: what nodes reported before is not known.
+                let nothing = TaskProgress { waiting_more: !self.is_alone(), ..TaskProgress::default() };
+                let (progress, took) = self.late_completion(&row, known.unwrap_or(nothing), span);
                 let completed = Judged::new(&row, took, progress.late.clone(), &progress.slow);
-                rows.push((completed, (record.task, progress.encode().into())));
+                let after = progress.encode().into();
+                rows.push((completed, CompletionChange { task: record.task, before: row.completion, after }));
             }
         }
         Ok(rows)

@@ -128,8 +128,9 @@ impl State {
 
     pub(in crate::tracker) fn leave(&mut self, seq: Seq) {
         if let Some(task) = self.tasks.live.get(&seq) {
-            // Its row may say more by now, if another control plane writes it.
-            if task.row_is_ours {
+            // Its row may say more by now, if another control plane writes it. Who writes it is decided by the first row that
+            // says what became of it, so what is not stored yet is left to that: see `Tracker::write_first`.
+            if task.row_is_ours && (self.quorum.is_alone() || task.stored().is_some()) {
                 self.tasks.leaving.push((task.task, task.progress(&self.roll)));
             }
             self.tasks.spilled_through = self.tasks.spilled_through.max(Cursor::after(seq));

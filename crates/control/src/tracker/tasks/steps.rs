@@ -8,6 +8,7 @@ use batoff_types::{Body, Cursor, Moment, NodeName, Purge, Record, Seq};
 use super::events::Told;
 use super::live::{Handed, LiveTask};
 use super::progress::TaskProgress;
+use super::took::SeenWhen;
 use super::view::TaskState;
 use crate::tracker::state::State;
 
@@ -21,7 +22,9 @@ impl State {
         if !self.quorum.is_alone() {
             task.row_is_ours = false;
             task.accepted_here = crate::ids::maker_of(record.task) == self.quorum.own();
-            task.seen_late = self.standstill.is_catching_up(now);
+            if let Some(since) = self.standstill.stood_since(now) {
+                task.seen = SeenWhen::AfterStandstill { since };
+            }
         }
         self.tasks.insert(record.seq, task);
     }
@@ -35,7 +38,7 @@ impl State {
             task.late = known.late;
         }
         task.row_is_ours = self.quorum.is_alone();
-        task.seen_late = true;
+        task.seen = SeenWhen::AtStart;
         self.tasks.insert(record.seq, task);
         self.spill();
     }

@@ -65,7 +65,8 @@ impl Tracker {
     fn spread_of_row(&self, row: TaskRow) -> Propagation {
         let mut progress = progress_of(&row).unwrap_or_default();
         if progress.completed.is_none() {
-            self.state.lock().complete_row(&row, &mut progress);
+            let now = self.clock.now();
+            self.state.lock().complete_row(now, &row, &mut progress);
         }
         let TaskProgress { completed: Some((at, took)), pops, slow, late, .. } = progress else {
             let wall = self.clock.wall();
