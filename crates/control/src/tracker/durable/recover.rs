@@ -108,7 +108,7 @@ pub(in crate::tracker) async fn recover(
     let alone = several.is_none();
     let quorum = match several {
         None => Quorum::alone(tail, completed),
-        Some(Several { own, first }) => {
+        Some(Several { own, first, .. }) => {
             let seen = Cursor::new(through.nodes);
             let sets = replicas::recover::sets(store.as_ref(), &first, seen, log).await?;
             replicas::recover::quorum(store.kv(), now, own, sets, (tail, completed)).await?
