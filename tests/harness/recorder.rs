@@ -31,6 +31,9 @@ const REPLICA_PATIENCE: Duration = Duration::from_millis(1_500);
 /// could: the others wait for it, one after the other.
 const WRITTEN_DOWN_WITHIN: Duration = Duration::from_secs(15);
 
+/// How much more patient a customer becomes with each time that a purge is sent.
+const PATIENCE_TIMES_MAX: u64 = 5;
+
 /// How long an answer to a visitor may take: a frozen node answers when it wakes.
 const VISIT_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -136,6 +139,8 @@ impl Recorder {
             let customer = &self.customers[turn];
             turn = (turn + 1) % self.customers.len();
             let request = customer.keyed_request("POST", &path, Some(body.as_bytes()), Some(key));
+            // Longer each time: on a busy machine an answer that nobody waits for any more costs as much as one that is heard.
+            let patience = patience * u32::try_from(sent.min(PATIENCE_TIMES_MAX)).unwrap_or(1);
             async move {
                 match timeout(patience, customer.send(request)).await {
                     Ok(Ok(reply)) if reply.status == 202 => Some(reply.task()),
