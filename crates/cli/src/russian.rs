@@ -78,7 +78,7 @@ fn holes<'a>(text: &'a str, template: &str) -> Option<Vec<&'a str>> {
 }
 
 /// The more exact ones first.
-const CATALOGUE: [(&str, &str); 177] = [
+const CATALOGUE: [(&str, &str); 179] = [
     // Settings
     (
         "which {}? Give {}, set {}, or write {} in {}",
