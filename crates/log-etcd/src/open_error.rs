@@ -1,3 +1,5 @@
+//! Why a store in etcd is not opened, and what to do about it.
+
 use std::io;
 use std::path::PathBuf;
 

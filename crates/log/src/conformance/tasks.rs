@@ -1,3 +1,5 @@
+//! Tasks: found, listed, completed and forgotten.
+
 use batoff_types::{SiteId, TaskId, UnixMillis};
 use bytes::Bytes;
 use futures_util::future::join_all;

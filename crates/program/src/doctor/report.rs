@@ -1,3 +1,5 @@
+//! What a doctor has found, for people and for programs.
+
 use std::borrow::Cow;
 use std::fmt;
 

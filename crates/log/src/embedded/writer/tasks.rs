@@ -1,3 +1,5 @@
+//! What forgets tasks and notes what became of them, as parts of a group.
+
 use batoff_types::{TaskId, UnixMillis};
 use bytes::Bytes;
 
