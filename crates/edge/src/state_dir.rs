@@ -14,7 +14,8 @@ use batoff_program::durable;
 use batoff_types::{Generation, NodeName, ReplicaSet};
 use parking_lot::Mutex;
 
-use self::codec::Untrusted;
+use self::codec::STATE;
+use self::owner::owned;
 use crate::provenance::Identity;
 
 mod agreement;
@@ -30,9 +31,6 @@ mod tests;
 
 pub use self::codec::{KnownReplicas, Stored};
 pub use self::seen::StateSeen;
-
-/// The file that holds everything but the generation's own mark.
-const STATE: &str = "state";
 
 /// Held while a daemon runs on the directory.
 const LOCK: &str = "lock";
@@ -191,15 +189,6 @@ impl StateDir {
         let bytes = codec::encode(stored);
         let _writers = self.generation.lock();
         durable::replace(&self.dir, STATE, &bytes)
-    }
-}
-
-/// What was read, if this node's.
-fn owned(stored: Stored, is_ours: bool, owner: Option<&owner::Owner>) -> Result<Stored, Untrusted> {
-    match owner {
-        Some(_) if is_ours => Ok(stored),
-        Some(other) => Err(Untrusted::Foreign(other.node.clone())),
-        None => Err(Untrusted::Nobodys),
     }
 }
 

@@ -13,6 +13,9 @@ use prost::Message;
 
 use super::rules::PbRule;
 
+/// The file that holds everything but the generation's own mark.
+pub(super) const STATE: &str = "state";
+
 const MAGIC: &[u8; 8] = b"BATOFFES";
 
 /// The format of a node whose control plane is alone. Builds that know of no others read it: to them the fields about

@@ -1,5 +1,6 @@
 //! Whose a state directory is: the node's name, and an identity that the node's caches bear too.
 
+use super::codec::{Stored, Untrusted};
 use std::io;
 use std::path::Path;
 
@@ -31,4 +32,13 @@ pub(super) fn read(dir: &Path) -> io::Result<Option<Owner>> {
 /// Durable when this returns.
 pub(super) fn write(dir: &Path, node: &NodeName, identity: Identity) -> io::Result<()> {
     durable::replace(dir, FILE, format!("node={node}\nidentity={identity}\n").as_bytes())
+}
+
+/// What was read, if this node's.
+pub(super) fn owned(stored: Stored, is_ours: bool, owner: Option<&Owner>) -> Result<Stored, Untrusted> {
+    match owner {
+        Some(_) if is_ours => Ok(stored),
+        Some(other) => Err(Untrusted::Foreign(other.node.clone())),
+        None => Err(Untrusted::Nobodys),
+    }
 }

@@ -7,7 +7,9 @@ use std::path::Path;
 use batoff_types::message::Position;
 use batoff_types::{Generation, NodeName};
 
-use super::{STATE, codec, generation, owned, owner};
+use super::codec::{self, STATE};
+use super::generation;
+use super::owner::{self, owned};
 
 /// What a state directory says, and what a start would make of it.
 #[derive(Clone, Debug)]
