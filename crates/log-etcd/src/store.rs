@@ -81,7 +81,8 @@ impl EtcdStore {
         tasks.spawn(expire(Arc::clone(&shared)));
         tasks.spawn(Arc::clone(&replicas).run());
         if let Some(file) = config.seen {
-            tasks.spawn(witness::keep(file, Arc::clone(&shared), life));
+            let last = shared.last_group.subscribe();
+            tasks.spawn(witness::keep(file, life, last, shared.stopping.clone()));
         }
         if let Some(keep) = config.compact_after {
             tasks.spawn(compact(Arc::clone(&shared), keep));

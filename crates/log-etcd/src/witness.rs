@@ -14,14 +14,14 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use batoff_types::LogId;
+use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use ulid::Ulid;
 
-use crate::shared::StoreCore;
 use crate::stored::Envelope;
 
 /// `log id 16 | cluster 8 | revision of the identity 8 | group 8 | writer 16 | his how-manieth value 8 | crc 4`.
@@ -96,8 +96,12 @@ pub(crate) fn read(path: &Path) -> io::Result<Option<SeenGroup>> {
 }
 
 /// Notes the last group of the log in the file at `path`, until the store is closed.
-pub(crate) async fn keep(path: PathBuf, shared: Arc<StoreCore>, life: LogLife) {
-    let mut last = shared.last_group.subscribe();
+pub(crate) async fn keep(
+    path: PathBuf,
+    life: LogLife,
+    mut last: watch::Receiver<Option<GroupMark>>,
+    stopping: CancellationToken,
+) {
     // What was there when the store was opened counts, too.
     last.mark_changed();
     let mut note = SeenFile { path, file: None };
@@ -107,7 +111,7 @@ pub(crate) async fn keep(path: PathBuf, shared: Arc<StoreCore>, life: LogLife) {
         let stops = tokio::select! {
             changed = last.changed() => changed.is_err(),
             () = tokio::time::sleep_until(flush_at), if written.is_some() => false,
-            () = shared.stopping.cancelled() => true,
+            () = stopping.cancelled() => true,
         };
         let Some(mark) = *last.borrow_and_update() else {
             if stops {
