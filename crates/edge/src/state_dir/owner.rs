@@ -1,6 +1,5 @@
 //! Whose a state directory is: the node's name, and an identity that the node's caches bear too.
 
-use super::codec::{Stored, Untrusted};
 use std::io;
 use std::path::Path;
 
@@ -8,6 +7,8 @@ use batoff_program::durable;
 use batoff_types::NodeName;
 
 use crate::provenance::Identity;
+
+use super::codec::{Stored, Untrusted};
 
 const FILE: &str = "owner";
 

@@ -68,7 +68,7 @@ fn body(number: u64) -> Bytes {
 fn meta(number: u64) -> Bytes {
     match number {
         LARGE_ROW => vec![b'm'; PIECE_BYTES_MAX + 1].into(),
-        _ if number % 2 == 0 => Bytes::from_static(b"meta"),
+        _ if number.is_multiple_of(2) => Bytes::from_static(b"meta"),
         _ => body(number),
     }
 }

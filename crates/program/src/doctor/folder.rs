@@ -97,7 +97,7 @@ impl FolderUse {
             return Some(false);
         }
         let mounts = Process::new(self.pid?).ok()?.mountinfo().ok()?;
-        let proc = mounts.into_iter().filter(|mount| mount.mount_point == Path::new("/proc")).next_back()?;
+        let proc = mounts.into_iter().rfind(|mount| mount.mount_point == Path::new("/proc"))?;
         let hidden = proc.super_options.get("hidepid").and_then(Option::as_deref);
         Some(hidden.is_some_and(|hidden| !matches!(hidden, "0" | "off")))
     }

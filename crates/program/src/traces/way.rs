@@ -252,7 +252,7 @@ mod tests {
     }
 
     fn refusal(path: &Path) -> String {
-        CollectorWay::read(&section(path)).err().expect("a refusal").to_string()
+        CollectorWay::read(&section(path)).expect_err("a refusal").to_string()
     }
 
     #[test]
