@@ -1,6 +1,5 @@
 //! `batoff-edge`: the edge daemon of one node.
 
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -11,7 +10,7 @@ use batoff_edge::{DaemonConfig, certs};
 use batoff_index::IndexConfig;
 use batoff_program::config::ConfigError;
 use batoff_program::exit::{Exit, Failure, end_on_panic, run};
-use batoff_program::flags::{self, Flags};
+use batoff_program::flags::{self, DoctorFlags, Flags};
 use batoff_program::listen::bind;
 use batoff_program::monitor;
 use batoff_program::monitored::Monitored;
@@ -47,25 +46,13 @@ enum Command {
     /// Look at all that a node stands on, and say what to change; changes nothing, works beside a daemon that runs
     ///
     /// Exits with 0 when all is fine, with 1 when there are warnings, with 2 when there are errors.
-    Doctor {
-        /// The configuration file (TOML)
-        #[arg(long, value_name = "FILE")]
-        config: PathBuf,
-        /// Override a key of the file and of the environment; may be given several times
-        #[arg(long, value_name = "SECTION.KEY=VALUE")]
-        set: Vec<String>,
-        /// Print one JSON document instead
-        #[arg(long)]
-        json: bool,
-    },
+    Doctor(DoctorFlags),
 }
 
 fn main() -> ExitCode {
     match flags::parse::<Cli>() {
-        Ok(Cli { flags: None, command: Some(Command::Doctor { config, set, json }) }) => {
-            diagnose(&config, &set, json)
-        }
-        Ok(Cli { flags: Some(_), command: Some(Command::Doctor { .. }) }) => {
+        Ok(Cli { flags: None, command: Some(Command::Doctor(asked)) }) => diagnose(&asked),
+        Ok(Cli { flags: Some(_), command: Some(Command::Doctor(_)) }) => {
             refused("what the doctor is to look at stands behind the word: batoff-edge doctor --config FILE")
         }
         Ok(Cli { flags: None, .. }) => refused("name the configuration with --config FILE"),
@@ -85,10 +72,13 @@ fn refused(why: &'static str) -> ExitCode {
 }
 
 /// Its exit code is the report's, unless nothing could be looked at.
-fn diagnose(config: &Path, set: &[String], json: bool) -> ExitCode {
+fn diagnose(asked: &DoctorFlags) -> ExitCode {
     let told = std::cell::Cell::new(None);
     let ended = run(PROGRAM, async {
-        told.set(Some(batoff_program::doctor::tell(&doctor::examine(config, set).await, json)));
+        told.set(Some(batoff_program::doctor::tell(
+            &doctor::examine(&asked.config, &asked.set).await,
+            asked.json,
+        )));
         Ok(())
     });
     told.take().unwrap_or(ended)

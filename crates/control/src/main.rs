@@ -13,7 +13,7 @@ use batoff_control::server::{self, StartError};
 use batoff_control::{backup, doctor, engine, metrics};
 use batoff_log::moving::MovedCounts;
 use batoff_program::exit::{Exit, Failure, run};
-use batoff_program::flags::{self, Flags};
+use batoff_program::flags::{self, DoctorFlags, Flags};
 use batoff_program::signals::Signals;
 use clap::{Parser, Subcommand};
 
@@ -67,17 +67,7 @@ enum Command {
     /// Look at all that a control plane stands on, and say what to change; changes nothing, works beside one that runs
     ///
     /// Exits with 0 when all is fine, with 1 when there are warnings, with 2 when there are errors.
-    Doctor {
-        /// The configuration file (TOML)
-        #[arg(long, value_name = "FILE")]
-        config: PathBuf,
-        /// Override a key of the file and of the environment; may be given several times
-        #[arg(long, value_name = "SECTION.KEY=VALUE")]
-        set: Vec<String>,
-        /// Print one JSON document instead
-        #[arg(long)]
-        json: bool,
-    },
+    Doctor(DoctorFlags),
     /// Take the purge log from the data folder into etcd, or from etcd into a new data folder; the control plane must be stopped
     ///
     /// The log stays the same: nodes go on where they are, nothing is flushed, and no purge is lost. What was written is read
@@ -133,8 +123,8 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(exit) => return exit,
     };
-    if let Some(Command::Doctor { config, set, json }) = &arguments.command {
-        return diagnose(config, set, *json);
+    if let Some(Command::Doctor(asked)) = &arguments.command {
+        return diagnose(asked);
     }
     run("batoff-control", async move {
         match (&arguments.command, &arguments.flags) {
@@ -155,7 +145,7 @@ fn main() -> ExitCode {
                     (None, _) => take_back(&config).await,
                 }
             }
-            (Some(Command::Doctor { .. }), _) => Ok(()),
+            (Some(Command::Doctor(_)), _) => Ok(()),
             (None, Some(flags)) if flags.check => check(&flags.config, &flags.load()?),
             (None, Some(flags)) => serve(flags.load()?, flags, &arguments).await,
             (None, None) => Err(Failure::new(Exit::Usage, "name the configuration with --config FILE")),
@@ -176,10 +166,10 @@ fn initialize(data_dir: &Path, given: &Given) -> Result<(), Failure> {
     Ok(())
 }
 
-fn diagnose(config: &Path, set: &[String], json: bool) -> ExitCode {
+fn diagnose(asked: &DoctorFlags) -> ExitCode {
     // Fails only when a provider is installed already, which is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    batoff_program::doctor::tell(&doctor::examine(config, set), json)
+    batoff_program::doctor::tell(&doctor::examine(&asked.config, &asked.set), asked.json)
 }
 
 async fn back_up(data_dir: &Path, target: &Path) -> Result<(), Failure> {

@@ -33,6 +33,20 @@ pub struct Flags {
     pub exit_with_parent: bool,
 }
 
+/// The flags of a program's doctor.
+#[derive(Clone, Debug, clap::Args)]
+pub struct DoctorFlags {
+    /// The configuration file (TOML)
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Override a key of the file and of the environment; may be given several times
+    #[arg(long, value_name = "SECTION.KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Print one JSON document instead
+    #[arg(long)]
+    pub json: bool,
+}
+
 impl Flags {
     /// The configuration that they name, with what they override.
     pub fn load<T: ConfigFile>(&self) -> Result<T, ConfigError> {
